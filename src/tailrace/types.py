@@ -1,0 +1,77 @@
+"""The settings of a stream, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tailrace import limits
+from tailrace.errors import InvalidOption
+
+__all__ = ["StreamOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a stream behaves; one frozen object, given to a response or to the application.
+
+    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`. What is
+    given to a response replaces the application's options as a whole.
+
+    Args:
+        send_timeout: Seconds without progress on a write before the client is cut off; None never.
+        min_rate: Bytes per second that a client must take, counted over
+            `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
+        heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
+            (SSE: a comment); None sends none.
+        start_grace: Seconds that the status line waits for the first item, so that an error
+            before it is an ordinary error response; 0 sends the status line at once.
+        cleanup_timeout: Seconds that closing the source may take, more than 0.
+        max_batch_bytes: Bytes that are put together for one write, from `limits.MIN_BATCH_BYTES`
+            to `limits.LARGEST_BATCH_BYTES`. Also what one stalled client can hold here, twice:
+            one batch made and one being sent.
+        release_dependencies: Close the request's `yield` dependencies before the source starts,
+            so that a stream does not hold a pooled database session. The source must not use them.
+        expose_errors: Tell the client the type and text of an error in mid-stream.
+        compress: Compress by Accept-Encoding what is not compressed already.
+
+    Raises:
+        InvalidOption: A value out of its range; it names the option, the value and the range.
+    """
+
+    send_timeout: float | None = limits.SEND_TIMEOUT
+    min_rate: float | None = None
+    heartbeat: float | None = limits.HEARTBEAT
+    start_grace: float = limits.START_GRACE
+    cleanup_timeout: float = limits.CLEANUP_TIMEOUT
+    max_batch_bytes: int = limits.MAX_BATCH_BYTES
+    release_dependencies: bool = False
+    expose_errors: bool = False
+    compress: bool = True
+
+    def __post_init__(self) -> None:
+        _check_positive("send_timeout", self.send_timeout, "seconds, more than 0, or None")
+        _check_positive("min_rate", self.min_rate, "bytes per second, more than 0, or None")
+        _check_positive("heartbeat", self.heartbeat, "seconds, more than 0, or None")
+        if self.start_grace != 0:
+            _check_number("start_grace", self.start_grace, "seconds, 0 or more")
+        _check_number("cleanup_timeout", self.cleanup_timeout, "seconds, more than 0")
+        smallest, largest = limits.MIN_BATCH_BYTES, limits.LARGEST_BATCH_BYTES
+        batch = self.max_batch_bytes
+        if type(batch) is not int or not smallest <= batch <= largest:
+            raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
+        for name in ("release_dependencies", "expose_errors", "compress"):
+            if type(getattr(self, name)) is not bool:
+                raise InvalidOption(name, getattr(self, name), "True or False")
+
+
+def _check_positive(name: str, value: float | None, allowed: str) -> None:
+    if value is not None:
+        _check_number(name, value, allowed)
+
+
+def _check_number(name: str, value: float, allowed: str) -> None:
+    # bool is an int: `send_timeout=True` is a mistake, not one second.
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or value <= 0:
+        raise InvalidOption(name, value, allowed)
