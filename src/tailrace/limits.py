@@ -38,7 +38,7 @@ CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""
 
 DRAIN_TIMEOUT: Final = 10.0
-"""Seconds that `drain()` gives open streams. Below the 30 s that Kubernetes waits before SIGKILL."""
+"""Seconds that `drain()` gives open streams. Kubernetes waits 30 s before SIGKILL."""
 
 FAREWELL_RETRY: Final = (1.0, 5.0)
 """Seconds, drawn evenly, that a farewell asks an SSE client to wait before it comes back.
@@ -77,4 +77,3 @@ MAX_ACCEPT_BYTES: Final = 4096
 
 Browsers send under 200. Stops: a header of a megabyte that costs time to parse.
 """
-

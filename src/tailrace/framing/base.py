@@ -10,7 +10,7 @@ __all__ = ["Framing"]
 
 
 class Framing:
-    """How one response turns items into bytes. Pure; one object for each response, for it may count.
+    """How one response turns items into bytes. Pure. One for each response: it may count.
 
     A format overrides what it has; what it lacks stays empty here.
     """

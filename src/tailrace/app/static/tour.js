@@ -1,0 +1,330 @@
+// The tour's page: one Card for each endpoint, and one reader for each way that a browser can read
+// a stream. A reader is given the card and a signal, and resolves when the stream has ended.
+
+const KEPT_CHARACTERS = 6000; // of a long text only the end is shown
+const KEPT_PRICES = 60;
+const KEPT_TIMES = 3; // of the first pieces, when they arrived
+const number = new Intl.NumberFormat("en");
+
+class Cut extends Error {}
+
+class Card {
+  constructor(element) {
+    this.element = element;
+    this.path = element.dataset.path;
+    this.read = readers[element.dataset.stream];
+    this.output = element.querySelector(".output");
+    this.#furnish();
+    this.state = "ready";
+    this.#reset();
+  }
+
+  get running() {
+    return this.state === "waiting" || this.state === "streaming";
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  /** Reads the stream from its start to its end, or until stop(). */
+  async start() {
+    this.stop();
+    const stopper = (this.stopper = new AbortController());
+    this.#reset();
+    this.#become("waiting");
+    try {
+      await this.read(this, stopper.signal);
+      if (!stopper.signal.aborted) this.#become("complete");
+    } catch (error) {
+      if (!(error instanceof Cut)) console.error(error);
+      if (!stopper.signal.aborted) this.#become("cut");
+    }
+  }
+
+  stop() {
+    if (!this.running) return;
+    this.stopper.abort();
+    this.#become("stopped");
+  }
+
+  /** Counts a piece that arrived; the first one starts the state "streaming". */
+  arrived(bytes) {
+    const after = performance.now() - this.begun;
+    this.firstByte ??= after;
+    this.pieces += 1;
+    this.bytes += bytes;
+    if (this.times.length < KEPT_TIMES) this.times.push(Math.round(after));
+    this.#become("streaming");
+  }
+
+  /** The server went away and the browser is coming back by itself. */
+  interrupted() {
+    this.#become("waiting");
+  }
+
+  #become(state) {
+    this.state = state;
+    soon(this);
+  }
+
+  #reset() {
+    this.bytes = 0;
+    this.pieces = 0;
+    this.firstByte = null;
+    this.times = [];
+    this.begun = performance.now();
+    this.paint = null;
+    soon(this);
+  }
+
+  #furnish() {
+    this.element.prepend(document.getElementById("top").content.cloneNode(true));
+    this.element.append(document.getElementById("bottom").content.cloneNode(true));
+    this.find(".route").textContent = `GET ${this.path}`;
+    this.badge = this.find(".state");
+    this.button = this.find(".bottom button");
+    this.button.addEventListener("click", () => (this.running ? this.stop() : this.start()));
+    this.find(".code pre").setAttribute("aria-label", `The code of ${this.path}`);
+    this.find(".code").addEventListener("toggle", () => showCode(this), { once: true });
+    for (const choice of this.element.querySelectorAll("select, input")) {
+      choice.addEventListener("change", () => this.start());
+    }
+  }
+
+  /** Puts on the screen what changed; called at most once for each frame. */
+  draw() {
+    this.paint?.();
+    if (this.badge.dataset.state !== this.state) {
+      this.badge.dataset.state = this.badge.textContent = this.state;
+      this.button.textContent = this.running ? "Stop" : "Start";
+      this.button.setAttribute("aria-label", `${this.button.textContent} ${this.path}`);
+    }
+    const facts = this.find(".bottom dl");
+    const wanted = Object.entries(this.#facts());
+    while (facts.children.length < wanted.length) {
+      facts.append(document.createElement("div"));
+      facts.lastChild.append(document.createElement("dt"), document.createElement("dd"));
+    }
+    wanted.forEach(([name, value], index) => {
+      const [term, detail] = facts.children[index].children;
+      if (term.textContent !== name) term.textContent = name;
+      if (detail.textContent !== value) detail.textContent = value;
+    });
+  }
+
+  #facts() {
+    const first = this.firstByte === null ? "–" : milliseconds(this.firstByte);
+    if (this.element.dataset.stream === "camera") {
+      const { naturalWidth: width, naturalHeight: height } = this.find("img");
+      return { "First picture": first, Size: width ? `${width} × ${height}` : "–" };
+    }
+    const pieces = this.element.dataset.stream === "text" ? "Reads" : "Events";
+    return { Received: size(this.bytes), "First byte": first, [pieces]: number.format(this.pieces) };
+  }
+}
+
+const readers = {
+  /** A body of text, with fetch and a reader: shown as it comes. */
+  async text(card, signal) {
+    const accept = card.find("input:checked")?.value ?? "text/plain";
+    const parameter = card.find("[data-parameter]");
+    const query = parameter ? `?${parameter.dataset.parameter}=${parameter.value}` : "";
+    const letters = new TextDecoder();
+    let text = "";
+    card.paint = () => {
+      card.output.textContent = text;
+      card.output.scrollTop = card.output.scrollHeight;
+      drawNote(card);
+    };
+    try {
+      const response = await fetch(card.path + query, { headers: { accept }, signal });
+      if (!response.ok) throw new Cut(response.status);
+      for await (const piece of pieces(response.body)) {
+        if (signal.aborted) return;
+        text = (text + letters.decode(piece, { stream: true })).slice(-KEPT_CHARACTERS);
+        card.arrived(piece.length);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw new Cut("the body ended early", { cause: error });
+    }
+  },
+
+  /** A job's progress: server-sent events, ended by one of the type "done". */
+  progress(card, signal) {
+    const show = ({ percent, message, seconds_left: left }) => {
+      card.find("[data-percent]").textContent = percent;
+      card.find("progress").value = percent;
+      card.find("[data-message]").textContent = message;
+      card.find("[data-left]").textContent = left > 0 ? `${left.toFixed(1)} s left` : "";
+    };
+    show({ percent: 0, message: "Asking for it", seconds_left: 0 });
+    return new Promise((resolve, reject) => {
+      const events = source(card, signal, resolve, show);
+      events.onerror = () => {
+        // Coming back would start the job anew: this page does not want that.
+        events.close();
+        reject(new Cut("the job was cut off"));
+      };
+      events.addEventListener("done", (event) => {
+        count(card, event);
+        show(JSON.parse(event.data));
+        events.close();
+        resolve();
+      });
+    });
+  },
+
+  /** Prices without end: server-sent events, which the browser resumes after a cut. */
+  ticker(card, signal) {
+    const prices = [];
+    card.paint = () => drawPrices(card, prices);
+    return new Promise((resolve, reject) => {
+      const events = source(card, signal, resolve, (quote, event) => {
+        prices.push(quote.price);
+        if (prices.length > KEPT_PRICES) prices.shift();
+        card.find("[data-symbol]").textContent = quote.symbol;
+        card.find("[data-number]").textContent = event.lastEventId;
+      });
+      events.onerror = () => {
+        if (events.readyState === EventSource.CLOSED) reject(new Cut("refused"));
+        else card.interrupted();
+      };
+    });
+  },
+
+  /** Motion JPEG: the browser's own image element reads it. */
+  camera(card, signal) {
+    const image = card.find("img");
+    return new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        image.removeAttribute("src"); // this closes the connection
+        image.hidden = true;
+        resolve();
+      });
+      image.onload = () => card.arrived(0);
+      image.onerror = () => reject(new Cut("no picture"));
+      image.src = `${card.path}?${Date.now()}`; // an address of its own, or the old picture stays
+      image.hidden = false;
+    });
+  },
+};
+
+/** An EventSource whose messages are JSON, closed when the card is stopped. */
+function source(card, signal, stopped, show) {
+  const events = new EventSource(card.path);
+  signal.addEventListener("abort", () => {
+    events.close();
+    stopped();
+  });
+  events.onmessage = (event) => {
+    count(card, event);
+    show(JSON.parse(event.data), event);
+  };
+  return events;
+}
+
+/** An EventSource does not tell the bytes on the wire: what it gives is counted. */
+function count(card, event) {
+  card.arrived(new TextEncoder().encode(event.data).length);
+}
+
+async function* pieces(body) {
+  const reader = body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
+/** A sentence of figures in a card that has a place for one. */
+function drawNote(card) {
+  const times = card.find("[data-times]");
+  if (times) times.textContent = card.times.map((time) => number.format(time)).join(" · ");
+  const average = card.find("[data-average]");
+  if (average) average.textContent = card.pieces ? size(card.bytes / card.pieces) : "–";
+}
+
+function drawPrices(card, prices) {
+  if (prices.length === 0) return;
+  const last = prices.at(-1);
+  const change = (last / (prices.at(-2) ?? last) - 1) * 100;
+  const arrow = change < 0 ? "▼" : "▲";
+  const label = card.find("[data-change]");
+  card.find("[data-price]").textContent = last.toFixed(2);
+  label.textContent = `${arrow} ${Math.abs(change).toFixed(2)} %`;
+  label.className = change < 0 ? "down" : "up";
+
+  // At least 2 % of the price from bottom to top, or the first two prices would look like a crash.
+  const middle = (Math.max(...prices) + Math.min(...prices)) / 2;
+  const height = Math.max(Math.max(...prices) - Math.min(...prices), middle * 0.02);
+  const x = (index) => ((index * 300) / (KEPT_PRICES - 1)).toFixed(1);
+  const y = (price) => (50 - ((price - middle) / height) * 88).toFixed(1);
+  const line = prices.map((price, index) => `${x(index)},${y(price)}`).join("L");
+  card.find(".line").setAttribute("d", `M${line}`);
+  card.find(".area").setAttribute("d", `M0,100L${line}L${x(prices.length - 1)},100Z`);
+}
+
+/** The endpoint's own code, cut out of the file that is running. */
+let file;
+async function showCode(card) {
+  file ??= fetch("/tour.py").then((response) => response.text());
+  const blocks = (await file).split("\n\n\n");
+  card.find(".code pre").textContent = blocks.find((block) => block.includes(`("${card.path}"`));
+}
+
+// Drawing: however many pieces arrive, once for each frame.
+const changed = new Set();
+function soon(card) {
+  if (changed.size === 0) requestAnimationFrame(draw);
+  changed.add(card);
+}
+
+function draw() {
+  for (const card of changed) card.draw();
+  changed.clear();
+  const open = cards.filter((card) => card.running).length;
+  document.getElementById("open-count").textContent = open;
+  document.getElementById("byte-count").textContent = size(
+    cards.reduce((total, card) => total + card.bytes, 0),
+  );
+  everything.textContent = open ? "Stop all" : "Start all";
+}
+
+function size(bytes) {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function milliseconds(value) {
+  return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
+}
+
+const everything = document.getElementById("everything");
+const cards = [...document.querySelectorAll(".card")].map((element) => new Card(element));
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const movies = cards.filter((card) => card.element.dataset.stream === "camera");
+
+everything.addEventListener("click", () => {
+  const stopping = cards.some((card) => card.running);
+  for (const card of cards) stopping ? card.stop() : card.start();
+});
+
+// A browser opens six connections to a server, over all its tabs: a picture that nobody sees
+// gives its one back.
+let paused = [];
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) paused = movies.filter((card) => card.running);
+  for (const card of paused) document.hidden ? card.stop() : card.start();
+});
+
+document.getElementById("origin").textContent = location.origin;
+// One after the other, when the page itself has been drawn: or the browser's own work would count
+// as the server's first byte.
+const STAGGER = 80; // milliseconds
+addEventListener("load", () => {
+  const first = still ? cards.filter((card) => !movies.includes(card)) : cards;
+  first.forEach((card, index) => setTimeout(() => card.start(), STAGGER * (index + 1)));
+});

@@ -1,0 +1,63 @@
+"""`tailrace demo`: the tour, served on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import click
+import uvicorn
+
+from tailrace.app import create_tour
+from tailrace.responses import drain
+
+__all__ = ["demo"]
+
+
+STOP_SECONDS = 1
+"""What Ctrl-C gives to streams that know no farewell, such as the camera, before they are cut."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn waits at its shutdown for streams without end: here they are told to end first."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()  # first, or who is told to come back is back before the end
+        await drain(STOP_SECONDS)
+        await super().shutdown(sockets)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+def demo(host: str, port: int) -> None:
+    """Serve the tour: every kind of stream, live in a browser."""
+    with _listen(host, port) as listener:
+        click.echo(f"The tour is on {_url(listener)} (Ctrl-C stops it)")
+        config = uvicorn.Config(
+            create_tour(), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
+        )
+        server = _Server(config)
+        with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
+            server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        reason = error.strerror or error
+        raise click.UsageError(f"cannot listen on {host} port {port}: {reason}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,29 @@
+"""Formats: an item in, its bytes out. Pure: nothing here waits or knows of HTTP."""
+
+from __future__ import annotations
+
+from tailrace.framing.base import Framing
+from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
+from tailrace.framing.csv import CSV
+from tailrace.framing.event import Event
+from tailrace.framing.jsonarray import JSONArray
+from tailrace.framing.jsonlines import JSONLines
+from tailrace.framing.multipart import MultipartMixedReplace, Part
+from tailrace.framing.raw import Raw
+from tailrace.framing.sse import ServerSentEvents
+
+__all__ = [
+    "CSV",
+    "ENCODINGS",
+    "Codec",
+    "Event",
+    "Framing",
+    "JSONArray",
+    "JSONLines",
+    "MultipartMixedReplace",
+    "Part",
+    "Raw",
+    "ServerSentEvents",
+    "codec_for",
+    "is_compressible",
+]

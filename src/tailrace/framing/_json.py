@@ -1,0 +1,38 @@
+"""One item as JSON, for every format that carries it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+
+from tailrace.errors import InvalidChunk, Problem
+
+__all__ = ["json_of", "problem_json"]
+
+_MAX_REASON = 200
+"""Characters of pydantic's own words in our message: the full text is chained behind it."""
+
+
+def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own word
+    """The item as one line of JSON in UTF-8.
+
+    NaN and the infinities become `null`, for JSON has no word for them (a model that says
+    `ser_json_inf_nan` in its own configuration is obeyed). Control characters are escaped, so the
+    result never holds a CR or LF. Bytes are written as the text they hold in UTF-8.
+
+    Raises:
+        InvalidChunk: pydantic cannot write the item.
+    """
+    try:
+        return to_json(item, inf_nan_mode="null")
+    except ValueError as exc:  # what pydantic raises is one, and so is a broken UTF-8 or a cycle
+        reason = str(exc)[:_MAX_REASON]
+        wanted = f"what pydantic can write as JSON ({reason})"
+        raise InvalidChunk(item, format, wanted) from exc
+
+
+def problem_json(problem: Problem) -> bytes:
+    """`{"code": ..., "message": ...}`; never raises, for it is written when something else did."""
+    message = problem.message.encode("utf-8", "backslashreplace").decode()
+    return to_json({"code": problem.code, "message": message})

@@ -1,0 +1,163 @@
+"""Server-sent events, by the WHATWG text.
+
+A line ends at CRLF, CR or LF and nowhere else, so `str.splitlines` is of no use here: it also cuts
+at U+2028, NEL and form feeds, which are data. Each line of an item becomes a `data:` line; the
+client joins them with LF. The space behind the colon is the one that a client takes away, so an
+item that starts with a space keeps it.
+
+The event classes of FastAPI and sse-starlette are known by their package and name, not by import:
+neither has to be installed, and the pure packages import no framework. Two differences from them:
+an event without any field gives nothing, not a blank line; and an id with NUL is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import to_json
+
+from tailrace.errors import InvalidEvent, Problem
+from tailrace.framing._json import json_of, problem_json
+from tailrace.framing.base import Framing
+from tailrace.framing.event import Event
+from tailrace.limits import MAX_RETRY_MS
+
+__all__ = ["ServerSentEvents"]
+
+_Writer = Callable[[Any], bytes]
+
+
+class ServerSentEvents(Framing):
+    """What an `EventSource` reads: each item one event.
+
+    Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
+    anything else as JSON.
+
+    Source: WHATWG HTML 9.2.5, 9.2.6.
+    """
+
+    name = "sse"
+    media_type = "text/event-stream"
+    heartbeat = b": keep-alive\n\n"
+
+    def frame(self, item: Any) -> bytes:
+        """The item as one event.
+
+        Raises:
+            InvalidChunk: The item is none of the known classes and pydantic cannot write it.
+            InvalidEvent: Text with a lone surrogate, or a foreign event with a field that cannot
+                be written.
+        """
+        kind = type(item)
+        if kind is dict:
+            return b"data: " + json_of(item, "sse") + b"\n\n"
+        if kind is str:
+            return _write_text(item)
+        return _writer_of(kind)(item)  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's
+
+    def failure(self, problem: Problem) -> bytes:
+        """An event named "error" whose data is the problem as JSON."""
+        return b"event: error\ndata: " + problem_json(problem) + b"\n\n"
+
+    def farewell(self, retry: float) -> bytes:
+        """An event named "farewell" that tells the client when to come back."""
+        wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
+        words = {"code": "shutting_down", "message": "the server is going away: connect again"}
+        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, to_json(words))
+
+
+def _write_text(text: str) -> bytes:
+    if "\n" in text or "\r" in text:
+        return _encode(_lines("data", text) + "\n")
+    return _encode(f"data: {text}\n\n")
+
+
+def _write_octets(octets: bytes | bytearray | memoryview) -> bytes:
+    return _data_lines(bytes(octets)) + b"\n"
+
+
+def _write_json(item: Any) -> bytes:
+    return b"data: " + json_of(item, "sse") + b"\n\n"
+
+
+def _write_event(event: Event) -> bytes:
+    head = "" if event.comment is None else _lines("", event.comment)
+    if event.event is not None:
+        # Not f"{...}": that writes the name of a (str, Enum) member, and this writes its value.
+        head += "event: " + event.event + "\n"
+    if event.id is not None:
+        head += "id: " + event.id + "\n"
+    if event.retry is not None:
+        head += f"retry: {int(event.retry)}\n"
+    data = event.data
+    if data is None:
+        return _encode(head + "\n")
+    if isinstance(data, str):
+        return _encode(head) + _write_text(str.__str__(data))
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return _encode(head) + _write_octets(data)
+    return _encode(head) + _write_json(data)
+
+
+def _write_fastapi(item: Any) -> bytes:
+    data = item.raw_data
+    if data is None and item.data is not None:
+        data = json_of(item.data, "sse")
+    return _write_foreign(data, item, item.event, item.id)
+
+
+def _write_sse_starlette(item: Any) -> bytes:
+    # As that package does: the data's str(), and no line breaks in the name and the id.
+    data = None if item.data is None else str(item.data)
+    return _write_foreign(data, item, _one_line(item.event), _one_line(item.id))
+
+
+def _write_foreign(data: Any, item: Any, event: str | None, id_: str | None) -> bytes:
+    if all(value is None for value in (data, event, id_, item.retry, item.comment)):
+        return b""  # their classes allow an event of nothing, and ours does not
+    made = Event(data, event=event, id=id_, retry=item.retry, comment=item.comment)
+    return _write_event(made)
+
+
+@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
+def _writer_of(kind: type) -> _Writer:
+    """How items of a type are written: the look along its bases is paid once."""
+    if issubclass(kind, Event):
+        return _write_event
+    if issubclass(kind, str):
+        return lambda item: _write_text(str.__str__(item))
+    if issubclass(kind, (bytes, bytearray, memoryview)):
+        return _write_octets
+    for base in kind.__mro__:
+        if base.__name__ == "ServerSentEvent":
+            package = base.__module__.partition(".")[0]
+            if package == "fastapi":
+                return _write_fastapi
+            if package == "sse_starlette":
+                return _write_sse_starlette
+    return _write_json
+
+
+def _lines(field: str, text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"{field}: " + text.replace("\n", f"\n{field}: ") + "\n"
+
+
+def _data_lines(octets: bytes) -> bytes:
+    octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return b"data: " + octets.replace(b"\n", b"\ndata: ") + b"\n"
+
+
+def _one_line(text: str | None) -> str | None:
+    return None if text is None else text.replace("\r", "").replace("\n", "")
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        # Only the character is shown: the data may be long, and is not ours to log.
+        reason = "a lone surrogate has no form in UTF-8"
+        raise InvalidEvent("data", text[exc.start], reason) from exc

@@ -1,0 +1,154 @@
+"""The sending half of the pump: batches from the buffer, out through ASGI's `send`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import Message, Send
+
+from tailrace.framing import Codec, Framing
+from tailrace.pump.deadlines import Deadlines
+from tailrace.pump.stats import counters
+from tailrace.source import Buffer
+
+__all__ = ["Delivery", "Head", "Tail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The start of a response, decided before the first item is there.
+
+    Args:
+        status: The HTTP status.
+        headers: Raw headers.
+        name: What log lines call the stream; printable.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    name: str
+
+    def message(self) -> Message:
+        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a response.
+
+    Args:
+        frame: The last bytes; may be empty.
+        complete: The response ends cleanly. False leaves it unfinished, so that the server cuts the
+            connection and the client can tell.
+    """
+
+    frame: bytes
+    complete: bool
+
+
+class Delivery:
+    """Sends one response, batch by batch, each when the one before was taken.
+
+    Args:
+        send: ASGI's.
+        head: The start.
+        buffer: Where frames come from.
+        framing: For the heartbeat.
+        make_codec: Makes the compressor, or None.
+        deadlines: Told of each write.
+        time: The loop's clock.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        head: Head,
+        buffer: Buffer,
+        framing: Framing,
+        make_codec: Callable[[], Codec] | None,
+        deadlines: Deadlines,
+        time: Callable[[], float],
+    ) -> None:
+        self._send = send
+        self._head = head
+        self._buffer = buffer
+        self._heartbeat = framing.heartbeat
+        # A compressor holds tens of kilobytes: it is made with the first bytes.
+        self._make_codec = make_codec
+        self._codec: Codec | None = None
+        self._deadlines = deadlines
+        self._time = time
+        self._start_due = False
+        self._beat_due = False
+        self._tail: Tail | None = None
+        self.started = False
+        self.finished = False
+
+    # Told from outside; each wakes `run`
+
+    def start_now(self) -> None:
+        """Send the status line, though no item is there yet."""
+        self._start_due = True
+        self._buffer.wake_consumer()
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless something else is on its way."""
+        self._beat_due = True
+        self._buffer.wake_consumer()
+
+    def finish(self, tail: Tail) -> None:
+        """Send what is still in the buffer, then the tail, and return."""
+        self._tail = tail
+        self._buffer.wake_consumer()
+
+    # The loop
+
+    async def run(self) -> None:
+        """Send everything until the tail. Cancelled, it leaves the response unfinished."""
+        buffer = self._buffer
+        while not (buffer.has_frames or self._start_due or self._tail is not None):
+            await buffer.ready()
+        await self._start()
+        while True:
+            batch = buffer.take()
+            if batch:
+                await self._write(batch)
+            elif self._tail is not None:
+                break
+            elif self._beat_due:
+                await self._write(self._heartbeat)
+            else:
+                await buffer.ready()
+                continue
+            self._beat_due = False
+        await self._end(self._tail)
+        self.finished = True
+
+    async def _start(self) -> None:
+        self.started = True
+        self._deadlines.begun()
+        self._deadlines.writing(0, self._time())
+        await self._send(self._head.message())
+        if not self._buffer.has_frames:
+            # Some servers and middlewares keep the head back until a body comes.
+            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+        self._deadlines.written(self._time())
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        if self._make_codec is not None:
+            self._codec, self._make_codec = self._make_codec(), None
+        if self._codec is not None:
+            data = self._codec.compress(data) if data else b""
+            if not more:
+                data += self._codec.finish()
+        self._deadlines.writing(len(data), self._time())
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._deadlines.written(self._time())
+        counters.bytes_sent += len(data)
+
+    async def _end(self, tail: Tail) -> None:
+        if tail.complete:
+            await self._write(tail.frame, more=False)
+        elif tail.frame:
+            await self._write(tail.frame)

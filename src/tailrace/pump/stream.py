@@ -1,0 +1,290 @@
+"""The pump: the one loop that carries items from a source to a client.
+
+Three tasks for each stream, of which one does something at a time:
+
+* the request's own task iterates the source (a sync source: waits for its thread) and closes it;
+* *delivery* takes what the source has put and sends it. It is woken by the first frame of a batch,
+  and runs when the request's task next waits. That is how what is ready goes out together at the
+  moment the source waits, without a timer;
+* *listening* waits for the client to leave.
+
+Time limits are one timer and a pure clock (`Deadlines`), not a scope around each await.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import uniform
+from typing import Any
+
+import anyio
+from starlette.types import Receive, Send
+
+from tailrace import limits
+from tailrace.errors import Problem, problem_of
+from tailrace.framing import Codec, Framing
+from tailrace.pump.connection import Connection
+from tailrace.pump.deadlines import Deadlines, Due
+from tailrace.pump.delivery import Delivery, Head, Tail
+from tailrace.pump.open_streams import registered
+from tailrace.pump.stats import Ending, counters, log
+from tailrace.source import Buffer, Source, current_loop
+from tailrace.types import StreamOptions
+
+__all__ = ["Stream", "serve"]
+
+_SHUTTING_DOWN = Problem("shutting_down", "the server is shutting down")
+_GONE = frozenset({Ending.LEFT, Ending.STALLED, Ending.TOO_SLOW, Ending.CANCELLED})
+"""Endings after which nothing more can be sent."""
+_CUT_OFF = {Due.STALLED: Ending.STALLED, Due.TOO_SLOW: Ending.TOO_SLOW}
+
+
+async def serve(
+    source: Source,
+    framing: Framing,
+    make_codec: Callable[[], Codec] | None,
+    options: StreamOptions,
+    head: Head,
+    receive: Receive | None,
+    send: Send,
+) -> Ending:
+    """Send a source as one response, whole or truthfully cut.
+
+    Args:
+        source: What yields; it has been closed when this returns or raises, in this task.
+        framing: Items to bytes; for this response alone.
+        make_codec: Makes the compressor, or None.
+        options: The settings.
+        head: Status and headers.
+        receive: ASGI's, listened to for the client's leaving; None where that is not told.
+        send: ASGI's.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        BaseException: What the source raised. If nothing was sent before, an ordinary error
+            response still can be; otherwise the error's tail was sent, and raising makes the server
+            cut the connection without a clean end.
+    """
+    async with anyio.create_task_group() as group:
+        stream = Stream(source, framing, make_codec, options, head, receive, send, group)
+        try:
+            with registered(stream):
+                await stream.run()
+        finally:
+            stream.account()
+        group.cancel_scope.cancel()
+    assert stream.ending is not None
+    if (error := stream.take_error()) is not None:
+        try:
+            raise error
+        finally:
+            del error  # or this frame and the traceback keep each other, and the source, alive
+    return stream.ending
+
+
+class Stream:
+    """One response being sent; `serve` says what the arguments are."""
+
+    def __init__(
+        self,
+        source: Source,
+        framing: Framing,
+        make_codec: Callable[[], Codec] | None,
+        options: StreamOptions,
+        head: Head,
+        receive: Receive | None,
+        send: Send,
+        group: anyio.abc.TaskGroup,
+    ) -> None:
+        loop = current_loop(group)
+        self._loop = loop
+        self._group = group
+        self._source = source
+        self._framing = framing
+        self._options = options
+        self._head = head
+        self._receive = receive
+        self._connection = Connection(receive)
+        self._buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
+        self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
+        self._delivery = Delivery(
+            send, head, self._buffer, framing, make_codec, self._deadlines, loop.time
+        )
+        self._delivered = loop.signal()
+        self._sending = anyio.CancelScope()
+        self._stretch = loop.interruptible()
+        self._iterating = anyio.CancelScope(shield=True)
+        self._cancel_alarm: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self.over = anyio.Event()
+        self.ending: Ending | None = None
+
+    # The way of the data
+
+    async def run(self) -> None:
+        """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
+        counters.open += 1
+        self._group.start_soon(self._deliver)
+        if self._receive is not None:
+            self._group.start_soon(self._listen, self._receive)
+        self._look_at_clock()
+        try:
+            # Shielded: a scope that is cancelled around us reaches `_listen` and `_deliver`, and
+            # they end the source through the same door as everything else.
+            with self._iterating:
+                await self._iterate()
+            await self._close_source()
+            with anyio.CancelScope(shield=True):
+                await self._deliver_rest()
+        finally:
+            if self._cancel_alarm is not None:
+                self._cancel_alarm()
+
+    # The sink that the source puts its items into
+
+    def put(self, item: Any) -> bool:
+        frame = self._framing.frame(item)
+        return self._buffer.put(frame) if frame else self._buffer.touch()
+
+    async def room(self) -> None:
+        await self._buffer.room()
+
+    def room_in_thread(self, seconds: float) -> bool:
+        return self._buffer.room_in_thread(seconds)
+
+    # Ends, from wherever they come
+
+    def end(self, ending: Ending) -> None:
+        """End the stream early: the source is interrupted and closed. The first reason counts."""
+        if ending is Ending.SHUT_DOWN and self._deadlines.is_writing:
+            self._connection.abort()
+            self._sending.cancel()
+        if ending in _GONE:
+            self._sending.cancel()
+            if self.ending in (Ending.COMPLETE, Ending.DRAINED) and not self._delivery.finished:
+                self.ending = ending
+        if self.ending is None:
+            self.ending = ending
+            self._iterating.deadline = self._loop.time() + self._options.cleanup_timeout
+            self._stretch.interrupt()
+
+    def say_farewell(self) -> None:
+        """End with the format's farewell; a format that has none goes on."""
+        if self._framing.farewell(0.0) is not None:
+            self.end(Ending.DRAINED)
+
+    def take_error(self) -> BaseException | None:
+        """What `run` kept; once."""
+        error, self._error = self._error, None
+        return error
+
+    def account(self) -> None:
+        """Count the stream as over."""
+        counters.open -= 1
+        counters.ended[self.ending or Ending.CANCELLED] += 1
+
+    # The tasks
+
+    async def _iterate(self) -> None:
+        if self.ending is not None:
+            return
+        try:
+            with self._stretch:
+                await self._source.run(self, self._loop)
+        except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
+            self._keep(error, self._iterating)
+        if self.ending is None:
+            self.ending = Ending.COMPLETE
+
+    async def _close_source(self) -> None:
+        with anyio.CancelScope(shield=True) as closing:
+            closing.deadline = self._loop.time() + self._options.cleanup_timeout
+            try:
+                await self._source.close()
+            except BaseException as error:  # noqa: BLE001 - kept, and raised when all is sent
+                self._keep(error, closing)
+        if closing.cancelled_caught or self._iterating.cancelled_caught:
+            log.warning(
+                "%s: the source was not closed within cleanup_timeout=%s s",
+                self._head.name,
+                self._options.cleanup_timeout,
+            )
+
+    def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            if scope.cancel_called:
+                raise error  # the scope's own: the time for cleaning up is over
+            self.end(Ending.CANCELLED)
+            self._error = self._error or error
+        elif self.ending is None or self.ending is Ending.COMPLETE:
+            self.ending = Ending.FAILED
+            self._error = error
+        else:
+            # The client has left, or worse: nobody is there to be told but the log.
+            log.error("%s: closing the source failed", self._head.name, exc_info=error)
+
+    async def _deliver_rest(self) -> None:
+        if self.ending in _GONE:
+            self._sending.cancel()
+        elif self.ending is Ending.FAILED and not (
+            self._delivery.started or self._buffer.has_frames
+        ):
+            self._sending.cancel()  # nothing was sent: an ordinary error response can be
+        else:
+            self._delivery.finish(self._tail())
+        await self._delivered.wait()
+
+    def _tail(self) -> Tail:
+        if self.ending is Ending.COMPLETE:
+            return Tail(self._framing.closing(), complete=True)
+        if self.ending is Ending.DRAINED:
+            farewell = self._framing.farewell(uniform(*limits.FAREWELL_RETRY))
+            return Tail(farewell or b"", complete=True)
+        problem = _SHUTTING_DOWN
+        if self._error is not None:
+            problem = problem_of(self._error, expose=self._options.expose_errors)
+        return Tail(self._framing.failure(problem), complete=False)
+
+    async def _deliver(self) -> None:
+        try:
+            with self._sending:
+                await self._delivery.run()
+        except OSError:  # how ASGI 2.4 says that the client has left
+            self.end(Ending.LEFT)
+        except anyio.get_cancelled_exc_class():
+            self.end(Ending.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
+            self._error = self._error or error
+            self.end(Ending.FAILED)
+        finally:
+            self._delivered.set()
+
+    async def _listen(self, receive: Receive) -> None:
+        try:
+            while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+                pass
+        except anyio.get_cancelled_exc_class():
+            self.end(Ending.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - a server's or middleware's error: raised later
+            self._error = self._error or error
+            self.end(Ending.FAILED)
+        else:
+            self.end(Ending.LEFT)
+
+    def _look_at_clock(self) -> None:
+        verdict = self._deadlines.check(self._loop.time(), self._connection.unsent)
+        if verdict.due is Due.START:
+            self._delivery.start_now()
+        elif verdict.due is Due.HEARTBEAT:
+            self._delivery.beat()
+        elif verdict.due in _CUT_OFF:
+            log.info("%s: client cut off: %s", self._head.name, verdict.due.value)
+            self._connection.abort()
+            self.end(_CUT_OFF[verdict.due])
+        if verdict.again < inf:
+            self._cancel_alarm = self._loop.call_at(verdict.again, self._look_at_clock)

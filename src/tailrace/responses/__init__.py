@@ -1,0 +1,21 @@
+"""ASGI responses: what an endpoint returns."""
+
+from __future__ import annotations
+
+from tailrace.responses.events import EventSourceResponse
+from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
+from tailrace.responses.multipart import MultipartMixedReplaceResponse
+from tailrace.responses.negotiate import negotiate
+from tailrace.responses.route import StreamRoute
+from tailrace.responses.stream import StreamingResponse
+
+__all__ = [
+    "CSVResponse",
+    "EventSourceResponse",
+    "JSONArrayResponse",
+    "JSONLinesResponse",
+    "MultipartMixedReplaceResponse",
+    "StreamRoute",
+    "StreamingResponse",
+    "negotiate",
+]

@@ -1,0 +1,72 @@
+"""`EventSourceResponse`: server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from tailrace.framing import Framing, ServerSentEvents
+from tailrace.responses.stream import StreamingResponse
+from tailrace.source import Source, open_source
+from tailrace.types import StreamOptions
+
+__all__ = ["EventSourceResponse"]
+
+
+class EventSourceResponse(StreamingResponse):
+    """Send events to a browser's EventSource, or to any client that reads `text/event-stream`.
+
+    Args:
+        content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
+            as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
+            the request's Last-Event-ID (None the first time) and gives such an iterable.
+        status_code, headers, media_type, background, options: As in `StreamingResponse`.
+
+    The response is not stored by caches nor buffered by nginx, sends a comment after each
+    `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
+    farewell with an event that tells the client when to come back.
+
+    Source: WHATWG HTML, 9.2 Server-sent events.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        content: Any,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+        *,
+        options: StreamOptions | None = None,
+    ) -> None:
+        self._resume = content if _takes_last_event_id(content) else None
+        super().__init__(
+            () if self._resume else content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+        )
+        self.headers.setdefault("cache-control", "no-store")
+        self.headers.setdefault("x-accel-buffering", "no")
+
+    def make_framing(self) -> Framing:
+        return ServerSentEvents()
+
+    def _open(self, scope: Scope) -> Source:
+        if self._resume is None:
+            return super()._open(scope)
+        return open_source(self._resume(Headers(scope=scope).get("last-event-id")))
+
+
+def _takes_last_event_id(content: Any) -> bool:
+    return (
+        callable(content) and not hasattr(content, "__iter__") and not hasattr(content, "__aiter__")
+    )

@@ -1,0 +1,162 @@
+"""`StreamingResponse`: Starlette's, with Tailrace's pump behind it.
+
+Where it differs from Starlette's on purpose (docs/differences.md has the tests):
+
+* A client that leaves is not an error: no `ClientDisconnect` is raised, and background tasks run.
+* Small chunks are put together, large ones are cut; the bytes are the same.
+* HEAD sends the headers and runs nothing.
+* A str or bytes is one chunk, not one for each character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any
+
+import starlette.responses
+from starlette.background import BackgroundTask
+from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Receive, Scope, Send
+
+from tailrace.errors import SourceSpent
+from tailrace.framing import Framing, Raw
+from tailrace.pump import Ending, Head, serve
+from tailrace.responses.dependencies import release_dependencies
+from tailrace.responses.encoding import Encoding, encoding_for
+from tailrace.source import Source, open_source
+from tailrace.types import StreamOptions
+
+__all__ = ["StreamingResponse"]
+
+
+class StreamingResponse(starlette.responses.StreamingResponse):
+    """Send what a generator yields, as it yields it.
+
+    Chunks that are ready together are sent together, the first one at once; the generator is always
+    closed; an error before the first chunk is an ordinary error response, and after it the
+    connection is cut so that the client can tell; a client that stops reading is cut off.
+
+    Args:
+        content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
+            a thread of its own kind, so it may block.
+        status_code: The HTTP status.
+        headers: Response headers.
+        media_type: The Content-Type; text types get a charset.
+        background: Runs once after the content was closed, whether the client stayed or left.
+        options: The settings; None takes `app.state.stream_options`, or the defaults.
+
+    Raises:
+        TypeError: The content cannot be iterated.
+    """
+
+    def __init__(
+        self,
+        content: Any,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+        *,
+        options: StreamOptions | None = None,
+    ) -> None:
+        self.options = options
+        self.status_code = status_code
+        self.media_type = self.media_type if media_type is None else media_type
+        self.background = background
+        self._set_content(content)
+        self._sent = False
+        self._check: Callable[[Any], Any] | None = None
+        self.init_headers(headers)
+
+    def make_framing(self) -> Framing:
+        """The format, made anew for each time the response is sent."""
+        return Raw(self.charset)
+
+    def check_items(self, check: Callable[[Any], Any]) -> None:
+        """Pass each item through a function first; what that raises ends the stream."""
+        self._check = check
+
+    @property
+    def body_iterator(self) -> Any:
+        """The content as an async iterable, for code that wraps it; what is set is sent instead."""
+        content = self._content
+        return content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+
+    @body_iterator.setter
+    def body_iterator(self, content: Any) -> None:
+        self._set_content(content)
+
+    def _set_content(self, content: Any) -> None:
+        if isinstance(content, (str, bytes, bytearray, memoryview)):
+            content = (content,)
+        open_source(content)  # a mistake is told where it was made, not when it is sent
+        self._content: Iterable[Any] | AsyncIterable[Any] = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        listen: Receive | None = receive
+        if scope["type"] == "websocket":
+            send, listen = self._wrap_websocket_denial_send(send), None
+        ending = await self._stream(self._open(scope), scope, listen, send)
+        if self.background is not None and ending is not Ending.CANCELLED:
+            await self.background()
+
+    def _open(self, scope: Scope) -> Source:
+        content = self._content
+        if self._sent and (hasattr(content, "__next__") or hasattr(content, "__anext__")):
+            raise SourceSpent(content)
+        self._sent = True
+        return open_source(content)
+
+    async def _stream(
+        self, source: Source, scope: Scope, receive: Receive | None, send: Send
+    ) -> Ending:
+        begun = False
+        try:
+            options = self.options or _options_of_app(scope)
+            encoding = Encoding(self.raw_headers, None)
+            if options.compress:
+                encoding = encoding_for(scope, self.status_code, self.raw_headers, self.media_type)
+            head = Head(self.status_code, encoding.headers, _name(scope))
+            if scope.get("method") == "HEAD":
+                await send(head.message())
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return Ending.COMPLETE
+            if options.release_dependencies:
+                await release_dependencies(scope)
+            framing = self.make_framing()
+            if self._check is not None:
+                framing = _Checked(framing, self._check)
+            begun = True
+            return await serve(source, framing, encoding.make_codec, options, head, receive, send)
+        finally:
+            if not begun:
+                await source.close()
+
+
+class _Checked(Framing):
+    """A framing whose items go through a check first."""
+
+    def __init__(self, framing: Framing, check: Callable[[Any], Any]) -> None:
+        self._framing = framing
+        self._check = check
+        self.heartbeat = framing.heartbeat  # type: ignore[misc] # the format's, not the class's
+        self.closing = framing.closing  # type: ignore[method-assign] # passed on as they are
+        self.failure = framing.failure  # type: ignore[method-assign]
+        self.farewell = framing.farewell  # type: ignore[method-assign]
+
+    def frame(self, item: Any) -> bytes:
+        return self._framing.frame(self._check(item))
+
+
+def _options_of_app(scope: Scope) -> StreamOptions:
+    state = getattr(scope.get("app"), "state", None)
+    options = getattr(state, "stream_options", None)
+    return options if isinstance(options, StreamOptions) else _DEFAULTS
+
+
+_DEFAULTS = StreamOptions()
+
+
+def _name(scope: Scope) -> str:
+    # What a client sent must not break a log line: `ascii` escapes what is not printable.
+    return f"{scope.get('method', 'GET')} {ascii(scope.get('path', ''))[1:-1]}"

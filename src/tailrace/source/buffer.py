@@ -1,0 +1,146 @@
+"""Where a source and the connection meet: frames in order, bounded in bytes.
+
+One producer (a task, or a thread) and one consumer (a task). Each side keeps its own running count,
+so neither needs a lock; `deque.append` and `popleft` are atomic. To wait, a side first says that it
+waits and then looks again; the other side first does its part and then looks whether somebody
+waits. Whichever comes second sees the other, so no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from tailrace.source.loop import Loop, Signal
+
+__all__ = ["Buffer"]
+
+
+class Buffer:
+    """A bounded queue of frames that is emptied in batches.
+
+    Args:
+        loop: The consumer's loop.
+        limit: Bytes above which the producer waits, and in one batch. One frame may exceed it: the
+            source made it as large as that.
+        threaded: The producer is a thread.
+    """
+
+    __slots__ = (
+        "_call_from_thread",
+        "_consumer_waits",
+        "_frames",
+        "_limit",
+        "_put_bytes",
+        "_ready",
+        "_room",
+        "_room_in_thread",
+        "_room_wanted",
+        "_taken_bytes",
+    )
+
+    def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
+        self._frames: deque[bytes | memoryview] = deque()
+        self._limit = limit
+        self._put_bytes = 0
+        self._taken_bytes = 0
+        self._ready: Signal = loop.signal()
+        self._room: Signal = loop.signal()
+        self._room_in_thread: SimpleQueue[None] | None = SimpleQueue() if threaded else None
+        self._consumer_waits = False
+        self._room_wanted = False
+        self._call_from_thread: Callable[[Callable[[], None]], None] = loop.call_from_thread
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait to be taken."""
+        return self._put_bytes - self._taken_bytes
+
+    @property
+    def has_frames(self) -> bool:
+        """Something waits to be taken, if only a frame without bytes."""
+        return bool(self._frames)
+
+    # The producer's side
+
+    def put(self, frame: bytes) -> bool:
+        """Add a frame; False when the buffer is full now and the producer should wait for room."""
+        self._frames.append(frame)
+        self._put_bytes += len(frame)
+        if self._consumer_waits:
+            self._consumer_waits = False
+            if self._room_in_thread is None:
+                self._ready.set()
+            else:
+                self._call_from_thread(self._ready.set)
+        return self._put_bytes - self._taken_bytes < self._limit
+
+    def touch(self) -> bool:
+        """Tell of an item without bytes: the first one starts the response all the same."""
+        return self.size < self._limit if self._put_bytes else self.put(b"")
+
+    async def room(self) -> None:
+        """Wait in a task until there is room."""
+        while self.size >= self._limit:
+            self._room_wanted = True
+            if self.size >= self._limit:
+                await self._room.wait()
+
+    def room_in_thread(self, seconds: float) -> bool:
+        """Wait in a thread until there is room, not longer than some seconds; False without."""
+        assert self._room_in_thread is not None
+        self._room_wanted = True
+        while self.size >= self._limit:
+            try:
+                # A token may be left from before: it costs one more look.
+                self._room_in_thread.get(timeout=seconds)
+            except Empty:
+                return False
+        return True
+
+    # The consumer's side
+
+    def take(self) -> bytes:
+        """The next batch: whole frames up to the limit, or a part of one that is larger."""
+        frames = self._frames
+        if not frames:
+            return b""
+        first = frames.popleft()
+        size = len(first)
+        if size > self._limit:
+            view = memoryview(first)  # so that a part of it is not a copy of the rest
+            frames.appendleft(view[self._limit :])
+            size = self._limit
+            batch = bytes(view[:size])
+        elif frames and size + len(frames[0]) <= self._limit:
+            parts = [first]
+            while frames and size + len(frames[0]) <= self._limit:
+                frame = frames.popleft()
+                parts.append(frame)
+                size += len(frame)
+            batch = b"".join(parts)
+        else:
+            batch = bytes(first)
+        self._taken_bytes += size
+        if self._room_wanted and self.size < self._limit:
+            self.wake_producer()
+        return batch
+
+    def wake_producer(self) -> None:
+        """Let a producer that waits look again."""
+        self._room_wanted = False
+        self._room.set()
+        if self._room_in_thread is not None:
+            self._room_in_thread.put(None)
+
+    async def ready(self) -> None:
+        """Wait until there is a frame, or until `wake_consumer`."""
+        self._consumer_waits = True
+        if not self._frames:
+            await self._ready.wait()
+        self._consumer_waits = False
+
+    def wake_consumer(self) -> None:
+        """Let the consumer look again; to be called in the loop."""
+        self._ready.set()

@@ -1,0 +1,218 @@
+"""What yields, and who closes it: sync and async iterables behind one interface.
+
+Whoever iterates closes. `run` takes items until there are no more; `close` is called once after it,
+however it ended, also if it never began.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+from anyio.lowlevel import checkpoint
+
+from tailrace import limits
+from tailrace.source.loop import Loop, Signal
+from tailrace.source.threads import source_threads
+from tailrace.source.turn import Rest, stepper
+
+__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "open_source"]
+
+
+class Sink(Protocol):
+    """Where a source puts its items; `source.Buffer` with a framing in front."""
+
+    def put(self, item: Any) -> bool:
+        """Take an item; False when the source should wait for room."""
+
+    async def room(self) -> None:
+        """Wait in a task until there is room."""
+
+    def room_in_thread(self, seconds: float) -> bool:
+        """Wait in a thread until there is room, for a time; False without."""
+
+
+class Source(Protocol):
+    """Anything that yields, iterated once."""
+
+    threaded: bool
+    """Items are put by a thread, not by the task that runs."""
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        """Put every item. An interrupt ends it; `close` must follow."""
+
+    async def close(self) -> None:
+        """Let the source run its cleanup; the caller shields and bounds this."""
+
+
+def open_source(content: Any) -> Source:
+    """The source behind what an application gave.
+
+    Args:
+        content: An async or sync iterable; str and bytes are one item, not one for each character.
+
+    Raises:
+        TypeError: It is neither; the message names its type.
+    """
+    if isinstance(content, AsyncIterable):
+        return AsyncSource(_without_fastapi_wrapper(content))
+    if isinstance(content, (str, bytes, bytearray, memoryview)):
+        return SyncSource((content,))
+    if isinstance(content, Iterable):
+        return SyncSource(content)
+    raise TypeError(
+        f"a stream needs an iterable or an async iterable, not {type(content).__qualname__}: "
+        "give it a generator, or a list of chunks"
+    )
+
+
+class AsyncSource:
+    """An async iterable, iterated in the task that calls `run`: its context variables and cancel
+    scopes stay whole, and its cleanup runs where the rest of it ran.
+    """
+
+    threaded = False
+
+    def __init__(self, content: AsyncIterable[Any]) -> None:
+        self._content = content
+        self._iterator: AsyncIterator[Any] | None = None
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        self._iterator = aiter(self._content)
+        take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
+        turn_ends = 0.0  # the first item goes out alone and at once
+        while True:
+            steps = stepper(take())
+            try:
+                waiting = steps.send(None)
+                if waiting is None and clock() < turn_ends:
+                    waiting = steps.send(None)  # one sleep(0) for each item is taken at once
+            except StopIteration as stop:
+                item = stop.value
+            except StopAsyncIteration:
+                return
+            else:
+                try:
+                    item = await Rest(steps, waiting)
+                except StopAsyncIteration:
+                    return
+                turn_ends = clock() + limits.TURN_BUDGET
+            if not put(item):
+                await sink.room()
+                turn_ends = clock() + limits.TURN_BUDGET
+            elif clock() > turn_ends:
+                await checkpoint()
+                turn_ends = clock() + limits.TURN_BUDGET
+
+    async def close(self) -> None:
+        aclose = getattr(
+            self._content if self._iterator is None else self._iterator, "aclose", None
+        )
+        if aclose is not None:
+            await aclose()
+
+
+class SyncSource:
+    """A sync iterable, iterated in threads that serve nothing else.
+
+    A thread is held only while the source produces: when the sink is full it lingers a moment and
+    is given back. All of it runs in one copy of the request's context, so context variables are
+    those of the endpoint and survive between items.
+    """
+
+    threaded = True
+
+    def __init__(self, content: Iterable[Any]) -> None:
+        self._content = content
+        self._iterator: Iterator[Any] | None = None
+        self._context = contextvars.Context()
+        self._loop: Loop | None = None
+        self._done: Signal | None = None
+        self._job: Callable[[], None] | None = None
+        self._error: BaseException | None = None
+        self._exhausted = False
+        self._closing = False
+        self._closed = False
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        self._context = contextvars.copy_context()
+        self._loop = loop
+        self._done = loop.signal()
+        while not self._exhausted:
+            await sink.room()
+            await self._in_thread(partial(self._fill, sink))
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._job is not None and self._done is not None:
+            if source_threads.withdraw(self._job):
+                self._job = None
+            else:
+                # The thread may be inside `next()`, which nothing can interrupt: it closes the
+                # source itself as soon as that returns, even if nobody waits here any more.
+                await self._done.wait()
+        if not self._closed:
+            await self._in_thread(self._close)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        if self._loop is None or self._done is None:  # never begun: there is nothing that blocks
+            work()
+            return
+        self._job = partial(self._run_job, work)
+        source_threads.submit(self._job)
+        await self._done.wait()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run_job(self, work: Callable[[], None]) -> None:
+        assert self._loop is not None
+        try:
+            self._context.run(work)
+            if self._closing and not self._closed:
+                self._context.run(self._close)
+        except BaseException as error:  # noqa: BLE001 - raised again in the task that waits
+            self._error = error
+        self._loop.call_from_thread(self._job_done)
+
+    def _job_done(self) -> None:
+        self._job = None
+        assert self._done is not None
+        self._done.set()
+
+    def _fill(self, sink: Sink) -> None:
+        if self._iterator is None:
+            self._iterator = iter(self._content)
+        put = sink.put
+        for item in self._iterator:
+            if self._closing:
+                return
+            if not put(item) and not sink.room_in_thread(limits.THREAD_LINGER):
+                return
+        self._exhausted = True
+
+    def _close(self) -> None:
+        self._closed = True
+        close = getattr(self._content if self._iterator is None else self._iterator, "close", None)
+        if close is not None:
+            close()
+
+
+def _without_fastapi_wrapper(content: AsyncIterable[Any]) -> AsyncIterable[Any]:
+    """The endpoint's own generator, where FastAPI has put one of its own around it.
+
+    FastAPI gives an async `yield` endpoint to its response class inside a generator that sleeps 0
+    after each item. Closing that one does not close the endpoint's, which would then be closed by
+    the garbage collector, in another task. It has not been started yet when it comes here.
+    """
+    code = getattr(content, "ag_code", None)
+    frame = getattr(content, "ag_frame", None)
+    if code is None or frame is None or code.co_name != "_async_stream_raw":
+        return content
+    if frame.f_globals.get("__name__") != "fastapi.routing":
+        return content
+    inner = frame.f_locals.get("async_gen")
+    return inner if isinstance(inner, AsyncIterable) else content

@@ -1,0 +1,219 @@
+"""What streaming needs of an event loop and anyio does not offer, for asyncio and for trio.
+
+Four things: a signal that can be set again and again, a call at a time, a call from a thread that
+does not wait for its answer, and a way to interrupt a task *once*. The last one matters most. A
+cancelled anyio scope cancels every `await` inside it, so a source that does
+`finally: await connection.close()` would have its cleanup cancelled too. asyncio's own
+`Task.cancel()` is delivered once; what the source awaits in its `finally` then runs. trio has only
+scopes: there a source shields its cleanup, as everything else on trio does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    import trio
+
+__all__ = ["Interruptible", "Loop", "Signal", "current_loop"]
+
+
+class Signal(Protocol):
+    """Wakes the one task that waits; set before the wait, the wait returns at once."""
+
+    def set(self) -> None: ...
+
+    async def wait(self) -> None: ...
+
+
+class Interruptible(AbstractContextManager["Interruptible"], Protocol):
+    """A stretch of the current task that another task can end early.
+
+    Leaving it by an interrupt looks like leaving it normally: `interrupted` tells the difference.
+    """
+
+    interrupted: bool
+
+    def interrupt(self) -> None:
+        """End the stretch: at once if its task waits, at its next wait otherwise."""
+
+
+class Loop(Protocol):
+    """The running event loop."""
+
+    def time(self) -> float:
+        """Seconds, on the clock that timers use."""
+
+    def signal(self) -> Signal: ...
+
+    def interruptible(self) -> Interruptible: ...
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
+        """Call at a time; returns what takes the call back."""
+
+    def call_from_thread(self, call: Callable[[], None]) -> None:
+        """Call soon, from another thread, without waiting; nothing once the loop is gone."""
+
+
+def current_loop(group: anyio.abc.TaskGroup) -> Loop:
+    """The loop that runs now.
+
+    Args:
+        group: Holds what a loop needs a task for (trio: timers).
+    """
+    try:
+        return _AsyncioLoop(asyncio.get_running_loop())
+    except RuntimeError:
+        return _TrioLoop(group)
+
+
+class _AsyncioLoop:
+    __slots__ = ("_loop", "time")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.time = loop.time
+
+    def signal(self) -> Signal:
+        return _AsyncioSignal(self._loop)
+
+    def interruptible(self) -> Interruptible:
+        return _AsyncioInterruptible()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
+        return self._loop.call_at(when, call).cancel
+
+    def call_from_thread(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(call)
+
+
+class _AsyncioSignal:
+    # asyncio.Event would do, but it keeps a queue of waiters and is cleared by hand.
+    __slots__ = ("_is_set", "_loop", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        if not self._is_set:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._is_set = False
+
+
+class _AsyncioInterruptible:
+    __slots__ = ("_task", "interrupted")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self.interrupted = False
+
+    def __enter__(self) -> _AsyncioInterruptible:
+        self._task = asyncio.current_task()
+        return self
+
+    def interrupt(self) -> None:
+        if self._task is not None and not self.interrupted:
+            self.interrupted = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        task, self._task = self._task, None
+        if not self.interrupted or task is None:
+            return False
+        # Ours is taken back; a cancellation of somebody else's (the server stops) goes on.
+        others = task.uncancel()
+        return isinstance(error, asyncio.CancelledError) and not others
+
+
+class _TrioLoop:
+    __slots__ = ("_group", "_token")
+
+    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+        import trio
+
+        self._group = group
+        self._token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+
+    def time(self) -> float:
+        return anyio.current_time()
+
+    def signal(self) -> Signal:
+        return _TrioSignal()
+
+    def interruptible(self) -> Interruptible:
+        return _TrioInterruptible()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
+        scope = anyio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await anyio.sleep_until(when)
+                call()
+
+        self._group.start_soon(wait)
+        return scope.cancel
+
+    def call_from_thread(self, call: Callable[[], None]) -> None:
+        import trio
+
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(call)
+
+
+class _TrioSignal:
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()
+
+
+class _TrioInterruptible:
+    __slots__ = ("_scope", "interrupted")
+
+    def __init__(self) -> None:
+        self._scope = anyio.CancelScope()
+        self.interrupted = False
+
+    def __enter__(self) -> _TrioInterruptible:
+        self._scope.__enter__()
+        return self
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+        self._scope.cancel()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        return bool(self._scope.__exit__(kind, error, trace))

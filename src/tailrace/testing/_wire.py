@@ -1,0 +1,189 @@
+"""What lies between an application and its client: the request, a window of body bytes, an end.
+
+One loop, no threads: every change is made at once and then told to whoever waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from starlette.datastructures import Headers
+
+from tailrace.testing._order import MessageOrder, ResponseStart
+from tailrace.testing.errors import ClientGone, ProtocolViolation
+
+__all__ = ["Outcome", "Sent", "Wire"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message that the server took from the application.
+
+    Args:
+        time: Seconds since the exchange was opened, by the event loop's clock.
+        message: As it was sent.
+    """
+
+    time: float
+    message: dict[str, Any]
+
+    @property
+    def body(self) -> bytes:
+        """The message's body; empty for one that has none."""
+        body: bytes = self.message.get("body", b"")
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the application's call ended.
+
+    Args:
+        complete: It had sent its whole response. Also true if nobody was there any more to get it.
+        error: What it raised; also a violation of ASGI that it kept to itself.
+    """
+
+    complete: bool
+    error: Exception | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """It ended before it had sent its whole response."""
+        return not self.complete
+
+
+class Wire:
+    """One request and its response between the two ends.
+
+    Args:
+        request: The chunks of the request's body.
+        order: Judges what the application sends.
+        window_bytes: More than so many unread bytes make `send()` wait.
+        raise_after_leave: `send()` raises `ClientGone` once the client has left; otherwise it
+            drops what it is given.
+    """
+
+    def __init__(
+        self,
+        request: Iterable[bytes],
+        order: MessageOrder,
+        *,
+        window_bytes: int,
+        raise_after_leave: bool,
+    ) -> None:
+        self.start: ResponseStart | None = None
+        self.unread = bytearray()
+        self.ended = False
+        self.left = False
+        self.half_closed = False
+        self.outcome: Outcome | None = None
+        self.violation: ProtocolViolation | None = None
+        self.sends: list[Sent] = []
+        self.dropped = 0
+        self.waiting_sends = 0
+        self._order = order
+        self._window_bytes = window_bytes
+        self._raise_after_leave = raise_after_leave
+        self._request = deque(request or [b""])
+        self._opened_at = anyio.current_time()
+        self._changed = anyio.Event()
+
+    # The application's end -----------------------------------------------------------------------
+
+    async def receive(self) -> dict[str, Any]:
+        """The request's chunks; then `http.disconnect`, once the exchange is over for the server.
+
+        That is: the client left or shut its side, or the response is complete (as in uvicorn).
+        """
+        if self._request and not self._over_for_server():
+            body = self._request.popleft()
+            return {"type": "http.request", "body": body, "more_body": bool(self._request)}
+        await self.until(self._over_for_server)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Take a message.
+
+        As in uvicorn, a full window is waited for before the message and not after it, so one
+        message of any size finds room; and while there is room there is no checkpoint, so an
+        application that never waits for anything else keeps the loop to itself.
+        """
+        await self._room()
+        if self.left and self._raise_after_leave:
+            raise ClientGone("the client has left")
+        try:
+            body = self._order.accept(message)
+        except ProtocolViolation as violation:
+            self.violation = self.violation or violation
+            raise
+        if self.left:
+            self.dropped += 1
+            return
+        self.sends.append(Sent(round(anyio.current_time() - self._opened_at, 9), dict(message)))
+        self.start = self._order.start
+        self.unread += body
+        self.ended = self._order.complete
+        self._tell()
+
+    def finish(self, error: Exception | None, *, answer_errors: bool) -> None:
+        """The application's call is over.
+
+        Args:
+            error: What it raised.
+            answer_errors: Give the client the 500 of a server if no response was begun.
+        """
+        self.outcome = Outcome(self._order.complete, error or self.violation)
+        if answer_errors and self.start is None and not self.left:
+            self.start = ResponseStart(500, Headers({"content-type": "text/plain; charset=utf-8"}))
+            self.unread += b"Internal Server Error"
+            self.ended = True
+        self._tell()
+
+    async def _room(self) -> None:
+        self.waiting_sends += 1
+        try:
+            await self.until(lambda: self.left or len(self.unread) <= self._window_bytes)
+        finally:
+            self.waiting_sends -= 1
+
+    def _over_for_server(self) -> bool:
+        return self.left or self.half_closed or self._order.complete
+
+    # The client's end ----------------------------------------------------------------------------
+
+    def take(self, most: int) -> bytes:
+        """Up to so many of the unread bytes; makes room in the window."""
+        chunk = bytes(self.unread[:most])
+        del self.unread[:most]
+        self._tell()
+        return chunk
+
+    def leave(self) -> None:
+        """The client closes the connection."""
+        self.left = True
+        self.unread.clear()
+        self._tell()
+
+    def half_close(self) -> None:
+        """The client shuts its sending side."""
+        self.half_closed = True
+        self._tell()
+
+    def nothing_follows(self) -> bool:
+        """Whether no more bytes can come."""
+        return self.ended or self.left or self.outcome is not None
+
+    # Both ----------------------------------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something about this wire holds; at once, without a checkpoint, if it does."""
+        while not condition():
+            await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

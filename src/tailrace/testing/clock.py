@@ -1,0 +1,137 @@
+"""Time that a test moves, and rest: the point where nothing more happens until it does."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from tailrace.testing._eventloop import EventLoop, running_loop
+
+__all__ = ["Clock", "settle", "wait_until"]
+
+_TICK = 1e-9
+"""Seconds by which a timer may be missed through rounding; asyncio's own clock resolution."""
+
+_NAP = 0.0005
+"""Seconds of real time between two looks in `wait_until`."""
+
+
+class Clock:
+    """The event loop's time, which stands still until the test moves it.
+
+    Everything that waits through anyio, asyncio or trio (sleeps, timeouts, deadlines) then waits
+    for `advance()`, and never in real time. What a thread does is still real: see `wait_until`.
+    Use it inside the event loop, one at a time:
+
+    ```
+    with Clock() as clock:
+        ...
+        await clock.advance(30.0)
+    ```
+
+    asyncio's stock loop needs nothing. trio must run on a `trio.testing.MockClock`; the fixtures
+    of `tailrace.testing.plugin` see to it. After the block time goes on by itself, from where the
+    test left it.
+
+    Raises:
+        RuntimeError: The loop's clock cannot be moved (uvloop, trio on its real clock).
+    """
+
+    def __init__(self) -> None:
+        self._running: EventLoop | None = None
+        self._start = math.nan
+
+    def __enter__(self) -> Self:
+        loop = running_loop()
+        loop.freeze()
+        self._running = loop
+        self._start = anyio.current_time()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._loop.thaw()
+        self._running = None
+
+    @property
+    def time(self) -> float:
+        """Seconds by which the clock was moved so far, to the nanosecond."""
+        return round(anyio.current_time() - self._start, 9)
+
+    async def advance(self, seconds: float) -> None:
+        """Move time forward, from timer to timer.
+
+        Before each step everything that is ready runs until it waits again, so a timer that is
+        set on the way and falls within the span fires as well, at its own time and in its turn.
+
+        If it is cancelled, the clock stays where it has come to.
+
+        Args:
+            seconds: 0 or more.
+
+        Raises:
+            ValueError: `seconds` is negative or not finite.
+        """
+        if not math.isfinite(seconds) or seconds < 0:
+            raise ValueError(f"seconds={seconds!r} is out of range: give 0 or more")
+        loop = self._loop
+        target = anyio.current_time() + seconds
+        await loop.settle()
+        while (deadline := loop.next_deadline()) <= target + _TICK:
+            loop.move_to(max(deadline, anyio.current_time()))
+            await loop.settle()
+        loop.move_to(max(target, anyio.current_time()))
+        await loop.settle()
+
+    async def settle(self) -> None:
+        """Let everything that is ready run until every task waits; time stands still."""
+        await self._loop.settle()
+
+    @property
+    def _loop(self) -> EventLoop:
+        if self._running is None:
+            raise RuntimeError("this clock does not hold the time: use it in `with Clock() as ...`")
+        return self._running
+
+
+async def settle() -> None:
+    """Let everything that is ready run until every task of this event loop waits.
+
+    A task that waits for a timer, a socket or a thread waits, so this returns while a thread is
+    still at work; what a thread or another process will do is awaited with `wait_until`. A task
+    that never waits never lets this return.
+    """
+    await running_loop().settle()
+
+
+async def wait_until(condition: Callable[[], object], *, timeout: float = 10.0) -> None:
+    """Wait, in real time, until a condition holds that a thread or another process will make true.
+
+    A thread cannot be told by a moved clock, so this is the one wait of the kit that is real: the
+    condition is looked at when the event loop has come to rest, and again each half millisecond.
+
+    Args:
+        condition: Called in the event loop's thread: `thread_event.is_set`, `lambda: count == 3`.
+        timeout: Real seconds.
+
+    Raises:
+        TimeoutError: It did not become true in time.
+    """
+    end = time.monotonic() + timeout
+    await settle()
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition!r} did not become true within {timeout} s")
+        # The loop itself sleeps: it is at rest, a moved clock would never wake `anyio.sleep`, and
+        # the threads that are waited for run meanwhile.
+        time.sleep(_NAP)  # noqa: ASYNC251
+        await settle()

@@ -1,0 +1,385 @@
+"""One request, its response, and a client that reads it as the test says."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+from starlette.types import ASGIApp, Scope
+
+from tailrace.testing._order import ResponseStart
+from tailrace.testing._wire import Outcome, Sent, Wire
+from tailrace.testing.clock import settle
+from tailrace.testing.errors import BodyEnded, ClientGone, ProtocolViolation, Truncated
+from tailrace.testing.sse import EventParser, ReceivedEvent
+
+__all__ = ["Exchange", "Habits"]
+
+T = TypeVar("T")
+
+_SIPS_PER_SECOND = 10
+"""Into how many reads a slow client divides its second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How a client reads.
+
+    Args:
+        rate: Bytes per second at which it takes the body, more than 0; None as fast as it comes.
+        leave_at: Bytes of the body after which it leaves, 0 or more; None stays.
+
+    Raises:
+        ValueError: A value out of its range.
+    """
+
+    rate: float | None = None
+    leave_at: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise ValueError(f"rate={self.rate!r} is out of range: give bytes per second, over 0")
+        if self.leave_at is not None and self.leave_at < 0:
+            raise ValueError(f"leave_at={self.leave_at!r} is out of range: give bytes, 0 or more")
+
+
+class Exchange:
+    """A request that an application is answering now; made by `Client.open`.
+
+    ```
+    async with client.open("GET", "/numbers") as exchange:
+        start = await exchange.response()
+        first = await exchange.read()
+    ```
+
+    The client takes bytes only while one of the reading methods runs: a test that calls none has
+    a client that stalls. Reading is for one task at a time.
+
+    At the end of the block the client leaves. An application that still waits when everything has
+    come to rest is cancelled, as a server does that stops. Then what the application raised is
+    raised here, unless the test has seen it (from `response()`, as the cause of a `Truncated`,
+    or in the outcome of `finished()`), or the block failed itself, or it is only the news that
+    the client had left.
+    """
+
+    def __init__(
+        self, app: ASGIApp, scope: Scope, wire: Wire, habits: Habits, *, raise_app_exceptions: bool
+    ) -> None:
+        self._app = app
+        self._scope = scope
+        self._wire = wire
+        self._habits = habits
+        self._raise = raise_app_exceptions
+        self._cancel = anyio.CancelScope()
+        self._seen = False
+        self._taken = 0
+        self._read = bytearray()
+        self._parser = EventParser()
+        self._events: deque[ReceivedEvent] = deque()
+        if habits.leave_at == 0:
+            wire.leave()
+
+    # What a test can see -------------------------------------------------------------------------
+
+    @property
+    def sends(self) -> list[Sent]:
+        """Every message that the server took from the application, and when."""
+        return self._wire.sends
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the application waits in `send()` because the window is full."""
+        return self._wire.waiting_sends > 0
+
+    @property
+    def left(self) -> bool:
+        """Whether the client has left."""
+        return self._wire.left
+
+    @property
+    def dropped(self) -> int:
+        """How many messages the application sent to nobody after the client had left."""
+        return self._wire.dropped
+
+    @property
+    def comments(self) -> list[str]:
+        """The SSE comments (heartbeats) that `event()` and `events()` have passed by."""
+        return self._parser.comments
+
+    async def response(self) -> ResponseStart:
+        """Wait for the status line and the headers.
+
+        Raises:
+            Exception: what the application raised, if it failed before it began its response.
+            Truncated: it returned without a response, or the client left before there was one.
+        """
+        wire = self._wire
+        await wire.until(lambda: wire.start is not None or wire.left or wire.outcome is not None)
+        if wire.start is not None:
+            return wire.start
+        if wire.outcome is not None and wire.outcome.error is not None:
+            self._seen = True
+            raise wire.outcome.error
+        who = "the client left" if wire.left else "the application returned"
+        raise Truncated(f"{who} before the response had begun")
+
+    async def finished(self) -> Outcome:
+        """Wait until the application's call has ended, and tell how.
+
+        The response may be complete long before: background tasks run in the call, too.
+        """
+        wire = self._wire
+        await wire.until(lambda: wire.outcome is not None)
+        assert wire.outcome is not None
+        self._seen = True
+        return wire.outcome
+
+    # Reading -------------------------------------------------------------------------------------
+
+    async def read(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the body: what is there, or else what comes first.
+
+        Args:
+            max_bytes: At most so many; None takes all that is there.
+
+        Returns:
+            At least one byte; or b"" at the clean end, and after the client has left.
+
+        Raises:
+            Truncated: the application ended without completing its response.
+        """
+        if self._read:
+            return self._give(len(self._read) if max_bytes is None else max_bytes)
+        return await self._pull(max_bytes)
+
+    async def read_exactly(self, n: int) -> bytes:
+        """The next `n` bytes.
+
+        Raises:
+            BodyEnded: the body has fewer; they are its `partial`.
+            Truncated: it was cut before.
+        """
+        while len(self._read) < n:
+            await self._read_more(f"{n} bytes", n - len(self._read))
+        return self._give(n)
+
+    async def read_until(self, separator: bytes) -> bytes:
+        """The bytes up to a separator and with it.
+
+        Raises:
+            BodyEnded: the body ended before it; what came is the `partial`.
+            Truncated: it was cut before.
+        """
+        while (found := self._read.find(separator)) < 0:
+            await self._read_more(f"up to {separator!r}")
+        return self._give(found + len(separator))
+
+    async def read_all(self) -> bytes:
+        """The rest of the body; of a client that leaves on the way, what it got.
+
+        Raises:
+            Truncated: the body was cut; what came is the `partial`.
+        """
+        while chunk := await self._pull_keeping():
+            self._read += chunk
+        return self._give(len(self._read))
+
+    def lines(self) -> AsyncIterator[bytes]:
+        """The body line by line, without the line feeds; an unended last line is one as well."""
+        return _Iteration(self._line)
+
+    async def event(self) -> ReceivedEvent | None:
+        """The next server-sent event; None at the end of the body."""
+        while not self._events:
+            chunk = await self.read()
+            if not chunk:
+                return None
+            self._events.extend(self._parser.feed(chunk))
+        return self._events.popleft()
+
+    def events(self, *, leave_after: int | None = None) -> AsyncIterator[ReceivedEvent]:
+        """The server-sent events, as they come.
+
+        Args:
+            leave_after: The client leaves when it has taken so many; None stays.
+        """
+        left = math.inf if leave_after is None else leave_after
+
+        async def step() -> ReceivedEvent | None:
+            nonlocal left
+            if left < 1:
+                return None
+            event = await self.event()
+            left -= 1
+            if left < 1:
+                await self.leave()
+            return event
+
+        return _Iteration(step)
+
+    # Going away ----------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Close the connection now: `receive()` gives `http.disconnect`, unread bytes are lost.
+
+        A `send()` that was waiting for the window goes on. The application is not cancelled:
+        `finished()` waits until it has taken notice.
+        """
+        self._wire.leave()
+        await anyio.lowlevel.checkpoint()
+
+    async def half_close(self) -> None:
+        """Shut the sending side: the application gets `http.disconnect`, the client reads on.
+
+        A TCP client may do so after its request; servers do not agree on what it means, and
+        uvicorn takes it for leaving.
+        """
+        self._wire.half_close()
+        await anyio.lowlevel.checkpoint()
+
+    # The exchange itself -------------------------------------------------------------------------
+
+    def start_in(self, group: anyio.abc.TaskGroup) -> None:
+        """Call the application in a task of a group; `Client.open` has done it."""
+        group.start_soon(self._run)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._wire.leave()
+        try:
+            await self._finished_or_at_rest()
+        finally:
+            self._cancel.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._wire.until(lambda: self._wire.outcome is not None)
+        if exc is None and self._raise:
+            self._raise_unseen()
+
+    async def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            with self._cancel:
+                result = await self._app(self._scope, self._wire.receive, self._wire.send)  # type: ignore[func-returns-value]  # checked: nothing is what it must return
+                if result is not None:
+                    raise ProtocolViolation(f"the application returned {result!r}: return None")
+        except Exception as raised:  # noqa: BLE001 - whatever it raises is what a test asks for
+            error = raised
+        finally:
+            self._wire.finish(error, answer_errors=not self._raise)
+
+    async def _finished_or_at_rest(self) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def rest() -> None:
+                await settle()
+                group.cancel_scope.cancel()
+
+            group.start_soon(rest)
+            await self._wire.until(lambda: self._wire.outcome is not None)
+            group.cancel_scope.cancel()
+
+    def _raise_unseen(self) -> None:
+        outcome = self._wire.outcome
+        assert outcome is not None
+        if outcome.error is not None and not self._seen and not _tells_leaving(outcome.error):
+            raise outcome.error
+
+    async def _pull(self, max_bytes: int | None = None) -> bytes:
+        """Take bytes from the window, in the client's manner."""
+        wire, most = self._wire, self._most(max_bytes)
+        await wire.until(lambda: bool(wire.unread) or wire.nothing_follows())
+        if self._habits.rate is not None:
+            # The bytes are on their way for so long, and until they are here they fill the window.
+            await anyio.sleep(min(most, len(wire.unread)) / self._habits.rate)
+        chunk = wire.take(most)
+        if not chunk:
+            self._check_clean_end()
+        self._taken += len(chunk)
+        if self._taken == self._habits.leave_at:
+            await self.leave()
+        return chunk
+
+    def _most(self, max_bytes: int | None) -> int:
+        limits = [self._wire.unread_limit if max_bytes is None else max_bytes]
+        if self._habits.rate is not None:
+            limits.append(max(1, int(self._habits.rate / _SIPS_PER_SECOND)))
+        if self._habits.leave_at is not None:
+            limits.append(self._habits.leave_at - self._taken)
+        return min(limits)
+
+    def _check_clean_end(self) -> None:
+        wire = self._wire
+        if wire.ended or wire.left:
+            return
+        assert wire.outcome is not None
+        self._seen = True
+        raise Truncated(
+            f"the application ended without completing its response, after {self._taken} bytes",
+        ) from wire.outcome.error
+
+    async def _pull_keeping(self, max_bytes: int | None = None) -> bytes:
+        """As `_pull`, but a `Truncated` carries what this read had gathered."""
+        try:
+            return await self._pull(max_bytes)
+        except Truncated as cut:
+            cut.partial = self._give(len(self._read))
+            raise
+
+    async def _read_more(self, wanted: str, max_bytes: int | None = None) -> None:
+        chunk = await self._pull_keeping(max_bytes)
+        if not chunk:
+            partial = self._give(len(self._read))
+            raise BodyEnded(f"wanted {wanted}; the body ended after {len(partial)} bytes", partial)
+        self._read += chunk
+
+    async def _line(self) -> bytes | None:
+        try:
+            line = await self.read_until(b"\n")
+        except Truncated:
+            raise
+        except BodyEnded as end:
+            return end.partial or None
+        return line[:-1]
+
+    def _give(self, n: int) -> bytes:
+        given = bytes(self._read[:n])
+        del self._read[:n]
+        return given
+
+
+class _Iteration(AsyncIterator[T], Generic[T]):
+    """Steps until one gives None.
+
+    Not a generator: a test may break out of its loop and leave nothing suspended behind.
+    """
+
+    def __init__(self, step: Callable[[], Awaitable[T | None]]) -> None:
+        self._step = step
+
+    async def __anext__(self) -> T:
+        item = await self._step()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+
+def _tells_leaving(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ClientGone):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
