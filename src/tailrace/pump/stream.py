@@ -85,6 +85,24 @@ async def serve(
     return stream.ending
 
 
+class _Sink:
+    """Where the source puts its items: framed, into the buffer."""
+
+    __slots__ = ("put", "room", "room_in_thread")
+
+    def __init__(self, framing: Framing, buffer: Buffer) -> None:
+        # Called for each item: what it needs is in the closure, not looked up.
+        frame_of, add, touch = framing.frame, buffer.put, buffer.touch
+
+        def put(item: Any) -> bool:
+            frame = frame_of(item)
+            return add(frame) if frame else touch()
+
+        self.put = put
+        self.room = buffer.room
+        self.room_in_thread = buffer.room_in_thread
+
+
 class Stream:
     """One response being sent; `serve` says what the arguments are."""
 
@@ -143,18 +161,6 @@ class Stream:
             if self._cancel_alarm is not None:
                 self._cancel_alarm()
 
-    # The sink that the source puts its items into
-
-    def put(self, item: Any) -> bool:
-        frame = self._framing.frame(item)
-        return self._buffer.put(frame) if frame else self._buffer.touch()
-
-    async def room(self) -> None:
-        await self._buffer.room()
-
-    def room_in_thread(self, seconds: float) -> bool:
-        return self._buffer.room_in_thread(seconds)
-
     # Ends, from wherever they come
 
     def end(self, ending: Ending) -> None:
@@ -193,7 +199,7 @@ class Stream:
             return
         try:
             with self._stretch:
-                await self._source.run(self, self._loop)
+                await self._source.run(_Sink(self._framing, self._buffer), self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
             self._keep(error, self._iterating)
         if self.ending is None:

@@ -31,6 +31,7 @@ class Buffer:
         "_call_from_thread",
         "_consumer_waits",
         "_frames",
+        "_half",
         "_limit",
         "_put_bytes",
         "_ready",
@@ -43,6 +44,7 @@ class Buffer:
     def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
         self._frames: deque[bytes | memoryview] = deque()
         self._limit = limit
+        self._half = limit // 2  # room again: no wake-up for each frame
         self._put_bytes = 0
         self._taken_bytes = 0
         self._ready: Signal = loop.signal()
@@ -65,7 +67,10 @@ class Buffer:
     # The producer's side
 
     def put(self, frame: bytes) -> bool:
-        """Add a frame; False when the buffer is full now and the producer should wait for room."""
+        """Add a frame; False when the buffer has no room for another one like it.
+
+        So frames of one size fill a batch without passing its limit: nothing small is left over.
+        """
         self._frames.append(frame)
         self._put_bytes += len(frame)
         if self._consumer_waits:
@@ -74,24 +79,24 @@ class Buffer:
                 self._ready.set()
             else:
                 self._call_from_thread(self._ready.set)
-        return self._put_bytes - self._taken_bytes < self._limit
+        return self._put_bytes - self._taken_bytes + len(frame) <= self._limit
 
     def touch(self) -> bool:
         """Tell of an item without bytes: the first one starts the response all the same."""
-        return self.size < self._limit if self._put_bytes else self.put(b"")
+        return True if self._put_bytes else self.put(b"")
 
     async def room(self) -> None:
         """Wait in a task until there is room."""
-        while self.size >= self._limit:
+        while self.size > self._half:
             self._room_wanted = True
-            if self.size >= self._limit:
+            if self.size > self._half:
                 await self._room.wait()
 
     def room_in_thread(self, seconds: float) -> bool:
         """Wait in a thread until there is room, not longer than some seconds; False without."""
         assert self._room_in_thread is not None
         self._room_wanted = True
-        while self.size >= self._limit:
+        while self.size > self._half:
             try:
                 # A token may be left from before: it costs one more look.
                 self._room_in_thread.get(timeout=seconds)
@@ -123,7 +128,7 @@ class Buffer:
         else:
             batch = bytes(first)
         self._taken_bytes += size
-        if self._room_wanted and self.size < self._limit:
+        if self._room_wanted and self.size <= self._half:
             self.wake_producer()
         return batch
 
