@@ -28,6 +28,7 @@ from tailrace.responses import (
     EventSourceResponse,
     MultipartMixedReplaceResponse,
     StreamingResponse,
+    StreamRoute,
     negotiate,
 )
 
@@ -40,7 +41,7 @@ PAGE_HEADERS = {
     "img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
 }
 
-router = APIRouter()
+router = APIRouter(route_class=StreamRoute)
 
 
 @router.get("/stream")
@@ -93,7 +94,7 @@ class Price(BaseModel):
 
 
 @router.get("/ticker", response_class=EventSourceResponse)
-async def ticker(last_event_id: Annotated[int, Header(ge=0)] = 0) -> AsyncIterator[Event]:
+async def ticker(last_event_id: Annotated[int, Header(ge=0)] = 0) -> AsyncIterator[Price | Event]:
     price = 100.0
     for number in itertools.count(last_event_id + 1):
         price *= random.gauss(1, 0.004)
@@ -122,7 +123,7 @@ async def rows(request: Request) -> Response:
     async def table() -> AsyncIterator[Row]:
         for number in range(1, 9):
             yield Row(number=number, square=number**2, cube=number**3)
-            await sleep(0.25)
+            await sleep(0.2)
 
     return negotiate(table(), request)
 

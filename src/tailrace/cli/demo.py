@@ -9,7 +9,7 @@ import click
 import uvicorn
 
 from tailrace.app import create_tour
-from tailrace.responses import drain
+from tailrace.pump import drain
 
 __all__ = ["demo"]
 

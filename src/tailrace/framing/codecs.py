@@ -33,7 +33,7 @@ from tailrace.errors import InvalidOption
 
 __all__ = ["ENCODINGS", "Codec", "codec_for", "is_compressible"]
 
-ENCODINGS: Final = ("zstd", "br", "gzip")
+ENCODINGS: Final = ("zstd", "gzip", "br")
 """The codings on offer, the one that costs the least CPU first."""
 
 

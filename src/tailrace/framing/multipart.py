@@ -1,10 +1,15 @@
 """multipart/x-mixed-replace: each part takes the place of the one before (MJPEG and friends).
 
-A browser shows a part only when it reads the boundary that ends it. So that boundary is written
-right behind the part, not in front of the next one, which may come a second later. It is a whole
-line: Chromium takes a CRLF that arrives on its own behind a boundary for an empty header block.
-The price is that the closing boundary follows an ordinary one: to a strict reader a last part that
-is empty, which Chromium, waiting for its headers, never shows.
+A browser does not show a part when its last byte is there, but when it knows that it is over: by
+the boundary. Chromium (156, in an `<img>`) waits longer still, for the headers of the part that
+follows: given the boundary alone it shows every picture one picture late. So behind a part go the
+boundary and the headers of the next one, at once, and what comes later is only its body. That is
+why these parts have no Content-Length.
+
+What the next part will be is a guess: one more of `part_type`, without headers of its own. When a
+`Part` comes that is not, the part that was opened must be filled all the same, for an empty one
+crashes the same Chromium's tab: it gets the last body again, which no viewer can tell from no
+change. Behind such a part goes the boundary alone, since the guess would fail again.
 """
 
 from __future__ import annotations
@@ -62,8 +67,9 @@ class Part:
 class MultipartMixedReplace(Framing):
     """Each item one part, shown by a browser in place of the last.
 
-    Items: bytes, bytearray, memoryview, or a `Part`. A source that failed is cut: what came last
-    stays on the screen, and there is no closing boundary.
+    Items: bytes, bytearray, memoryview, or a `Part`. Chromium shows a `Part` with a type or headers
+    of its own only when the next part comes; all others at once. An empty item writes nothing. A
+    source that failed is cut.
 
     Args:
         part_type: The media type of parts that name none.
@@ -86,9 +92,11 @@ class MultipartMixedReplace(Framing):
             raise InvalidOption("boundary", boundary, "1 to 70 letters, digits and '+_.-")
         self.boundary = boundary
         self._type = part_type
-        self._opening = f"--{boundary}\r\n".encode()
-        self._after = b"\r\n" + self._opening
-        self._opened = False
+        self._delimiter = f"--{boundary}\r\n".encode()
+        self._plain_head = f"Content-Type: {part_type}\r\n\r\n".encode()
+        # What the next part still needs in front of its body, if it is plain.
+        self._owed = self._delimiter + self._plain_head
+        self._last: bytes | None = None  # the body before an opened part; None: none is opened
 
     @property
     def media_type(self) -> str:
@@ -98,17 +106,33 @@ class MultipartMixedReplace(Framing):
     def frame(self, item: Any) -> bytes:
         part = item if isinstance(item, Part) else _part_of(item)
         body = bytes(part.data)
-        lines = [f"Content-Type: {part.content_type or self._type}"]
-        lines += [f"{name}: {value}" for name, value in part.headers.items()]
-        # The length lets a client that counts find the end without a search.
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        head = "\r\n".join(lines).encode("ascii")
-        opening = b"" if self._opened else self._opening
-        self._opened = True
-        return b"".join((opening, head, body, self._after))
+        if not body:
+            return b""
+        if not part.headers and part.content_type in (None, self._type):
+            return self._plain(body)
+        return self._special(part, body)
 
     def closing(self) -> bytes:
-        return f"--{self.boundary}--\r\n".encode()
+        # Behind an opened part the boundary needs a line break of its own.
+        start = b"" if self._last is None else b"\r\n"
+        return start + f"--{self.boundary}--\r\n".encode()
+
+    def _plain(self, body: bytes) -> bytes:
+        framed = b"".join((self._owed, body, b"\r\n", self._delimiter, self._plain_head))
+        self._owed, self._last = b"", body
+        return framed
+
+    def _special(self, part: Part, body: bytes) -> bytes:
+        if self._last is not None:
+            start = b"".join((self._last, b"\r\n", self._delimiter))
+        else:
+            start = self._owed.removesuffix(self._plain_head)
+        lines = [f"Content-Type: {part.content_type or self._type}"]
+        lines += [f"{name}: {value}" for name, value in part.headers.items()]
+        lines += [f"Content-Length: {len(body)}", "", ""]
+        head = "\r\n".join(lines).encode("ascii")
+        self._owed, self._last = self._plain_head, None
+        return b"".join((start, head, body, b"\r\n", self._delimiter))
 
 
 def _part_of(item: Any) -> Part:

@@ -114,9 +114,11 @@ class Deadlines:
         if self._write_began is not None:
             return self._check_write(now, self._write_began, unsent)
         if not self._begun:
+            self._quiet_since = now
+            again = self._idle_again(now)
             if now >= self._grace_ends:
-                return Verdict(Due.START, self._idle_again(now))
-            return Verdict(Due.NOTHING, min(self._grace_ends, self._idle_again(now)))
+                return Verdict(Due.START, again)
+            return Verdict(Due.NOTHING, min(self._grace_ends, again))
         if now - self._quiet_since >= self._heartbeat:
             self._quiet_since = now
             return Verdict(Due.HEARTBEAT, self._idle_again(now))

@@ -19,6 +19,7 @@ from random import uniform
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from starlette.types import Receive, Send
 
 from tailrace import limits
@@ -77,6 +78,8 @@ async def serve(
             stream.account()
         group.cancel_scope.cancel()
     assert stream.ending is not None
+    if stream.ending is Ending.CANCELLED:
+        await anyio.lowlevel.checkpoint_if_cancelled()
     if (error := stream.take_error()) is not None:
         try:
             raise error

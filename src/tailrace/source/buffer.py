@@ -31,6 +31,7 @@ class Buffer:
         "_call_from_thread",
         "_consumer_waits",
         "_frames",
+        "_full",
         "_half",
         "_limit",
         "_put_bytes",
@@ -44,7 +45,9 @@ class Buffer:
     def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
         self._frames: deque[bytes | memoryview] = deque()
         self._limit = limit
-        self._half = limit // 2  # room again: no wake-up for each frame
+        # Until the first frame is taken there is room for no other: it goes out alone, at once.
+        self._full = 0
+        self._half = 0
         self._put_bytes = 0
         self._taken_bytes = 0
         self._ready: Signal = loop.signal()
@@ -79,7 +82,7 @@ class Buffer:
                 self._ready.set()
             else:
                 self._call_from_thread(self._ready.set)
-        return self._put_bytes - self._taken_bytes + len(frame) <= self._limit
+        return self._put_bytes - self._taken_bytes + len(frame) <= self._full
 
     def touch(self) -> bool:
         """Tell of an item without bytes: the first one starts the response all the same."""
@@ -128,6 +131,9 @@ class Buffer:
         else:
             batch = bytes(first)
         self._taken_bytes += size
+        if not self._full:
+            self._full = self._limit
+            self._half = self._limit // 2  # there is room again: not a wake-up for each frame
         if self._room_wanted and self.size <= self._half:
             self.wake_producer()
         return batch

@@ -83,7 +83,7 @@ class AsyncSource:
     async def run(self, sink: Sink, loop: Loop) -> None:
         self._iterator = aiter(self._content)
         take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
-        turn_ends = 0.0  # the first item goes out alone and at once
+        turn_ends = clock() + limits.TURN_BUDGET
         while True:
             steps = stepper(take())
             try:

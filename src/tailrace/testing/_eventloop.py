@@ -80,7 +80,7 @@ def _in_trio() -> bool:
 
 
 _settling: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-"""How many tasks settle on a loop: each of them is always ready and must not wait for the others."""
+"""How many tasks settle on a loop: each is always ready, and must not wait for the others."""
 
 
 class _Asyncio:
@@ -115,8 +115,8 @@ class _Asyncio:
                 "asyncio's own event loop or on trio"
             )
         # Forward to a whole second, so that what is added to it stays a plain number.
-        self._now = math.ceil(self._loop.time())
-        self._loop.time = lambda: self._now
+        self._now = float(math.ceil(self._loop.time()))
+        self._loop.time = lambda: self._now  # type: ignore[method-assign]  # the whole trick
 
     def move_to(self, time: float) -> None:
         # The loop takes a timer as due one clock resolution (1 ns) early. After 194 days of

@@ -46,7 +46,7 @@ class Lifespan:
     async def stop(self) -> None:
         """Stop the application; raises as `start` does."""
         self._stopping.set()
-        await self._until(_FAREWELLS, or_over=True)
+        await self._until(_FAREWELLS)
         self._check("shutdown")
 
     async def _run(self) -> None:
@@ -77,8 +77,8 @@ class Lifespan:
         self._changed.set()
         self._changed = anyio.Event()
 
-    async def _until(self, kinds: tuple[str, ...], *, or_over: bool = True) -> None:
-        while not (self._sent.keys() & set(kinds) or (or_over and self._over)):
+    async def _until(self, kinds: tuple[str, ...]) -> None:
+        while not (self._over or self._sent.keys() & set(kinds)):
             await self._changed.wait()
 
     def _check(self, phase: str) -> None:

@@ -92,9 +92,9 @@ class Client:
         rate: float | None = None,
         leave_at: int | None = None,
     ) -> Exchange:
-        """Send a request; the application starts at the event loop's next turn.
+        """A request, sent when its block is entered: `async with client.open(...) as exchange`.
 
-        Use what is returned with `async with`.
+        The application starts at the event loop's next turn.
 
         Args:
             method: In capitals.
@@ -136,15 +136,14 @@ class Client:
             raise_after_leave=after_leave == "raise",
         )
         state = {} if self._lifespan is None else self._lifespan.state
-        exchange = Exchange(
+        return Exchange(
             self._app,
             request.scope(state),
             wire,
             Habits(rate=rate, leave_at=leave_at),
+            group=self._group,
             raise_app_exceptions=self._raise,
         )
-        exchange.start_in(self._group)
-        return exchange
 
     async def _close(self, exc: BaseException | None) -> None:
         """End the group; the applications' own errors never reach it, so `exc` comes out alone."""
@@ -152,7 +151,9 @@ class Client:
         assert group is not None
         group.cancel_scope.cancel()
         try:
-            await group.__aexit__(type(exc) if exc else None, exc, exc and exc.__traceback__)
+            await group.__aexit__(
+                type(exc) if exc else None, exc, exc.__traceback__ if exc else None
+            )
         except BaseExceptionGroup as raised:
             if raised.exceptions != (exc,):
                 raise

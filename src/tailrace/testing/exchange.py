@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -70,10 +71,18 @@ class Exchange:
     """
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, wire: Wire, habits: Habits, *, raise_app_exceptions: bool
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        wire: Wire,
+        habits: Habits,
+        *,
+        group: anyio.abc.TaskGroup,
+        raise_app_exceptions: bool,
     ) -> None:
         self._app = app
         self._scope = scope
+        self._group = group
         self._wire = wire
         self._habits = habits
         self._raise = raise_app_exceptions
@@ -147,14 +156,17 @@ class Exchange:
         """The next bytes of the body: what is there, or else what comes first.
 
         Args:
-            max_bytes: At most so many; None takes all that is there.
+            max_bytes: At most so many, 1 or more; None takes all that is there.
 
         Returns:
             At least one byte; or b"" at the clean end, and after the client has left.
 
         Raises:
             Truncated: the application ended without completing its response.
+            ValueError: `max_bytes` is less than 1.
         """
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError(f"max_bytes={max_bytes!r} is out of range: give 1 or more, or None")
         if self._read:
             return self._give(len(self._read) if max_bytes is None else max_bytes)
         return await self._pull(max_bytes)
@@ -218,7 +230,7 @@ class Exchange:
                 return None
             event = await self.event()
             left -= 1
-            if left < 1:
+            if event is not None and left < 1:
                 await self.leave()
             return event
 
@@ -246,11 +258,8 @@ class Exchange:
 
     # The exchange itself -------------------------------------------------------------------------
 
-    def start_in(self, group: anyio.abc.TaskGroup) -> None:
-        """Call the application in a task of a group; `Client.open` has done it."""
-        group.start_soon(self._run)
-
     async def __aenter__(self) -> Self:
+        self._group.start_soon(self._run)
         return self
 
     async def __aexit__(
@@ -273,7 +282,8 @@ class Exchange:
         error: Exception | None = None
         try:
             with self._cancel:
-                result = await self._app(self._scope, self._wire.receive, self._wire.send)  # type: ignore[func-returns-value]  # checked: nothing is what it must return
+                call: Callable[..., Awaitable[object]] = self._app
+                result = await call(self._scope, self._wire.receive, self._wire.send)
                 if result is not None:
                     raise ProtocolViolation(f"the application returned {result!r}: return None")
         except Exception as raised:  # noqa: BLE001 - whatever it raises is what a test asks for
@@ -300,12 +310,13 @@ class Exchange:
 
     async def _pull(self, max_bytes: int | None = None) -> bytes:
         """Take bytes from the window, in the client's manner."""
-        wire, most = self._wire, self._most(max_bytes)
+        wire = self._wire
         await wire.until(lambda: bool(wire.unread) or wire.nothing_follows())
+        size = min(self._most(max_bytes), len(wire.unread))
         if self._habits.rate is not None:
             # The bytes are on their way for so long, and until they are here they fill the window.
-            await anyio.sleep(min(most, len(wire.unread)) / self._habits.rate)
-        chunk = wire.take(most)
+            await anyio.sleep(size / self._habits.rate)
+        chunk = wire.take(size)
         if not chunk:
             self._check_clean_end()
         self._taken += len(chunk)
@@ -314,7 +325,7 @@ class Exchange:
         return chunk
 
     def _most(self, max_bytes: int | None) -> int:
-        limits = [self._wire.unread_limit if max_bytes is None else max_bytes]
+        limits = [sys.maxsize if max_bytes is None else max_bytes]
         if self._habits.rate is not None:
             limits.append(max(1, int(self._habits.rate / _SIPS_PER_SECOND)))
         if self._habits.leave_at is not None:

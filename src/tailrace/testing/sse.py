@@ -51,7 +51,9 @@ class EventParser:
         self._after_cr = False
         self._line = ""
         self._last_id = ""
-        self._clear()
+        self._data: list[str] = []
+        self._event = ""
+        self._retry: int | None = None
 
     def feed(self, chunk: bytes) -> list[ReceivedEvent]:
         """The events that these bytes complete."""
@@ -104,12 +106,7 @@ class EventParser:
 
     def _dispatch(self) -> ReceivedEvent | None:
         data, event, retry = self._data, self._event or "message", self._retry
-        self._clear()
+        self._data, self._event, self._retry = [], "", None
         if not data:
             return None
         return ReceivedEvent("\n".join(data), event, self._last_id, retry)
-
-    def _clear(self) -> None:
-        self._data: list[str] = []
-        self._event = ""
-        self._retry: int | None = None

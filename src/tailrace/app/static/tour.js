@@ -43,9 +43,8 @@ class Card {
   }
 
   stop() {
-    if (!this.running) return;
-    this.stopper.abort();
-    this.#become("stopped");
+    this.stopper?.abort(); // also what ended by itself: a reader tidies up when it is told
+    if (this.running) this.#become("stopped");
   }
 
   /** Counts a piece that arrived; the first one starts the state "streaming". */
@@ -85,8 +84,9 @@ class Card {
     this.badge = this.find(".state");
     this.button = this.find(".bottom button");
     this.button.addEventListener("click", () => (this.running ? this.stop() : this.start()));
-    this.find(".code pre").setAttribute("aria-label", `The code of ${this.path}`);
-    this.find(".code").addEventListener("toggle", () => showCode(this), { once: true });
+    const code = this.find(".quiet");
+    code.setAttribute("aria-label", `Code of ${this.path}`);
+    code.addEventListener("click", () => showCode(this.path));
     for (const choice of this.element.querySelectorAll("select, input")) {
       choice.addEventListener("change", () => this.start());
     }
@@ -197,7 +197,12 @@ const readers = {
   camera(card, signal) {
     const image = card.find("img");
     return new Promise((resolve, reject) => {
+      // Nothing tells a page that such a stream was cut: the picture has lost its size, no more.
+      const look = setInterval(() => {
+        if (card.firstByte !== null && image.naturalWidth === 0) reject(new Cut("no picture"));
+      }, 500);
       signal.addEventListener("abort", () => {
+        clearInterval(look);
         image.removeAttribute("src"); // this closes the connection
         image.hidden = true;
         resolve();
@@ -266,13 +271,20 @@ function drawPrices(card, prices) {
   card.find(".area").setAttribute("d", `M0,100L${line}L${x(prices.length - 1)},100Z`);
 }
 
-/** The endpoint's own code, cut out of the file that is running. */
-let file;
-async function showCode(card) {
+/** The endpoint's own code and its models, cut out of the file that is running. */
+async function showCode(path) {
   file ??= fetch("/tour.py").then((response) => response.text());
   const blocks = (await file).split("\n\n\n");
-  card.find(".code pre").textContent = blocks.find((block) => block.includes(`("${card.path}"`));
+  const endpoint = blocks.find((block) => block.includes(`("${path}"`));
+  const models = blocks.filter((block) => endpoint.includes(/^class (\w+)/.exec(block)?.[1]));
+  dialog.querySelector("h2").textContent = `GET ${path}`;
+  dialog.querySelector("pre").textContent = [...models, endpoint].join("\n\n\n");
+  dialog.showModal();
 }
+
+let file;
+const dialog = document.getElementById("code");
+dialog.querySelector("button").addEventListener("click", () => dialog.close());
 
 // Drawing: however many pieces arrive, once for each frame.
 const changed = new Set();

@@ -1,0 +1,39 @@
+"""Tests for streams: a live client, a clock that the test moves, and probes for what is left.
+
+For asyncio and trio alike, through anyio, and for any ASGI application. docs/testing.md shows it
+at work; `tailrace.testing.plugin` has the pytest fixtures.
+"""
+
+from __future__ import annotations
+
+from tailrace.testing._order import ResponseStart
+from tailrace.testing._wire import Outcome, Sent
+from tailrace.testing.client import WINDOW_BYTES, Client
+from tailrace.testing.clock import Clock, settle, wait_until
+from tailrace.testing.errors import BodyEnded, ClientGone, Leaked, ProtocolViolation, Truncated
+from tailrace.testing.exchange import Exchange
+from tailrace.testing.leaks import no_leaks
+from tailrace.testing.source import Place, SourceProbe
+from tailrace.testing.sse import EventParser, ReceivedEvent
+
+__all__ = [
+    "WINDOW_BYTES",
+    "BodyEnded",
+    "Client",
+    "ClientGone",
+    "Clock",
+    "EventParser",
+    "Exchange",
+    "Leaked",
+    "Outcome",
+    "Place",
+    "ProtocolViolation",
+    "ReceivedEvent",
+    "ResponseStart",
+    "Sent",
+    "SourceProbe",
+    "Truncated",
+    "no_leaks",
+    "settle",
+    "wait_until",
+]

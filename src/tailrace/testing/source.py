@@ -1,0 +1,246 @@
+"""What happened to a source: whether it started, what was taken, and how, when and where it closed.
+
+The theory. Code that stands inside a generator sees every way in which it can end, also when only
+the garbage collector closes it; so the record is made there, by `inside()`, and `watch()` wraps a
+source in a generator that does so. The one thing that code inside cannot see is the closing of a
+generator that never started; for that, what `watch()` gives out is an object around the generator.
+
+A context has no name that could be compared. But `ContextVar.reset` refuses a token of another
+context, also of a copy, and that tells them apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, TypeVar, overload
+
+from tailrace.testing._eventloop import current_task
+from tailrace.testing._flag import Flag
+
+__all__ = ["Place", "SourceProbe"]
+
+T = TypeVar("T")
+
+How = Literal["exhausted", "closed", "cancelled", "failed"]
+
+_started_here: ContextVar[None] = ContextVar("tailrace.testing.started_here")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where code ran.
+
+    Args:
+        task: The asyncio or trio task; None in a worker thread.
+        thread: `threading.get_ident()`.
+    """
+
+    task: object | None
+    thread: int
+
+
+class SourceProbe:
+    """Tells a test what became of one source.
+
+    Around a source, sync or async, generator or any iterable:
+
+    ```
+    probe = SourceProbe()
+    response = StreamingResponse(probe.watch(numbers()))
+    ```
+
+    or in a generator that the test writes:
+
+    ```
+    async def numbers():
+        with probe.inside():
+            yield 1
+    ```
+
+    Make one for each source. Its `started` and `closed` are set in whatever thread it happens, and
+    both have `wait()` and `is_set()`.
+    """
+
+    def __init__(self) -> None:
+        self.started = Flag()
+        """The first item was asked for."""
+        self.closed = Flag()
+        """The source has ended, in whatever way, and its own cleanup has run."""
+        self.items = 0
+        """Items given out so far; only `watch()` counts them."""
+        self.how: How | None = None
+        """"exhausted": it gave its last item. "closed": somebody closed it (GeneratorExit).
+        "cancelled" or "failed": it ended with an exception, its own or from outside."""
+        self.error: BaseException | None = None
+        """The exception that ended it, but for GeneratorExit."""
+        self.started_in: Place | None = None
+        self.closed_in: Place | None = None
+        self.same_context: bool | None = None
+        """Whether it ended in the very context in which it started; None if it did not do both."""
+
+    @property
+    def same_task(self) -> bool:
+        """Whether it ended in the task in which it started; a thread without a task has none."""
+        if self.started_in is None or self.closed_in is None or self.started_in.task is None:
+            return False
+        return self.started_in.task is self.closed_in.task
+
+    def inside(self) -> AbstractContextManager[SourceProbe]:
+        """Stand in a generator, around all that it does."""
+        return _Inside(self)
+
+    @overload
+    def watch(self, source: AsyncIterable[T]) -> AsyncGenerator[T, None]: ...
+    @overload
+    def watch(self, source: Iterable[T]) -> Generator[T, None, None]: ...
+    def watch(self, source: Any) -> Any:
+        """The same source, watched: it gives the same items, and closing it closes the source.
+
+        What is given out is a `collections.abc.Generator` or `AsyncGenerator`, though not of the
+        built-in types; use `inside()` where that matters.
+        """
+        if isinstance(source, AsyncIterable):
+            return _WatchedAsync(self, source)
+        return _Watched(self, source)
+
+    def _start(self) -> None:
+        if self.started.is_set() or self.closed.is_set():
+            raise RuntimeError("this probe has had its source: make one for each")
+        self.started_in = _here()
+        self.started.set()
+
+    def _close(self, error: BaseException | None, same_context: bool | None) -> None:
+        self.how = _how(error)
+        self.error = None if self.how == "closed" else error
+        self.same_context = same_context
+        self.closed_in = _here()
+        self.closed.set()
+
+    def _close_unstarted(self) -> None:
+        if not self.started.is_set() and not self.closed.is_set():
+            self._close(GeneratorExit(), None)
+
+
+class _Inside(AbstractContextManager[SourceProbe]):
+    def __init__(self, probe: SourceProbe) -> None:
+        self._probe = probe
+        self._token: Token[None] | None = None
+
+    def __enter__(self) -> SourceProbe:
+        self._probe._start()
+        self._token = _started_here.set(None)
+        return self._probe
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._token is not None
+        try:
+            _started_here.reset(self._token)
+        except ValueError:
+            self._probe._close(exc, same_context=False)
+        else:
+            self._probe._close(exc, same_context=True)
+
+
+class _Watched(Generator[T, None, None]):
+    def __init__(self, probe: SourceProbe, source: Iterable[T]) -> None:
+        self._probe = probe
+        self._source = source
+        self._steps = _steps(probe, source)
+
+    def send(self, value: None) -> T:
+        return self._steps.send(value)
+
+    def throw(self, *exc: Any) -> T:
+        return self._steps.throw(*exc)
+
+    def close(self) -> None:
+        if not self._probe.started.is_set():
+            _close(self._source)
+        self._probe._close_unstarted()
+        self._steps.close()
+
+
+class _WatchedAsync(AsyncGenerator[T, None]):
+    def __init__(self, probe: SourceProbe, source: AsyncIterable[T]) -> None:
+        self._probe = probe
+        self._source = source
+        self._steps = _async_steps(probe, source)
+
+    def asend(self, value: None) -> Any:
+        return self._steps.asend(value)
+
+    def athrow(self, *exc: Any) -> Any:
+        return self._steps.athrow(*exc)
+
+    async def aclose(self) -> None:
+        if not self._probe.started.is_set():
+            await _aclose(self._source)
+        self._probe._close_unstarted()
+        await self._steps.aclose()
+
+
+def _steps(probe: SourceProbe, source: Iterable[T]) -> Generator[T, None, None]:
+    with probe.inside():
+        iterator = iter(source)
+        try:
+            for item in iterator:
+                probe.items += 1
+                yield item
+        finally:
+            _close(iterator)
+
+
+async def _async_steps(probe: SourceProbe, source: AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    with probe.inside():
+        iterator = aiter(source)
+        try:
+            async for item in iterator:
+                probe.items += 1
+                yield item
+        finally:
+            await _aclose(iterator)
+
+
+def _close(source: Any) -> None:
+    close = getattr(source, "close", None)
+    if close is not None:
+        close()
+
+
+async def _aclose(source: Any) -> None:
+    aclose = getattr(source, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+def _here() -> Place:
+    return Place(current_task(), threading.get_ident())
+
+
+def _how(error: BaseException | None) -> How:
+    if error is None:
+        return "exhausted"
+    if isinstance(error, GeneratorExit):
+        return "closed"
+    return "cancelled" if isinstance(error, _cancelled_classes()) else "failed"
+
+
+def _cancelled_classes() -> tuple[type[BaseException], ...]:
+    # Not anyio's `get_cancelled_exc_class`: it needs a running loop, which a thread has not.
+    if "trio" not in sys.modules:
+        return (asyncio.CancelledError,)
+    import trio
+
+    return (asyncio.CancelledError, trio.Cancelled)

@@ -1,0 +1,150 @@
+"""Draining: a farewell to each, and an end within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import pytest
+
+from tailrace import EventSourceResponse, StreamingResponse, StreamOptions, drain, limits
+from tailrace.testing import Client, Clock, SourceProbe, Truncated, wait_until
+
+pytestmark = pytest.mark.anyio
+
+
+def ticking(probe: SourceProbe) -> AsyncIterator[str]:
+    async def source() -> AsyncIterator[str]:
+        with probe.inside():
+            yield "hello"
+            await anyio.sleep_forever()
+
+    return source()
+
+
+async def test_each_of_fifty_event_streams_gets_a_farewell_and_a_clean_end() -> None:
+    probes = [SourceProbe() for _ in range(50)]
+    responses = iter([EventSourceResponse(ticking(probe)) for probe in probes])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await next(responses)(scope, receive, send)
+
+    async with Client(app) as client, AsyncExitStack() as stack:
+        exchanges = [await stack.enter_async_context(client.open("GET", "/")) for _ in probes]
+        for exchange in exchanges:
+            assert (await exchange.event()).data == "hello"  # type: ignore[union-attr] # there is one
+        drained = await drain(5)
+        assert drained.ended == 50
+        assert drained.cut == 0
+        assert all(probe.closed.is_set() for probe in probes)
+        retries = set()
+        for exchange in exchanges:
+            rest = await exchange.read_all()
+            assert b"event: farewell" in rest
+            retries.add(int(rest.split(b"retry: ")[1].split(b"\n")[0]))
+            assert (await exchange.finished()).complete
+    low, high = limits.FAREWELL_RETRY
+    assert all(low * 1000 <= retry <= high * 1000 for retry in retries)
+    assert len(retries) > 10, "all clients would come back at once"
+
+
+async def test_a_raw_stream_may_finish_within_the_budget(clock: Clock) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await anyio.sleep(3)
+        yield "b"
+
+    async with Client(StreamingResponse(source())) as client:
+        async with client.open("GET", "/") as exchange, anyio.create_task_group() as group:
+            await exchange.read()
+            group.start_soon(drain, 5.0)
+            await clock.advance(4)
+            assert await exchange.read_all() == b"b"
+
+
+async def test_a_raw_stream_that_does_not_end_is_cut_visibly_when_the_time_is_up(
+    clock: Clock,
+) -> None:
+    probe = SourceProbe()
+    async with Client(StreamingResponse(ticking(probe))) as client:
+        async with client.open("GET", "/") as exchange, anyio.create_task_group() as group:
+            await exchange.read()
+            group.start_soon(drain, 5.0)
+            await clock.advance(4.9)
+            assert not probe.closed.is_set()
+            await clock.advance(0.2)
+            with pytest.raises(Truncated):
+                await exchange.read_all()
+            assert (await exchange.finished()).error is None
+    assert probe.closed.is_set()
+
+
+@pytest.mark.parametrize("response_class", [StreamingResponse, EventSourceResponse])
+async def test_a_client_that_never_reads_cannot_hold_the_drain(
+    clock: Clock, response_class: type[StreamingResponse]
+) -> None:
+    probe = SourceProbe()
+
+    def source() -> Iterator[str]:
+        with probe.inside():
+            while True:
+                yield "x" * 10_000
+
+    async with Client(response_class(source())) as client:
+        async with client.open("GET", "/") as exchange, anyio.create_task_group() as group:
+            await wait_until(lambda: exchange.blocked)
+            done = anyio.Event()
+
+            async def drain_all() -> None:
+                await drain(5)
+                done.set()
+
+            group.start_soon(drain_all)
+            await wait_until(lambda: probe.closed.is_set() or response_class is StreamingResponse)
+            await clock.advance(5.1)
+            await done.wait()
+            assert (await exchange.finished()).truncated
+    assert probe.closed.is_set()
+
+
+async def test_a_stream_that_begins_while_others_drain_says_farewell_at_once(
+    clock: Clock,
+) -> None:
+    slow, late = SourceProbe(), SourceProbe()
+    responses = iter([StreamingResponse(ticking(slow)), EventSourceResponse(late.watch(["never"]))])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await next(responses)(scope, receive, send)
+
+    async with Client(app) as client, client.open("GET", "/") as first:
+        await first.read()
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain, 5.0)
+            await clock.settle()
+            async with client.open("GET", "/") as second:
+                body = await second.read_all()
+            assert body.startswith(b"event: farewell") or b"\nevent: farewell" in body
+            assert not late.started.is_set()
+            assert late.closed.is_set()
+            await clock.advance(5)
+            assert (await first.finished()).truncated
+
+
+async def test_drain_with_nothing_open_returns_at_once() -> None:
+    drained = await drain(0)
+    assert drained.ended == drained.cut == 0
+
+
+async def test_a_negative_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="timeout=-1"):
+        await drain(-1)
+
+
+async def test_heartbeat_options_do_not_matter_to_a_farewell() -> None:
+    app = EventSourceResponse(ticking(SourceProbe()), options=StreamOptions(heartbeat=None))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.read()
+        await drain(1)
+        assert b"event: farewell" in await exchange.read_all()
