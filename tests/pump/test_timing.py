@@ -20,6 +20,12 @@ async def never() -> AsyncIterator[str]:
     yield "never"
 
 
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    # Not a sync source: its thread would go by real time, and the test's clock would run past it.
+    for _ in range(count):
+        yield b"x" * 10_000
+
+
 async def test_the_status_line_waits_for_the_first_item_no_longer_than_the_grace(
     clock: Clock,
 ) -> None:
@@ -108,18 +114,18 @@ async def test_a_client_that_takes_nothing_is_cut_off_after_the_send_timeout(
 ) -> None:
     probe = SourceProbe()
 
-    def chunks() -> Iterator[bytes]:
+    def sync() -> Iterator[bytes]:
         with probe.inside():
             while True:
                 yield b"x" * 10_000
 
-    async def async_chunks() -> AsyncIterator[bytes]:
+    async def asynchronous() -> AsyncIterator[bytes]:
         with probe.inside():
             while True:
                 yield b"x" * 10_000
 
     before = stats()
-    content = chunks() if kind == "sync" else async_chunks()
+    content = sync() if kind == "sync" else asynchronous()
     with caplog.at_level(logging.INFO, "tailrace"):
         async with Client(StreamingResponse(content)) as client:
             async with client.open("GET", "/a%0Ab") as exchange:
@@ -137,7 +143,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_after_the_send_timeout(
 
 
 async def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(clock: Clock) -> None:
-    async with Client(StreamingResponse([b"x" * 10_000] * 100)) as client:
+    async with Client(StreamingResponse(chunks(100))) as client:
         async with client.open("GET", "/", rate=5_000) as exchange:
             async with anyio.create_task_group() as group:
                 body = b""
@@ -153,9 +159,7 @@ async def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(clock: Clo
 
 async def test_a_client_below_the_least_rate_is_cut_off(clock: Clock) -> None:
     before = stats()
-    app = StreamingResponse(
-        (b"x" * 10_000 for _ in range(1000)), options=StreamOptions(min_rate=10_000)
-    )
+    app = StreamingResponse(chunks(1000), options=StreamOptions(min_rate=10_000))
     async with Client(app) as client, client.open("GET", "/", rate=2_000) as exchange:
         async with anyio.create_task_group() as group:
 

@@ -32,12 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     tailrace = click.Group("tailrace", commands=[demo], help="Streaming for FastAPI.")
     click.version_option(package_name="tailrace")(tailrace)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # click's own handling would print three lines of usage before the one that matters.
-        code = tailrace.main(arguments, prog_name="tailrace", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as help_wanted:
-        print(help_wanted.format_message())
-        sys.exit(0)
+        code = tailrace.main(given or ["--help"], prog_name="tailrace", standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):

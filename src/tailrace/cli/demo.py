@@ -13,7 +13,6 @@ from tailrace.pump import drain
 
 __all__ = ["demo"]
 
-
 STOP_SECONDS = 1
 """What Ctrl-C gives to streams that know no farewell, such as the camera, before they are cut."""
 
@@ -53,8 +52,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, UnicodeError) as error:  # the latter: no host could have such a name
+        reason = getattr(error, "strerror", None) or error
         raise click.UsageError(f"cannot listen on {host} port {port}: {reason}") from error
 
 

@@ -119,7 +119,8 @@ class Deadlines:
             if now >= self._grace_ends:
                 return Verdict(Due.START, again)
             return Verdict(Due.NOTHING, min(self._grace_ends, again))
-        if now - self._quiet_since >= self._heartbeat:
+        # The same sum as in `again`: a difference may round to a little less, and ask for ever.
+        if now >= self._quiet_since + self._heartbeat:
             self._quiet_since = now
             return Verdict(Due.HEARTBEAT, self._idle_again(now))
         return Verdict(Due.NOTHING, self._idle_again(now))
@@ -129,7 +130,7 @@ class Deadlines:
             if self._unsent is not None:
                 self._write_moved = now
             self._unsent = unsent
-        if now - self._write_moved >= self._send_timeout:
+        if now >= self._write_moved + self._send_timeout:
             return Verdict(Due.STALLED, inf)
         if self._is_too_slow(now - began):
             return Verdict(Due.TOO_SLOW, inf)

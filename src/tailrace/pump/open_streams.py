@@ -31,6 +31,8 @@ class OpenStream(Protocol):
 class _Open:
     streams: set[OpenStream] = field(default_factory=set)
     draining: bool = False
+    ended: int = 0
+    """Streams that have ended since draining began."""
 
 
 _open: RunVar[_Open] = RunVar("tailrace_open_streams")
@@ -68,25 +70,23 @@ async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
     """
     if not timeout >= 0:
         raise InvalidOption("timeout", timeout, "seconds, 0 or more")
-    streams = _here().streams
-    ended: set[OpenStream] = set()
-    _here().draining = True
+    here = _here()
+    here.draining, here.ended = True, 0
     try:
-        for stream in tuple(streams):
+        for stream in tuple(here.streams):
             stream.say_farewell()
         with anyio.move_on_after(timeout):
-            while streams:
-                stream = next(iter(streams))
-                await stream.over.wait()
-                ended.add(stream)
-        cut = tuple(streams)
+            while here.streams:
+                await next(iter(here.streams)).over.wait()
+        ended = here.ended
+        cut = tuple(here.streams)
         for stream in cut:
             stream.end(Ending.SHUT_DOWN)
         for stream in cut:
             await stream.over.wait()
     finally:
-        _here().draining = False
-    return Drained(ended=len(ended), cut=len(cut))
+        here.draining = False
+    return Drained(ended=ended, cut=len(cut))
 
 
 @contextmanager
@@ -100,6 +100,7 @@ def registered(stream: OpenStream) -> Iterator[None]:
         yield
     finally:
         here.streams.discard(stream)
+        here.ended += 1
         stream.over.set()
 
 
