@@ -1,8 +1,6 @@
 """The tour: each kind of stream that Tailrace sends, in one small FastAPI application.
 
 `tailrace demo` serves it; the page at `/` shows every stream arriving, and this code beside it.
-An application outside of this package imports from `tailrace` what is imported here from parts of
-it.
 """
 
 from __future__ import annotations
@@ -22,15 +20,15 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
-from tailrace.app.camera import picture
-from tailrace.framing import Event
-from tailrace.responses import (
+from tailrace import (
+    Event,
     EventSourceResponse,
     MultipartMixedReplaceResponse,
     StreamingResponse,
     StreamRoute,
     negotiate,
 )
+from tailrace.app.camera import picture
 
 __all__ = ["app", "create_tour"]
 

@@ -10,10 +10,15 @@ Elsewhere (granian, hypercorn) this finds nothing, and the response just ends un
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from contextlib import suppress
 
 from starlette.types import Receive
 
 __all__ = ["Connection"]
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Connection:
@@ -35,5 +40,12 @@ class Connection:
 
     def abort(self) -> None:
         """Drop the client at once, with what is buffered for it."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self._transport is None:
+            return
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:
+            # Without this the kernel keeps what it holds for the client, megabytes of it, and goes
+            # on asking whether it can be sent. With it the client gets a reset.
+            with suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()

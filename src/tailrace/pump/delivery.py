@@ -130,7 +130,7 @@ class Delivery:
         self._deadlines.begun()
         self._deadlines.writing(0, self._time())
         await self._send(self._head.message())
-        if not self._buffer.has_frames:
+        if not self._buffer.size:
             # Some servers and middlewares keep the head back until a body comes.
             await self._send({"type": "http.response.body", "body": b"", "more_body": True})
         self._deadlines.written(self._time())

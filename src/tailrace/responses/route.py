@@ -12,7 +12,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import fastapi.routing
 from fastapi.datastructures import DefaultPlaceholder
@@ -92,8 +93,14 @@ def _item_type(endpoint: Callable[..., Any]) -> Any:
     if not (inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)):
         return None
     item_type = get_stream_item_type(get_typed_return_annotation(endpoint))
-    own = inspect.isclass(item_type) and issubclass(item_type, (Event, ServerSentEvent))
-    return None if own or item_type is Any else item_type
+    # `Price | Event`: an event says how an item is sent, it is none itself.
+    options = get_args(item_type) if get_origin(item_type) in (Union, UnionType) else (item_type,)
+    items = tuple(option for option in options if not _is_event(option))
+    return Union[items] if items and item_type is not Any and item_type is not None else None
+
+
+def _is_event(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, (Event, ServerSentEvent))
 
 
 def _check(field: Any, endpoint: str, item: Any) -> Any:

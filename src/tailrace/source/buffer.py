@@ -115,6 +115,8 @@ class Buffer:
         if not frames:
             return b""
         first = frames.popleft()
+        while not first and frames:  # an empty batch would say that nothing waits
+            first = frames.popleft()
         size = len(first)
         if size > self._limit:
             view = memoryview(first)  # so that a part of it is not a copy of the rest

@@ -57,7 +57,15 @@ class Threads:
             self._count += 1
             self._named += 1
             name = f"tailrace-source-{self._named}"
-        threading.Thread(target=self._work, args=(job,), name=name, daemon=True).start()
+        # Not as an argument: a Thread keeps its arguments alive until it ends.
+        inbox: SimpleQueue[Job] = SimpleQueue()
+        inbox.put(job)
+        try:
+            threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            with self._lock:
+                self._count -= 1
+            raise
 
     def withdraw(self, job: Job) -> bool:
         """Take back a job that still waits in line; False if it runs or has run."""
@@ -68,8 +76,8 @@ class Threads:
                 return False
             return True
 
-    def _work(self, job: Job) -> None:
-        inbox: SimpleQueue[Job] = SimpleQueue()
+    def _work(self, inbox: SimpleQueue[Job]) -> None:
+        job = inbox.get()
         while True:
             job()
             del job  # a job refers to its stream: an idle thread must not keep it alive

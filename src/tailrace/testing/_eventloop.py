@@ -15,12 +15,13 @@ import asyncio
 import math
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import anyio
 
 if TYPE_CHECKING:
+    from trio.abc import Instrument
     from trio.testing import MockClock
 
 __all__ = ["EventLoop", "current_task", "running_loop"]
@@ -35,8 +36,8 @@ class EventLoop(Protocol):
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Run a callback in the loop soon; may be called in any thread."""
 
-    async def settle(self) -> None:
-        """Wait until every other task waits."""
+    async def settle(self) -> bool:
+        """Wait until every other task waits; tells whether any of them ran meanwhile."""
 
     def freeze(self) -> None:
         """Stop the loop's clock."""
@@ -95,16 +96,18 @@ class _Asyncio:
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(callback)
 
-    async def settle(self) -> None:
+    async def settle(self) -> bool:
         if not hasattr(self._loop, "_ready"):  # another loop, such as uvloop's, in real time
             await anyio.wait_all_tasks_blocked()
-            return
+            return False
         _settling[self._loop] = _settling.get(self._loop, 0) + 1
+        ran = False
         try:
             while True:
                 await asyncio.sleep(0)
                 if len(self._loop._ready) < _settling[self._loop]:
-                    return
+                    return ran
+                ran = True
         finally:
             _settling[self._loop] -= 1
 
@@ -136,6 +139,20 @@ class _Asyncio:
         return min(pending, default=math.inf)
 
 
+_settlers: set[object] = set()
+"""The tasks that settle on trio; what they do to find rest is not unrest to each other."""
+
+
+class _Steps:
+    """A trio instrument that sees whether a task ran."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def before_task_step(self, task: object) -> None:
+        self.seen = self.seen or task not in _settlers
+
+
 class _Trio:
     def __init__(self) -> None:
         import trio
@@ -150,8 +167,18 @@ class _Trio:
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         self._token.run_sync_soon(callback)
 
-    async def settle(self) -> None:
-        await anyio.wait_all_tasks_blocked()
+    async def settle(self) -> bool:
+        me = self._trio.lowlevel.current_task()
+        steps = _Steps()
+        instrument = cast("Instrument", steps)  # not derived from it, or trio would be imported
+        _settlers.add(me)
+        self._trio.lowlevel.add_instrument(instrument)
+        try:
+            await anyio.wait_all_tasks_blocked()
+        finally:
+            self._trio.lowlevel.remove_instrument(instrument)
+            _settlers.discard(me)
+        return steps.seen
 
     def freeze(self) -> None:
         clock = self._clock()

@@ -11,11 +11,15 @@ from typing import Self
 import anyio
 
 from tailrace.testing._eventloop import EventLoop, running_loop
+from tailrace.testing._threads import let_threads_run
 
 __all__ = ["Clock", "settle", "wait_until"]
 
 _TICK = 1e-9
 """Seconds by which a timer may be missed through rounding; asyncio's own clock resolution."""
+
+_PATIENCE = 1.0
+"""Seconds of real time that `settle` gives threads which run and say nothing to the event loop."""
 
 _NAP = 0.0005
 """Seconds of real time between two looks in `wait_until`."""
@@ -70,8 +74,8 @@ class Clock:
     async def advance(self, seconds: float) -> None:
         """Move time forward, from timer to timer.
 
-        Before each step everything that is ready runs until it waits again, so a timer that is
-        set on the way and falls within the span fires as well, at its own time and in its turn.
+        Before each step everything comes to rest (see `settle`), so a timer that is set on the way
+        and falls within the span fires as well, at its own time and in its turn.
 
         If it is cancelled, the clock stays where it has come to.
 
@@ -85,16 +89,16 @@ class Clock:
             raise ValueError(f"seconds={seconds!r} is out of range: give 0 or more")
         loop = self._loop
         target = anyio.current_time() + seconds
-        await loop.settle()
+        await settle()
         while (deadline := loop.next_deadline()) <= target + _TICK:
             loop.move_to(max(deadline, anyio.current_time()))
-            await loop.settle()
+            await settle()
         loop.move_to(max(target, anyio.current_time()))
-        await loop.settle()
+        await settle()
 
     async def settle(self) -> None:
-        """Let everything that is ready run until every task waits; time stands still."""
-        await self._loop.settle()
+        """As the function `settle`; time stands still."""
+        await settle()
 
     @property
     def _loop(self) -> EventLoop:
@@ -104,20 +108,27 @@ class Clock:
 
 
 async def settle() -> None:
-    """Let everything that is ready run until every task of this event loop waits.
+    """Let everything that can run do so, until every task waits and every thread blocks.
 
-    A task that waits for a timer, a socket or a thread waits, so this returns while a thread is
-    still at work; what a thread or another process will do is awaited with `wait_until`. A task
-    that never waits never lets this return.
+    A task that waits for a timer or a socket waits. A thread that blocks (in a lock, in
+    `time.sleep`, in a read) is at rest even if it will go on later; what it or another process does
+    then is awaited with `wait_until`. A thread that runs on and on without a word to the event loop
+    is left alone after a second. A task that never waits never lets this return.
     """
-    await running_loop().settle()
+    loop = running_loop()
+    await loop.settle()
+    while True:
+        # What a thread says to the loop may start other work, and that may start threads.
+        let_threads_run(until=time.monotonic() + _PATIENCE)
+        if not await loop.settle():
+            return
 
 
 async def wait_until(condition: Callable[[], object], *, timeout: float = 10.0) -> None:
     """Wait, in real time, until a condition holds that a thread or another process will make true.
 
-    A thread cannot be told by a moved clock, so this is the one wait of the kit that is real: the
-    condition is looked at when the event loop has come to rest, and again each half millisecond.
+    A thread that sleeps cannot be woken by a moved clock, so this wait is real: the condition is
+    looked at when everything has come to rest, and again each half millisecond.
 
     Args:
         condition: Called in the event loop's thread: `thread_event.is_set`, `lambda: count == 3`.

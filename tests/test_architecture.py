@@ -1,0 +1,199 @@
+"""The import rules: those that import-linter cannot say, and that it catches what it is for."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "tailrace"
+
+PACKAGES = [
+    *("app", "cli", "console", "framing", "protocol", "pump", "responses", "semantics"),
+    *("server", "source", "store", "streams", "testing"),
+]
+MODULES = ["errors", "limits", "types"]
+
+# importer, imported: each breaks one contract of pyproject.toml
+OFFENCES = [
+    ("errors", "limits"),
+    ("limits", "framing"),
+    ("framing", "source"),
+    ("semantics", "framing"),
+    ("source", "framing"),
+    ("store", "source"),
+    ("store", "pump"),
+    ("pump", "responses"),
+    ("responses", "streams"),
+    ("streams", "server"),
+    ("console", "protocol"),
+    ("protocol", "server"),
+    ("server", "app"),
+    ("app", "testing"),
+    ("testing", "app"),
+    ("testing", "cli"),
+    ("framing", "anyio"),
+    ("framing", "asyncio"),
+    ("framing", "fastapi"),
+    ("framing", "socket"),
+    ("framing", "starlette"),
+    ("semantics", "anyio"),
+    ("semantics", "trio"),
+    ("responses", "fastapi"),
+    ("cli", "fastapi"),
+    ("responses", "uvicorn"),
+    ("app", "uvicorn"),
+    ("cli", "testing"),
+    ("responses", "testing"),
+]
+ALLOWED = [
+    ("cli", "app"),
+    ("cli", "uvicorn"),
+    ("server", "uvicorn"),
+    ("app", "fastapi"),
+    ("limits", "types"),
+    ("types", "limits"),
+    ("pump", "source"),
+    ("testing", "responses"),
+]
+
+
+@pytest.fixture(scope="module")
+def verdict(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What import-linter says of a package of the same shape in which every rule is broken."""
+    root = tmp_path_factory.mktemp("offenders")
+    (root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    package = root / "tailrace"
+    for name in PACKAGES:
+        (package / name).mkdir(parents=True)
+        (package / name / "__init__.py").touch()
+    for name in ["__init__", *MODULES]:
+        (package / f"{name}.py").touch()
+    for importer, imported in OFFENCES + ALLOWED:
+        with importing_file(package, importer, imported).open("a") as file:
+            file.write(f"import {full_name(imported)}\n")
+    (package / "responses" / "route.py").write_text("import fastapi\n")
+    run = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    return run.stdout
+
+
+def importing_file(package: Path, importer: str, imported: str) -> Path:
+    if importer in MODULES:
+        return package / f"{importer}.py"
+    return package / importer / f"to_{imported}.py"
+
+
+def full_name(module: str) -> str:
+    return f"tailrace.{module}" if module in PACKAGES + MODULES else module
+
+
+def edge(importer: str, imported: str) -> str:
+    end = "" if importer in MODULES else f".to_{imported}"
+    return f"tailrace.{importer}{end} -> {full_name(imported)} "
+
+
+@pytest.mark.parametrize(("importer", "imported"), OFFENCES)
+def test_an_import_against_the_design_breaks_a_contract(
+    verdict: str, importer: str, imported: str
+) -> None:
+    assert edge(importer, imported) in verdict
+
+
+@pytest.mark.parametrize(("importer", "imported"), [*ALLOWED, ("responses.route", "fastapi")])
+def test_an_import_along_the_design_breaks_none(verdict: str, importer: str, imported: str) -> None:
+    assert edge(importer, imported) not in verdict
+    assert "tailrace.responses.route ->" not in verdict
+
+
+def front_door_imports(code: str, package: str) -> Iterator[str]:
+    """Each import in `code`, a module of `package`, that binds the package `tailrace` itself."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                # `import tailrace.limits` binds the name `tailrace` too.
+                if alias.name == "tailrace" or (
+                    alias.name.startswith("tailrace.") and alias.asname is None
+                ):
+                    yield f"line {node.lineno}: import {alias.name}"
+        elif isinstance(node, ast.ImportFrom) and origin(node, package) == "tailrace":
+            for alias in node.names:
+                if not is_submodule(alias.name):
+                    yield f"line {node.lineno}: from tailrace import {alias.name}"
+
+
+def origin(node: ast.ImportFrom, package: str) -> str:
+    """The absolute name of what a `from` imports from, for a module of `package`."""
+    if node.level == 0:
+        return node.module or ""
+    parents = package.split(".")
+    above = parents[: len(parents) - node.level + 1]
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def is_submodule(name: str) -> bool:
+    return (SOURCE / f"{name}.py").exists() or (SOURCE / name / "__init__.py").exists()
+
+
+EXAMPLES = [SOURCE / "app" / "tour.py"]
+"""Shipped, but written as a user would write them: they come in by the front door."""
+
+
+def test_nobody_inside_imports_the_front_door() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} {offence}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path not in (SOURCE / "__init__.py", *EXAMPLES)
+        for offence in front_door_imports(path.read_text(), package_of(path))
+    ]
+    assert found == []
+
+
+def package_of(path: Path) -> str:
+    return ".".join(path.parent.relative_to(SOURCE.parent).parts)
+
+
+@pytest.mark.parametrize(
+    ("code", "package"),
+    [
+        ("import tailrace", "tailrace.pump"),
+        ("import tailrace as front", "tailrace.pump"),
+        ("import tailrace.limits", "tailrace.pump"),
+        ("from tailrace import StreamingResponse", "tailrace.pump"),
+        ("from tailrace import *", "tailrace.pump"),
+        ("from tailrace import limits, StreamingResponse", "tailrace.pump"),
+        ("from .. import StreamingResponse", "tailrace.pump"),
+        ("from . import StreamingResponse", "tailrace"),
+        ("def late():\n    from tailrace import StreamingResponse", "tailrace.pump"),
+    ],
+)
+def test_the_check_of_the_front_door_sees_an_offence(code: str, package: str) -> None:
+    assert list(front_door_imports(code, package))
+
+
+@pytest.mark.parametrize(
+    ("code", "package"),
+    [
+        ("from tailrace import limits", "tailrace.pump"),
+        ("from tailrace.errors import TailraceError", "tailrace.pump"),
+        ("import tailrace.limits as limits", "tailrace.pump"),
+        ("from .. import limits", "tailrace.pump"),
+        ("from . import batch", "tailrace.pump"),
+        ("import tailraces", "tailrace.pump"),
+    ],
+)
+def test_the_check_of_the_front_door_lets_a_submodule_pass(code: str, package: str) -> None:
+    assert not list(front_door_imports(code, package))
