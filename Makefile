@@ -1,0 +1,60 @@
+# `make demo` and `make test` each work alone, on a machine that has Python 3.11 and make.
+# PYTHON names the interpreter that the environment is made with: `make demo PYTHON=python3.13`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo    serve the tour on http://127.0.0.1:8000"
+	@echo "make test    install what the tests need, then run every check and every test"
+	@echo "make lint    the checks without the tests"
+	@echo "make format  rewrite the code in the one format"
+	@echo "make bench   measure, and write benchmarks/RESULTS.md"
+	@echo "make clean   remove the environment and every cache"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/tailrace demo
+
+test: $(VENV)/test.stamp
+	@sh scripts/install-test-packages.sh
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than pyproject.toml only after pip has finished, so an install that was
+# interrupted is taken up again and a second run has nothing to do.
+$(VENV)/made.stamp:
+	@PYTHON='$(PYTHON)' sh scripts/make-environment.sh $(VENV)
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/made.stamp pyproject.toml
+	$(PIP) --editable '.[server]'
+	@touch $@
+
+# `--group` came with pip 25.1; Debian 12 makes environments with pip 23.
+$(VENV)/test.stamp: $(VENV)/made.stamp pyproject.toml
+	$(PIP) --upgrade 'pip>=25.1'
+	$(PIP) --editable '.[server]' --group test
+	@touch $@

@@ -1,0 +1,43 @@
+#!/bin/sh
+# Install what the browser tests need of Debian; does nothing where all of it is there.
+#
+# Playwright drives Debian's Chromium in place of a download of its own: one browser, kept up to
+# date by Debian. Playwright's own driver is a Node that needs libatomic, which a small system
+# lacks; and a machine without any font would show pages without text.
+set -eu
+
+missing=
+[ -x /usr/bin/chromium ] || missing="chromium fonts-liberation"
+# By its path: a user's PATH has no /sbin.
+if [ -x /sbin/ldconfig ] && ! /sbin/ldconfig -p | grep -q 'libatomic\.so\.1'; then
+    missing="$missing libatomic1"
+fi
+[ -n "$missing" ] || exit 0
+
+fail() {
+    echo "make test: the browser tests need $missing, and $*" >&2
+    echo "Install it as root, then run make test again:" >&2
+    echo "    apt-get update && apt-get install --yes $missing" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+command -v apt-get >/dev/null 2>&1 || fail "this machine has no apt-get to install it with."
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "you are not root and there is no sudo."
+fi
+
+echo "make test: installing $missing for the browser tests"
+as_root apt-get update -qq || fail "apt-get update failed."
+# shellcheck disable=SC2086 # a list of packages
+as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq --yes --no-install-recommends $missing >/dev/null ||
+    fail "apt-get install failed."
+[ -x /usr/bin/chromium ] || fail "apt-get left none at /usr/bin/chromium."

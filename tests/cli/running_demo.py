@@ -1,0 +1,74 @@
+"""`tailrace demo` as a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers import stop
+
+__all__ = ["TAILRACE", "RunningDemo", "running_demo"]
+
+TAILRACE = Path(sys.executable).with_name("tailrace")
+
+START_DEADLINE = 20.0
+"""Seconds until the address must be printed; it takes 1 s alone, more on a machine that is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDemo:
+    """A demo that listens.
+
+    Attributes:
+        said: Its first line on stdout.
+        url: The address in that line, without a slash at its end.
+    """
+
+    process: subprocess.Popen[str]
+    said: str
+    url: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def running_demo(port: int = 0) -> Iterator[RunningDemo]:
+    """The demo while the block runs, on a free port unless one is given.
+
+    Raises:
+        RuntimeError: It ended, or said nothing in time; the message holds what it wrote.
+    """
+    process = subprocess.Popen(
+        [TAILRACE, "demo", "--port", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = first_line(process)
+        yield RunningDemo(process, said, next(word for word in said.split() if "://" in word))
+    finally:
+        stop(process)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_DEADLINE)
+    line = process.stdout.readline() if ready else ""
+    if not line:
+        process.kill()
+        raise RuntimeError(f"the demo did not start: {process.stderr.read()}")
+    return line

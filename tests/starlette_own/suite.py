@@ -1,0 +1,150 @@
+"""Starlette's own tests, of the very version that is installed, run in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+
+__all__ = ["Run", "fetch_suite", "start_run"]
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent.parent / ".cache"
+
+RUN_DEADLINE = 180.0
+"""Seconds for one run; it takes about ten on two cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run came to, by test id ("tests/test_responses.py::test_file[asyncio]").
+
+    Attributes:
+        passed: Tests that passed.
+        failed: Tests that failed in any phase.
+        sent_in: Tests in which a response of the class was sent.
+        output: What pytest printed.
+    """
+
+    passed: frozenset[str]
+    failed: frozenset[str]
+    sent_in: frozenset[str]
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run under way."""
+
+    process: subprocess.Popen[str]
+    outcomes: Path
+
+    def result(self) -> Outcome:
+        """Wait for its end.
+
+        Raises:
+            RuntimeError: pytest itself could not run the tests; the message holds its output.
+        """
+        output, _ = self.process.communicate(timeout=RUN_DEADLINE)
+        # 0: all passed, 1: some failed. Anything else is no measurement.
+        if self.process.returncode not in (0, 1):
+            raise RuntimeError(f"Starlette's tests did not run:\n{output}")
+        written = json.loads(self.outcomes.read_text())
+        by_outcome: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
+        for test, outcome in written["outcomes"].items():
+            by_outcome[outcome].add(test)
+        return Outcome(
+            frozenset(by_outcome["passed"]),
+            frozenset(by_outcome["failed"]),
+            frozenset(written["sent_in"]),
+            output,
+        )
+
+
+def fetch_suite() -> Path:
+    """The folder that holds `tests` of the installed Starlette; from PyPI the first time.
+
+    Only the tests and their settings are unpacked: with the package beside them, they would test
+    that copy and not the one that Tailrace runs with.
+    """
+    name = f"starlette-{version('starlette')}"
+    suite = CACHE / name
+    if suite.is_dir():
+        return suite
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="unpacking-") as temporary:
+        folder = Path(temporary)
+        archive = download_source(version("starlette"), folder)
+        unpack_tests(archive, name, folder)
+        # In one step, so that a run that was interrupted leaves no half of a suite behind.
+        (folder / name).rename(suite)
+    return suite
+
+
+def unpack_tests(archive: Path, name: str, folder: Path) -> None:
+    """Write the regular files that are wanted, each within `folder`.
+
+    By hand, since Debian 12's Python (3.11.2) has no `extractall(filter=)`, and without it an
+    archive may write wherever it likes.
+    """
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            path = PurePosixPath(member.name)
+            wanted = path.is_relative_to(f"{name}/tests") or path == PurePosixPath(
+                name, "pyproject.toml"
+            )
+            if not wanted or ".." in path.parts or (content := tar.extractfile(member)) is None:
+                continue
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content.read())
+
+
+def download_source(starlette: str, folder: Path) -> Path:
+    pip = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-binary", "starlette", "--dest", str(folder)),
+            f"starlette=={starlette}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    archive = folder / f"starlette-{starlette}.tar.gz"
+    if not archive.exists():
+        raise RuntimeError(f"pip could not fetch Starlette's source:\n{pip.stdout}{pip.stderr}")
+    return archive
+
+
+def start_run(suite: Path, streaming_response: str, outcomes: Path) -> Run:
+    """Start every test file that knows StreamingResponse, with another class in its place.
+
+    Args:
+        suite: What `fetch_suite` gave.
+        streaming_response: The class, as "module:name".
+        outcomes: A file for the run to write.
+    """
+    files = [
+        str(path.relative_to(suite))
+        for path in sorted((suite / "tests").rglob("test_*.py"))
+        if "StreamingResponse" in path.read_text()
+    ]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "replace", "-p", "no:cacheprovider"),
+            *("--quiet", "--tb=short"),
+            *(f"--streaming-response={streaming_response}", f"--outcomes={outcomes}"),
+            *files,
+        ],
+        cwd=suite,
+        env={**os.environ, "PYTHONPATH": str(HERE), "PYTEST_ADDOPTS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Run(process, outcomes)
