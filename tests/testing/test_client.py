@@ -202,6 +202,18 @@ async def test_starlette_closes_its_source_when_the_client_leaves(spec_version: 
     assert probe.items > 0
 
 
+async def test_the_news_that_the_client_left_is_not_raised_in_the_test() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1024
+
+    async with (
+        Client(StreamingResponse(endless())) as client,
+        client.open("GET", "/", spec_version="2.4") as exchange,
+    ):
+        await exchange.read()
+
+
 async def test_what_is_sent_after_the_client_left_is_dropped_below_spec_2_4() -> None:
     app_goes_on = anyio.Event()
 
@@ -382,6 +394,28 @@ async def test_a_startup_that_fails_raises_where_the_client_is_opened() -> None:
     with pytest.raises(ZeroDivisionError, match="no database"):
         async with Client(Starlette(lifespan=lifespan), lifespan=True):
             pytest.fail("the block must not run")
+
+
+async def test_a_startup_that_says_it_failed_raises_with_its_message() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    with pytest.raises(RuntimeError, match="startup failed: no database"):
+        async with Client(app, lifespan=True):
+            pytest.fail("the block must not run")
+
+
+async def test_a_shutdown_that_fails_raises_at_the_end_of_the_block() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise ZeroDivisionError("in shutdown")
+
+    with pytest.raises(ZeroDivisionError, match="in shutdown"):
+        async with Client(app, lifespan=True):
+            pass
 
 
 async def test_an_application_without_lifespan_is_named_as_such() -> None:

@@ -52,6 +52,13 @@ def test_an_event_that_ends_with_cr_is_given_at_once() -> None:
     assert parser.feed(b"\ndata: b\r\n\r\n") == [ReceivedEvent("b")]
 
 
+def test_a_crlf_that_comes_in_two_pieces_ends_one_line() -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: a\r") == []
+    assert parser.feed(b"\ndata: b\r") == []
+    assert parser.feed(b"\n\r\n") == [ReceivedEvent("a\nb")]
+
+
 def test_an_event_without_data_is_dropped_but_its_id_stays() -> None:
     assert parsed(b"event: x\nid: 9\n\ndata: a\n\n") == [ReceivedEvent("a", "message", "9")]
 

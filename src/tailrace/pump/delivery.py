@@ -84,6 +84,7 @@ class Delivery:
         self._tail: Tail | None = None
         self.started = False
         self.finished = False
+        self.was_cut = False
 
     # Told from outside; each wakes `run`
 
@@ -150,5 +151,8 @@ class Delivery:
     async def _end(self, tail: Tail) -> None:
         if tail.complete:
             await self._write(tail.frame, more=False)
-        elif tail.frame:
-            await self._write(tail.frame)
+            return
+        await self._write(tail.frame)
+        # When the next message is taken, what stands in between has passed the tail on.
+        await self._write(b"")
+        self.was_cut = True

@@ -20,8 +20,6 @@ __all__ = ["Drained", "drain", "registered"]
 class OpenStream(Protocol):
     """What draining needs of a stream."""
 
-    over: anyio.Event
-
     def say_farewell(self) -> None: ...
 
     def end(self, ending: Ending) -> None: ...
@@ -33,6 +31,8 @@ class _Open:
     draining: bool = False
     ended: int = 0
     """Streams that have ended since draining began."""
+    changed: anyio.Event | None = None
+    """Set when the next one ends."""
 
 
 _open: RunVar[_Open] = RunVar("tailrace_open_streams")
@@ -76,17 +76,21 @@ async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
         for stream in tuple(here.streams):
             stream.say_farewell()
         with anyio.move_on_after(timeout):
-            while here.streams:
-                await next(iter(here.streams)).over.wait()
+            await _all_over(here)
         ended = here.ended
         cut = tuple(here.streams)
         for stream in cut:
             stream.end(Ending.SHUT_DOWN)
-        for stream in cut:
-            await stream.over.wait()
+        await _all_over(here)
     finally:
         here.draining = False
     return Drained(ended=ended, cut=len(cut))
+
+
+async def _all_over(here: _Open) -> None:
+    while here.streams:
+        here.changed = anyio.Event()
+        await here.changed.wait()
 
 
 @contextmanager
@@ -101,7 +105,8 @@ def registered(stream: OpenStream) -> Iterator[None]:
     finally:
         here.streams.discard(stream)
         here.ended += 1
-        stream.over.set()
+        if here.changed is not None:
+            here.changed.set()
 
 
 def _here() -> _Open:

@@ -20,7 +20,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.errors import Problem, problem_of
@@ -47,6 +47,7 @@ async def serve(
     make_codec: Callable[[], Codec] | None,
     options: StreamOptions,
     head: Head,
+    scope: Scope,
     receive: Receive | None,
     send: Send,
 ) -> Ending:
@@ -58,6 +59,7 @@ async def serve(
         make_codec: Makes the compressor, or None.
         options: The settings.
         head: Status and headers.
+        scope: ASGI's.
         receive: ASGI's, listened to for the client's leaving; None where that is not told.
         send: ASGI's.
 
@@ -70,7 +72,10 @@ async def serve(
             cut the connection without a clean end.
     """
     async with anyio.create_task_group() as group:
-        stream = Stream(source, framing, make_codec, options, head, receive, send, group)
+        connection = Connection(scope, receive)
+        stream = Stream(
+            source, framing, make_codec, options, head, connection, receive, send, group
+        )
         try:
             with registered(stream):
                 await stream.run()
@@ -109,6 +114,29 @@ class _Sink:
 class Stream:
     """One response being sent; `serve` says what the arguments are."""
 
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_cancel_alarm",
+        "_connection",
+        "_deadlines",
+        "_delivered",
+        "_delivery",
+        "_error",
+        "_framing",
+        "_group",
+        "_head",
+        "_iterating",
+        "_left",
+        "_loop",
+        "_options",
+        "_receive",
+        "_sending",
+        "_source",
+        "_stretch",
+        "ending",
+    )
+
     def __init__(
         self,
         source: Source,
@@ -116,6 +144,7 @@ class Stream:
         make_codec: Callable[[], Codec] | None,
         options: StreamOptions,
         head: Head,
+        connection: Connection,
         receive: Receive | None,
         send: Send,
         group: anyio.abc.TaskGroup,
@@ -128,19 +157,19 @@ class Stream:
         self._options = options
         self._head = head
         self._receive = receive
-        self._connection = Connection(receive)
+        self._connection = connection
         self._buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
         self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
         self._delivery = Delivery(
             send, head, self._buffer, framing, make_codec, self._deadlines, loop.time
         )
         self._delivered = loop.signal()
+        self._left = loop.signal()
         self._sending = anyio.CancelScope()
         self._stretch = loop.interruptible()
         self._iterating = anyio.CancelScope(shield=True)
         self._cancel_alarm: Callable[[], None] | None = None
         self._error: BaseException | None = None
-        self.over = anyio.Event()
         self.ending: Ending | None = None
 
     # The way of the data
@@ -245,6 +274,11 @@ class Stream:
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
+        if self._delivery.was_cut and self._connection.covered:
+            # What stands in between would end the response in order; so the connection ends now.
+            self._connection.close()
+            with anyio.move_on_after(self._options.send_timeout):
+                await self._left.wait()
 
     def _tail(self) -> Tail:
         if self.ending is Ending.COMPLETE:
@@ -283,6 +317,7 @@ class Stream:
             self._error = self._error or error
             self.end(Ending.FAILED)
         else:
+            self._left.set()
             self.end(Ending.LEFT)
 
     def _look_at_clock(self) -> None:

@@ -127,7 +127,9 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             if self._check is not None:
                 framing = _Checked(framing, self._check)
             begun = True
-            return await serve(source, framing, encoding.make_codec, options, head, receive, send)
+            return await serve(
+                source, framing, encoding.make_codec, options, head, scope, receive, send
+            )
         finally:
             if not begun:
                 await source.close()
