@@ -1,12 +1,10 @@
 """What the server lets us see of the connection behind an ASGI call.
 
-ASGI has no word for "drop this client": a response can only end. Two things go wrong with that.
-uvicorn flushes what it has buffered, and a client that never reads keeps that buffer and the socket
-for as long as it likes. And Starlette's `BaseHTTPMiddleware` turns a response that was cut into one
-that ends in order, before it raises the error that cut it: the client cannot tell.
+ASGI has no word for "drop this client": a response can only end. uvicorn then flushes what it has
+buffered, and a client that never reads keeps that buffer and the socket for as long as it likes.
 
 uvicorn's `receive` is a method of an object that holds the transport, so the transport can be asked
-how much it still holds, be closed, and be aborted. A middleware may have put a `receive` of its own
+how much it still holds, and be aborted. A middleware may have put a `receive` of its own
 in front: Starlette's are closures around the one behind, or hold it in a `Request`, and are looked
 through. Elsewhere (granian, hypercorn) this finds nothing, and the response just ends unfinished.
 """
@@ -37,27 +35,22 @@ class Connection:
         receive: ASGI's.
     """
 
-    __slots__ = ("_transport", "covered")
+    __slots__ = ("_transport", "ends_in_order")
 
     def __init__(self, scope: Scope, receive: Receive | None) -> None:
-        self._transport: asyncio.WriteTransport | None = None
-        self.covered = False
-        """A middleware stands in between: ending unfinished may not reach the client as such."""
-        if receive is not None and str(scope.get("http_version", "1.1")).startswith("1"):
-            self._transport = _transport_of(receive)
-            if self._transport is None:
-                self._transport = next(filter(None, map(_transport_of, _behind(receive))), None)
-                self.covered = self._transport is not None
+        chain = list(_behind(receive))
+        self.ends_in_order = any(
+            getattr(each, "__module__", None) == "starlette.middleware.base" for each in chain
+        )
+        """Starlette's BaseHTTPMiddleware is in front: it would end in order what was cut."""
+        shared = not str(scope.get("http_version", "1.1")).startswith("1")
+        found = None if shared else next(filter(None, map(_transport_of, chain)), None)
+        self._transport: asyncio.WriteTransport | None = found
 
     @property
     def unsent(self) -> int | None:
         """Bytes in the server's write buffer; None where it cannot be seen."""
         return None if self._transport is None else self._transport.get_write_buffer_size()
-
-    def close(self) -> None:
-        """End the connection when what is buffered has been sent, whatever the response says."""
-        if self._transport is not None:
-            self._transport.close()
 
     def abort(self) -> None:
         """Drop the client at once, with what is buffered for it."""
@@ -75,17 +68,24 @@ class Connection:
 def _transport_of(receive: Any) -> asyncio.WriteTransport | None:
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     # uvloop's transports are no subclasses of asyncio's.
-    known = all(hasattr(transport, name) for name in ("abort", "close", "get_write_buffer_size"))
+    known = all(hasattr(transport, name) for name in ("abort", "get_write_buffer_size"))
     return transport if known else None
 
 
 def _behind(receive: Any) -> Iterator[Any]:
-    """The callables that a `receive` is made around, nearest first."""
+    """A `receive` and the callables that it is made around, nearest first."""
     found = [receive]
     for thing in found:
         inner = [getattr(getattr(thing, "__self__", None), "_receive", None)]
-        inner += [cell.cell_contents for cell in getattr(thing, "__closure__", None) or ()]
+        names = getattr(getattr(thing, "__code__", None), "co_freevars", ())
+        cells = getattr(thing, "__closure__", None) or ()
+        # By name: another callable in there may belong to another connection (`writer.write`).
+        inner += [
+            cell.cell_contents
+            for name, cell in zip(names, cells, strict=False)
+            if name.endswith("receive")
+        ]
         found += [each for each in inner if callable(each) and each not in found]
         if len(found) > _LOOKS:
             break
-    yield from found[1:]
+    yield from found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.types import Message, Send
@@ -12,7 +13,7 @@ from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
 from tailrace.source import Buffer
 
-__all__ = ["Delivery", "Head", "Tail"]
+__all__ = ["Delivery", "Head", "Tail", "Unsendable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,30 @@ class Tail:
         frame: The last bytes; may be empty.
         complete: The response ends cleanly. False leaves it unfinished, so that the server cuts the
             connection and the client can tell.
+        unsendable: Sent after the frame, where a middleware would end the response in order.
     """
 
     frame: bytes
     complete: bool
+    unsendable: Unsendable | None = None
+
+
+class Unsendable:
+    """A body that raises an error in whoever looks at it.
+
+    Starlette's BaseHTTPMiddleware learns too late that the application behind it has failed: by
+    then it has ended the response in order. But it looks whether a body is empty before it passes
+    it on, and so raises the source's own error while the response is still open.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __bool__(self) -> bool:
+        raise self._error
+
+    def __len__(self) -> int:
+        raise self._error
 
 
 class Delivery:
@@ -84,7 +105,6 @@ class Delivery:
         self._tail: Tail | None = None
         self.started = False
         self.finished = False
-        self.was_cut = False
 
     # Told from outside; each wakes `run`
 
@@ -153,6 +173,8 @@ class Delivery:
             await self._write(tail.frame, more=False)
             return
         await self._write(tail.frame)
-        # When the next message is taken, what stands in between has passed the tail on.
-        await self._write(b"")
-        self.was_cut = True
+        if tail.unsendable is not None:
+            message = {"type": "http.response.body", "body": tail.unsendable, "more_body": True}
+            # Raised here it met something else on its way; the response's own raise must do then.
+            with suppress(Exception):
+                await self._send(message)

@@ -27,7 +27,7 @@ from tailrace.errors import Problem, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
-from tailrace.pump.delivery import Delivery, Head, Tail
+from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
 from tailrace.source import Buffer, Source, current_loop
@@ -127,7 +127,6 @@ class Stream:
         "_group",
         "_head",
         "_iterating",
-        "_left",
         "_loop",
         "_options",
         "_receive",
@@ -164,7 +163,6 @@ class Stream:
             send, head, self._buffer, framing, make_codec, self._deadlines, loop.time
         )
         self._delivered = loop.signal()
-        self._left = loop.signal()
         self._sending = anyio.CancelScope()
         self._stretch = loop.interruptible()
         self._iterating = anyio.CancelScope(shield=True)
@@ -274,11 +272,6 @@ class Stream:
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
-        if self._delivery.was_cut and self._connection.covered:
-            # What stands in between would end the response in order; so the connection ends now.
-            self._connection.close()
-            with anyio.move_on_after(self._options.send_timeout):
-                await self._left.wait()
 
     def _tail(self) -> Tail:
         if self.ending is Ending.COMPLETE:
@@ -289,7 +282,10 @@ class Stream:
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)
-        return Tail(self._framing.failure(problem), complete=False)
+        unsendable = None
+        if self._connection.ends_in_order:
+            unsendable = Unsendable(self._error or RuntimeError(problem.message))
+        return Tail(self._framing.failure(problem), complete=False, unsendable=unsendable)
 
     async def _deliver(self) -> None:
         try:
@@ -317,7 +313,6 @@ class Stream:
             self._error = self._error or error
             self.end(Ending.FAILED)
         else:
-            self._left.set()
             self.end(Ending.LEFT)
 
     def _look_at_clock(self) -> None:

@@ -61,7 +61,7 @@ class EventSourceResponse(StreamingResponse):
         return ServerSentEvents()
 
     def _open(self, scope: Scope) -> Source:
-        if self._resume is None:
+        if self._resume is None or scope.get("method") == "HEAD":  # which runs nothing
             return super()._open(scope)
         return open_source(self._resume(Headers(scope=scope).get("last-event-id")))
 

@@ -64,7 +64,6 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         self.media_type = self.media_type if media_type is None else media_type
         self.background = background
         self._set_content(content)
-        self._sent = False
         self._check: Callable[[Any], Any] | None = None
         self.init_headers(headers)
 
@@ -91,6 +90,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             content = (content,)
         open_source(content)  # a mistake is told where it was made, not when it is sent
         self._content: Iterable[Any] | AsyncIterable[Any] = content
+        self._sent = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listen: Receive | None = receive

@@ -1,0 +1,127 @@
+"""What an application under test remembers of its sources, for a test to ask over HTTP.
+
+Each request names itself by `?key=`. Its source notes "started" and "closed" under that name, and
+the application around it notes "returned" when the response's call is over, so the order of the
+three can be seen from outside; with `&watch=1` also "client gone". A source waits at a gate of the
+same name until the test opens it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Gate", "Gates", "Record", "Recorded", "gates", "record", "recorded"]
+
+GATE_SECONDS = 60.0
+"""A gate opens by itself after so long, so that a test that fails leaves no thread behind."""
+
+
+class Record:
+    """What happened, by key, in the order in which it did."""
+
+    def __init__(self) -> None:
+        self.entries: defaultdict[str, list[str]] = defaultdict(list)
+        self.produced: defaultdict[str, int] = defaultdict(int)
+
+    def note(self, key: str, entry: str) -> None:
+        self.entries[key].append(entry)
+
+    def count(self, key: str) -> None:
+        """One more item was taken from the source."""
+        self.produced[key] += 1
+
+
+class Gate:
+    """Waited for by tasks and threads alike; opened in the event loop."""
+
+    def __init__(self) -> None:
+        self._for_threads = threading.Event()
+        self._for_tasks = anyio.Event()
+
+    def open(self) -> None:
+        self._for_threads.set()
+        self._for_tasks.set()
+
+    def wait_in_thread(self) -> None:
+        self._for_threads.wait(GATE_SECONDS)
+
+    async def wait(self) -> None:
+        with anyio.move_on_after(GATE_SECONDS):
+            await self._for_tasks.wait()
+
+
+class Gates:
+    """The gates by key, each made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+
+    def of(self, key: str) -> Gate:
+        return self._gates.setdefault(key, Gate())
+
+
+record = Record()
+gates = Gates()
+request_key: contextvars.ContextVar[str] = contextvars.ContextVar("request_key", default="")
+
+
+class Recorded:
+    """An application whose requests are known by their key, and noted when they are over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = parse_qs(scope.get("query_string", b"").decode())
+        if "key" not in query:
+            await self._app(scope, receive, send)
+            return
+        key = query["key"][0]
+        request_key.set(key)
+        if "watch" in query:
+            receive = Watched(key, receive).receive
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            record.note(key, "returned")
+
+
+class Watched:
+    """A request's `receive` that notes "client gone" when the server tells of it."""
+
+    def __init__(self, key: str, receive: Receive) -> None:
+        self._key = key
+        self._receive = receive
+        # The pump reaches the connection by what `receive` belongs to, so that is kept.
+        self.transport = getattr(getattr(receive, "__self__", None), "transport", None)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            record.note(self._key, "client gone")
+        return message
+
+
+@contextmanager
+def recorded(key: str, *, in_task: bool) -> Iterator[None]:
+    """The life of a source: "closed" only where it was closed in its own task and context."""
+    record.note(key, "started")
+    began = place(in_task=in_task)
+    try:
+        yield
+    finally:
+        same = place(in_task=in_task) == began and request_key.get() == key
+        record.note(key, "closed" if same else "closed elsewhere")
+
+
+def place(*, in_task: bool) -> Any:
+    return anyio.get_current_task().id if in_task else None
