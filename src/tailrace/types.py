@@ -53,7 +53,7 @@ class StreamOptions:
         _check_positive("send_timeout", self.send_timeout, "seconds, more than 0, or None")
         _check_positive("min_rate", self.min_rate, "bytes per second, more than 0, or None")
         _check_positive("heartbeat", self.heartbeat, "seconds, more than 0, or None")
-        if self.start_grace != 0:
+        if self.start_grace != 0 or isinstance(self.start_grace, bool):
             _check_number("start_grace", self.start_grace, "seconds, 0 or more")
         _check_number("cleanup_timeout", self.cleanup_timeout, "seconds, more than 0")
         smallest, largest = limits.MIN_BATCH_BYTES, limits.LARGEST_BATCH_BYTES

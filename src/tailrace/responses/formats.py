@@ -78,6 +78,7 @@ class CSVResponse(StreamingResponse):
         self._columns = columns
         self._header = header
         self._neutralise = neutralise
+        self.make_framing()  # a mistake in the columns is told here, not when it is sent
 
     def make_framing(self) -> Framing:
         return CSV(columns=self._columns, header=self._header, neutralise=self._neutralise)

@@ -18,7 +18,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import SourceSpent
+from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
 from tailrace.pump import Ending, Head, serve
 from tailrace.responses.dependencies import release_dependencies
@@ -59,7 +59,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         *,
         options: StreamOptions | None = None,
     ) -> None:
-        self.options = options
+        self.options = None if options is None else _checked(options, "options")
         self.status_code = status_code
         self.media_type = self.media_type if media_type is None else media_type
         self.background = background
@@ -152,8 +152,14 @@ class _Checked(Framing):
 
 def _options_of_app(scope: Scope) -> StreamOptions:
     state = getattr(scope.get("app"), "state", None)
-    options = getattr(state, "stream_options", None)
-    return options if isinstance(options, StreamOptions) else _DEFAULTS
+    options = getattr(state, "stream_options", _DEFAULTS)
+    return _checked(options, "app.state.stream_options")
+
+
+def _checked(options: Any, name: str) -> StreamOptions:
+    if not isinstance(options, StreamOptions):
+        raise InvalidOption(name, options, "a StreamOptions")
+    return options
 
 
 _DEFAULTS = StreamOptions()

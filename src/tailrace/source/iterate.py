@@ -61,7 +61,8 @@ def open_source(content: Any) -> Source:
         return AsyncSource(_without_fastapi_wrapper(content))
     if isinstance(content, (str, bytes, bytearray, memoryview)):
         return SyncSource((content,))
-    if isinstance(content, Iterable):
+    # Old sequences have no `__iter__`, only `__getitem__`; `iter()` takes them.
+    if isinstance(content, Iterable) or hasattr(content, "__getitem__"):
         return SyncSource(content)
     raise TypeError(
         f"a stream needs an iterable or an async iterable, not {type(content).__qualname__}: "
@@ -147,23 +148,33 @@ class SyncSource:
 
     async def close(self) -> None:
         self._closing = True
-        if self._job is not None and self._done is not None:
-            if source_threads.withdraw(self._job):
-                self._job = None
-            else:
-                # The thread may be inside `next()`, which nothing can interrupt: it closes the
-                # source itself as soon as that returns, even if nobody waits here any more.
-                await self._done.wait()
-        if not self._closed:
+        if self._job is not None and source_threads.withdraw(self._job):
+            self._job = None
+        # The thread may be inside `next()`, which nothing can interrupt: it closes the source
+        # itself as soon as that returns, even if nobody waits here any more.
+        await self._job_over()
+        if self._iterator is None and not self._closed:
+            self._close()  # never begun: there is nothing that blocks, and no thread is needed
+        elif not self._closed:
             await self._in_thread(self._close)
+        self._raise_error()
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        if self._loop is None or self._done is None:  # never begun: there is nothing that blocks
-            work()
-            return
         self._job = partial(self._run_job, work)
-        source_threads.submit(self._job)
-        await self._done.wait()
+        try:
+            source_threads.submit(self._job)
+        except RuntimeError:  # the system has no thread left
+            self._job = None
+            raise
+        await self._job_over()
+        self._raise_error()
+
+    async def _job_over(self) -> None:
+        while self._job is not None:  # a signal may be left from a job whose wait was interrupted
+            assert self._done is not None
+            await self._done.wait()
+
+    def _raise_error(self) -> None:
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -1,0 +1,34 @@
+"""A whole response, for tests that do not look at how it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp
+
+from tailrace.testing import Client
+
+__all__ = ["Fetched", "fetch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a client got."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+async def fetch(app: ASGIApp, target: str = "/", *, method: str = "GET", **headers: str) -> Fetched:
+    """Ask an application once; `accept_encoding="br"` is a header."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        Client(app, raise_app_exceptions=False) as client,
+        client.open(method, target, headers=named) as exchange,
+    ):
+        start = await exchange.response()
+        body = await exchange.read_all()
+        await exchange.finished()  # with what runs behind the response
+        return Fetched(start.status, start.headers, body)

@@ -1,0 +1,72 @@
+"""Where the tests of sources put their items."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+
+from tailrace.source import Loop, Source, current_loop
+
+__all__ = ["Gathered", "gather", "run"]
+
+
+class Gathered:
+    """A sink that keeps everything, and has room as the test says.
+
+    Args:
+        full_after: Items after which there is no room until `make_room`; None has room for ever.
+    """
+
+    def __init__(self, full_after: int | None = None) -> None:
+        self.items: list[Any] = []
+        self.places: list[int] = []
+        self.waits = 0
+        self._full_after = full_after
+        self._room = anyio.Event()
+
+    def put(self, item: Any) -> bool:
+        self.items.append(item)
+        self.places.append(threading.get_ident())
+        return not self._is_full
+
+    async def room(self) -> None:
+        if self._is_full:
+            self.waits += 1
+            await self._room.wait()
+
+    def room_in_thread(self, seconds: float) -> bool:
+        return not self._is_full
+
+    def make_room(self) -> None:
+        self._full_after = None
+        self._room.set()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._full_after is not None and len(self.items) >= self._full_after
+
+
+async def run(source: Source, sink: Gathered) -> None:
+    """Take all items of a source, without closing it."""
+    async with anyio.create_task_group() as group:
+        loop: Loop = current_loop(group)
+        error: BaseException | None = None
+        try:
+            await source.run(sink, loop)
+        except Exception as raised:  # noqa: BLE001 - not inside an exception group
+            error = raised
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+async def gather(source: Source) -> list[Any]:
+    """All items of a source, which is closed behind them."""
+    sink = Gathered()
+    try:
+        await run(source, sink)
+    finally:
+        await source.close()
+    return sink.items

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tailrace import limits
+from tailrace.source import Threads, source_threads, threads
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until a thread has made something true."""
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends, "it did not become true"
+        threading.Event().wait(0.0005)
+
+
+@contextmanager
+def blocked(pool: Threads, count: int) -> Iterator[threading.Event]:
+    """So many of the threads are busy until the event is set, or the block ends."""
+    go_on = threading.Event()
+    begun = threading.Semaphore(0)
+
+    def job() -> None:
+        begun.release()
+        go_on.wait(10)
+
+    for _ in range(count):
+        pool.submit(job)
+    for _ in range(count):
+        assert begun.acquire(timeout=10)
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+        until(lambda: pool.busy == 0)
+
+
+def ran_in(pool: Threads) -> threading.Thread:
+    """The thread that a job was run in, idle again."""
+    seen: list[threading.Thread] = []
+    pool.submit(lambda: seen.append(threading.current_thread()))
+    until(lambda: seen)
+    until(lambda: pool.busy == 0)
+    return seen[0]
+
+
+def test_a_job_runs_in_a_daemon_thread_with_a_name_of_its_own() -> None:
+    thread = ran_in(Threads(1))
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+    assert thread.name.startswith("tailrace-source-")
+
+
+def test_an_idle_thread_is_taken_again() -> None:
+    pool = Threads(5)
+    assert ran_in(pool) is ran_in(pool)
+
+
+def test_a_second_thread_is_made_while_the_first_is_busy() -> None:
+    pool = Threads(2)
+    with blocked(pool, 1):
+        other: list[threading.Thread] = []
+        pool.submit(lambda: other.append(threading.current_thread()))
+        until(lambda: other)
+        until(lambda: pool.busy == 1)
+    assert ran_in(pool) is not None
+
+
+def test_there_are_as_many_threads_as_the_limit_and_never_more() -> None:
+    pool = Threads(3)
+    together = threading.Barrier(3, timeout=10)
+    done = threading.Semaphore(0)
+    seen: set[int] = set()
+
+    def job() -> None:
+        together.wait()
+        seen.add(threading.get_ident())
+        together.wait()
+        done.release()
+
+    for _ in range(30):
+        pool.submit(job)
+    for _ in range(30):
+        assert done.acquire(timeout=10)
+    assert len(seen) == 3
+
+
+def test_what_finds_no_thread_free_waits_in_line() -> None:
+    pool = Threads(1)
+    order: list[int] = []
+    with blocked(pool, 1) as go_on:
+        for number in range(5):
+            pool.submit(lambda number=number: order.append(number))  # type: ignore[misc] # a job
+        assert order == []
+        assert pool.busy == 1
+        go_on.set()
+        until(lambda: len(order) == 5)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_a_job_that_waits_in_line_can_be_taken_back() -> None:
+    pool = Threads(1)
+    ran: list[str] = []
+
+    def first() -> None:
+        ran.append("first")
+
+    def second() -> None:
+        ran.append("second")
+
+    with blocked(pool, 1):
+        pool.submit(first)
+        pool.submit(second)
+        assert pool.withdraw(first)
+        assert not pool.withdraw(first)
+    until(lambda: ran)
+    assert ran == ["second"]
+
+
+def test_a_job_that_runs_or_has_run_cannot_be_taken_back() -> None:
+    pool = Threads(1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    pool.submit(job)
+    assert begun.wait(10)
+    assert not pool.withdraw(job)
+    go_on.set()
+    until(lambda: pool.busy == 0)
+    assert not pool.withdraw(job)
+
+
+def test_an_idle_thread_ends_and_another_is_made_when_there_is_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.001)
+    pool = Threads(1)
+    first = ran_in(pool)
+    first.join(10)
+    assert not first.is_alive()
+    assert ran_in(pool) is not first
+
+
+def test_work_that_comes_while_threads_end_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
+    pool = Threads(2)
+    done = threading.Semaphore(0)
+    for _ in range(500):
+        pool.submit(lambda: done.release())
+    for _ in range(500):
+        assert done.acquire(timeout=10)
+
+
+class Job:
+    """A job that can be watched."""
+
+    def __call__(self) -> None:
+        pass
+
+
+def test_an_idle_thread_does_not_keep_its_last_job_alive() -> None:
+    pool = Threads(1)
+    for _ in range(2):  # a thread's first job, and one that it was given later
+        job = Job()
+        watched = weakref.ref(job)
+        pool.submit(job)
+        del job
+        until(lambda: pool.busy == 0)
+        gc.collect()
+        assert watched() is None
+
+
+def test_a_thread_that_cannot_be_started_is_not_counted() -> None:
+    pool = Threads(1)
+    before = threading.stack_size()
+    threading.stack_size(1 << 46)  # more than any address space: the system refuses
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(lambda: None)
+    finally:
+        threading.stack_size(before)
+    assert pool.busy == 0
+    assert ran_in(pool).daemon
+
+
+def test_the_process_has_as_many_as_the_limit_says() -> None:
+    assert source_threads.limit == limits.SYNC_SOURCE_THREADS

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+
+import tailrace
+from tailrace import errors
+from tailrace.errors import (
+    InvalidChunk,
+    InvalidEvent,
+    InvalidItem,
+    InvalidOption,
+    Problem,
+    SourceSpent,
+    TailraceError,
+    problem_of,
+)
+
+EXAMPLES: list[TailraceError] = [
+    TailraceError("something"),
+    InvalidOption("send_timeout", -1, "seconds, more than 0"),
+    InvalidChunk(5, "raw", "str or bytes"),
+    InvalidEvent("id", "a\0", "NUL"),
+    InvalidItem("prices", [{"msg": "Field required", "loc": ("item", "name")}]),
+    SourceSpent(iter([])),
+]
+
+
+def test_every_error_has_an_example_here() -> None:
+    public = [getattr(errors, name) for name in errors.__all__]
+    raised = {kind for kind in public if inspect.isclass(kind) and issubclass(kind, Exception)}
+    assert {type(example) for example in EXAMPLES} == raised
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_every_error_is_of_the_one_tree_and_names_itself(error: TailraceError) -> None:
+    assert isinstance(error, TailraceError)
+    assert error.status == 500
+    assert error.code == error.code.lower()
+    assert error.code.isidentifier()
+
+
+def test_codes_are_stable_and_tell_the_errors_apart() -> None:
+    assert [example.code for example in EXAMPLES] == [
+        "error",
+        "invalid_option",
+        "invalid_chunk",
+        "invalid_event",
+        "invalid_item",
+        "source_spent",
+    ]
+
+
+@pytest.mark.parametrize("kind", [type(example) for example in EXAMPLES])
+def test_every_error_is_drawn_in_the_tree(kind: type) -> None:
+    assert errors.__doc__
+    assert kind.__name__ in errors.__doc__
+    assert getattr(tailrace, kind.__name__) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (InvalidOption, ValueError),
+        (InvalidChunk, TypeError),
+        (InvalidEvent, ValueError),
+        (InvalidItem, ValueError),
+        (SourceSpent, RuntimeError),
+    ],
+)
+def test_each_is_also_what_python_would_have_raised(kind: type, builtin: type) -> None:
+    assert issubclass(kind, builtin)
+
+
+def test_an_option_tells_its_name_its_value_and_the_range() -> None:
+    error = InvalidOption("send_timeout", -1, "seconds, more than 0")
+    assert str(error) == "send_timeout=-1 is out of range: give seconds, more than 0"
+    assert (error.name, error.value, error.allowed) == ("send_timeout", -1, "seconds, more than 0")
+
+
+class Own:
+    """A type that is not a built-in one."""
+
+
+@pytest.mark.parametrize(
+    ("item", "name"), [(5, "int"), (None, "NoneType"), (Own(), "tests.test_errors.Own")]
+)
+def test_a_chunk_tells_its_type_and_the_format_but_never_itself(item: Any, name: str) -> None:
+    error = InvalidChunk(item, "raw", "str or bytes")
+    assert str(error) == f"a source of a raw response gave {name}: give it str or bytes"
+    assert (error.item_type, error.format, error.wanted) == (type(item), "raw", "str or bytes")
+
+
+def test_an_event_tells_the_field_and_why() -> None:
+    error = InvalidEvent("id", "a\0b", "clients ignore an id that holds NUL")
+    assert str(error) == "event id='a\\x00b' cannot be sent: clients ignore an id that holds NUL"
+    assert (error.field, error.value) == ("id", "a\0b")
+    assert error.reason == "clients ignore an id that holds NUL"
+
+
+def test_an_item_tells_the_endpoint_and_the_first_thing_wrong() -> None:
+    wrong = [{"msg": "Field required", "loc": ("item", "name")}, {"msg": "other", "loc": ()}]
+    error = InvalidItem("prices", wrong)
+    assert str(error) == (
+        "prices yielded an item that does not fit its return annotation: "
+        "Field required at ('item', 'name')"
+    )
+    assert (error.endpoint, error.errors) == ("prices", wrong)
+
+
+def test_an_item_without_details_still_tells_the_endpoint() -> None:
+    assert "prices yielded an item" in str(InvalidItem("prices", []))
+
+
+def test_a_spent_source_tells_its_type_and_what_to_do() -> None:
+    text = str(SourceSpent(number for number in [1]))
+    assert "its source, generator, can be read only once" in text
+    assert "make a new response for each request" in text
+
+
+# What the client is told -------------------------------------------------------------------------
+
+
+def test_a_foreign_error_tells_the_client_nothing_of_itself() -> None:
+    problem = problem_of(RuntimeError("postgres://user:secret@db"), expose=False)
+    assert problem == Problem("stream_failed", "the stream failed before its end")
+
+
+def test_an_error_of_ours_keeps_its_code_but_not_its_text() -> None:
+    problem = problem_of(InvalidChunk(5, "raw", "str"), expose=False)
+    assert problem == Problem("invalid_chunk", "the stream failed before its end")
+
+
+def test_where_it_is_asked_for_the_client_is_told_type_and_text() -> None:
+    assert problem_of(LookupError("no row"), expose=True) == Problem(
+        "stream_failed", "LookupError: no row"
+    )
+
+
+def test_a_problem_is_a_value() -> None:
+    problem = Problem("code", "message")
+    with pytest.raises(AttributeError):
+        problem.code = "other"  # type: ignore[misc] # that is what is tested
+    assert pickle.loads(pickle.dumps(problem)) == problem
