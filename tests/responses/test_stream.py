@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse as StarletteStreamingResponse
 from starlette.routing import Route
 
-from tailrace import SourceSpent, StreamingResponse, StreamOptions
+from tailrace import InvalidOption, SourceSpent, StreamingResponse, StreamOptions
 from tailrace.testing import Client, SourceProbe, Truncated
 from tests.responses.fetched import fetch
 
@@ -27,6 +27,13 @@ class Chunks:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(CHUNKS)
+
+
+class OldChunks:
+    """An iterable of the old kind, which only `iter()` knows."""
+
+    def __getitem__(self, position: int) -> Any:
+        return CHUNKS[position]
 
 
 class AsyncChunks:
@@ -75,6 +82,7 @@ async def waiting() -> AsyncIterator[Any]:
         lambda: deque(CHUNKS),
         lambda: dict.fromkeys(["one two ", "three four"]),
         Chunks,
+        OldChunks,
         generator,
         agenerator,
         waiting,
@@ -309,7 +317,14 @@ async def test_a_websocket_is_denied_with_it(make: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "name"),
-    [(5, "int"), (None, "NoneType"), (object(), "object"), (generator, "function")],
+    [
+        (5, "int"),
+        (None, "NoneType"),
+        (object(), "object"),
+        (generator, "function"),
+        (list, "type"),
+        (Chunks, "type"),
+    ],
 )
 async def test_what_cannot_be_iterated_is_refused_where_it_is_made(content: Any, name: str) -> None:
     with pytest.raises(TypeError, match=f"not {name}: give it a generator"):
@@ -399,6 +414,27 @@ async def test_a_responses_options_replace_the_applications_as_a_whole() -> None
     )
     app = application(response, StreamOptions(compress=False))
     assert "content-encoding" in (await fetch(app, accept_encoding="gzip")).headers
+
+
+async def test_what_are_no_options_is_refused_where_the_response_is_made() -> None:
+    given: Any = {"compress": False}
+    with pytest.raises(InvalidOption, match=r"^options=.*: give a StreamOptions$"):
+        StreamingResponse(["x"], options=given)
+
+
+async def test_what_are_no_options_of_the_application_are_refused_before_the_status_line() -> None:
+    probe = SourceProbe()
+    app = application(StreamingResponse(probe.watch(generator())), None)
+    app.state.stream_options = {"compress": False}
+    async with (
+        Client(app, raise_app_exceptions=False) as client,
+        client.open("GET", "/") as exchange,
+    ):
+        assert (await exchange.response()).status == 500
+        error = (await exchange.finished()).error
+    assert isinstance(error, InvalidOption)
+    assert error.name == "app.state.stream_options"
+    assert probe.closed.is_set()
 
 
 # Threads -----------------------------------------------------------------------------------------

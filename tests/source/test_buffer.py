@@ -134,19 +134,13 @@ def test_a_producer_that_stops_when_told_is_one_frame_over_the_limit_at_most(
 
 
 @given(st.lists(st.binary(min_size=1, max_size=LIMIT)))
-def test_batches_are_made_of_whole_frames_and_as_full_as_they_can_be(
-    given_frames: list[bytes],
-) -> None:
+def test_every_batch_but_the_last_is_full(given_frames: list[bytes]) -> None:
     tested = begun(buffer())
     for frame in given_frames:
         tested.put(frame)
-    left = list(given_frames)
-    for batch in drained(tested):
-        whole = b""
-        while left and len(whole + left[0]) <= LIMIT:
-            whole += left.pop(0)
-        assert batch == whole
-    assert left == []
+    batches = list(drained(tested))
+    assert all(len(batch) == LIMIT for batch in batches[:-1])
+    assert b"".join(batches) == b"".join(given_frames)
 
 
 def test_frames_of_one_size_fill_a_batch_and_leave_nothing_small_over() -> None:
@@ -241,7 +235,6 @@ async def test_a_producer_waits_until_half_of_the_limit_is_free() -> None:
 
         group.start_soon(produce)
         await settle()
-        tested.take()
         tested.take()
         tested.take()
         await settle()

@@ -45,20 +45,16 @@ class EventSourceResponse(StreamingResponse):
         *,
         options: StreamOptions | None = None,
     ) -> None:
-        self._resume = content if _takes_last_event_id(content) else None
-        super().__init__(
-            () if self._resume else content,
-            status_code,
-            headers,
-            media_type,
-            background,
-            options=options,
-        )
+        super().__init__(content, status_code, headers, media_type, background, options=options)
         self.headers.setdefault("cache-control", "no-store")
         self.headers.setdefault("x-accel-buffering", "no")
 
     def make_framing(self) -> Framing:
         return ServerSentEvents()
+
+    def _set_content(self, content: Any) -> None:
+        self._resume = content if _takes_last_event_id(content) else None
+        super()._set_content(() if self._resume else content)
 
     def _open(self, scope: Scope) -> Source:
         if self._resume is None or scope.get("method") == "HEAD":  # which runs nothing

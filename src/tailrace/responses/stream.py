@@ -152,8 +152,8 @@ class _Checked(Framing):
 
 def _options_of_app(scope: Scope) -> StreamOptions:
     state = getattr(scope.get("app"), "state", None)
-    options = getattr(state, "stream_options", _DEFAULTS)
-    return _checked(options, "app.state.stream_options")
+    options = getattr(state, "stream_options", None)
+    return _DEFAULTS if options is None else _checked(options, "app.state.stream_options")
 
 
 def _checked(options: Any, name: str) -> StreamOptions:

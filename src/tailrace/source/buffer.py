@@ -110,35 +110,24 @@ class Buffer:
     # The consumer's side
 
     def take(self) -> bytes:
-        """The next batch: whole frames up to the limit, or a part of one that is larger."""
+        """The next batch: all that is there, up to the limit; b"" only if nothing is."""
         frames = self._frames
-        if not frames:
-            return b""
-        first = frames.popleft()
-        while not first and frames:  # an empty batch would say that nothing waits
-            first = frames.popleft()
-        size = len(first)
-        if size > self._limit:
-            view = memoryview(first)  # so that a part of it is not a copy of the rest
-            frames.appendleft(view[self._limit :])
-            size = self._limit
-            batch = bytes(view[:size])
-        elif frames and size + len(frames[0]) <= self._limit:
-            parts = [first]
-            while frames and size + len(frames[0]) <= self._limit:
-                frame = frames.popleft()
-                parts.append(frame)
-                size += len(frame)
-            batch = b"".join(parts)
-        else:
-            batch = bytes(first)
-        self._taken_bytes += size
+        count = len(frames)
+        # A thread may add more meanwhile: that is the next batch's.
+        batch = (
+            frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
+        )
+        if len(batch) > self._limit:
+            rest = memoryview(batch)  # so that cutting a large frame does not copy what is left
+            batch = rest[: self._limit]
+            frames.appendleft(rest[self._limit :])
+        self._taken_bytes += len(batch)
         if not self._full:
             self._full = self._limit
             self._half = self._limit // 2  # there is room again: not a wake-up for each frame
         if self._room_wanted and self.size <= self._half:
             self.wake_producer()
-        return batch
+        return bytes(batch)
 
     def wake_producer(self) -> None:
         """Let a producer that waits look again."""

@@ -10,6 +10,7 @@ import contextvars
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
+from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
@@ -62,7 +63,7 @@ def open_source(content: Any) -> Source:
     if isinstance(content, (str, bytes, bytearray, memoryview)):
         return SyncSource((content,))
     # Old sequences have no `__iter__`, only `__getitem__`; `iter()` takes them.
-    if isinstance(content, Iterable) or hasattr(content, "__getitem__"):
+    if isinstance(content, Iterable) or hasattr(type(content), "__getitem__"):
         return SyncSource(content)
     raise TypeError(
         f"a stream needs an iterable or an async iterable, not {type(content).__qualname__}: "
@@ -84,9 +85,11 @@ class AsyncSource:
     async def run(self, sink: Sink, loop: Loop) -> None:
         self._iterator = aiter(self._content)
         take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
+        # What an async generator's `__anext__` gives can be driven as it is.
+        direct = isinstance(self._iterator, AsyncGeneratorType)
         turn_ends = clock() + limits.TURN_BUDGET
         while True:
-            steps = stepper(take())
+            steps: Any = take() if direct else stepper(take())
             try:
                 waiting = steps.send(None)
                 if waiting is None and clock() < turn_ends:
@@ -156,16 +159,19 @@ class SyncSource:
         if self._iterator is None and not self._closed:
             self._close()  # never begun: there is nothing that blocks, and no thread is needed
         elif not self._closed:
-            await self._in_thread(self._close)
+            try:
+                await self._in_thread(self._close)
+            except _NoThread:
+                self._close()  # it may hold the loop up; it must not stay open
         self._raise_error()
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         self._job = partial(self._run_job, work)
         try:
             source_threads.submit(self._job)
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError as error:
             self._job = None
-            raise
+            raise _NoThread("the system has no thread left for a sync source") from error
         await self._job_over()
         self._raise_error()
 
@@ -210,6 +216,10 @@ class SyncSource:
         close = getattr(self._content if self._iterator is None else self._iterator, "close", None)
         if close is not None:
             close()
+
+
+class _NoThread(RuntimeError):
+    pass
 
 
 def _without_fastapi_wrapper(content: AsyncIterable[Any]) -> AsyncIterable[Any]:
