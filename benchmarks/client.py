@@ -1,0 +1,150 @@
+"""The measuring client: blocking sockets that read into memory made before the clock starts.
+
+It parses nothing while it is timed. A response is asked for with `Connection: close`, so its end
+is the end of the connection; what arrived is taken apart afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.chunked import Dechunker
+
+__all__ = [
+    "Body",
+    "Client",
+    "Transfer",
+    "body_of",
+    "connect",
+    "digest_of",
+    "discard",
+    "request_bytes",
+]
+
+TIMEOUT: Final = 600.0
+"""Seconds without a byte after which a row fails, so that none hangs for ever."""
+
+_RECYCLED_BYTES: Final = 1024 * 1024
+_REMOTE_BUFFER_BYTES: Final = 4096
+_ETHERNET_SEGMENT_BYTES: Final = 1460
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One response as it came: the seconds it took and its bytes on the wire."""
+
+    seconds: float
+    wire: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a response: how long it is and its digest."""
+
+    length: int
+    sha256: str
+
+
+class Client:
+    """Transfers one response at a time into one buffer.
+
+    Args:
+        capacity_bytes: The longest response with its headers and chunk framing.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        # Multiplying writes every page now; bytearray(n) would fault them in under the clock.
+        self._buffer = memoryview(bytearray(b"\x01") * capacity_bytes)
+
+    def transfer(self, port: int, path: str) -> Transfer:
+        """One response, whole; valid until the next call. The clock starts after the connect."""
+        view, filled = self._buffer, 0
+        with connect(port) as sock:
+            request = request_bytes(path, close=True)
+            started = time.perf_counter()
+            sock.sendall(request)
+            while received := sock.recv_into(view[filled:]):
+                filled += received
+                if filled == len(view):
+                    raise RuntimeError(f"{path} sent more than the {filled} bytes expected")
+            seconds = time.perf_counter() - started
+        return Transfer(seconds, view[:filled])
+
+
+def discard(port: int, path: str, sink: Dechunker | None = None) -> float:
+    """Read a response to its end through one small buffer, for those too long to keep.
+
+    Args:
+        sink: Is fed with all that arrives; None looks only at the last bytes.
+
+    Returns:
+        The seconds it took.
+    """
+    buffer = memoryview(bytearray(b"\x01") * _RECYCLED_BYTES)
+    last = b""
+    with connect(port) as sock:
+        started = time.perf_counter()
+        sock.sendall(request_bytes(path, close=True))
+        while received := sock.recv_into(buffer):
+            last = (last + bytes(buffer[max(0, received - 5) : received]))[-5:]
+            if sink is not None:
+                sink.feed(buffer[:received])
+        seconds = time.perf_counter() - started
+    if last != b"0\r\n\r\n":
+        raise RuntimeError(f"{path} was cut: it ends in {last!r}")
+    return seconds
+
+
+def connect(port: int, *, remote: bool = False) -> socket.socket:
+    """A connection to the server.
+
+    Args:
+        remote: Be like a client on an Ethernet with a small buffer. On loopback with its segments
+            of 64 KB the kernel keeps over 3 MB for a client that stops reading; some hundred of
+            them put all of the machine's TCP under memory pressure, and each transfer that loses
+            a segment for it waits 200 ms, whatever the server does.
+    """
+    sock = socket.socket()
+    sock.settimeout(TIMEOUT)
+    if remote:
+        # Before the connect: both are agreed on in the handshake.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _REMOTE_BUFFER_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _ETHERNET_SEGMENT_BYTES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def request_bytes(path: str, *, method: str = "GET", close: bool = False) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
+    if close:
+        lines.append("connection: close")
+    if method == "POST":
+        lines.append("content-length: 0")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def body_of(transfer: Transfer) -> bytes:
+    """The body of a transfer without its chunk framing.
+
+    Raises:
+        RuntimeError: It is not a 200, not chunked, or was cut.
+    """
+    kept = bytearray()
+    parser = Dechunker(kept.extend)
+    parser.feed(transfer.wire)
+    parser.finish()
+    return bytes(kept)
+
+
+def digest_of(transfer: Transfer) -> Body:
+    """The length and digest of a transfer's body, without a copy of it."""
+    digest = hashlib.sha256()
+    parser = Dechunker(digest.update)
+    parser.feed(transfer.wire)
+    parser.finish()
+    return Body(parser.body_bytes, digest.hexdigest())

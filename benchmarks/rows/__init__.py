@@ -1,0 +1,53 @@
+"""The rows by name; each module has `run(scale)`, which measures and gives its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final
+
+from benchmarks.report import Finding
+
+__all__ = ["ROWS", "load", "run"]
+
+ROWS: Final = {
+    "numbers": "200,000 lines from a sync generator",
+    "file": "a 512 MB file through a sync generator of 1,024-byte chunks",
+    "async": "200,000 small chunks from an async generator",
+    "events": "20,000 events from a `yield` endpoint, and live events to 200 subscribers",
+    "jsonlines": "20,000 JSON lines from a `yield` endpoint",
+    "first": "the first byte, beside a bare ASGI application",
+    "idle": "the memory of 2,000 idle subscribers",
+    "stalled": "one reader beside 500 clients that stopped reading",
+    "big": "a stream of 5 GB: memory and throughput",
+}
+
+_MODULES: Final = {
+    "async": "async_chunks",
+    "big": "big_stream",
+    "events": "events",
+    "file": "file",
+    "first": "first_byte",
+    "idle": "idle_memory",
+    "jsonlines": "json_lines",
+    "numbers": "numbers",
+    "stalled": "stalled_clients",
+}
+
+
+def run(name: str, scale: float) -> list[Finding]:
+    """Measure one row.
+
+    Args:
+        name: A key of `ROWS`.
+        scale: 1 for the sizes of the table, less for smaller ones.
+    """
+    return load(name)(scale)
+
+
+def load(name: str) -> Callable[[float], list[Finding]]:
+    """The `run` of a row's script."""
+    script: Callable[[float], list[Finding]] = import_module(
+        f"benchmarks.rows.{_MODULES[name]}"
+    ).run
+    return script
