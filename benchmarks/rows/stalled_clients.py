@@ -19,7 +19,7 @@ STREAM_BYTES = 10 * 1024 * 1024
 THEIR_READS = 40
 OUR_READS = 200
 AT_MOST = 1.5
-STATED_BYTES = 64 * 1024
+STATED_BYTES = (2 * 64 + 64 + 64 + 40) * 1024
 
 IDLE_THREADS = 11.0
 """Seconds after which anyio's pool has given up a thread that has nothing to do (10 s)."""
