@@ -117,10 +117,6 @@ class MultipartMixedReplace(Framing):
         start = b"" if self._last is None else b"\r\n"
         return start + f"--{self.boundary}--\r\n".encode()
 
-    def farewell(self, retry: float) -> bytes:
-        # There is no word for it; a stream of pictures that ends in order keeps the last one shown.
-        return self.closing()
-
     def _plain(self, body: bytes) -> bytes:
         framed = b"".join((self._owed, body, b"\r\n", self._delimiter, self._plain_head))
         self._owed, self._last = b"", body
