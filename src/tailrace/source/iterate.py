@@ -210,6 +210,7 @@ class SyncSource:
             if not put(item) and not sink.room_in_thread(limits.THREAD_LINGER):
                 return
         self._exhausted = True
+        self._close()  # here, where it ran; `close` then needs no thread for it
 
     def _close(self) -> None:
         self._closed = True
