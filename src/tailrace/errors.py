@@ -2,11 +2,18 @@
 
 ```
 TailraceError
+├── ArchiveTooLarge  a directory has too many files for one ZIP
+├── DownloadFailed   `tailrace get` could not get a file (the message is for a person)
+├── FileChanged      a file was truncated, overwritten, deleted or replaced while it was sent
+├── FileUnavailable  a file that is to be sent is not there, is none, or cannot be read
 ├── InvalidOption    a setting is out of its range (the application's fault; also a ValueError)
 ├── InvalidChunk     a source gave what its format cannot carry (also a TypeError)
 ├── InvalidEvent     a field of an SSE event cannot be written (also a ValueError)
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
-└── SourceSpent      a response was sent a second time, and its source can be read only once
+├── PathRefused      a path leads out of the directory that is served, or to no plain file
+├── SourceSpent      a response was sent a second time, and its source can be read only once
+├── TransferFailed   a file could not be sent whole: cut short, gone, or its disk failed
+└── WrongLength      a range source gave more or fewer bytes than it was asked for
 ```
 
 Each class says who caused it and carries its facts as fields. `status` is the HTTP status that a
@@ -19,13 +26,20 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "ArchiveTooLarge",
+    "DownloadFailed",
+    "FileChanged",
+    "FileUnavailable",
     "InvalidChunk",
     "InvalidEvent",
     "InvalidItem",
     "InvalidOption",
+    "PathRefused",
     "Problem",
     "SourceSpent",
     "TailraceError",
+    "TransferFailed",
+    "WrongLength",
     "problem_of",
 ]
 
@@ -35,6 +49,61 @@ class TailraceError(Exception):
 
     status = 500
     code = "error"
+
+
+class ArchiveTooLarge(TailraceError):
+    """A directory has too many files for one ZIP; told before its first byte.
+
+    Args:
+        most: Entries that one archive may have.
+    """
+
+    status = 403
+    code = "archive_too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"more than {most:,} files: too many for one archive, take its parts")
+        self.most = most
+
+
+class DownloadFailed(TailraceError):
+    """A download could not be done; the message says why, and what to do where that is known."""
+
+    code = "download_failed"
+
+
+class FileChanged(TailraceError, RuntimeError):
+    """A file is no longer what its headers have promised; the connection is cut.
+
+    Write a new file beside the old one and rename it: then nobody gets a mix of the two.
+
+    Args:
+        path: The file.
+        what: What happened to it: "was truncated".
+    """
+
+    code = "file_changed"
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"File at path {_escaped(path)} {what} while it was being sent.")
+        self.path = path
+        self.what = what
+
+
+class FileUnavailable(TailraceError, RuntimeError):
+    """A file that is to be sent cannot be.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it: "does not exist".
+    """
+
+    code = "file_unavailable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"File at path {_escaped(path)} {reason}.")  # as Starlette words it
+        self.path = path
+        self.reason = reason
 
 
 class InvalidOption(TailraceError, ValueError):
@@ -113,6 +182,23 @@ class InvalidItem(TailraceError, ValueError):
         self.errors = errors
 
 
+class PathRefused(TailraceError):
+    """A path leads out of the directory that is served, or to what is never opened (the client's).
+
+    Args:
+        path: The name at which it was refused; it is escaped in the message.
+        reason: What is wrong with it.
+    """
+
+    status = 404
+    code = "path_refused"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path!a} {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class SourceSpent(TailraceError, RuntimeError):
     """A response was sent a second time, though its source can be iterated only once."""
 
@@ -123,6 +209,48 @@ class SourceSpent(TailraceError, RuntimeError):
             f"this response was sent before and its source, {_type_name(source)}, can be read only "
             "once: make a new response for each request"
         )
+
+
+class TransferFailed(TailraceError, RuntimeError):
+    """A file could not be sent whole; the connection has been cut, so that the client can tell.
+
+    Not an OSError, though one may be its cause: of an OSError from `send` ASGI says that the
+    client has left.
+
+    Args:
+        file: The path, or the descriptor as "descriptor 7".
+        reason: What went wrong.
+        sent: Bytes of it that were sent.
+    """
+
+    code = "transfer_failed"
+
+    def __init__(self, file: str, reason: str, sent: int) -> None:
+        super().__init__(f"{file!a} was cut off after {sent} bytes: {reason}")
+        self.file = file
+        self.reason = reason
+        self.sent = sent
+
+
+class WrongLength(TailraceError, RuntimeError):
+    """A range source gave more or fewer bytes than it was asked for; the connection is cut.
+
+    Args:
+        start: Where the range begins.
+        stop: Where it ends, exclusive.
+        given: Bytes that came.
+    """
+
+    code = "wrong_length"
+
+    def __init__(self, start: int, stop: int, given: int) -> None:
+        than = "more" if given > stop - start else "fewer"
+        super().__init__(
+            f"read({start}, {stop}) gave {given} bytes, {than} than the {stop - start} asked for"
+        )
+        self.start = start
+        self.stop = stop
+        self.given = given
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +276,11 @@ def problem_of(error: BaseException, *, expose: bool) -> Problem:
     if expose:
         return Problem(code, f"{type(error).__name__}: {error}")
     return Problem(code, "the stream failed before its end")
+
+
+def _escaped(path: str) -> str:
+    # A name on disk may hold line breaks, and must not make lines in a log.
+    return ascii(path)[1:-1]
 
 
 def _type_name(item: Any) -> str:

@@ -3,5 +3,33 @@
 from __future__ import annotations
 
 from tailrace.semantics.accept import choose_encoding, choose_media_type
+from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
+from tailrace.semantics.dates import format_date, parse_date
+from tailrace.semantics.disposition import content_disposition
+from tailrace.semantics.ranges import (
+    ByteRange,
+    ByteRanges,
+    coalesce,
+    content_range,
+    parse_ranges,
+    unsatisfied,
+)
 
-__all__ = ["choose_encoding", "choose_media_type"]
+__all__ = [
+    "Answer",
+    "ByteRange",
+    "ByteRanges",
+    "Outcome",
+    "Validators",
+    "answer",
+    "choose_encoding",
+    "choose_media_type",
+    "coalesce",
+    "content_disposition",
+    "content_range",
+    "format_date",
+    "is_entity_tag",
+    "parse_date",
+    "parse_ranges",
+    "unsatisfied",
+]
