@@ -1,4 +1,4 @@
-"""A pytest plugin that puts another class in the place of Starlette's StreamingResponse.
+"""A pytest plugin that puts another class in the place of one of `starlette.responses`.
 
 It runs in the process that runs Starlette's tests, where the package `tests` is Starlette's: so it
 is loaded as the top-level module `replace`, and imports nothing of our tests.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,21 @@ __all__ = ["pytest_addoption", "pytest_configure"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--streaming-response", metavar="MODULE:CLASS", required=True)
+    parser.addoption("--replaced", metavar="CLASS", required=True)
+    parser.addoption("--by", metavar="MODULE:CLASS", required=True)
     parser.addoption("--outcomes", metavar="FILE", required=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Plugins named with -p are configured before any test module is imported.
-    module, _, name = config.getoption("--streaming-response").partition(":")
-    replacement = getattr(importlib.import_module(module), name)
-    starlette.responses.StreamingResponse = replacement  # type: ignore[misc] # the point of it
+    name = config.getoption("--replaced")
+    original = getattr(starlette.responses, name)
+    module, _, attribute = config.getoption("--by").partition(":")
+    replacement = getattr(importlib.import_module(module), attribute)
+    # Starlette's own modules may hold the class already: `staticfiles` imports FileResponse.
+    for loaded in list(sys.modules.values()):
+        if loaded.__name__.startswith("starlette.") and vars(loaded).get(name) is original:
+            setattr(loaded, name, replacement)
     outcomes = Outcomes(replacement, Path(config.getoption("--outcomes")))
     config.pluginmanager.register(outcomes, "outcomes")
 

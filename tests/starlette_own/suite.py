@@ -17,6 +17,9 @@ __all__ = ["Run", "fetch_suite", "start_run"]
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".cache"
 
+USED_BY = {"FileResponse": ("StaticFiles",)}
+"""What else of Starlette sends a class, by its name."""
+
 RUN_DEADLINE = 180.0
 """Seconds for one run; it takes about ten on two cores."""
 
@@ -121,24 +124,26 @@ def download_source(starlette: str, folder: Path) -> Path:
     return archive
 
 
-def start_run(suite: Path, streaming_response: str, outcomes: Path) -> Run:
-    """Start every test file that knows StreamingResponse, with another class in its place.
+def start_run(suite: Path, replaced: str, by: str, outcomes: Path) -> Run:
+    """Start every test file that knows a class, with another class in its place.
 
     Args:
         suite: What `fetch_suite` gave.
-        streaming_response: The class, as "module:name".
+        replaced: The name of a class in `starlette.responses`.
+        by: The class in its place, as "module:name".
         outcomes: A file for the run to write.
     """
+    words = [replaced, *USED_BY.get(replaced, ())]
     files = [
         str(path.relative_to(suite))
         for path in sorted((suite / "tests").rglob("test_*.py"))
-        if "StreamingResponse" in path.read_text()
+        if any(word in path.read_text() for word in words)
     ]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "pytest", "-p", "replace", "-p", "no:cacheprovider"),
             *("--quiet", "--tb=short"),
-            *(f"--streaming-response={streaming_response}", f"--outcomes={outcomes}"),
+            *(f"--replaced={replaced}", f"--by={by}", f"--outcomes={outcomes}"),
             *files,
         ],
         cwd=suite,

@@ -1,8 +1,29 @@
 """Batching, backpressure, deadlines, heartbeat, fairness: the only loop."""
 
+from tailrace.pump.attached import ATTACH, Attached, AttachOffer, Frame, attach_offer
+from tailrace.pump.connection import CONNECTION, Connection, ServerConnection
 from tailrace.pump.delivery import Head
 from tailrace.pump.open_streams import Drained, drain
-from tailrace.pump.stats import Ending, Stats, stats
+from tailrace.pump.stats import Ending, Stats, log, stats
 from tailrace.pump.stream import serve
+from tailrace.pump.whole import send_whole
 
-__all__ = ["Drained", "Ending", "Head", "Stats", "drain", "serve", "stats"]
+__all__ = [
+    "ATTACH",
+    "CONNECTION",
+    "AttachOffer",
+    "Attached",
+    "Connection",
+    "Drained",
+    "Ending",
+    "Frame",
+    "Head",
+    "ServerConnection",
+    "Stats",
+    "attach_offer",
+    "drain",
+    "log",
+    "send_whole",
+    "serve",
+    "stats",
+]

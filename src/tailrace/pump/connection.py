@@ -3,10 +3,15 @@
 ASGI has no word for "drop this client": a response can only end. uvicorn then flushes what it has
 buffered, and a client that never reads keeps that buffer and the socket for as long as it likes.
 
-uvicorn's `receive` is a method of an object that holds the transport, so the transport can be asked
-how much it still holds, and be aborted. A middleware may have put a `receive` of its own
-in front: Starlette's are closures around the one behind, or hold it in a `Request`, and are looked
-through. Elsewhere (granian, hypercorn) this finds nothing, and the response just ends unfinished.
+Our own server protocol offers the connection in the scope (`tailrace.connection`). There the bytes
+in the kernel's buffer count as unsent too, so that a slow client is told from a stalled one: the
+kernel asks for more only when a third of its buffer, a megabyte or so, is free again.
+
+Elsewhere uvicorn's `receive` is a method of an object that holds the transport, so the transport
+can be asked how much it still holds, and be aborted. A middleware may have put a `receive` of its
+own in front: Starlette's are closures around the one behind, or hold it in a `Request`, and are
+looked through. Under other servers (granian, hypercorn) this finds nothing, and the response just
+ends unfinished.
 """
 
 from __future__ import annotations
@@ -14,28 +19,81 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
-from starlette.types import Receive, Scope
+from starlette.types import Receive, Scope, Send
 
-__all__ = ["Connection"]
+__all__ = ["CONNECTION", "Connection", "ServerConnection", "extensions_of"]
+
+CONNECTION = "tailrace.connection"
+"""The name of the offer in `scope["extensions"]`."""
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _LOOKS = 32
 """How many callables are looked through; ten middlewares deep is far."""
 
 
+class ServerConnection(Protocol):
+    """A response's connection, as our server protocol offers it in the scope."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the client has not taken: buffered here, or in the kernel's socket."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that are buffered here, in this process."""
+
+    @property
+    def progress(self) -> int:
+        """Bytes that the client has taken since it connected; only grows while one response is
+        sent."""
+
+    @property
+    def stalled_since(self) -> float | None:
+        """The loop's time since when nothing was taken though something waits; None otherwise."""
+
+    @property
+    def closed(self) -> bool:
+        """The connection is closed, or the response is over."""
+
+    @property
+    def lost(self) -> bool:
+        """The client is gone, or was dropped, or the response is over. Unlike `closed` it is False
+        where the server closes in order because all was sent."""
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of bodies that were taken for the client since it connected, whether it has them
+        yet or not; with their framing where they went past the server's own `send`."""
+
+    @property
+    def cut_off(self) -> str | None:
+        """Why the client was dropped: the reason that `abort` was given."""
+
+    def abort(self, reason: str | None = None) -> None:
+        """Drop the client at once, with what is buffered for it."""
+
+    def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when nothing is buffered here, or the connection is closed; soon if that is so
+        now. Returns what takes the call back."""
+
+    def reached_by(self, send: Send) -> bool:
+        """Whether what is given to `send` comes to the server as it is, body and all."""
+
+
 class Connection:
-    """The transport behind a response, as far as it can be seen.
+    """The connection behind a response, as far as it can be seen.
 
     Args:
-        scope: Of the request. A connection of HTTP/2 is shared with other requests: hands off.
-        receive: ASGI's.
+        scope: Of the request; may hold the server's own offer. A connection of HTTP/2 is shared
+            with other requests: hands off.
+        receive: ASGI's; None where there is none.
     """
 
-    __slots__ = ("_transport", "ends_in_order")
+    __slots__ = ("_offered", "_transport", "ends_in_order")
 
     def __init__(self, scope: Scope, receive: Receive | None) -> None:
         chain = list(_behind(receive))
@@ -43,17 +101,28 @@ class Connection:
             getattr(each, "__module__", None) == "starlette.middleware.base" for each in chain
         )
         """Starlette's BaseHTTPMiddleware is in front: it would end in order what was cut."""
+        self._offered: ServerConnection | None = extensions_of(scope).get(CONNECTION)
         shared = not str(scope.get("http_version", "1.1")).startswith("1")
-        found = None if shared else next(filter(None, map(_transport_of, chain)), None)
+        hidden = self._offered is not None or shared
+        found = None if hidden else next(filter(None, map(_transport_of, chain)), None)
         self._transport: asyncio.WriteTransport | None = found
 
     @property
     def unsent(self) -> int | None:
-        """Bytes in the server's write buffer; None where it cannot be seen."""
+        """A number that shrinks by the bytes that the client takes; None where that cannot be seen.
+
+        Under our server protocol not the bytes that are buffered: while it copies a file into the
+        socket there are always some, however much the client takes.
+        """
+        if self._offered is not None:
+            return -self._offered.progress
         return None if self._transport is None else self._transport.get_write_buffer_size()
 
-    def abort(self) -> None:
-        """Drop the client at once, with what is buffered for it."""
+    def abort(self, reason: str | None = None) -> None:
+        """Drop the client at once, with what is buffered for it; the reason is for access logs."""
+        if self._offered is not None:
+            self._offered.abort(reason)
+            return
         if self._transport is None:
             return
         connection = self._transport.get_extra_info("socket")
@@ -62,7 +131,14 @@ class Connection:
             # on asking whether it can be sent. With it the client gets a reset.
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._transport.abort()
+        with suppress(AttributeError):  # asyncio's, up to 3.11, of one that was closed before
+            self._transport.abort()
+
+
+def extensions_of(scope: Scope | None) -> dict[str, Any]:
+    """What the server offers beyond ASGI itself."""
+    # ASGI allows `extensions` to be missing, and some servers give None.
+    return (scope or {}).get("extensions") or {}
 
 
 def _transport_of(receive: Any) -> asyncio.WriteTransport | None:

@@ -11,7 +11,7 @@ from starlette.types import Message, Send
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
-from tailrace.source import Buffer
+from tailrace.source import Buffer, Span
 
 __all__ = ["Delivery", "Head", "Tail", "Unsendable"]
 
@@ -133,7 +133,9 @@ class Delivery:
         await self._start()
         while True:
             batch = buffer.take()
-            if batch:
+            if isinstance(batch, Span):
+                await self._write_span(batch)
+            elif batch:
                 await self._write(batch)
             elif self._tail is not None:
                 break
@@ -167,6 +169,16 @@ class Delivery:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self._deadlines.written(self._time())
         counters.bytes_sent += len(data)
+
+    async def _write_span(self, span: Span) -> None:
+        message = span.begin()
+        self._deadlines.writing(len(span), self._time())
+        try:
+            await self._send(message)
+        finally:
+            span.end()
+        self._deadlines.written(self._time())
+        counters.bytes_sent += len(span)
 
     async def _end(self, tail: Tail) -> None:
         if tail.complete:

@@ -157,7 +157,9 @@ class Stream:
         self._head = head
         self._receive = receive
         self._connection = connection
-        self._buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
+        self._buffer = Buffer(
+            loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
+        )
         self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
         self._delivery = Delivery(
             send, head, self._buffer, framing, make_codec, self._deadlines, loop.time
@@ -196,7 +198,7 @@ class Stream:
     def end(self, ending: Ending) -> None:
         """End the stream early: the source is interrupted and closed. The first reason counts."""
         if ending is Ending.SHUT_DOWN and self._deadlines.is_writing:
-            self._connection.abort()
+            self._connection.abort(ending.value)
             self._sending.cancel()
         if ending in _GONE:
             self._sending.cancel()
@@ -323,7 +325,7 @@ class Stream:
             self._delivery.beat()
         elif verdict.due in _CUT_OFF:
             log.info("%s: client cut off: %s", self._head.name, verdict.due.value)
-            self._connection.abort()
+            self._connection.abort(verdict.due.value)
             self.end(_CUT_OFF[verdict.due])
         if verdict.again < inf:
             self._cancel_alarm = self._loop.call_at(verdict.again, self._look_at_clock)

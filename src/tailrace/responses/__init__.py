@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tailrace.responses.events import EventSourceResponse
+from tailrace.responses.file import FileResponse
 from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
 from tailrace.responses.multipart import MultipartMixedReplaceResponse
 from tailrace.responses.negotiate import negotiate
@@ -12,6 +13,7 @@ from tailrace.responses.stream import StreamingResponse
 __all__ = [
     "CSVResponse",
     "EventSourceResponse",
+    "FileResponse",
     "JSONArrayResponse",
     "JSONLinesResponse",
     "MultipartMixedReplaceResponse",

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from tailrace.source.loop import Loop, Signal
+from tailrace.source.span import Span
 
 __all__ = ["Buffer"]
 
@@ -25,6 +27,7 @@ class Buffer:
         limit: Bytes above which the producer waits, and in one batch. One frame may exceed it: the
             source made it as large as that.
         threaded: The producer is a thread.
+        spans: Frames may be spans; then none is put together with another.
     """
 
     __slots__ = (
@@ -39,12 +42,14 @@ class Buffer:
         "_room",
         "_room_in_thread",
         "_room_wanted",
+        "_spans",
         "_taken_bytes",
     )
 
-    def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
-        self._frames: deque[bytes | memoryview] = deque()
+    def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
+        self._frames: deque[bytes | memoryview | Span] = deque()
         self._limit = limit
+        self._spans = spans
         # Until the first frame is taken there is room for no other: it goes out alone, at once.
         self._full = 0
         self._half = 0
@@ -69,7 +74,7 @@ class Buffer:
 
     # The producer's side
 
-    def put(self, frame: bytes) -> bool:
+    def put(self, frame: bytes | Span) -> bool:
         """Add a frame; False when the buffer has no room for another one like it.
 
         So frames of one size fill a batch without passing its limit: nothing small is left over.
@@ -109,25 +114,29 @@ class Buffer:
 
     # The consumer's side
 
-    def take(self) -> bytes:
-        """The next batch: all that is there, up to the limit; b"" only if nothing is."""
-        frames = self._frames
-        count = len(frames)
+    def take(self) -> bytes | Span:
+        """The next batch: all that is there, up to the limit; b"" only if nothing is.
+
+        A span is a batch of its own, of any size: its bytes are not here.
+        """
+        frames: deque[Any] = self._frames
         # A thread may add more meanwhile: that is the next batch's.
-        batch = (
+        count = min(len(frames), 1) if self._spans else len(frames)
+        batch: Any = (
             frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
         )
-        if len(batch) > self._limit:
+        self._taken_bytes += len(batch)
+        if len(batch) > self._limit and not isinstance(batch, Span):
             rest = memoryview(batch)  # so that cutting a large frame does not copy what is left
             batch = rest[: self._limit]
             frames.appendleft(rest[self._limit :])
-        self._taken_bytes += len(batch)
+            self._taken_bytes -= len(rest) - self._limit
         if not self._full:
             self._full = self._limit
             self._half = self._limit // 2  # there is room again: not a wake-up for each frame
         if self._room_wanted and self.size <= self._half:
             self.wake_producer()
-        return bytes(batch)
+        return batch if isinstance(batch, Span) else bytes(batch)
 
     def wake_producer(self) -> None:
         """Let a producer that waits look again."""

@@ -42,6 +42,9 @@ class Source(Protocol):
     threaded: bool
     """Items are put by a thread, not by the task that runs."""
 
+    spans: bool
+    """Items may be spans, which are sent by themselves."""
+
     async def run(self, sink: Sink, loop: Loop) -> None:
         """Put every item. An interrupt ends it; `close` must follow."""
 
@@ -77,6 +80,7 @@ class AsyncSource:
     """
 
     threaded = False
+    spans = False
 
     def __init__(self, content: AsyncIterable[Any]) -> None:
         self._content = content
@@ -128,6 +132,7 @@ class SyncSource:
     """
 
     threaded = True
+    spans = False
 
     def __init__(self, content: Iterable[Any]) -> None:
         self._content = content

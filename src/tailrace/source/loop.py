@@ -61,11 +61,11 @@ class Loop(Protocol):
         """Call soon, from another thread, without waiting; nothing once the loop is gone."""
 
 
-def current_loop(group: anyio.abc.TaskGroup) -> Loop:
+def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
     """The loop that runs now.
 
     Args:
-        group: Holds what a loop needs a task for (trio: timers).
+        group: Holds what a loop needs a task for (trio: timers); None for a loop without timers.
     """
     try:
         return _AsyncioLoop(asyncio.get_running_loop())
@@ -148,7 +148,7 @@ class _AsyncioInterruptible:
 class _TrioLoop:
     __slots__ = ("_group", "_token")
 
-    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+    def __init__(self, group: anyio.abc.TaskGroup | None) -> None:
         import trio
 
         self._group = group
@@ -164,6 +164,7 @@ class _TrioLoop:
         return _TrioInterruptible()
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
+        assert self._group is not None
         scope = anyio.CancelScope()
 
         async def wait() -> None:

@@ -1,0 +1,242 @@
+"""A regular file that is read while others may change it.
+
+What the headers of a response promise (length, ETag) must be true of every byte behind them. So
+the file is opened first and everything is asked of its descriptor, never of the path a second time;
+and after each read, before the bytes go out, the file is looked at again. What can happen to it:
+
+* It shrinks, or is overwritten: its size or its modification time differs. The transfer ends.
+* It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
+  are no longer the file's; its count of links is 0. The transfer ends.
+* It grows, as a log does. That changes the modification time, too, but none of the bytes that were
+  promised. A few of them, at both ends, are compared with what was there when it was opened: an
+  appended file has them, an overwritten one has not. The transfer goes on.
+
+A change within the resolution of the file system's clock (some milliseconds on Linux) that keeps
+the size cannot be seen by anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tailrace.errors import FileChanged, FileUnavailable
+
+__all__ = ["Extent", "FileBlocks", "OpenFile", "Opener", "Piece", "open_file"]
+
+Opener: TypeAlias = Callable[[str, int], int]
+"""As `open`'s: a path and flags in, a descriptor out."""
+
+_FLAGS = (
+    os.O_RDONLY
+    # A FIFO that was put there in between must not block the open.
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_EDGE_BYTES = 4096
+"""A page: as much is read from the disk for one byte, too."""
+_LOOKS = 20
+_BETWEEN_LOOKS = 0.002
+"""Seconds; with the number of looks, how long one write by somebody else may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes of a file from `start` up to, and not with, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+Piece: TypeAlias = "bytes | Extent"
+"""What a body is put together from: bytes as they are, or bytes of a file."""
+
+
+def open_file(path: str, opener: Opener | None = None) -> OpenFile:
+    """Open a regular file. Blocks; for threads.
+
+    Args:
+        path: Links in it are followed.
+        opener: Opens instead of `os.open`; what it gives must be a regular file too.
+
+    Raises:
+        FileUnavailable: Not there, no regular file, or not allowed to be read.
+    """
+    try:
+        if opener is None:
+            # A look before it is opened: opening a device can do something to it.
+            _check_regular(path, os.stat(path))
+            descriptor = os.open(path, _FLAGS)
+        else:
+            descriptor = opener(path, _FLAGS)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileUnavailable(path, "does not exist") from error
+    except ValueError as error:  # a NUL in the path
+        raise FileUnavailable(path, "does not exist") from error
+    except OSError as error:
+        raise FileUnavailable(path, f"cannot be opened: {error.strerror}") from error
+    file = OpenFile(path, descriptor)
+    try:
+        _check_regular(path, file.stat)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise FileUnavailable(path, "is not a file")
+
+
+class OpenFile:
+    """A regular file, open for reading, that knows whether it is still as it was.
+
+    Its methods block and may be called from any thread; closing waits for a read that is under way.
+
+    Args:
+        path: Its name, for messages.
+        descriptor: Owned from now on.
+    """
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.stat = os.fstat(descriptor)
+        self._seen = self.stat
+        self._edges: tuple[bytes, bytes] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that it had when it was opened."""
+        return self.stat.st_size
+
+    def remember_edges(self) -> None:
+        """Note its first and last bytes, to know an append from a rewrite later."""
+        with self._lock:
+            self._edges = self._read_edges()
+
+    def read(self, start: int, stop: int) -> bytes:
+        """These bytes, all of them, of the file as it was opened.
+
+        Raises:
+            FileChanged: It is no longer as it was.
+            FileUnavailable: The disk failed, or the file was closed.
+        """
+        with self._lock:
+            data = self._read(start, stop)
+            self._check()
+        return data
+
+    def check(self) -> None:
+        """Look whether it is as it was when it was opened.
+
+        Raises:
+            FileChanged: It is not.
+        """
+        with self._lock:
+            self._check()
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self.descriptor)
+
+    def _read(self, start: int, stop: int) -> bytes:
+        if self._closed:
+            raise FileUnavailable(self.path, "was closed")
+        try:
+            data = os.pread(self.descriptor, stop - start, start)
+            while len(data) < stop - start:  # a signal, or 2 GiB: Linux reads no more at once
+                more = os.pread(self.descriptor, stop - start - len(data), start + len(data))
+                if not more:
+                    raise FileChanged(self.path, "was truncated")
+                data += more
+        except OSError as error:
+            raise FileUnavailable(
+                self.path, f"cannot be read at byte {start}: {error.strerror}"
+            ) from error
+        return data
+
+    def _check(self) -> None:
+        if self._closed:
+            raise FileUnavailable(self.path, "was closed")
+        now, seen = os.fstat(self.descriptor), self._seen
+        if now.st_size == seen.st_size and now.st_mtime_ns != seen.st_mtime_ns:
+            now = self._after_an_append(now)
+        if now.st_nlink == 0 and self.stat.st_nlink > 0:
+            raise FileChanged(self.path, "was deleted or replaced")
+        if now.st_size == seen.st_size and now.st_mtime_ns == seen.st_mtime_ns:
+            return
+        if now.st_size < seen.st_size:
+            raise FileChanged(self.path, "was truncated")
+        if now.st_size == seen.st_size or not self._has_its_edges():
+            raise FileChanged(self.path, "was overwritten")
+        self._seen = now
+
+    def _after_an_append(self, now: os.stat_result) -> os.stat_result:
+        """How it is when an append that may be going on has changed the size, too.
+
+        The kernel sets the time before it writes, and the size after it. It is not worth more than
+        a moment: a file that stays as large was overwritten.
+        """
+        for _ in range(_LOOKS):
+            if now.st_size != self._seen.st_size:
+                break
+            time.sleep(_BETWEEN_LOOKS)
+            now = os.fstat(self.descriptor)
+        return now
+
+    def _has_its_edges(self) -> bool:
+        return self._edges is not None and self._read_edges() == self._edges
+
+    def _read_edges(self) -> tuple[bytes, bytes]:
+        size = self.size
+        first = self._read(0, min(_EDGE_BYTES, size))
+        return first, self._read(max(0, size - _EDGE_BYTES), size)
+
+
+class FileBlocks(Iterator[bytes]):
+    """The pieces of a body as blocks, for a sync source. Closes the file.
+
+    Args:
+        file: What the extents are of.
+        pieces: In the order of the body.
+        block_bytes: Of one read.
+    """
+
+    def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
+        self._file = file
+        self._pieces = deque(pieces)
+        self._block_bytes = block_bytes
+
+    def __next__(self) -> bytes:
+        if not self._pieces:
+            raise StopIteration
+        piece = self._pieces.popleft()
+        if isinstance(piece, bytes):
+            return piece
+        stop = min(piece.start + self._block_bytes, piece.stop)
+        if stop < piece.stop:
+            self._pieces.appendleft(Extent(stop, piece.stop))
+        return self._file.read(piece.start, stop)
+
+    def close(self) -> None:
+        self._pieces.clear()
+        self._file.close()

@@ -1,0 +1,176 @@
+"""Bytes of a file that nobody here reads: the server copies them in the kernel.
+
+A span goes through the buffer and the delivery as a frame does, in its place among the others, and
+becomes a message of its own there. What is different: nothing here sees its bytes, so the file is
+looked at before each span and once more at the end, and the last block of a body is always read
+and looked at before it goes out. A file that changed on the way is so never sent whole.
+
+The descriptor must stay open while the server uses it. `close` waits for a span that is being sent;
+whatever ends a stream early cancels that send.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+
+from tailrace.errors import FileChanged, FileUnavailable
+from tailrace.source.call import call_in_thread
+from tailrace.source.file import Extent, OpenFile, Piece
+from tailrace.source.iterate import Sink
+from tailrace.source.loop import Loop
+
+__all__ = ["Span", "SpanSource"]
+
+_AHEAD = 2
+"""Spans given and not sent: one that is being sent, and the next, so that there is no gap."""
+
+
+class _Descriptor(int):
+    """A descriptor's number that is a file object too: ASGI says "file descriptor object", and
+    servers differ in which of the two they take that for.
+    """
+
+    def fileno(self) -> int:
+        return int(self)
+
+
+class Span:
+    """Some bytes of an open file, as a frame.
+
+    Args:
+        descriptor: Open as long as the span is not over.
+        extent: Which bytes; one or more.
+        over: Called when the server is done with it, sent or not.
+    """
+
+    __slots__ = ("_descriptor", "_extent", "_over", "_withdrawn", "begun")
+
+    def __init__(self, descriptor: int, extent: Extent, over: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._extent = extent
+        self._over = over
+        self._withdrawn = False
+        self.begun = False
+
+    def __len__(self) -> int:
+        return self._extent.size
+
+    def begin(self) -> dict[str, Any]:
+        """The message; from now on the descriptor is in use. Something always follows it.
+
+        Raises:
+            OSError: It was withdrawn, so nothing more can be sent: as of a client that has left.
+        """
+        if self._withdrawn:
+            raise OSError(errno.EBADF, "the file was closed")
+        self.begun = True
+        return {
+            "type": "http.response.zerocopysend",
+            "file": _Descriptor(self._descriptor),
+            "offset": self._extent.start,
+            "count": self._extent.size,
+            "more_body": True,
+        }
+
+    def withdraw(self) -> None:
+        """It must not begin any more."""
+        self._withdrawn = True
+
+    def end(self) -> None:
+        """The server is done with the descriptor."""
+        self._over()
+
+
+class SpanSource:
+    """A file's body, most of it as spans.
+
+    Args:
+        file: Closed with the source.
+        pieces: In the order of the body.
+        block_bytes: What is not longer is read. No frame may be longer, so it is the buffer's limit
+            or less.
+        span_bytes: Of one span, `block_bytes` or more.
+    """
+
+    threaded = False
+    spans = True
+
+    def __init__(
+        self, file: OpenFile, pieces: Sequence[Piece], *, block_bytes: int, span_bytes: int
+    ) -> None:
+        self._file = file
+        self._pieces = pieces
+        self._block_bytes = block_bytes
+        self._span_bytes = span_bytes
+        self._spans: deque[Span] = deque()
+        self._over = anyio.Event()
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        try:
+            for place, piece in enumerate(self._pieces, 1):
+                if isinstance(piece, bytes):
+                    await _put(sink, piece)
+                else:
+                    last = place == len(self._pieces) or not self._extents_from(place)
+                    await self._run_extent(sink, piece, last=last)
+        except (FileChanged, FileUnavailable):
+            # What was put goes out before the stream ends, and needs the descriptor.
+            await self._all_over()
+            raise
+
+    async def close(self) -> None:
+        for span in self._spans:
+            span.withdraw()
+        while self._spans and self._spans[0].begun:
+            await self._over.wait()
+        await call_in_thread(self._file.close, _nothing)
+
+    def _extents_from(self, place: int) -> bool:
+        return any(isinstance(piece, Extent) for piece in self._pieces[place:])
+
+    async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
+        """Spans, then what is shorter than a block; of the last one, the last block is read."""
+        start = extent.start
+        spanned = extent.stop - self._block_bytes if last else extent.stop
+        while spanned - start >= self._block_bytes:
+            stop = min(start + self._span_bytes, spanned)
+            await self._put_span(sink, Extent(start, stop))
+            start = stop
+        if last:
+            await self._all_over()
+        while start < extent.stop:
+            stop = min(start + self._block_bytes, extent.stop)
+            await _put(sink, await call_in_thread(partial(self._file.read, start, stop), _nothing))
+            start = stop
+
+    async def _put_span(self, sink: Sink, extent: Extent) -> None:
+        while len(self._spans) >= _AHEAD:
+            await self._over.wait()
+        await call_in_thread(self._file.check, _nothing)
+        span = Span(self._file.descriptor, extent, self._span_over)
+        self._spans.append(span)
+        await _put(sink, span)
+
+    async def _all_over(self) -> None:
+        while self._spans:
+            await self._over.wait()
+
+    def _span_over(self) -> None:
+        self._spans.popleft()
+        over, self._over = self._over, anyio.Event()
+        over.set()
+
+
+async def _put(sink: Sink, frame: bytes | Span) -> None:
+    if not sink.put(frame):
+        await sink.room()
+
+
+def _nothing(_: object) -> None:
+    """There is nothing to close."""

@@ -1,0 +1,88 @@
+"""What the tests of file responses share."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tailrace.server.passage import leads_to
+from tailrace.testing import Client
+
+__all__ = ["LONG_AGO", "Copying", "Reply", "get", "parts_of", "write_old"]
+
+LONG_AGO = 1_600_000_000
+"""A modification time that no write of a test can have by accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response that was read to its end."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+
+def write_old(path: Path, content: bytes) -> Path:
+    """A file that was not just written."""
+    path.write_bytes(content)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+async def get(app: ASGIApp, method: str = "GET", **headers: str) -> Reply:
+    """Ask for `/`; underscores in the names of headers are hyphens."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with Client(app) as client, client.open(method, "/", headers=names) as exchange:
+        start = await exchange.response()
+        return Reply(start.status, start.headers, await exchange.read_all())
+
+
+def parts_of(reply: Reply) -> list[tuple[str, bytes]]:
+    """The parts of a multipart/byteranges body: Content-Range and bytes."""
+    boundary = reply.headers["content-type"].partition("boundary=")[2].encode()
+    first, *parts = reply.body.split(b"--" + boundary)
+    assert first == b""
+    assert parts.pop() == b"--"
+    found = []
+    for part in parts:
+        head, _, body = part.partition(b"\r\n\r\n")
+        match = re.search(rb"Content-Range: (.*)", head)
+        assert match is not None
+        found.append((match[1].strip().decode(), body.removesuffix(b"\r\n")))
+    return found
+
+
+class Copying:
+    """In the place of our server: an application is called as by one that copies files itself.
+
+    To be opened with `extensions={"http.response.zerocopysend": {}}`. What it offers is true: the
+    way to it is judged by the server's own rules, and its progress is that of the client.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.progress = 0
+        self.aborted = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
+        extensions = {**scope["extensions"], "tailrace.connection": self}
+        await self._app({**scope, "extensions": extensions}, receive, self.send)
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+        self.progress += message.get("count", 0) or len(message.get("body", b""))
+
+    def reached_by(self, send: Send) -> bool:
+        assert isinstance(self.send, MethodType)
+        return leads_to(send, self.send)
+
+    def abort(self, reason: str | None = None) -> None:
+        self.aborted = True
