@@ -26,7 +26,10 @@ import psutil
 
 __all__ = ["SERVERS", "RunningServer", "ServerName", "serve"]
 
-ServerName = Literal["uvicorn", "uvicorn-h11", "uvloop", "granian", "hypercorn", "hypercorn-trio"]
+ServerName = Literal[
+    *("uvicorn", "uvicorn-h11", "uvloop", "uvicorn-tailrace", "uvloop-tailrace"),
+    *("granian", "hypercorn", "hypercorn-trio"),
+]
 SERVERS: tuple[ServerName, ...] = get_args(ServerName)
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +52,14 @@ COMMANDS: dict[ServerName, list[str]] = {
         *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio", "--http=h11")
     ],
     "uvloop": ["uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=uvloop"],
+    "uvicorn-tailrace": [
+        *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio"),
+        "--http=tailrace.server:HttpProtocol",
+    ],
+    "uvloop-tailrace": [
+        *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=uvloop"),
+        "--http=tailrace.server:HttpProtocol",
+    ],
     "granian": ["granian", "{app}", "--host={host}", "--port={port}", "--interface=asgi"],
     # No workers: hypercorn serves in the process that was started.
     "hypercorn": ["hypercorn", "{app}", "--bind={host}:{port}", "--workers=0"],

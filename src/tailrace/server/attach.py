@@ -1,0 +1,73 @@
+"""A connection handed over to its response, for writes that never wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from tailrace import limits
+from tailrace.pump import Frame
+from tailrace.server.outlet import Outlet
+
+__all__ = ["AttachedOutlet"]
+
+
+class AttachedOutlet:
+    """What `tailrace.pump.Attached` says, on one connection.
+
+    Args:
+        outlet: The way out.
+    """
+
+    __slots__ = ("_outlet",)
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet: Outlet | None = outlet
+
+    @property
+    def released(self) -> bool:
+        """The connection was given back."""
+        return self._outlet is None
+
+    @property
+    def buffered_bytes(self) -> int:
+        return 0 if self._outlet is None else self._outlet.buffered_bytes
+
+    @property
+    def closed(self) -> bool:
+        return self._outlet is None or self._outlet.is_closing
+
+    def write(self, frame: Frame) -> bool:
+        outlet = self._outlet
+        if outlet is None or outlet.dropped:
+            return False
+        if outlet.paused or not outlet.direct:
+            if outlet.buffered_bytes + frame.size > limits.ATTACH_BUFFER_BYTES and outlet.paused:
+                return False
+            outlet.write(frame.chunk)
+            return True
+        # What `Outlet.write` does, without its detours: called for each client of each message.
+        try:
+            sent = os.write(outlet.fd, frame.chunk)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone; the response is told by the connection's loss
+            outlet.abort()
+            return False
+        outlet.given += sent
+        if sent != frame.size:
+            outlet.write_later(memoryview(frame.chunk)[sent:])
+        return True
+
+    def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
+        if self._outlet is None:
+            call()
+            return _nothing
+        return self._outlet.on_drain(call)
+
+    def release(self) -> None:
+        self._outlet = None
+
+
+def _nothing() -> None:
+    """Nothing is left to be taken back."""

@@ -1,0 +1,77 @@
+"""The settings of the server protocol, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tailrace import limits
+from tailrace.errors import InvalidOption
+
+__all__ = ["ServerOptions"]
+
+_VARIABLES = {
+    "send_timeout": "TAILRACE_SEND_TIMEOUT",
+    "drain_timeout": "TAILRACE_DRAIN_TIMEOUT",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How the server protocol behaves; uvicorn has no option that could carry it.
+
+    Args:
+        send_timeout: Seconds without progress on a file that the server itself sends, before the
+            client is cut off; None never. A streaming response has a `send_timeout` of its own.
+        drain_timeout: Seconds that open responses may take to end at shutdown, 0 or more.
+
+    Raises:
+        InvalidOption: A value out of its range; it names the option, the value and the range.
+    """
+
+    send_timeout: float | None = limits.SEND_TIMEOUT
+    drain_timeout: float = limits.DRAIN_TIMEOUT
+
+    def __post_init__(self) -> None:
+        if self.send_timeout is not None and not _is_number(self.send_timeout, above=0):
+            allowed = "seconds, more than 0, or None"
+            raise InvalidOption("send_timeout", self.send_timeout, allowed)
+        if self.drain_timeout != 0 and not _is_number(self.drain_timeout, above=0):
+            raise InvalidOption("drain_timeout", self.drain_timeout, "seconds, 0 or more")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerOptions:
+        """The settings that `TAILRACE_SEND_TIMEOUT` and `TAILRACE_DRAIN_TIMEOUT` give.
+
+        In seconds; `none` for `send_timeout` means never. What is not set has its default.
+
+        Raises:
+            InvalidOption: Not a number, or out of range; it names the variable.
+        """
+        given: dict[str, float | None] = {}
+        for name, variable in _VARIABLES.items():
+            text = environment.get(variable, "").strip().lower()
+            if text:
+                given[name] = _number(variable, text)
+        try:
+            return cls(**given)  # type: ignore[arg-type] # None is told by the check
+        except InvalidOption as error:
+            variable = _VARIABLES[error.name]
+            raise InvalidOption(variable, environment[variable], error.allowed) from None
+
+
+def _number(variable: str, text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidOption(variable, text, "a number of seconds") from None
+
+
+def _is_number(value: object, *, above: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and value > above

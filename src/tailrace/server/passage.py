@@ -1,0 +1,84 @@
+"""Whether anything between a response and the server may look at the body on its way.
+
+A middleware sees a response by wrapping `send`. What goes past `send` goes past the middleware, so
+that must be known to be harmless: not guessed from one message that came through unchanged, for a
+middleware may rewrite only some bodies, or count them.
+
+Therefore the way is walked: each wrapper must be a function that is known, by the code object it
+runs, to hand every body on as it is, and holds the next `send` in its closure; the last one must be
+the server's own. A wrapper that is not known ends the walk, and the response is sent in the
+ordinary way. `functools.wraps` copies a function's name and module, but not its code.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+__all__ = ["leads_to"]
+
+_IN_CLOSURE = frozenset(
+    {
+        ("fastapi._body_limit", "AppBodyLimitMiddleware.__call__.<locals>.send_response"),
+        (
+            "starlette._exception_handler",
+            "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender",
+        ),
+        ("starlette.middleware.errors", "ServerErrorMiddleware.__call__.<locals>._send"),
+        (
+            "starlette.middleware.opentelemetry",
+            "OpenTelemetryMiddleware.__call__.<locals>.send_with_telemetry",
+        ),
+        ("starlette.middleware.sessions", "SessionMiddleware.__call__.<locals>.send_wrapper"),
+        # It counts bodies, but takes what is written past it from the connection.
+        ("tailrace.app.access", "AccessLog.__call__.<locals>.counted"),
+    }
+)
+"""Functions that look at the start of a response only, and hold the next `send` as `send`."""
+
+_IN_PARTIAL = frozenset({("starlette.middleware.cors", "CORSMiddleware.send")})
+"""The same, but the next `send` is a keyword argument of a partial."""
+
+_IN_SELF = frozenset(
+    {("starlette.middleware.body_limit", "RequestBodyLimitResponder.send_with_limit")}
+)
+"""The same, but the next `send` is an attribute of the method's object."""
+
+_MOST_WRAPPERS = 100
+
+
+def leads_to(send: Any, server_send: Any) -> bool:
+    """Whether `send` is the server's own, or hands every body on to it as it is.
+
+    Args:
+        send: What a response was called with.
+        server_send: The server's bound method.
+    """
+    for _ in range(_MOST_WRAPPERS):
+        if send == server_send:
+            return True
+        send = _next(send)
+        if send is None:
+            return False
+    return False
+
+
+def _next(send: Any) -> Any:
+    if isinstance(send, functools.partial):
+        return send.keywords.get("send") if _name(send.func) in _IN_PARTIAL else None
+    name = _name(send)
+    if name in _IN_SELF:
+        return getattr(send.__self__, "send", None)
+    if name in _IN_CLOSURE:
+        names = send.__code__.co_freevars
+        return dict(zip(names, send.__closure__ or (), strict=False))["send"].cell_contents
+    return None
+
+
+def _name(send: Any) -> tuple[str, str] | None:
+    function = send.__func__ if isinstance(send, MethodType) else send
+    if not isinstance(function, FunctionType):
+        return None
+    code: CodeType = function.__code__
+    return function.__globals__.get("__name__", ""), code.co_qualname

@@ -1,0 +1,67 @@
+"""The end of a server: each open response is told, and none holds it beyond the budget.
+
+uvicorn waits until every connection is closed, for ever unless it was given a time. A stream may
+never end, and a client that never reads keeps a connection open that has nothing left to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any
+
+from tailrace.pump import drain, log
+from tailrace.server.outlet import Outlet
+
+__all__ = ["Shutdown"]
+
+_LAST_WORDS = 0.1
+"""Seconds between the end of the streams and the end of their connections."""
+
+
+class Shutdown:
+    """The end of the responses of one server.
+
+    Args:
+        outlets: The connections that are open now.
+        tasks: Where the server keeps the tasks that it waits for.
+    """
+
+    def __init__(
+        self, outlets: Callable[[], Collection[Outlet]], tasks: set[asyncio.Task[Any]]
+    ) -> None:
+        self._outlets = outlets
+        self._tasks = tasks
+        self._empty = asyncio.Event()
+        self._begun = False
+
+    def begin(self, budget: float) -> None:
+        """Tell the responses, and cut in `budget` seconds what has not ended. Once."""
+        if self._begun:
+            return
+        self._begun = True
+        # Among the server's own: it waits for them, and cancels them when its own time is up.
+        task = asyncio.get_running_loop().create_task(self._run(budget), name="tailrace-shutdown")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def connection_lost(self) -> None:
+        """A connection is gone."""
+        if self._begun and not self._outlets():
+            self._empty.set()
+
+    async def _run(self, budget: float) -> None:
+        # A little later than the streams are cut, so that those that read get their last words.
+        alarm = asyncio.get_running_loop().call_later(budget + _LAST_WORDS, self._cut, budget)
+        try:
+            await drain(budget)
+            if self._outlets():
+                await self._empty.wait()
+        finally:
+            alarm.cancel()
+
+    def _cut(self, budget: float) -> None:
+        left = self._outlets()
+        log.info("shutdown: %d connections cut off after %s s", len(left), budget)
+        for outlet in left:
+            outlet.abort("shut_down")

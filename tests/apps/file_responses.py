@@ -1,0 +1,85 @@
+"""File responses under a real server, bare and behind Starlette's middlewares.
+
+`FOLDER` in the environment holds `film.bin` and `small.txt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from tailrace import FileResponse
+
+__all__ = ["app"]
+
+FOLDER = Path(os.environ.get("FOLDER", "."))
+
+
+class Generated:
+    """What `film.bin` holds, by a range source."""
+
+    @property
+    def size(self) -> int:
+        return (FOLDER / "film.bin").stat().st_size
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        with (FOLDER / "film.bin").open("rb") as film:
+            film.seek(start)
+            while start < stop:
+                chunk = film.read(min(100_000, stop - start))
+                start += len(chunk)
+                yield chunk
+
+
+async def film(request: Any) -> Any:
+    return FileResponse(FOLDER / "film.bin")
+
+
+async def small(request: Any) -> Any:
+    return FileResponse(FOLDER / "small.txt")
+
+
+async def generated(request: Any) -> Any:
+    return FileResponse(Generated())
+
+
+async def descriptors(request: Any) -> Any:
+    """How many descriptors of this process lead into the folder."""
+    count = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{number}").startswith(str(FOLDER))
+        except FileNotFoundError:
+            continue  # the one by which the folder was listed
+    return PlainTextResponse(str(count))
+
+
+async def passing(request: Any, call_next: Any) -> Any:
+    return await call_next(request)
+
+
+ROUTES = [
+    Route("/film", film),
+    Route("/small", small),
+    Route("/generated", generated),
+    Route("/descriptors", descriptors),
+]
+
+app = Starlette(
+    routes=[
+        *ROUTES,
+        Mount("/gzip", routes=ROUTES, middleware=[Middleware(GZipMiddleware)]),
+        Mount(
+            "/base", routes=ROUTES, middleware=[Middleware(BaseHTTPMiddleware, dispatch=passing)]
+        ),
+    ]
+)

@@ -1,0 +1,164 @@
+"""Descriptors that outlive their transfer, and what can be read without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from tailrace.server.opened import OpenedFile, in_thread, read_cached
+from tailrace.server.pages import Pages
+from tailrace.testing import no_leaks
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_a_descriptor_in_use_stays_open_until_its_last_user_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    file = OpenedFile(os.open(tmp_path / "file", os.O_RDONLY), "file")
+    first, second = file.in_use(), file.in_use()
+    file.close()
+    file.unused()
+    assert os.pread(first, 7, 0) == b"content"
+    file.unused()
+    assert first == second
+    assert not is_open(first)
+
+
+def test_a_borrowed_descriptor_is_not_closed_but_a_thread_gets_its_own(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    theirs = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        OpenedFile(theirs, "file", borrowed=True).close()
+        assert is_open(theirs)
+        file = OpenedFile(theirs, "file", borrowed=True)
+        own = file.in_use()
+        assert own != theirs
+        file.close()
+        assert is_open(own)
+        file.unused()
+        assert not is_open(own)
+        assert is_open(theirs)
+    finally:
+        os.close(theirs)
+
+
+def test_a_file_that_opens_after_its_transfer_was_given_up_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    (tmp_path / "file").write_bytes(b"content")
+
+    async def main() -> None:
+        async with no_leaks():
+            opening = asyncio.create_task(OpenedFile.at(str(tmp_path / "file")))
+            await asyncio.sleep(0)  # the thread is on its way
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            await in_thread(lambda: None)
+            await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert not path.exists()
+
+
+def test_a_fifo_without_a_writer_opens_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    async def main() -> None:
+        async with asyncio.timeout(5):
+            file = await OpenedFile.at(str(tmp_path / "fifo"))
+        assert file.size is None
+        file.close()
+
+    asyncio.run(main())
+
+
+def test_what_raises_in_a_thread_is_raised_here() -> None:
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await in_thread(lambda: 1 // 0)
+        assert await in_thread(lambda: threading.current_thread().name) != "MainThread"
+
+    asyncio.run(main())
+
+
+def made_cold(path: Path, size: int) -> OpenedFile:
+    path.write_bytes(os.urandom(size))
+    descriptor = os.open(path, os.O_RDWR)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return OpenedFile(descriptor, str(path))
+
+
+def test_what_is_cold_is_not_ready_and_is_after_it_was_fetched(tmp_path: Path) -> None:
+    size = 5_000_000
+
+    async def main() -> None:
+        file = made_cold(tmp_path / "cold", size)
+        if read_cached(file.fd, 4096, 0) is not None:
+            pytest.skip("this file system keeps what it is told to drop")
+        pages = Pages(file, size, asyncio.get_running_loop())
+        at, steps = 0, 0
+        while at < size:
+            ready = pages.ready(at, min(at + 1_000_000, size))
+            if ready == at:
+                fetched = asyncio.Event()
+                pages.fetch(at, fetched.set)
+                await fetched.wait()
+                assert pages.error is None
+                steps += 1
+            at = ready
+        assert steps >= 1
+        assert read_cached(file.fd, size, 0) is not None
+        file.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_in_the_cache_is_ready_without_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "warm").write_bytes(bytes(3_000_000))
+
+    async def main() -> None:
+        file = OpenedFile(os.open(tmp_path / "warm", os.O_RDONLY), "warm")
+        if read_cached(file.fd, 4096, 0) is None:
+            pytest.skip("this file system cannot tell what is cached")
+        pages = Pages(file, 3_000_000, asyncio.get_running_loop())
+        assert pages.ready(0, 1_000_000) == 1_000_000
+        assert pages.ready(2_500_000, 3_000_000) == 3_000_000
+        file.close()
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
+    """A directory: it opens, and reading it fails."""
+
+    async def main() -> None:
+        file = OpenedFile(os.open(tmp_path, os.O_RDONLY), "a directory")
+        pages = Pages(file, 1000, asyncio.get_running_loop())
+        told = asyncio.Event()
+        pages.fetch(0, told.set)
+        await told.wait()
+        assert pages.error is not None
+        file.close()
+
+    asyncio.run(main())
+
+
+def test_the_end_of_a_file_is_not_taken_for_its_cached_part(tmp_path: Path) -> None:
+    (tmp_path / "short").write_bytes(b"12345")
+    descriptor = os.open(tmp_path / "short", os.O_RDONLY)
+    try:
+        assert read_cached(descriptor, 6, 0) is None
+        assert read_cached(descriptor, 5, 0) in (b"12345", None)
+    finally:
+        os.close(descriptor)
