@@ -1,0 +1,5 @@
+"""A directory, served."""
+
+from tailrace.files.files import Files
+
+__all__ = ["Files"]

@@ -1,0 +1,284 @@
+"""`Files`: a directory as an ASGI application, with no way out of it.
+
+Where it differs from Starlette's StaticFiles on purpose:
+
+* A directory is listed, and given as a ZIP, unless that is turned off.
+* Dotfiles are not served, and a link that leads out never is, unless it is allowed by its name.
+* A redirect is relative: it holds no host, so none can be put into it.
+* What is refused is 404, not 401, and what cannot be read is 403.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Literal
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
+from tailrace.files.archive import Archive
+from tailrace.files.beneath import POSSIBLE, Links, Opened, Tree
+from tailrace.files.listing import Order, read_listing
+from tailrace.files.media_types import MediaTypes
+from tailrace.files.names import href, text
+from tailrace.files.page import POLICY, page
+from tailrace.files.target import Target, target_of
+from tailrace.limits import MAX_LISTING_ENTRIES
+from tailrace.responses import FileResponse, StreamingResponse
+from tailrace.semantics import choose_media_type, content_disposition
+from tailrace.source import call_in_thread
+
+__all__ = ["Files"]
+
+logger = logging.getLogger("tailrace")
+
+_LISTING_TYPES = ("text/html", "application/json")
+
+# What the file system says that a client should hear as something else than a failure of ours.
+_STATUSES = {
+    **dict.fromkeys(
+        (
+            *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+            # A name that this file system cannot hold; a socket or device; gone from a network.
+            *(errno.EILSEQ, errno.ENXIO, errno.ENODEV, errno.ESTALE),
+        ),
+        404,
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), 403),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.ENOMEM), 503),
+}
+
+
+class Files:
+    """Serves what is beneath a directory: `app.mount("/files", Files("data"))`.
+
+    No path leads out of it: not by dots in any encoding, by a link, by a link that is swapped
+    while it is opened, or by a device. What is sent is the very file that was checked.
+
+    Args:
+        directory: An existing directory. Links in its own path are followed anew for each request.
+        index: The file that stands for its directory; None for none.
+        listing: List a directory that has no index, as HTML or JSON by Accept.
+        hidden: Serve and list names that begin with a dot.
+        follow_links: Which symbolic links are followed: "inside" (those that stay in the
+            directory), "never", or a collection of paths of links ("current", "media/shared")
+            that may lead anywhere, beside those that stay inside.
+        zip: Give each directory that is listed as a ZIP, at `?zip`.
+        cache_control: The Cache-Control of files; None sends none.
+        media_types: By lower-case suffix with its dot, before the built-in table; "" is for names
+            with no suffix that is known.
+        precompressed: Send `a.css.zst`, `.br` or `.gz` in place of `a.css` by Accept-Encoding.
+
+    Raises:
+        InvalidOption: A setting that cannot be, also a directory that is not there.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        index: str | None = "index.html",
+        listing: bool = True,
+        hidden: bool = False,
+        follow_links: Literal["inside", "never"] | Collection[str] = "inside",
+        zip: bool = True,  # noqa: A002 - the format's own name
+        cache_control: str | None = None,
+        media_types: Mapping[str, str] | None = None,
+        precompressed: bool = False,
+    ) -> None:
+        if not POSSIBLE:
+            raise InvalidOption("directory", os.fspath(directory), "it on Linux or macOS")
+        path = os.path.abspath(directory)
+        if not os.path.isdir(path):
+            raise InvalidOption("directory", os.fspath(directory), "a directory that exists")
+        if index is not None and not _is_name(index):
+            raise InvalidOption("index", index, "the name of a file, or None")
+        if cache_control is not None and not (
+            cache_control.isascii() and cache_control.isprintable()
+        ):
+            raise InvalidOption("cache_control", cache_control, "the value of a header, or None")
+        self._tree = Tree(path, _links(follow_links))
+        self._index = index
+        self._listing = listing
+        self._hidden = hidden
+        self._zip = zip
+        self._cache_control = cache_control
+        self._precompressed = precompressed
+        self._media_types = MediaTypes(media_types or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
+        assert scope["type"] == "http", scope["type"]
+        try:
+            response = await self._respond(scope)
+        except HTTPException as error:
+            # As Starlette's router: where there are handlers for it, they say how it looks.
+            if "app" in scope:
+                raise
+            response = PlainTextResponse(error.detail, error.status_code, error.headers)
+        await response(scope, receive, send)
+
+    async def _respond(self, scope: Scope) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405, headers={"allow": "GET, HEAD"})
+        target = target_of(scope)
+        if target is None or not (self._hidden or _is_visible(target)):
+            raise HTTPException(404)
+        try:
+            return await call_in_thread(partial(self._look, target, scope), _discard)
+        except PathRefused as refused:
+            logger.debug("refused: %s", refused)
+            raise HTTPException(404) from refused
+        except ArchiveTooLarge as error:
+            raise HTTPException(error.status, str(error)) from error
+        except OSError as error:
+            status = _STATUSES.get(error.errno or 0)
+            if status is None:
+                raise
+            raise HTTPException(status) from error
+
+    # In a thread --------------------------------------------------------------------------------
+
+    def _look(self, target: Target, scope: Scope) -> Response:
+        """Open what is named, and decide how it is sent."""
+        opened = self._tree.open(target.names)
+        if not opened.is_directory:
+            if target.slash:
+                opened.close()
+                raise HTTPException(404)
+            return self._file(opened, target.names)
+        opened.close()
+        index = self._open_index(target)
+        if index is None and not self._listing:
+            raise HTTPException(404)
+        if not target.slash:
+            return _redirect(target, scope)
+        if index is not None:
+            assert self._index is not None
+            return self._file(index, (*target.names, self._index))
+        query = QueryParams(scope["query_string"])
+        if self._zip and "zip" in query:
+            return self._archive(target)
+        return self._list(target, scope, Order.of(query.get("sort"), query.get("order")))
+
+    def _open_index(self, target: Target) -> Opened | None:
+        if self._index is None:
+            return None
+        try:
+            opened = self._tree.open((*target.names, self._index))
+        except FileNotFoundError:
+            return None
+        return None if opened.is_directory else opened
+
+    def _file(self, opened: Opened, names: tuple[str, ...]) -> Response:
+        label = ascii("/".join(names))[1:-1]
+        return FileResponse(
+            label,
+            headers={"x-content-type-options": "nosniff"},
+            media_type=self._media_types.of(names[-1]),
+            cache_control=self._cache_control,
+            precompressed=self._precompressed,
+            opener=_Opener(self._tree, names, label, opened),
+        )
+
+    def _archive(self, target: Target) -> Response:
+        label = target.names[-1] if target.names else target.mount.rpartition("/")[2] or "files"
+        archive = Archive(self._tree, target.names, label, self._hidden, self._media_types)
+        archive.check()
+        headers = {
+            "content-disposition": content_disposition("attachment", f"{text(label)}.zip"),
+            "cache-control": "no-store",
+        }
+        return StreamingResponse(archive.chunks(), headers=headers, media_type="application/zip")
+
+    def _list(self, target: Target, scope: Scope, order: Order) -> Response:
+        accept = Headers(scope=scope).getlist("accept")
+        chosen = choose_media_type(", ".join(accept) if accept else None, _LISTING_TYPES)
+        if chosen is None:
+            offered = ", ".join(_LISTING_TYPES)
+            raise HTTPException(406, f"a directory is listed as {offered}", {"vary": "accept"})
+        listing = read_listing(
+            self._tree, target.names, hidden=self._hidden, most=MAX_LISTING_ENTRIES
+        ).sorted(order)
+        headers = {
+            "vary": "accept",
+            "cache-control": "no-cache",
+            "x-content-type-options": "nosniff",
+        }
+        # Both are made in the source's thread: a long listing takes a while to write.
+        if chosen == "application/json":
+            path = "/".join((target.mount, *target.names)) + "/"
+            return StreamingResponse(listing.as_json(path), headers=headers, media_type=chosen)
+        headers["content-security-policy"] = POLICY
+        html = page(target, listing, order, zip_link=self._zip)
+        return StreamingResponse(html, headers=headers, media_type=chosen)
+
+
+def _links(follow_links: Literal["inside", "never"] | Collection[str]) -> Links:
+    if isinstance(follow_links, str):
+        if follow_links not in ("inside", "never"):
+            raise InvalidOption(
+                "follow_links", follow_links, '"inside", "never" or a list of paths'
+            )
+        return Links(follow_links == "inside", frozenset())
+    named = frozenset(tuple(path.strip("/").split("/")) for path in follow_links)
+    for names in named:
+        if not all(_is_name(name) for name in names):
+            raise InvalidOption("follow_links", "/".join(names), "paths beneath the directory")
+    return Links(True, named)
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _is_visible(target: Target) -> bool:
+    return not any(name.startswith(".") for name in target.names)
+
+
+def _redirect(target: Target, scope: Scope) -> Response:
+    """To the same place with a slash: relative, so it stays on its host and below any proxy."""
+    last = target.names[-1] if target.names else target.mount.rpartition("/")[2]
+    query = scope["query_string"].decode("latin-1")  # Starlette escapes what is not a URL's
+    # With the dot a name that begins with two slashes, or has a colon, is a path all the same.
+    return RedirectResponse(f"./{href(last)}/{'?' if query else ''}{query}", status_code=307)
+
+
+class _Opener:
+    """Opens for `FileResponse`: first the file that was looked at, then by the same rules.
+
+    It asks again where the file was replaced in between, and for compressed siblings.
+
+    Args:
+        label: The path that the response was given, a name for messages only.
+    """
+
+    def __init__(self, tree: Tree, names: tuple[str, ...], label: str, opened: Opened) -> None:
+        self._tree = tree
+        self._names = names
+        self._label = label
+        self._opened: Opened | None = opened
+
+    def __call__(self, path: str, flags: int) -> int:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            return opened.detach()
+        *above, name = self._names
+        try:
+            return self._tree.open((*above, name + path.removeprefix(self._label))).detach()
+        except PathRefused as refused:
+            raise FileNotFoundError(errno.ENOENT, str(refused)) from refused
+
+
+def _discard(response: Response) -> None:
+    """Nobody waits for it any more; what it holds open is closed with it."""

@@ -1,0 +1,98 @@
+"""Which media type a file has, by its name.
+
+Python's own table and what it lacks, not the machine's `/etc/mime.types`: the same file has the
+same type on every machine.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import posixpath
+from collections.abc import Mapping
+
+from tailrace.errors import InvalidOption
+
+__all__ = ["MediaTypes"]
+
+_OTHER = "application/octet-stream"
+
+# The IANA registry's name where it has one. Python 3.11 knows none of these, or an old name.
+_MORE = {
+    ".7z": "application/x-7z-compressed",
+    ".br": _OTHER,
+    ".bz2": "application/x-bzip2",
+    ".cfg": "text/plain",
+    ".conf": "text/plain",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".epub": "application/epub+zip",
+    ".flac": "audio/flac",
+    ".geojson": "application/geo+json",
+    ".gz": "application/gzip",
+    ".ics": "text/calendar",
+    ".ini": "text/plain",
+    ".js": "text/javascript",
+    ".jsonl": "application/jsonl",
+    ".jxl": "image/jxl",
+    ".log": "text/plain",
+    ".m4a": "audio/mp4",
+    ".m4s": "video/iso.segment",
+    ".map": "application/json",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mkv": "video/matroska",
+    ".mpd": "application/dash+xml",
+    ".ndjson": "application/x-ndjson",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".otf": "font/otf",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".rst": "text/plain",
+    ".sql": "application/sql",
+    ".tgz": "application/gzip",
+    ".toml": "application/toml",
+    ".ttf": "font/ttf",
+    ".weba": "audio/webm",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".z": "application/x-compress",
+    ".zst": "application/zstd",
+}
+
+
+class MediaTypes:
+    """The table of one `Files`.
+
+    Args:
+        own: By lower-case suffix with its dot (".log"), before every other table; "" is for names
+            whose suffix is not known.
+
+    Raises:
+        InvalidOption: A key that is no suffix, or a value that is no media type.
+    """
+
+    def __init__(self, own: Mapping[str, str]) -> None:
+        for suffix, media_type in own.items():
+            if suffix and (not suffix.startswith(".") or suffix != suffix.lower()):
+                raise InvalidOption("media_types", suffix, 'lower-case suffixes with a dot, or ""')
+            if "/" not in media_type or not media_type.isprintable() or not media_type.isascii():
+                raise InvalidOption("media_types", media_type, 'media types: "text/plain"')
+        # `filenames=()`: reads no file of the machine.
+        table = mimetypes.MimeTypes(filenames=()).types_map[True]
+        self._by_suffix = {**table, **_MORE, **own}
+        self._other = own.get("", _OTHER)
+
+    def of(self, name: str) -> str:
+        """The media type of a file; text has no charset here, the response adds it.
+
+        Only the last suffix counts. `a.tar.gz` is gzip, not tar with a content coding: a client
+        that undid the coding would store other bytes than the file's.
+        """
+        return self._by_suffix.get(posixpath.splitext(name)[1].lower(), self._other)

@@ -1,0 +1,70 @@
+"""Makes one name be two things in turn, as fast as it can, in a process of its own.
+
+A thread of the test's own process would be stopped whenever the test holds the interpreter, which
+is just between the look and the open that it is meant to come between.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from itertools import count
+from pathlib import Path
+
+__all__ = ["Swapper"]
+
+
+class Swapper(AbstractContextManager["Swapper"]):
+    """Swaps while its block runs.
+
+    Args:
+        place: What is there at first, and the name that is swapped.
+        other: What takes its place.
+    """
+
+    def __init__(self, place: Path, other: Path) -> None:
+        self._command = [sys.executable, __file__, str(place), str(other)]
+
+    def __enter__(self) -> Swapper:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"swapping\n"
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def swap_for_ever(place: str, other: str) -> None:
+    # A directory cannot be replaced by a rename, so it takes four; all else is there without a gap.
+    step = move_about if os.path.isdir(place) and not os.path.islink(place) else replace
+    for turn in count():
+        step(place, other)
+        if turn == 0:
+            sys.stdout.write("swapping\n")
+            sys.stdout.flush()
+
+
+def move_about(place: str, other: str) -> None:
+    held = place + ".held"
+    os.rename(place, held)
+    os.rename(other, place)
+    os.rename(place, other)
+    os.rename(held, place)
+
+
+def replace(place: str, other: str) -> None:
+    # Hard links: of a symbolic link, too, it is the link itself that gets a second name.
+    held, fresh = place + ".held", place + ".fresh"
+    if not os.path.lexists(held):
+        os.link(place, held, follow_symlinks=False)
+    for source in (other, held):
+        os.link(source, fresh, follow_symlinks=False)
+        os.replace(fresh, place)
+
+
+if __name__ == "__main__":
+    swap_for_ever(*sys.argv[1:])
