@@ -11,6 +11,9 @@ __all__ = ["main"]
 WRONG_USE = 2
 INTERRUPTED = 130
 
+NEEDED = {"click", "httpx2", "rich", "uvicorn"}
+"""What the extra "server" installs."""
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `tailrace` and leave the process with its exit code.
@@ -19,30 +22,34 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What follows the command's name; None takes `sys.argv`.
 
     Raises:
-        SystemExit: Always: 0 if all went well, 2 with one line on stderr for a wrong use.
+        SystemExit: Always: 0 if all went well; with one line on stderr 1 for what failed and 2 for
+            a wrong use; 130 for Ctrl-C.
     """
     try:
-        import click
-
-        from tailrace.cli.demo import demo
+        sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
     except ModuleNotFoundError as missing:
-        if missing.name not in {"click", "uvicorn"}:
+        if missing.name not in NEEDED:
             raise
-        _fail(f'{missing.name} is not installed: pip install "tailrace[server]"')
+        _fail(f'{missing.name} is not installed: pip install "tailrace[server]"', WRONG_USE)
 
-    tailrace = click.Group("tailrace", commands=[demo], help="Streaming for FastAPI.")
-    click.version_option(package_name="tailrace")(tailrace)
-    given = list(sys.argv[1:] if arguments is None else arguments)
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    from tailrace.cli.commands import tailrace
+
     try:
         # click's own handling would print three lines of usage before the one that matters.
-        code = tailrace.main(given or ["--help"], prog_name="tailrace", standalone_mode=False)
+        code = tailrace.main(arguments or ["--help"], prog_name="tailrace", standalone_mode=False)
     except click.ClickException as error:
-        _fail(error.format_message())
+        _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    return code or 0  # None: the command came to its end
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    from tailrace.cli.words import printable
+
+    print("tailrace:", printable(message), file=sys.stderr)
     sys.exit(code)
-
-
-def _fail(message: str) -> NoReturn:
-    print("tailrace:", " ".join(message.split()), file=sys.stderr)
-    sys.exit(WRONG_USE)

@@ -9,6 +9,7 @@ import click
 import uvicorn
 
 from tailrace.app import create_tour
+from tailrace.cli.listener import listen, url_of
 from tailrace.pump import drain
 
 __all__ = ["demo"]
@@ -38,25 +39,11 @@ class _Server(uvicorn.Server):
 )
 def demo(host: str, port: int) -> None:
     """Serve the tour: every kind of stream, live in a browser."""
-    with _listen(host, port) as listener:
-        click.echo(f"The tour is on {_url(listener)} (Ctrl-C stops it)")
+    with listen(host, port) as listener:
+        click.echo(f"The tour is on {url_of(listener)} (Ctrl-C stops it)")
         config = uvicorn.Config(
             create_tour(), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
         )
         server = _Server(config)
         with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
             server.run(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:  # the latter: no host could have such a name
-        reason = getattr(error, "strerror", None) or error
-        raise click.UsageError(f"cannot listen on {host} port {port}: {reason}") from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

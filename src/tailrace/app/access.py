@@ -1,0 +1,192 @@
+"""The access log: one line of JSON for each response, when it is over.
+
+A response that streams is not over when its head was sent, and not every one that ends was
+received. So a line tells how it ended, and how many bytes of the body were taken for the client:
+also those that the server itself sends, from a file or to an attached connection, past any `send`.
+
+The middleware hands every message on as it is and wraps neither `receive` nor anything in the
+scope, so that a response sees the server's own offers. `tailrace.server` knows that it may write
+past it, because what was written is read from the connection here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from asyncio import CancelledError
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tailrace import limits
+from tailrace.pump import CONNECTION, ServerConnection
+
+__all__ = ["ACCESS_LOGGER", "AccessLog", "Watched"]
+
+ACCESS_LOGGER = "tailrace.access"
+
+_BODY = "http.response.body"
+_FILES = ("http.response.pathsend", "http.response.zerocopysend")
+
+
+class AccessLog:
+    """Logs each response of an application to `tailrace.access`, at info.
+
+    It belongs around everything else, so that it sees what the client gets.
+
+    Args:
+        app: Any ASGI application.
+        clock: Seconds from any start.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app = app
+        self._clock = clock
+        self._log = logging.getLogger(ACCESS_LOGGER)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._log.isEnabledFor(logging.INFO):
+            await self._app(scope, receive, send)
+            return
+        watched = Watched(scope, self._clock)
+
+        async def counted(message: Message) -> None:
+            watched.sending(message)
+            try:
+                await send(message)
+            except OSError:  # how ASGI says that the client has left
+                watched.gone()
+                raise
+            watched.sent(message)
+
+        error: BaseException | None = None
+        try:
+            await self._app(scope, receive, counted)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._log.info("%s", json.dumps(watched.line(error)))
+            del error  # or the traceback and this frame keep each other alive
+
+
+class Watched:
+    """One response, as its messages tell it.
+
+    Args:
+        scope: Of the request.
+        clock: Seconds from any start.
+    """
+
+    __slots__ = (
+        *("_began", "_bytes", "_clock", "_connection", "_finished", "_first", "_gone", "_length"),
+        *("_scope", "_seen", "_status"),
+    )
+
+    def __init__(self, scope: Scope, clock: Callable[[], float]) -> None:
+        self._scope = scope
+        self._clock = clock
+        self._connection: ServerConnection | None = (scope.get("extensions") or {}).get(CONNECTION)
+        self._began = clock()
+        self._first: float | None = None
+        self._status: int | None = None
+        self._length: int | None = None
+        self._bytes = 0
+        self._seen = self._written
+        self._finished = False
+        self._gone = False
+
+    def gone(self) -> None:
+        """The server has said that the client has left."""
+        self._gone = True
+
+    def sending(self, message: Message) -> None:
+        """A message is about to be sent."""
+        self._count_written()
+        if message["type"] == "http.response.start":
+            self._first = self._clock()
+            self._status = message["status"]
+            self._length = _content_length(message)
+
+    def sent(self, message: Message) -> None:
+        """The server has taken a message."""
+        kind = message["type"]
+        if kind != _BODY and kind not in _FILES:
+            return
+        lost = self._connection is not None and self._connection.lost
+        if kind == _BODY:
+            # Of these the server's own count may hold the framing too.
+            self._bytes += 0 if lost else len(message.get("body", b""))
+            self._seen = self._written
+        elif self._connection is None:
+            self._bytes += _size_said(message, self._length)
+        if not message.get("more_body", False):
+            self._finished = not lost
+
+    def line(self, error: BaseException | None) -> dict[str, Any]:
+        """What is logged, when it is over; times in seconds.
+
+        Args:
+            error: What the application raised.
+        """
+        self._count_written()
+        now, scope = self._clock(), self._scope
+        client = scope.get("client")
+        is_head = scope["method"] == "HEAD"
+        return {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "client": None if client is None else _plain(str(client[0]).encode()),
+            "method": _plain(scope["method"].encode()),
+            "path": _plain(scope.get("raw_path") or scope["path"].encode()),
+            "status": self._status,
+            "bytes": 0 if is_head else self._bytes,
+            "duration": round(now - self._began, 6),
+            "first_byte": None if self._first is None else round(self._first - self._began, 6),
+            "outcome": self._outcome(error),
+        }
+
+    def _outcome(self, error: BaseException | None) -> str:
+        connection = self._connection
+        if connection is not None and connection.cut_off is not None:
+            return connection.cut_off
+        # A client that has it all may close before the last, empty message is sent.
+        if self._finished or (self._length and self._bytes >= self._length):
+            return "complete"
+        if isinstance(error, CancelledError):
+            return "cancelled"
+        if self._gone or (error is None and connection is not None and connection.lost):
+            return "left"
+        return "cut" if error is None else "failed"
+
+    @property
+    def _written(self) -> int:
+        return 0 if self._connection is None else self._connection.written_bytes
+
+    def _count_written(self) -> None:
+        """Count what was written past `send` since the last look."""
+        written = self._written
+        self._bytes += written - self._seen
+        self._seen = written
+
+
+def _content_length(start: Message) -> int | None:
+    for name, value in start.get("headers", ()):
+        if bytes(name).lower() == b"content-length" and bytes(value).isdigit():
+            return int(value)
+    return None
+
+
+def _size_said(message: Message, length: int | None) -> int:
+    """The bytes of a file that another server sends, as far as they were said."""
+    count = message.get("count")
+    return count if isinstance(count, int) else length or 0
+
+
+def _plain(text: bytes) -> str:
+    """Printable ASCII, the rest percent-encoded; a long text is cut."""
+    most = limits.MAX_LOGGED_BYTES
+    shown = "".join(chr(c) if 0x21 <= c <= 0x7E else f"%{c:02X}" for c in text[:most])
+    return shown if len(text) <= most else f"{shown}..."

@@ -1,0 +1,34 @@
+"""The table of commands; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+__all__ = ["tailrace"]
+
+COMMANDS = {
+    "demo": "tailrace.cli.demo",
+    "get": "tailrace.cli.get",
+    "serve": "tailrace.cli.serve",
+}
+"""A command's name, and the module that holds it under that name.
+
+A download needs no web server, and a server needs no progress bar.
+"""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+tailrace = _Commands("tailrace", help="Streaming for FastAPI.")
+click.version_option(package_name="tailrace")(tailrace)

@@ -1,0 +1,218 @@
+"""`tailrace serve`: a directory over HTTP, on uvicorn with our own protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import os
+import signal
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from tailrace import limits
+from tailrace.app import ACCESS_LOGGER, Settings
+from tailrace.cli.listener import is_loopback, listen, url_of
+from tailrace.cli.options import finite
+from tailrace.cli.words import printable
+from tailrace.errors import InvalidOption
+
+__all__ = ["serve"]
+
+_APP = "tailrace.app:create_served"
+_HTTP = "tailrace.server:HttpProtocol"
+
+_STARTUP_FAILURE = 3
+"""The exit code of a uvicorn that could not start; its name has moved between versions."""
+
+_LEVELS = ("critical", "error", "warning", "info", "debug")
+
+
+@click.command()
+@click.argument(
+    "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path()
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Listen where other machines can reach it: they can read everything, for there is no "
+    "authentication.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve."
+)
+@click.option(
+    "--root-path", default="", help="Where a proxy in front has put this server: /downloads."
+)
+@click.option(
+    "--ssl-certfile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificate (PEM), with the chain: serves https.",
+)
+@click.option(
+    "--ssl-keyfile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Its private key (PEM), if not in the same file.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(_LEVELS),
+    default="info",
+    show_default=True,
+    help="What is logged at least; the access log is at info.",
+)
+@click.option(
+    "--drain-timeout",
+    type=click.FloatRange(0),
+    default=limits.DRAIN_TIMEOUT,
+    show_default=True,
+    callback=finite,
+    help="Seconds that open responses may take to end when the server stops.",
+)
+@click.pass_context
+def serve(
+    context: click.Context,
+    directory: Path,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    workers: int,
+    root_path: str,
+    ssl_certfile: Path | None,
+    ssl_keyfile: Path | None,
+    log_level: str,
+    drain_timeout: float,
+) -> None:
+    """Serve DIRECTORY (this one, if none is given) under /files/."""
+    # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
+    signal.signal(signal.SIGTERM, _end_well)
+    settings = _settings(directory)
+    _check_root_path(root_path)
+    _check_certificate(ssl_certfile, ssl_keyfile)
+    with listen(host, port) as listener:
+        if not allow_remote and not is_loopback(listener):
+            raise click.UsageError(
+                f"other machines can reach {host}, and there is no authentication: "
+                "add --allow-remote if that is meant"
+            )
+        # The environment is what reaches the workers, and the protocol's class when it is imported.
+        os.environ.update(settings.environment(), TAILRACE_DRAIN_TIMEOUT=str(drain_timeout))
+        config = uvicorn.Config(
+            _APP,
+            factory=True,
+            http=_HTTP,
+            workers=workers,
+            root_path=root_path.rstrip("/"),
+            ssl_certfile=ssl_certfile,
+            ssl_keyfile=ssl_keyfile,
+            log_config=_log_config(log_level),
+            log_level=log_level,
+            access_log=False,
+            server_header=False,
+            # The last resort, for what even a cut connection did not end.
+            timeout_graceful_shutdown=math.ceil(drain_timeout + limits.CLEANUP_TIMEOUT),
+        )
+        scheme = "https" if config.is_ssl else "http"
+        # Not to stdout, which belongs to the access log.
+        click.echo(
+            f"Serving {printable(str(directory.absolute()))} on "
+            f"{url_of(listener, scheme)}/files/ (Ctrl-C stops it)",
+            err=True,
+        )
+        _run(config, listener)
+
+
+def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+    if config.workers == 1:
+        with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
+            uvicorn.Server(config).run(sockets=[listener])
+        return
+    arguments: dict[str, Any] = {"sockets": [listener]}
+    if "target" in inspect.signature(Multiprocess).parameters:  # as uvicorn had it
+        arguments["target"] = uvicorn.Server(config).run
+    supervisor = Multiprocess(config, **arguments)
+    supervisor.run()
+    if any(worker.process.exitcode == _STARTUP_FAILURE for worker in supervisor.processes):
+        raise click.ClickException("a worker could not start; the log says why")
+
+
+def _end_well(number: int, frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+def _settings(directory: Path) -> Settings:
+    try:
+        return Settings(directory=directory)
+    except InvalidOption as error:  # it has gone since click has looked
+        raise click.UsageError(str(error)) from error
+
+
+def _check_root_path(root_path: str) -> None:
+    plain = root_path.isascii() and root_path.isprintable() and " " not in root_path
+    if root_path and not (root_path.startswith("/") and plain):
+        raise click.UsageError(f"--root-path {root_path!r} is not a path that begins with /")
+
+
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
+    if certificate is None:
+        if key is not None:
+            raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
+        return
+    try:
+        # As uvicorn will, but here a mistake is one line; and nobody is asked for a password.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise click.UsageError(
+            f"--ssl-certfile {certificate} cannot be used with its key: {reason}"
+        ) from error
+
+
+def _log_config(level: str) -> dict[str, Any]:
+    """Access lines to stdout as they are; all else to stderr, as uvicorn writes it."""
+    ours = level.upper()
+    to_stderr = {"handlers": ["stderr"], "level": ours, "propagate": False}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "bare": {"format": "%(message)s"},
+            "default": {
+                "()": "uvicorn.logging.DefaultFormatter",
+                "fmt": "%(levelprefix)s %(message)s",
+                "use_colors": None,
+            },
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "default",
+                "stream": "ext://sys.stderr",
+            },
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "formatter": "bare",
+                "stream": "ext://sys.stdout",
+            },
+        },
+        "loggers": {
+            ACCESS_LOGGER: {"handlers": ["stdout"], "level": ours, "propagate": False},
+            "tailrace": to_stderr,
+            "uvicorn": to_stderr,
+        },
+    }
