@@ -1,9 +1,12 @@
 #!/bin/sh
-# Install what the browser tests need of Debian; does nothing where all of it is there.
+# Install what the tests need of Debian; does nothing where all of it is there.
 #
 # Playwright drives Debian's Chromium in place of a download of its own: one browser, kept up to
 # date by Debian. Playwright's own driver is a Node that needs libatomic, which a small system
 # lacks; and a machine without any font would show pages without text.
+#
+# tests/tools downloads with the programs that people use, has ffmpeg make and read films, and has
+# strace fail a disk.
 set -eu
 
 missing=
@@ -12,10 +15,19 @@ missing=
 if [ -x /sbin/ldconfig ] && ! /sbin/ldconfig -p | grep -q 'libatomic\.so\.1'; then
     missing="$missing libatomic1"
 fi
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need aria2c aria2
+need curl curl
+need ffmpeg ffmpeg
+need strace strace
+need wget wget
+missing=${missing# }
 [ -n "$missing" ] || exit 0
 
 fail() {
-    echo "make test: the browser tests need $missing, and $*" >&2
+    echo "make test: the tests need $missing, and $*" >&2
     echo "Install it as root, then run make test again:" >&2
     echo "    apt-get update && apt-get install --yes $missing" >&2
     exit 1
@@ -34,10 +46,13 @@ if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null 2>&1 || fail "you are not root and there is no sudo."
 fi
 
-echo "make test: installing $missing for the browser tests"
+echo "make test: installing $missing for the tests"
 as_root apt-get update -qq || fail "apt-get update failed."
 # shellcheck disable=SC2086 # a list of packages
 as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq --yes --no-install-recommends $missing >/dev/null ||
     fail "apt-get install failed."
 [ -x /usr/bin/chromium ] || fail "apt-get left none at /usr/bin/chromium."
+for tool in aria2c curl ffmpeg strace wget; do
+    command -v "$tool" >/dev/null 2>&1 || fail "apt-get left no $tool on the PATH."
+done

@@ -1,0 +1,77 @@
+"""A `<video>` in a real Chromium that plays, seeks, and plays on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, sync_playwright
+
+from tests.cli.running_serve import Running, running_serve
+from tests.tools.tool import tool
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# Nothing of the browser's own goes over the network, and it needs no GPU and no sandbox.
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+PAGE = """<!doctype html>
+<html lang="en">
+<title>A film</title>
+<video src="film.webm" muted preload="metadata"></video>
+</html>
+"""
+
+SEEK = """async second => {
+  const film = document.querySelector("video");
+  const happens = name => new Promise((done, failed) => {
+    film.addEventListener(name, done, {once: true});
+    film.addEventListener("error", () => failed(film.error.message), {once: true});
+  });
+  const seeked = happens("seeked");
+  film.currentTime = second;
+  await seeked;
+  const reached = film.currentTime;
+  const plays = happens("timeupdate");
+  await film.play();
+  do await happens("timeupdate"); while (film.currentTime < second + 0.3);
+  film.pause();
+  return {reached, played: film.currentTime, error: film.error};
+}"""
+
+
+@pytest.fixture
+def cinema(films: Path) -> Iterator[Running]:
+    (films / "page.html").write_text(PAGE)
+    with running_serve(films) as server:
+        yield server
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=tool("chromium"), args=CHROMIUM_ARGUMENTS
+        )
+        yield browser.new_page()
+        browser.close()
+
+
+def test_a_video_plays_from_wherever_it_is_sought(cinema: Running, films: Path, page: Page) -> None:
+    requests: list[Request] = []
+    page.on("request", lambda request: requests.append(request))
+    page.goto(f"http://127.0.0.1:{cinema.port}/files/page.html")
+    page.wait_for_function("document.querySelector('video').readyState > 0")
+    assert abs(page.evaluate("document.querySelector('video').duration") - 30) < 0.2
+    for second in (25, 5, 15):
+        seen = page.evaluate(SEEK, second)
+        assert seen["error"] is None
+        assert seen["reached"] == second
+        assert second + 0.3 <= seen["played"] < second + 5
+    ranges = [request.all_headers().get("range") for request in requests if "film" in request.url]
+    assert None not in ranges
+    starts = {int(range_.removeprefix("bytes=").partition("-")[0]) for range_ in ranges if range_}
+    size = (films / "film.webm").stat().st_size
+    assert 0 in starts
+    assert [start for start in starts if size // 2 < start < size]
