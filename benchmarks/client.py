@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,7 +100,9 @@ def discard(port: int, path: str, sink: Dechunker | None = None) -> float:
     return seconds
 
 
-def connect(port: int, *, remote: bool = False) -> socket.socket:
+def connect(
+    port: int, *, remote: bool = False, buffer_bytes: int = _REMOTE_BUFFER_BYTES
+) -> socket.socket:
     """A connection to the server.
 
     Args:
@@ -107,25 +110,33 @@ def connect(port: int, *, remote: bool = False) -> socket.socket:
             of 64 KB the kernel keeps over 3 MB for a client that stops reading; some hundred of
             them put all of the machine's TCP under memory pressure, and each transfer that loses
             a segment for it waits 200 ms, whatever the server does.
+        buffer_bytes: The receive buffer of a remote one.
     """
     sock = socket.socket()
     sock.settimeout(TIMEOUT)
     if remote:
         # Before the connect: both are agreed on in the handshake.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _REMOTE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _ETHERNET_SEGMENT_BYTES)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.connect(("127.0.0.1", port))
     return sock
 
 
-def request_bytes(path: str, *, method: str = "GET", close: bool = False) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
+def request_bytes(
+    path: str,
+    *,
+    method: str = "GET",
+    close: bool = False,
+    headers: Sequence[str] = (),
+    body: bytes = b"",
+) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *headers]
     if close:
         lines.append("connection: close")
     if method == "POST":
-        lines.append("content-length: 0")
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
+        lines.append(f"content-length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
 def body_of(transfer: Transfer) -> bytes:

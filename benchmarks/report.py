@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Account, Cost, middle
+from benchmarks.peers import NOT_INSTALLED, nginx_version
 
 __all__ = ["Finding", "compare", "machine", "markdown", "screen"]
 
@@ -22,6 +23,7 @@ _PACKAGES: Final = (
     "starlette",
     "sse-starlette",
     "uvicorn",
+    "granian",
     "uvloop",
     "httptools",
     "anyio",
@@ -85,7 +87,7 @@ def compare(
 
 def machine() -> list[str]:
     """The machine and the versions, a line each."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     return [
         f"Date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}",
         f"CPU: {_field('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
@@ -93,6 +95,7 @@ def machine() -> list[str]:
         f"Kernel: {platform.system()} {platform.release()}",
         f"Python: {platform.python_implementation()} {platform.python_version()}",
         f"Packages: {versions}",
+        f"nginx: {nginx_version() or NOT_INSTALLED}",
         f"Load average before the run: {' '.join(f'{load:.2f}' for load in os.getloadavg())}",
     ]
 
@@ -145,6 +148,13 @@ def _each(costs: Sequence[Cost]) -> str:
 
 def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return NOT_INSTALLED
 
 
 def _field(path: str, name: str) -> str:

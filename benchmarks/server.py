@@ -38,20 +38,27 @@ class Server:
     Args:
         app: "module:attribute", as uvicorn takes it.
         env: Variables added to the environment.
+        http: What `--http` names; None leaves the flag out.
     """
 
-    def __init__(self, app: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, app: str, env: dict[str, str] | None = None, *, http: str | None = None
+    ) -> None:
         self.app = app
         self.port = _free_port()
         self._env = os.environ | (env or {})
+        self._http = http
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "uvicorn", self.app, "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--no-access-log", "--log-level", "warning"]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=self._env)
+        self._process = subprocess.Popen(self._command(), cwd=ROOT, env=self._env)
         self._await_start()
         return self
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "uvicorn", self.app, "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--no-access-log", "--log-level", "warning"]
+        return command if self._http is None else [*command, "--http", self._http]
 
     def __exit__(
         self,
@@ -73,8 +80,12 @@ class Server:
         assert self._process is not None, "the server is not started"
         return self._process.pid
 
+    def pids(self) -> list[int]:
+        """The processes that serve: this one, and those that it started."""
+        return _with_descendants(self.pid)
+
     def cpu(self) -> float:
-        """Seconds of CPU that the process has used, user and system, of all its threads.
+        """Seconds of CPU that its processes have used, user and system, of all their threads.
 
         The same account as utime + stime in /proc/PID/stat, read through the process's CPU clock:
         stat counts in ticks of 10 ms, too coarse for the short rows. Rests first, because the
@@ -83,7 +94,7 @@ class Server:
         Source: clock_getcpuclockid(3); the kernel's include/linux/posix-timers.h (~pid << 3 | 2).
         """
         time.sleep(_REST)
-        return time.clock_gettime((~self.pid << 3) | 2)
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self.pids())
 
     def memory(self) -> Memory:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
@@ -126,14 +137,22 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if not self.alive():
-                raise RuntimeError(f"uvicorn could not start {self.app}: its output is above")
+                raise RuntimeError(f"{self.app} could not be started: its output is above")
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
                 time.sleep(0.05)
             else:
                 return
-        raise RuntimeError(f"uvicorn did not listen for {self.app} in {START_TIMEOUT:g} s")
+        raise RuntimeError(f"{self.app} did not listen in {START_TIMEOUT:g} s")
+
+
+def _with_descendants(pid: int) -> list[int]:
+    found = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found += _with_descendants(int(child))
+    return found
 
 
 def _free_port() -> int:

@@ -24,9 +24,12 @@ class Subscribers:
         path: The endpoint of the stream.
         count: How many.
         first_event: Wait for an event on each, for streams that begin with one.
+        keep: Keep what each receives, in `received`, to be looked at afterwards.
     """
 
-    def __init__(self, port: int, path: str, count: int, *, first_event: bool = False) -> None:
+    def __init__(
+        self, port: int, path: str, count: int, *, first_event: bool = False, keep: bool = False
+    ) -> None:
         self._port = port
         self._path = path
         self._count = count
@@ -34,12 +37,16 @@ class Subscribers:
         self._sockets: list[socket.socket] = []
         self._publisher: socket.socket | None = None
         self._selector = selectors.DefaultSelector()
+        self._keep = keep
+        self.received: dict[socket.socket, list[bytes]] = {}
 
     def __enter__(self) -> Self:
-        request = request_bytes(self._path)
+        # Without this header Nchan has nothing for a subscriber; EventSource sends it.
+        request = request_bytes(self._path, headers=["accept: text/event-stream"])
         for _ in range(self._count):
             sock = connect(self._port)
             self._sockets.append(sock)
+            self.received[sock] = []
             sock.sendall(request)
             self._selector.register(sock, selectors.EVENT_READ)
         self._publisher = connect(self._port)
@@ -58,19 +65,19 @@ class Subscribers:
         if self._publisher is not None:
             self._publisher.close()
 
-    def publish(self, path: str) -> float:
-        """POST `path`, and wait until every subscriber has one more event.
+    def publish(self, path: str, body: bytes = b"") -> float:
+        """POST to `path`, and wait until every subscriber has one more event.
 
         Returns:
             The seconds until the last one had it.
         """
         assert self._publisher is not None
         started = time.perf_counter()
-        self._publisher.sendall(request_bytes(path, method="POST"))
+        self._publisher.sendall(request_bytes(path, method="POST", body=body))
         self._await(_EVENT)
         seconds = time.perf_counter() - started
         answer = self._publisher.recv(_READ_BYTES)
-        if not answer.startswith(b"HTTP/1.1 204"):
+        if not answer.startswith(b"HTTP/1.1 2"):
             raise RuntimeError(f"publishing failed: {answer!r}")
         return seconds
 
@@ -88,6 +95,8 @@ class Subscribers:
                 piece = sock.recv(_READ_BYTES)
                 if not piece:
                     raise RuntimeError("the server ended a subscriber's stream")
+                if self._keep:
+                    self.received[sock].append(piece)
                 if sock in missing:
                     missing[sock] += piece
                     if wanted in missing[sock]:

@@ -20,18 +20,26 @@ ROWS: Final = {
     "idle": "the memory of 2,000 idle subscribers",
     "stalled": "one reader beside 500 clients that stopped reading",
     "big": "a stream of 5 GB: memory and throughput",
+    "wholefile": "a 512 MB file from the page cache, beside nginx with sendfile",
+    "attached": "a message to 1,000 attached SSE connections, beside nginx with Nchan",
+    "slow": "one fast client beside 1,000 at 10 KB/s",
+    "cold": "an endpoint beside the download of a 2 GB file that is not in the page cache",
 }
 
 _MODULES: Final = {
     "async": "async_chunks",
+    "attached": "attached",
     "big": "big_stream",
+    "cold": "cold_file",
     "events": "events",
     "file": "file",
     "first": "first_byte",
     "idle": "idle_memory",
     "jsonlines": "json_lines",
     "numbers": "numbers",
+    "slow": "slow_clients",
     "stalled": "stalled_clients",
+    "wholefile": "whole_file",
 }
 
 

@@ -8,15 +8,19 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from benchmarks.measure import Cost
+from benchmarks.rows import attached
 
-from benchmarks import rows
+from benchmarks import peers, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = [
+    "attached",
     "bare",
     "fastapi_ours",
     "fastapi_ours_checked",
     "fastapi_theirs",
+    "files",
     "sse_starlette_theirs",
     "starlette_ours",
     "starlette_theirs",
@@ -31,6 +35,16 @@ def test_every_row_has_a_script(name: str) -> None:
 @pytest.mark.parametrize("app", APPS)
 def test_every_application_can_be_imported(app: str) -> None:
     assert callable(import_module(f"benchmarks.apps.{app}").app)
+
+
+def test_a_peer_that_is_missing_is_told_and_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(peers, "ELSEWHERE", "")
+    assert not peers.has_nchan()
+    assert peers.nginx_version() is None
+    cost = [Cost(wall=1.0, cpu=1.0)]
+    found = attached.finding({attached.OURS: cost}, subscribers=1, messages=1)
+    assert (found.theirs, found.holds) == (peers.NOT_INSTALLED, None)
 
 
 @pytest.mark.slow

@@ -1,0 +1,154 @@
+"""Servers of others: nginx, with Nchan where it is there, and granian.
+
+Each is started here, with a configuration of its own, on a free port of the loopback, one worker;
+and ended here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from benchmarks.server import Server
+
+__all__ = [
+    "NOT_INSTALLED",
+    "Granian",
+    "Nginx",
+    "has_granian",
+    "has_nchan",
+    "has_nginx",
+    "nginx_version",
+]
+
+NOT_INSTALLED: Final = "not installed"
+"""What a row says in place of the numbers of a peer that is missing."""
+
+ELSEWHERE: Final = "/usr/sbin"
+"""Where Debian has nginx, and where only root looks."""
+
+_CONFIGURATION: Final = """\
+{module}
+{user}
+worker_processes 1;
+worker_rlimit_nofile 20000;
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 10000; }}
+http {{
+    access_log off;
+    default_type application/octet-stream;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        {locations}
+    }}
+}}
+"""
+"""What Debian's nginx.conf sets too (sendfile, tcp_nopush), without an access log, as our side."""
+
+
+class Nginx(Server):
+    """nginx with one worker.
+
+    Args:
+        locations: The `location` blocks of its one server.
+        nchan: Load Nchan.
+    """
+
+    def __init__(self, locations: str, *, nchan: bool = False) -> None:
+        super().__init__("nginx")
+        self._locations = locations
+        self._nchan = nchan
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="tailrace-bench-nginx-")
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        assert self._folder is not None
+        self._folder.cleanup()
+
+    def _command(self) -> list[str]:
+        assert self._folder is not None
+        folder = self._folder.name
+        text = _CONFIGURATION.format(
+            module=f"load_module {_nchan_module()};" if self._nchan else "",
+            # The worker of root becomes nobody, who cannot read what the benchmark made.
+            user="user root;" if os.geteuid() == 0 else "",
+            folder=folder,
+            port=self.port,
+            locations=self._locations,
+        )
+        path = Path(folder, "nginx.conf")
+        path.write_text(text)
+        return [_nginx() or "nginx", "-p", folder, "-e", "stderr", "-c", str(path)]
+
+
+class Granian(Server):
+    """granian with one worker, without a log: "module:attribute" as for uvicorn."""
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
+        return [*command, "--port", str(self.port), "--workers", "1", "--no-log", self.app]
+
+
+def has_nginx() -> bool:
+    return _nginx() is not None
+
+
+def has_nchan() -> bool:
+    module = _nchan_module()
+    return module is not None and module.exists()
+
+
+def has_granian() -> bool:
+    return find_spec("granian") is not None
+
+
+def nginx_version() -> str | None:
+    """What it says of itself, "with Nchan" where that is there; None without it."""
+    found = re.search(r"nginx/(\S+)", _told())
+    if found is None:
+        return None
+    return f"{found[1]} with Nchan" if has_nchan() else found[1]
+
+
+def _nginx() -> str | None:
+    return shutil.which("nginx") or shutil.which("nginx", path=ELSEWHERE)
+
+
+def _nchan_module() -> Path | None:
+    found = re.search(r"--modules-path=(\S+)", _told())
+    return None if found is None else Path(found[1], "ngx_nchan_module.so")
+
+
+def _told() -> str:
+    """What nginx tells of its version and how it was built; nothing without it."""
+    program = _nginx()
+    if program is None:
+        return ""
+    return subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
