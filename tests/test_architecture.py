@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tailrace"
 
 PACKAGES = [
-    *("app", "cli", "console", "framing", "protocol", "pump", "responses", "semantics"),
-    *("server", "source", "store", "streams", "testing"),
+    *("app", "cli", "console", "files", "framing", "protocol", "pump", "responses"),
+    *("semantics", "server", "source", "store", "streams", "testing"),
 ]
 MODULES = ["errors", "limits", "types"]
 
@@ -33,6 +33,7 @@ OFFENCES = [
     ("responses", "streams"),
     ("streams", "server"),
     ("console", "protocol"),
+    ("files", "server"),
     ("protocol", "server"),
     ("server", "app"),
     ("app", "testing"),
@@ -60,6 +61,8 @@ ALLOWED = [
     ("limits", "types"),
     ("types", "limits"),
     ("pump", "source"),
+    ("files", "responses"),
+    ("app", "files"),
     ("testing", "responses"),
 ]
 

@@ -9,13 +9,20 @@ import pytest
 import tailrace
 from tailrace import errors
 from tailrace.errors import (
+    ArchiveTooLarge,
+    DownloadFailed,
+    FileChanged,
+    FileUnavailable,
     InvalidChunk,
     InvalidEvent,
     InvalidItem,
     InvalidOption,
+    PathRefused,
     Problem,
     SourceSpent,
     TailraceError,
+    TransferFailed,
+    WrongLength,
     problem_of,
 )
 
@@ -26,7 +33,17 @@ EXAMPLES: list[TailraceError] = [
     InvalidEvent("id", "a\0", "NUL"),
     InvalidItem("prices", [{"msg": "Field required", "loc": ("item", "name")}]),
     SourceSpent(iter([])),
+    FileChanged("/srv/film.mp4", "was truncated"),
+    FileUnavailable("/srv/film.mp4", "does not exist"),
+    WrongLength(0, 10, 5),
+    TransferFailed("/srv/film.mp4", "it became shorter", 7),
+    PathRefused("../secret", "leads out of the directory"),
+    ArchiveTooLarge(100_000),
+    DownloadFailed("the server has no such file"),
 ]
+
+CLIENTS_FAULT = {PathRefused: 404, ArchiveTooLarge: 403}
+"""What a request can bring about; everything else is the server's fault."""
 
 
 def test_every_error_has_an_example_here() -> None:
@@ -38,7 +55,7 @@ def test_every_error_has_an_example_here() -> None:
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_every_error_is_of_the_one_tree_and_names_itself(error: TailraceError) -> None:
     assert isinstance(error, TailraceError)
-    assert error.status == 500
+    assert error.status == CLIENTS_FAULT.get(type(error), 500)
     assert error.code == error.code.lower()
     assert error.code.isidentifier()
 
@@ -51,6 +68,13 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "invalid_event",
         "invalid_item",
         "source_spent",
+        "file_changed",
+        "file_unavailable",
+        "wrong_length",
+        "transfer_failed",
+        "path_refused",
+        "archive_too_large",
+        "download_failed",
     ]
 
 
@@ -69,6 +93,9 @@ def test_every_error_is_drawn_in_the_tree(kind: type) -> None:
         (InvalidEvent, ValueError),
         (InvalidItem, ValueError),
         (SourceSpent, RuntimeError),
+        (FileChanged, RuntimeError),
+        (FileUnavailable, RuntimeError),
+        (WrongLength, RuntimeError),
     ],
 )
 def test_each_is_also_what_python_would_have_raised(kind: type, builtin: type) -> None:
@@ -113,6 +140,22 @@ def test_an_item_tells_the_endpoint_and_the_first_thing_wrong() -> None:
 
 def test_an_item_without_details_still_tells_the_endpoint() -> None:
     assert "prices yielded an item" in str(InvalidItem("prices", []))
+
+
+def test_a_file_tells_its_path_without_making_lines_in_a_log() -> None:
+    error = FileUnavailable("/srv/a\nb", "does not exist")
+    assert str(error) == "File at path /srv/a\\nb does not exist."
+    assert (error.path, error.reason) == ("/srv/a\nb", "does not exist")
+    changed = FileChanged("/srv/\x1b[2J", "was truncated")
+    assert str(changed) == "File at path /srv/\\x1b[2J was truncated while it was being sent."
+    assert (changed.path, changed.what) == ("/srv/\x1b[2J", "was truncated")
+
+
+@pytest.mark.parametrize(("given", "than"), [(5, "fewer"), (15, "more")])
+def test_a_wrong_length_tells_both_numbers(given: int, than: str) -> None:
+    error = WrongLength(20, 30, given)
+    assert str(error) == f"read(20, 30) gave {given} bytes, {than} than the 10 asked for"
+    assert (error.start, error.stop, error.given) == (20, 30, given)
 
 
 def test_a_spent_source_tells_its_type_and_what_to_do() -> None:
