@@ -278,16 +278,21 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_what_may_not_be_read_is_forbidden() -> None:
-    # Not pytest's own folder, which nobody else may enter.
-    with TemporaryDirectory() as folder:
+@pytest.fixture
+def unreadable() -> Iterator[Path]:
+    """A directory with a file that nobody but root may read."""
+    with TemporaryDirectory() as folder:  # not pytest's own, which nobody else may enter
         path = Path(folder)
         path.chmod(0o755)
         (path / "a.txt").write_bytes(b"a")
         (path / "a.txt").chmod(0)
-        app = mounted(path)
-        with as_nobody():
-            assert (await ask(app, "/files/a.txt")).status == 403
+        yield path
+
+
+async def test_what_may_not_be_read_is_forbidden(unreadable: Path) -> None:
+    app = mounted(unreadable)
+    with as_nobody():
+        assert (await ask(app, "/files/a.txt")).status == 403
 
 
 @pytest.mark.parametrize(
