@@ -10,6 +10,7 @@ import uvicorn
 
 from tailrace.app import create_tour
 from tailrace.cli.listener import listen, url_of
+from tailrace.cli.options import host_and_port
 from tailrace.pump import drain
 
 __all__ = ["demo"]
@@ -29,14 +30,7 @@ class _Server(uvicorn.Server):
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@host_and_port
 def demo(host: str, port: int) -> None:
     """Serve the tour: every kind of stream, live in a browser."""
     with listen(host, port) as listener:

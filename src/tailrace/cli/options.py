@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-__all__ = ["finite"]
+__all__ = ["finite", "host_and_port"]
+
+
+def host_and_port(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a command that serves listens: `host` and `port`."""
+    port = click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8000,
+        show_default=True,
+        help="Port to listen on; 0 takes a free one.",
+    )
+    host = click.option(
+        "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+    )
+    return host(port(command))
 
 
 def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:

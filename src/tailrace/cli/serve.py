@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from tailrace import limits
 from tailrace.app import ACCESS_LOGGER, Settings
 from tailrace.cli.listener import is_loopback, listen, url_of
-from tailrace.cli.options import finite
+from tailrace.cli.options import finite, host_and_port
 from tailrace.cli.words import printable
 from tailrace.errors import InvalidOption
 
@@ -39,14 +39,7 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 @click.argument(
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path()
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
+@host_and_port
 @click.option(
     "--allow-remote",
     is_flag=True,

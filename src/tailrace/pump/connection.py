@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["CONNECTION", "Connection", "ServerConnection", "extensions_of"]
+__all__ = ["CONNECTION", "Connection", "ServerConnection", "extensions_of", "reset"]
 
 CONNECTION = "tailrace.connection"
 """The name of the offer in `scope["extensions"]`."""
@@ -123,16 +123,20 @@ class Connection:
         if self._offered is not None:
             self._offered.abort(reason)
             return
-        if self._transport is None:
-            return
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            # Without this the kernel keeps what it holds for the client, megabytes of it, and goes
-            # on asking whether it can be sent. With it the client gets a reset.
-            with suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        with suppress(AttributeError):  # asyncio's, up to 3.11, of one that was closed before
-            self._transport.abort()
+        if self._transport is not None:
+            reset(self._transport)
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """Drop a connection at once, with what is buffered for it here and in the kernel."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        # Without this the kernel keeps what it holds for the client, megabytes of it, and goes on
+        # asking whether it can be sent. With it the client gets a reset.
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    with suppress(AttributeError):  # asyncio's, up to 3.11, of one that was closed before
+        transport.abort()
 
 
 def extensions_of(scope: Scope | None) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from starlette.types import Message, Send
+from starlette.types import Message, Scope, Send
 
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
 from tailrace.source import Buffer, Span
 
-__all__ = ["Delivery", "Head", "Tail", "Unsendable"]
+__all__ = ["Delivery", "Head", "Tail", "Unsendable", "name_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Head:
 
     def message(self) -> Message:
         return {"type": "http.response.start", "status": self.status, "headers": self.headers}
+
+
+def name_of(scope: Scope) -> str:
+    """What log lines call a response; printable, whatever the client sent."""
+    return f"{scope.get('method', 'GET')} {ascii(scope.get('path', ''))[1:-1]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
-from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, send_whole, serve
+from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, name_of, send_whole, serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
 from tailrace.responses.representation import (
@@ -51,7 +51,7 @@ from tailrace.responses.representation import (
     of_ranges,
     open_representation,
 )
-from tailrace.responses.stream import _name, _options_of_app
+from tailrace.responses.stream import options_of_app
 from tailrace.semantics import content_disposition
 from tailrace.source import (
     FileBlocks,
@@ -159,7 +159,7 @@ class FileResponse(starlette.responses.FileResponse):
         listen: Receive | None = receive
         if scope["type"] == "websocket":
             send, listen = self._wrap_websocket_denial_send(send), None
-        options = self.options or _options_of_app(scope)
+        options = self.options or options_of_app(scope)
         request = FileRequest.of(scope)
         if self.ranges is not None:
             plan = self._plan(of_ranges(self.ranges), request)
@@ -167,7 +167,7 @@ class FileResponse(starlette.responses.FileResponse):
             takes_paths = _takes_paths(scope)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
             plan = await call_in_thread(prepare, Plan.close)
-        head = Head(plan.status, plan.headers.raw, _name(scope))
+        head = Head(plan.status, plan.headers.raw, name_of(scope))
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
         elif plan.path is not None:

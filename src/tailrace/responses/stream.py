@@ -20,13 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, serve
+from tailrace.pump import Ending, Head, name_of, serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
 from tailrace.source import Source, open_source
 from tailrace.types import StreamOptions
 
-__all__ = ["StreamingResponse"]
+__all__ = ["StreamingResponse", "options_of_app"]
 
 
 class StreamingResponse(starlette.responses.StreamingResponse):
@@ -112,11 +112,11 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     ) -> Ending:
         begun = False
         try:
-            options = self.options or _options_of_app(scope)
+            options = self.options or options_of_app(scope)
             encoding = Encoding(self.raw_headers, None)
             if options.compress:
                 encoding = encoding_for(scope, self.status_code, self.raw_headers, self.media_type)
-            head = Head(self.status_code, encoding.headers, _name(scope))
+            head = Head(self.status_code, encoding.headers, name_of(scope))
             if scope.get("method") == "HEAD":
                 await send(head.message())
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -150,7 +150,8 @@ class _Checked(Framing):
         return self._framing.frame(self._check(item))
 
 
-def _options_of_app(scope: Scope) -> StreamOptions:
+def options_of_app(scope: Scope) -> StreamOptions:
+    """The settings of the application that a request is for, or the defaults."""
     state = getattr(scope.get("app"), "state", None)
     options = getattr(state, "stream_options", None)
     return _DEFAULTS if options is None else _checked(options, "app.state.stream_options")
@@ -163,8 +164,3 @@ def _checked(options: Any, name: str) -> StreamOptions:
 
 
 _DEFAULTS = StreamOptions()
-
-
-def _name(scope: Scope) -> str:
-    # What a client sent must not break a log line: `ascii` escapes what is not printable.
-    return f"{scope.get('method', 'GET')} {ascii(scope.get('path', ''))[1:-1]}"

@@ -16,8 +16,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import socket
-import struct
 import termios
 from collections import deque
 from collections.abc import Callable
@@ -25,10 +23,10 @@ from contextlib import suppress
 from typing import Protocol
 
 from tailrace import limits
+from tailrace.pump import reset
 
 __all__ = ["Guest", "Outlet"]
 
-_NO_LINGER = struct.pack("ii", 1, 0)
 _MOST_PARTS = 64
 """Buffers in one `writev`; the kernel takes 1024, more than these are hardly ever there."""
 
@@ -281,13 +279,7 @@ class Outlet:
             return
         self.dropped = True
         self.cut_off = reason
-        connection = self._transport.get_extra_info("socket")
-        if connection is not None:
-            # Without this the kernel keeps what it holds for the client, megabytes of it, and goes
-            # on asking whether it can be sent. With it the client gets a reset.
-            with suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._transport.abort()
+        reset(self._transport)
 
     async def lost(self) -> None:
         """Wait until the connection is lost."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from starlette.types import Message, Scope
+from starlette.types import Message
 
-__all__ = ["Response", "body_message", "name_of"]
+__all__ = ["Response", "body_message"]
 
 
 class Response(Protocol):
@@ -46,8 +46,3 @@ class Response(Protocol):
 def body_message(body: bytes, *, more: bool) -> Message:
     """ASGI's message for a part of a body."""
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-def name_of(scope: Scope) -> str:
-    """What log lines call a response; printable, whatever the client sent."""
-    return f"{scope['method']} {ascii(scope['path'])[1:-1]}"
