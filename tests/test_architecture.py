@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tailrace"
 
 PACKAGES = [
-    *("app", "cli", "console", "files", "framing", "protocol", "pump", "responses"),
+    *("app", "cli", "console", "fanout", "files", "framing", "protocol", "pump", "responses"),
     *("semantics", "server", "source", "store", "streams", "testing"),
 ]
 MODULES = ["errors", "limits", "types"]
@@ -27,12 +27,15 @@ OFFENCES = [
     ("framing", "source"),
     ("semantics", "framing"),
     ("source", "framing"),
-    ("store", "source"),
+    ("source", "store"),
+    ("fanout", "protocol"),
+    ("protocol", "streams"),
+    ("streams", "app"),
     ("store", "pump"),
     ("pump", "responses"),
     ("responses", "streams"),
     ("streams", "server"),
-    ("console", "protocol"),
+    ("console", "files"),
     ("files", "server"),
     ("protocol", "server"),
     ("server", "app"),

@@ -10,17 +10,44 @@ import tailrace
 from tailrace import errors
 from tailrace.errors import (
     ArchiveTooLarge,
+    BodyStalled,
+    ContentTypeMismatch,
     DownloadFailed,
     FileChanged,
     FileUnavailable,
+    ForkRefused,
+    InvalidBody,
     InvalidChunk,
     InvalidEvent,
     InvalidItem,
+    InvalidOffset,
     InvalidOption,
+    InvalidProducer,
+    InvalidRequest,
+    OffsetGone,
+    Overloaded,
     PathRefused,
     Problem,
+    ProducerFenced,
+    ProducerGap,
+    RunEnded,
+    SequenceConflict,
     SourceSpent,
+    StoreCorrupt,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreVersion,
+    StreamClosed,
+    StreamError,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+    SubscriptionRefused,
     TailraceError,
+    TooLarge,
+    TooSlow,
     TransferFailed,
     WrongLength,
     problem_of,
@@ -40,10 +67,61 @@ EXAMPLES: list[TailraceError] = [
     PathRefused("../secret", "leads out of the directory"),
     ArchiveTooLarge(100_000),
     DownloadFailed("the server has no such file"),
+    RunEnded("reports/a", "failed", "stream_failed", "the stream failed before its end"),
+    StoreUnavailable("sqlite:///streams.db", "does not answer"),
+    StoreCorrupt("sqlite:///streams.db", "is damaged"),
+    StoreFull("sqlite:///streams.db", "has no room left on its disk"),
+    StoreLocked("sqlite:///streams.db", "is held by another program"),
+    StoreReadOnly("sqlite:///streams.db", "cannot be written"),
+    StoreVersion("sqlite:///streams.db", "is of version 2, and this is 1"),
+    StreamError("something"),
+    BodyStalled(30.0),
+    Overloaded(1000),
+    ContentTypeMismatch("text/plain", "application/json"),
+    ForkRefused("a", "it does not exist", 404),
+    InvalidBody("the body is no JSON"),
+    InvalidOffset("x"),
+    InvalidProducer(2, 5),
+    InvalidRequest("Stream-TTL", "+1", "whole seconds"),
+    OffsetGone("0000000000000001_0000000000000005", "0000000000000001_0000000000000010"),
+    ProducerFenced(3),
+    ProducerGap(4, 7),
+    SequenceConflict("b", "a"),
+    StreamClosed("a", "0000000000000001_0000000000000005"),
+    StreamExists("a", "its TTL is another"),
+    StreamNotFound("a"),
+    StreamGone("a"),
+    SubscriptionRefused("FENCED", 409, "another worker has it"),
+    TooLarge(16_777_216),
+    TooSlow("a", "0000000000000001_0000000000000005"),
 ]
 
-CLIENTS_FAULT = {PathRefused: 404, ArchiveTooLarge: 403}
-"""What a request can bring about; everything else is the server's fault."""
+STATUS = {
+    PathRefused: 404,
+    ArchiveTooLarge: 403,
+    StoreFull: 507,
+    BodyStalled: 408,
+    Overloaded: 503,
+    ContentTypeMismatch: 409,
+    ForkRefused: 404,  # of the example; it is told
+    OffsetGone: 410,
+    ProducerFenced: 403,
+    ProducerGap: 409,
+    SequenceConflict: 409,
+    StreamClosed: 409,
+    StreamExists: 409,
+    StreamNotFound: 404,
+    StreamGone: 410,
+    SubscriptionRefused: 409,  # of the example; it is told
+    TooLarge: 413,
+}
+"""What is neither the server's fault (500), nor its store's (503), nor a bad request (400)."""
+
+
+def usual_status(error: TailraceError) -> int:
+    if isinstance(error, StreamError):
+        return 400
+    return 503 if isinstance(error, StoreUnavailable) else 500
 
 
 def test_every_error_has_an_example_here() -> None:
@@ -55,7 +133,7 @@ def test_every_error_has_an_example_here() -> None:
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_every_error_is_of_the_one_tree_and_names_itself(error: TailraceError) -> None:
     assert isinstance(error, TailraceError)
-    assert error.status == CLIENTS_FAULT.get(type(error), 500)
+    assert error.status == STATUS.get(type(error), usual_status(error))
     assert error.code == error.code.lower()
     assert error.code.isidentifier()
 
@@ -75,6 +153,33 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "path_refused",
         "archive_too_large",
         "download_failed",
+        "stream_failed",  # a run's error has the code of what ended it
+        "store_unavailable",
+        "store_corrupt",
+        "store_full",
+        "store_locked",
+        "store_read_only",
+        "store_version",
+        "stream_error",
+        "body_stalled",
+        "overloaded",
+        "content_type_mismatch",
+        "fork_refused",
+        "invalid_body",
+        "invalid_offset",
+        "invalid_producer",
+        "invalid_request",
+        "offset_gone",
+        "producer_fenced",
+        "producer_gap",
+        "sequence_conflict",
+        "stream_closed",
+        "stream_exists",
+        "stream_not_found",
+        "stream_gone",
+        "fenced",
+        "too_large",
+        "too_slow",
     ]
 
 
@@ -82,7 +187,8 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
 def test_every_error_is_drawn_in_the_tree(kind: type) -> None:
     assert errors.__doc__
     assert kind.__name__ in errors.__doc__
-    assert getattr(tailrace, kind.__name__) is kind
+    assert getattr(errors, kind.__name__) is kind
+    assert getattr(tailrace, kind.__name__, kind) is kind
 
 
 @pytest.mark.parametrize(
@@ -156,6 +262,30 @@ def test_a_wrong_length_tells_both_numbers(given: int, than: str) -> None:
     error = WrongLength(20, 30, given)
     assert str(error) == f"read(20, 30) gave {given} bytes, {than} than the 10 asked for"
     assert (error.start, error.stop, error.given) == (20, 30, given)
+
+
+def test_what_a_client_sent_is_shown_short_and_printable() -> None:
+    text = str(InvalidOffset("\x1b[2J\n" + "9" * 10_000))
+    assert text.isprintable()
+    assert text.isascii()
+    assert len(text) < 500
+
+
+def test_a_stream_tells_where_it_ends_and_a_reader_where_it_begins() -> None:
+    closed = StreamClosed("a\nb", "0000000000000001_0000000000000005")
+    assert str(closed) == r"the stream 'a\nb' is closed"
+    assert (closed.path, closed.tail) == ("a\nb", "0000000000000001_0000000000000005")
+    gone = OffsetGone("0000000000000001_0000000000000005", "0000000000000001_0000000000000010")
+    assert (gone.offset, gone.first) == (
+        "0000000000000001_0000000000000005",
+        "0000000000000001_0000000000000010",
+    )
+
+
+def test_a_stream_that_is_gone_was_not_found() -> None:
+    assert isinstance(StreamGone("a"), StreamNotFound)
+    assert str(StreamGone("a")) == "the stream 'a' is gone: it was deleted or has expired"
+    assert str(StreamNotFound("a")) == "the stream 'a' does not exist"
 
 
 def test_a_spent_source_tells_its_type_and_what_to_do() -> None:

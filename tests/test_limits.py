@@ -48,7 +48,18 @@ def test_every_limit_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_every_limit_has_a_unit_in_its_name_or_its_text(name: str) -> None:
-    units = ("second", "byte", "thread", "connection", "request", "link", "entries", "ranges")
+    units = (
+        *("second", "byte", "thread", "connection", "request", "link", "entries", "ranges"),
+        *(
+            "streams",
+            "forks",
+            "segments",
+            "changes",
+            "deliveries",
+            "javascript counts",
+            "part by which",
+        ),
+    )
     text = f"{name} {CONSTANTS[name]}".lower()
     assert any(unit in text for unit in units)
 

@@ -11,7 +11,34 @@ TailraceError
 ├── InvalidEvent     a field of an SSE event cannot be written (also a ValueError)
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
 ├── PathRefused      a path leads out of the directory that is served, or to no plain file
+├── RunEnded         a run did not end as its source would have: failed, cancelled, or lost
 ├── SourceSpent      a response was sent a second time, and its source can be read only once
+├── StoreUnavailable a store cannot work (503); its kinds say why
+│   ├── StoreCorrupt      its file is damaged, or is no store
+│   ├── StoreFull         no room is left on its disk (507)
+│   ├── StoreLocked       somebody else holds its file
+│   ├── StoreReadOnly     its file cannot be written
+│   └── StoreVersion      its file was written by another version
+├── StreamError      an operation on a stream cannot be done (the client's)
+│   ├── BodyStalled          a request's body stopped coming (408)
+│   ├── ContentTypeMismatch  an append of another type than the stream's (409)
+│   ├── ForkRefused          a fork's source, offset or type does not fit (400, 404, 409)
+│   ├── InvalidBody          what was sent cannot be appended (400)
+│   ├── InvalidOffset        no offset that was given out for this stream (400)
+│   ├── InvalidProducer      a new producer epoch that does not begin at 0 (400)
+│   ├── InvalidRequest       a header or parameter that cannot be (400)
+│   ├── OffsetGone           what is to be read is no longer retained (410)
+│   ├── Overloaded           too many bytes of requests are held already (503)
+│   ├── ProducerFenced       a newer epoch of the producer has been seen (403)
+│   ├── ProducerGap          a sequence of the producer was left out (409)
+│   ├── SequenceConflict     Stream-Seq did not grow (409)
+│   ├── StreamClosed         closed for writing (409)
+│   ├── StreamExists         exists with another configuration (409)
+│   ├── StreamNotFound       never created, deleted or expired (404)
+│   │   └── StreamGone       deleted, but forks still read it (410)
+│   ├── SubscriptionRefused  a subscription's API cannot do what was asked (its status varies)
+│   ├── TooLarge             more bytes than one append may have (413)
+│   └── TooSlow              a reader fell behind, and is not to catch up
 ├── TransferFailed   a file could not be sent whole: cut short, gone, or its disk failed
 └── WrongLength      a range source gave more or fewer bytes than it was asked for
 ```
@@ -27,21 +54,52 @@ from typing import Any
 
 __all__ = [
     "ArchiveTooLarge",
+    "BodyStalled",
+    "ContentTypeMismatch",
     "DownloadFailed",
     "FileChanged",
     "FileUnavailable",
+    "ForkRefused",
+    "InvalidBody",
     "InvalidChunk",
     "InvalidEvent",
     "InvalidItem",
+    "InvalidOffset",
     "InvalidOption",
+    "InvalidProducer",
+    "InvalidRequest",
+    "OffsetGone",
+    "Overloaded",
     "PathRefused",
     "Problem",
+    "ProducerFenced",
+    "ProducerGap",
+    "RunEnded",
+    "SequenceConflict",
     "SourceSpent",
+    "StoreCorrupt",
+    "StoreFull",
+    "StoreLocked",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "StoreVersion",
+    "StreamClosed",
+    "StreamError",
+    "StreamExists",
+    "StreamGone",
+    "StreamNotFound",
+    "SubscriptionRefused",
     "TailraceError",
+    "TooLarge",
+    "TooSlow",
     "TransferFailed",
     "WrongLength",
     "problem_of",
 ]
+
+
+_MOST_SHOWN = 200
+"""Characters of a client's own words in our message."""
 
 
 class TailraceError(Exception):
@@ -199,6 +257,30 @@ class PathRefused(TailraceError):
         self.reason = reason
 
 
+class RunEnded(TailraceError):
+    """A run did not end as its source would have: it failed, was cancelled, or was lost.
+
+    Args:
+        path: The stream of the run.
+        status: "failed", "cancelled" or "lost" (its worker died).
+        reason: A stable code: the source's error's, "cancelled", "worker_lost".
+        message: A sentence for people.
+    """
+
+    code = "run_ended"
+
+    def __init__(self, path: str, status: str, reason: str, message: str) -> None:
+        super().__init__(f"the run {path!a} {_ENDED.get(status, status)}: {message}")
+        self.path = path
+        self.run_status = status
+        self.code = reason
+        self.reason = reason
+        self.message = message
+
+
+_ENDED = {"failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+
+
 class SourceSpent(TailraceError, RuntimeError):
     """A response was sent a second time, though its source can be iterated only once."""
 
@@ -209,6 +291,374 @@ class SourceSpent(TailraceError, RuntimeError):
             f"this response was sent before and its source, {_type_name(source)}, can be read only "
             "once: make a new response for each request"
         )
+
+
+class StoreUnavailable(TailraceError):
+    """A store cannot work; nothing that it acknowledged is lost.
+
+    Args:
+        store: Its URL or file, without a password.
+        reason: What is wrong, and what to do.
+    """
+
+    status = 503
+    code = "store_unavailable"
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(f"the store {store!a} {reason}")
+        self.store = store
+        self.reason = reason
+
+
+class StoreCorrupt(StoreUnavailable):
+    """A store's file is damaged, or is no store."""
+
+    code = "store_corrupt"
+
+
+class StoreFull(StoreUnavailable):
+    """No room is left on a store's disk; what was being written was not."""
+
+    status = 507
+    code = "store_full"
+
+
+class StoreLocked(StoreUnavailable):
+    """Somebody else holds a store's file."""
+
+    code = "store_locked"
+
+
+class StoreReadOnly(StoreUnavailable):
+    """A store's file cannot be written."""
+
+    code = "store_read_only"
+
+
+class StoreVersion(StoreUnavailable):
+    """A store's file was written by another version of Tailrace."""
+
+    code = "store_version"
+
+
+class StreamError(TailraceError):
+    """An operation on a stream cannot be done; what to tell the client."""
+
+    status = 400
+    code = "stream_error"
+
+
+class BodyStalled(StreamError):
+    """A request's body stopped coming before its end; nothing of it was appended.
+
+    Args:
+        seconds: How long nothing came.
+    """
+
+    status = 408
+    code = "body_stalled"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body stopped coming for {seconds:g} seconds: send it again")
+        self.seconds = seconds
+
+
+class ContentTypeMismatch(StreamError):
+    """An append of another content type than the stream's.
+
+    Args:
+        given: Of the append.
+        wanted: The stream's.
+    """
+
+    status = 409
+    code = "content_type_mismatch"
+
+    def __init__(self, given: str, wanted: str) -> None:
+        super().__init__(f"the stream is {wanted!a}, and what was sent is {given!a}")
+        self.given = given
+        self.wanted = wanted
+
+
+class ForkRefused(StreamError):
+    """A fork cannot be made of what it names.
+
+    Args:
+        source: The path of the stream it would branch off.
+        reason: Why not.
+        status: 400, 404 or 409.
+    """
+
+    code = "fork_refused"
+
+    def __init__(self, source: str, reason: str, status: int) -> None:
+        super().__init__(f"a fork of {source!a} cannot be made: {reason}")
+        self.source = source
+        self.reason = reason
+        self.status = status
+
+
+class InvalidBody(StreamError):
+    """What was sent cannot be appended.
+
+    Args:
+        reason: Why not.
+    """
+
+    code = "invalid_body"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class InvalidOffset(StreamError):
+    """No offset that was given out for this stream.
+
+    Args:
+        token: What was given.
+    """
+
+    code = "invalid_offset"
+
+    def __init__(self, token: str) -> None:
+        super().__init__(
+            f"{_shown(token)} is no offset of this stream: give back a Stream-Next-Offset as it "
+            "came, -1 for the beginning, or now"
+        )
+        self.token = token
+
+
+class InvalidProducer(StreamError):
+    """A new epoch of a producer does not begin at sequence 0.
+
+    Args:
+        epoch: The new one.
+        seq: What it begins with.
+    """
+
+    code = "invalid_producer"
+
+    def __init__(self, epoch: int, seq: int) -> None:
+        super().__init__(f"epoch {epoch} is new and must begin with sequence 0, not {seq}")
+        self.epoch = epoch
+        self.seq = seq
+
+
+class InvalidRequest(StreamError):
+    """A header or a parameter that cannot be.
+
+    Args:
+        name: "Stream-TTL", "offset".
+        value: What was given; None if it is missing.
+        allowed: What can be, in words.
+    """
+
+    code = "invalid_request"
+
+    def __init__(self, name: str, value: str | None, allowed: str) -> None:
+        given = "is missing" if value is None else f"cannot be {_shown(value)}"
+        super().__init__(f"{name} {given}: give {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+class OffsetGone(StreamError):
+    """What is to be read is no longer retained, or belonged to a stream that was here before.
+
+    Args:
+        offset: What was asked for.
+        first: The earliest that is retained.
+    """
+
+    status = 410
+    code = "offset_gone"
+
+    def __init__(self, offset: str, first: str) -> None:
+        super().__init__(
+            f"what follows {offset} is no longer retained: the stream begins at {first}"
+        )
+        self.offset = offset
+        self.first = first
+
+
+class ProducerFenced(StreamError):
+    """A newer epoch of the producer has been seen: this one has been replaced.
+
+    Args:
+        epoch: The newest.
+    """
+
+    status = 403
+    code = "producer_fenced"
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the producer has begun epoch {epoch}: an older one may not append")
+        self.epoch = epoch
+
+
+class ProducerGap(StreamError):
+    """A sequence of the producer was left out.
+
+    Args:
+        expected: The next one.
+        received: What came.
+    """
+
+    status = 409
+    code = "producer_gap"
+
+    def __init__(self, expected: int, received: int) -> None:
+        super().__init__(f"the producer's sequence {expected} is next, and {received} came")
+        self.expected = expected
+        self.received = received
+
+
+class SequenceConflict(StreamError):
+    """Stream-Seq is not greater than the last one.
+
+    Args:
+        last: The last one.
+        given: What came.
+    """
+
+    status = 409
+    code = "sequence_conflict"
+
+    def __init__(self, last: str, given: str) -> None:
+        super().__init__(f"Stream-Seq {_shown(given)} is not greater than the last, {_shown(last)}")
+        self.last = last
+        self.given = given
+
+
+class StreamClosed(StreamError):
+    """The stream is closed for writing.
+
+    Args:
+        path: The stream.
+        tail: Its final offset.
+    """
+
+    status = 409
+    code = "stream_closed"
+
+    def __init__(self, path: str, tail: str) -> None:
+        super().__init__(f"the stream {_shown(path)} is closed")
+        self.path = path
+        self.tail = tail
+
+
+class StreamExists(StreamError):
+    """A stream exists with another configuration, or was deleted while forks read it.
+
+    Args:
+        path: The stream.
+        reason: What differs.
+    """
+
+    status = 409
+    code = "stream_exists"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"the stream {_shown(path)} exists, and {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class StreamNotFound(StreamError):
+    """No stream: never created, deleted, or expired.
+
+    Args:
+        path: Its name.
+    """
+
+    status = 404
+    code = "stream_not_found"
+    _what = "does not exist"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the stream {_shown(path)} {self._what}")
+        self.path = path
+
+
+class StreamGone(StreamNotFound):
+    """The stream was deleted or has expired, and its data stays only for the forks that read it."""
+
+    status = 410
+    code = "stream_gone"
+    _what = "is gone: it was deleted or has expired"
+
+
+class SubscriptionRefused(StreamError):
+    """The API of a subscription cannot do what was asked.
+
+    Args:
+        wire_code: The protocol's name for it: "FENCED", "ALREADY_CLAIMED".
+        status: 400 to 503.
+        reason: A sentence for people.
+        facts: What else the protocol tells: `current_holder`, `generation`.
+
+    Source: Durable Streams 6 and 7.
+    """
+
+    code = "subscription_refused"
+
+    def __init__(self, wire_code: str, status: int, reason: str, **facts: str | int) -> None:
+        super().__init__(reason)
+        self.wire_code = wire_code
+        self.code = wire_code.lower()
+        self.status = status
+        self.reason = reason
+        self.facts = facts
+
+
+class TooLarge(StreamError):
+    """More bytes than one append may have.
+
+    Args:
+        most: The limit, in bytes.
+    """
+
+    status = 413
+    code = "too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"one append may have {most:,} bytes: send it in parts")
+        self.most = most
+
+
+class Overloaded(StreamError):
+    """Too many bytes of requests are held in memory already; nothing of this one was done.
+
+    Args:
+        most: How many all requests of a process may hold.
+    """
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"all bodies that this process holds may have {most:,} bytes: try again, or send less"
+        )
+        self.most = most
+
+
+class TooSlow(StreamError):
+    """A reader fell behind, and is not to catch up (`Slow.DISCONNECT`).
+
+    Args:
+        path: The stream.
+        offset: Up to where he has everything.
+    """
+
+    code = "too_slow"
+
+    def __init__(self, path: str, offset: str) -> None:
+        super().__init__(f"a reader of the stream {_shown(path)} was too slow after {offset}")
+        self.path = path
+        self.offset = offset
 
 
 class TransferFailed(TailraceError, RuntimeError):
@@ -281,6 +731,11 @@ def problem_of(error: BaseException, *, expose: bool) -> Problem:
 def _escaped(path: str) -> str:
     # A name on disk may hold line breaks, and must not make lines in a log.
     return ascii(path)[1:-1]
+
+
+def _shown(text: str) -> str:
+    # What a client sent, in a message that it gets back and that is logged: short and printable.
+    return ascii(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
 
 
 def _type_name(item: Any) -> str:

@@ -186,6 +186,30 @@ The archive's own directory is held in memory until its end, about 300 bytes for
 download that costs more memory the longer it runs.
 """
 
+# Fan-out ----------------------------------------------------------------------------------------
+
+RECENT_BYTES: Final = 256 * 1024
+"""Bytes of a live stream's last changes that are kept for readers a little behind, as they were
+appended and in each format that was asked for; the very last change is kept whatever its size.
+
+Stops: a stream that fills the memory because somebody reads it. What is older is in the log.
+"""
+
+RECENT_AGE: Final = 5.0
+"""Seconds without a change after which a live stream keeps nothing of what was."""
+
+CATCH_UP_BYTES: Final = 64 * 1024
+"""Bytes of the log that a reader who is behind gets at a time, as `max_batch_bytes`.
+
+Stops: a thousand stalled readers that each hold a megabyte of it.
+"""
+
+EARLY_CHANGES: Final = 64
+"""Changes that are kept while the log is being read; with more, it is read again.
+
+Stops: a read that hangs, and changes that pile up meanwhile.
+"""
+
 # The server protocol ----------------------------------------------------------------------------
 
 WRITE_PIECE_BYTES: Final = 16 * 1024
@@ -232,6 +256,22 @@ COPY_BYTES: Final = 64 * 1024
 """Bytes of a file in one ordinary message, where `sendfile` cannot be used. nginx's output buffers
 are 2 x 32 KiB."""
 
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Bytes of a request's head, and of what else is no body: trailers, extensions of chunks.
+
+nginx takes 32 KiB, uvicorn's parser in Python 64 KiB, the one that is used here whatever comes. It
+is looked at after each piece that was read, of 256 KiB at most.
+
+Stops: a head without an end, which would be kept in memory.
+"""
+
+HEAD_TIMEOUT: Final = 30.0
+"""Seconds from a connection's beginning, or from the first byte of a later request, to the end of
+the head. nginx's `client_header_timeout` is 60 s.
+
+Stops: connections that are opened and say nothing, until no descriptor is left ("slowloris").
+"""
+
 # The access log ----------------------------------------------------------------------------------
 
 MAX_LOGGED_BYTES: Final = 2048
@@ -239,3 +279,342 @@ MAX_LOGGED_BYTES: Final = 2048
 
 Stops: a client that fills the disk with long paths.
 """
+
+# Streams ----------------------------------------------------------------------------------------
+
+MAX_APPEND_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one append, which is held in memory and written as one record. Kafka's brokers take 1
+MiB, NATS 1 to 64 MiB; the conformance suite's largest is 10 MiB.
+
+Stops: a body without an end, and one that makes every reader's answer as large.
+"""
+
+READ_BYTES: Final = 1024 * 1024
+"""Bytes of a stream in one answer to a reader; it ends with the append that reaches the next whole
+multiple, so that all who read from an offset get the same bytes, and a cache can answer them.
+
+Stops: one request that reads a whole history into memory.
+"""
+
+LIST_STREAMS: Final = 1000
+"""Streams in one page of a list. S3 gives as many keys."""
+
+MAX_STREAM_PATH_BYTES: Final = 1024
+"""Bytes of a stream's path in UTF-8; S3's keys have as many. Stops: names that fill the index."""
+
+MAX_PRODUCER_ID_BYTES: Final = 256
+"""Bytes of a Producer-Id in UTF-8. Stops: producers' names that fill the store."""
+
+MAX_STREAM_SEQ_BYTES: Final = 256
+"""Bytes of a Stream-Seq. Stops: one that fills the store."""
+
+MAX_SEQUENCE: Final = 2**53 - 1
+"""Greatest Producer-Epoch and Producer-Seq: what JavaScript counts exactly."""
+
+MAX_TTL: Final = 10 * 365 * 24 * 60 * 60
+"""Seconds of a stream's `ttl`, ten years. Stops: a sum that no clock can hold."""
+
+MAX_CONTENT_TYPE_BYTES: Final = 256
+"""Bytes of a stream's Content-Type. Stops: one that fills the index and every answer's head."""
+
+MAX_JSON_DEPTH: Final = 128
+"""Arrays and objects within each other in one message of a JSON stream; serde_json takes as many,
+System.Text.Json 64. Stops: a few hundred bytes of brackets that make every reader's parser fail.
+"""
+
+MAX_APPEND_MESSAGES: Final = 256 * 1024
+"""Messages in one append of JSON: a megabyte of tokens. Kinesis takes 500 in one request, Google's
+Pub/Sub 1,000.
+
+Stops: millions of `[],`, which take seconds to look at, and are ten times as long as events.
+"""
+
+MAX_JSON_CONTAINERS: Final = 1024 * 1024
+"""Arrays and objects in one append of JSON, with the brackets and braces in its strings; 16 MiB of
+coordinates have fewer. They take up to a second to look at, in a thread, and 64 MiB.
+
+Stops: brackets that become twenty times as much memory.
+"""
+
+MAX_FORK_DEPTH: Final = 64
+"""Forks of forks. Stops: a chain whose every read walks through thousands of streams."""
+
+# The protocol -----------------------------------------------------------------------------------
+
+LONG_POLL_TIMEOUT: Final = 20.0
+"""Seconds that a long-poll waits for data. Proxies cut silent requests from 30 s on (Heroku), nginx
+and most load balancers at 60 s."""
+
+SSE_LIFETIME: Final = 60.0
+"""Seconds after which the protocol's SSE answer ends and the client comes back, give or take
+`SSE_LIFETIME_SPREAD`; "roughly every ~60 seconds", says Durable Streams 5.8."""
+
+SSE_LIFETIME_SPREAD: Final = 0.2
+"""Part of an SSE answer's seconds by which it is made shorter, drawn evenly. Stops: all readers
+that came back together after a restart coming back together for ever."""
+
+SSE_RETRY: Final = 1.0
+"""Seconds that a browser's EventSource waits before it comes back; browsers take 3 s by default."""
+
+BODY_TIMEOUT: Final = 30.0
+"""Seconds without a byte of a request's body that was announced; nginx's `client_body_timeout` is
+60 s, counted the same way. Stops: a client that sends half a body and holds it for ever."""
+
+BODY_LINGER: Final = 2.0
+"""Seconds that the rest of a body is still read, and thrown away, after it was refused. nginx's
+`lingering_timeout` is 5 s. Without it the connection is reset, and the client may never see why.
+
+Stops, as a bound: a client that goes on sending for ever.
+"""
+
+BODY_LINGER_BYTES: Final = 1024 * 1024
+"""Bytes of a refused body that are still read."""
+
+BODIES_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of all bodies that a process holds, from what came first until the append is made; those of
+up to `BODY_FREE_BYTES` are not counted. One that would be more is refused (503).
+
+Sixteen of the largest. Stops: a crowd of clients that each send most of a large body, and stall.
+"""
+
+BODY_FREE_BYTES: Final = 64 * 1024
+"""Bytes of a body that the server may hold for each connection anyway; uvicorn's own mark."""
+
+JSON_INLINE_BYTES: Final = 128 * 1024
+"""Bytes of a JSON body that are looked at in the event loop; that takes up to 5 ms, and 40 if it is
+all brackets. A longer one is looked at in a thread: 13 MiB of messages hold up everything else for
+10 ms then, instead of 520.
+
+Stops: one large body that freezes its worker.
+"""
+
+MAX_QUERY_BYTES: Final = 4096
+"""Bytes of a query string; ours need under 200. Stops: one of a megabyte that costs time to parse.
+"""
+
+CURSOR_INTERVAL: Final = 20.0
+"""Seconds of one cursor: Durable Streams 10.1."""
+
+CURSOR_JITTER: Final = 3600.0
+"""Seconds by which a cursor is moved on at most when a client gives back the newest: Durable
+Streams 10.1. Stops: a cache that answers a waiting client with its own old answer for ever."""
+
+CACHE_MAX_AGE: Final = 60
+"""Seconds for which a cache may answer a read of what was appended: Durable Streams 10.1."""
+
+CACHE_STALE: Final = 300
+"""Seconds for which it may do so while it asks again: Durable Streams 10.1."""
+
+PREFLIGHT_MAX_AGE: Final = 24 * 60 * 60
+"""Seconds for which a browser remembers what other origins may do; Chromium keeps it for 2 hours,
+Firefox for a day. Stops: a second request before each append."""
+
+RETRY_AFTER: Final = 1
+"""Seconds after which a client is asked to try again while the store cannot work."""
+
+# The embedded store -----------------------------------------------------------------------------
+
+STORE_QUEUE_OPS: Final = 4096
+"""Requests that wait for the writer thread of one process; the next caller waits for room.
+
+At 20,000 a second that is a fifth of a second of work. Stops: a slow disk that fills the memory.
+"""
+
+STORE_QUEUE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of data that wait for the writer thread; the next caller waits for room.
+
+Four of the largest appends. Stops: large appends to a slow disk that fill the memory.
+"""
+
+STORE_BATCH_OPS: Final = 511
+"""Requests in one commit: with its guard they are 512 rows, the longest statement that is kept
+prepared. Over 100 the disk's sync is shared well enough; more would only make the first wait."""
+
+STORE_BATCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of data in one commit; the append that reaches them is its last. Stops: a commit that keeps
+all other processes from theirs for seconds."""
+
+STORE_CACHED_STREAMS: Final = 10_000
+"""Entries for streams whose state the writer keeps in memory, about 1 KiB each.
+
+Stops: as much memory as there are streams. One that is not kept costs a look into the file.
+"""
+
+STORE_CACHED_PRODUCERS: Final = 50_000
+"""Entries for producers whose state the writer keeps in memory, about 300 bytes each."""
+
+STORE_LOCK_TIMEOUT: Final = 5.0
+"""Seconds to wait for somebody else who holds the file; our own commits take milliseconds.
+
+`sqlite3` of Python waits 5 s as well. Stops: a writer that never ends from holding all the others.
+"""
+
+STORE_READ_THREADS: Final = 4
+"""Threads that read a file, each with a connection; what finds none free waits in line."""
+
+STORE_READ_CACHE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of pages that a reading connection keeps; the system's page cache is behind it."""
+
+STORE_WRITE_CACHE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of pages that the writing connection keeps: the index pages of streams in use."""
+
+STORE_SLICE_ROWS: Final = 1000
+"""Entries that are deleted in one go, some 5 ms, so that no append waits long behind a deletion."""
+
+STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
+
+STORE_WAL_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
+as much; a reader searches an index of it, and a restart reads all of it."""
+
+STORE_WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Bytes to which a write-ahead log that a long reader made larger is cut back.
+
+Stops: one that stays as large as it ever was.
+"""
+
+HINT_BYTES: Final = 32 * 1024
+"""Bytes of data that go with a hint to the other processes; more they read from the file. The
+kernel's own bound for one datagram is 208 KiB here, and 11 of them queue."""
+
+MAX_PEERS: Final = 256
+"""Connections to other processes of one file to which hints are sent. Stops: a directory filled
+with sockets by somebody else."""
+
+HINT_RETRY: Final = 0.005
+"""Seconds until a process whose queue of hints was full is told again that it missed some."""
+
+SAFETY_CHECK: Final = 1.0
+"""Seconds between two looks whether the file changed without a hint, while streams are watched."""
+
+# Subscriptions ----------------------------------------------------------------------------------
+
+MAX_SUBSCRIPTIONS: Final = 1000
+"""Subscriptions of one store. Each process watches them all. Stops: clients that make them without
+end, and with them requests to other servers."""
+
+MAX_SUBSCRIPTION_STREAMS: Final = 5000
+"""Streams of one subscription, whose cursors are written with each wake: half a megabyte, for which
+the event loop stands still for about 20 ms. Stops: a pattern over everything that makes each append
+as costly as everything."""
+
+MAX_SUBSCRIPTION_PATH_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of the paths of one subscription's streams, so that its record is no larger than one append
+may be. Stops: ten thousand of the longest paths."""
+
+MAX_WAKE_STREAMS: Final = 1000
+"""Streams that one wake tells of; more than that come with the next one. Stops: a webhook of
+megabytes."""
+
+MAX_SUBSCRIPTION_ID_BYTES: Final = 256
+"""Bytes of a subscription's id in UTF-8. Stops: names that fill the directory."""
+
+MAX_SUBSCRIPTION_BODY_BYTES: Final = 1024 * 1024
+"""Bytes of a request to a subscription: thousands of paths. Stops: a body without an end."""
+
+MAX_PATTERN_BYTES: Final = 1024
+"""Bytes of a pattern, as many as a path may have."""
+
+MAX_PATTERN_SEGMENTS: Final = 32
+"""Segments of a pattern. Stops: matching that costs each append thousands of steps."""
+
+MAX_DESCRIPTION_BYTES: Final = 1024
+"""Bytes of a subscription's description. Stops: documents kept where cursors belong."""
+
+MAX_WORKER_NAME_BYTES: Final = 256
+"""Bytes of the name that a worker claims with, which others get to see."""
+
+MAX_WEBHOOK_URL_BYTES: Final = 2048
+"""Bytes of a webhook's URL; what browsers and proxies take."""
+
+MIN_LEASE_MS: Final = 1000
+"""Milliseconds of the shortest lease: Durable Streams 6.2. Stops: wakes in a tight loop."""
+
+MAX_LEASE_MS: Final = 10 * 60 * 1000
+"""Milliseconds of the longest lease: Durable Streams 6.2. Stops: a worker that died and holds a
+subscription for ever."""
+
+LEASE_MS: Final = 30_000
+"""Milliseconds of a lease unless a client asks for another: Durable Streams 6.2."""
+
+WAKE_TOKEN_LIFETIME: Final = 24 * 60 * 60
+"""Seconds for which the token of a wake is good, however often its lease is extended. What makes it
+useless earlier is the next wake. Stops: one that was found in an old log."""
+
+WEBHOOK_TIMEOUT: Final = 30.0
+"""Seconds for a webhook's answer, unless its lease is shorter; who needs more answers at once and
+calls back. GitHub waits 10 s. Stops: receivers that answer never."""
+
+WEBHOOK_CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for a connection to a webhook's receiver. Stops: addresses that swallow everything."""
+
+MAX_WEBHOOK_ANSWER_BYTES: Final = 64 * 1024
+"""Bytes of a webhook's answer that are read; `{"done": true}` is all that it can say. Stops: an
+answer without an end."""
+
+MAX_DELIVERIES: Final = 256
+"""Webhooks under way at once in one process; others wait. Stops: receivers that hang and take all
+descriptors."""
+
+MIN_WEBHOOK_RETRY: Final = 1.0
+"""Seconds before the first repetition of a delivery: Durable Streams 7.1."""
+
+MAX_WEBHOOK_RETRY: Final = 60.0
+"""Seconds between repetitions at most: Durable Streams 7.1."""
+
+WEBHOOK_RETRY_JITTER: Final = 0.2
+"""Part by which a repetition comes earlier or later, drawn evenly: Durable Streams 7.1. Stops: all
+that failed together coming back together."""
+
+ANNOUNCE_GRACE: Final = 5.0
+"""Seconds that a process has to write a wake event before another one does it. Stops: a wake that
+died with its process."""
+
+SUBSCRIPTION_SWEEP: Final = 300.0
+"""Seconds between two looks at every subscription. For what nobody here was told of: an append by a
+program that only has the store, a hint that was lost."""
+
+OLD_KEY_LIFETIME: Final = 24 * 60 * 60
+"""Seconds for which a signing key stays published after another took its place; receivers accept
+signatures for five minutes, caches keep the keys for as long."""
+
+# Runs -------------------------------------------------------------------------------------------
+
+LEASE: Final = 6
+"""Whole seconds without a sign of life after which a worker counts as dead, and its runs as lost.
+
+It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
+that wait for ever for a worker that was killed, or that holds its event loop for so long.
+"""
+
+RUN_BATCH_BYTES: Final = 256 * 1024
+"""Bytes of a run's items that wait while the append before them is being committed.
+
+Half a millisecond of a disk's work; more bought nothing. Stops: a fast source that fills the memory
+while the store is slow.
+"""
+
+FIRST_CLIENT: Final = 10.0
+"""Seconds that a run waits for its first client, where it ends when its last one leaves.
+
+Stops: a source that runs to its end for a client that has left before it began to listen.
+"""
+
+STORE_PATIENCE: Final = 30.0
+"""Seconds that a run waits for a store that cannot work; then it fails. Its source is held back."""
+
+STORE_RETRY: Final = (0.1, 2.0)
+"""Seconds before a run asks such a store again: at first, and doubled each time, at most."""
+
+MAX_END_CHARS: Final = 1000
+"""Characters of the sentence that says how a run ended. Stops: an error's text of a megabyte."""
+
+PROGRESS_INTERVAL: Final = 0.1
+"""Seconds between two events of a progress: ten a second are what a person can read."""
+
+PROGRESS_WINDOW: Final = 5.0
+"""Seconds over which a progress's rate is averaged, newer ones weighing more."""
+
+STORE_REOPEN: Final = 5.0
+"""Seconds after which `tailrace serve` tries again to open a store that could not work."""

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -136,6 +137,21 @@ async def test_a_call_from_a_thread_runs_in_the_loops_thread_in_order() -> None:
         threading.Thread(target=work, daemon=True).start()
         await wait_until(lambda: len(calls) == 3)
     assert calls == [(number, threading.get_ident()) for number in range(3)]
+
+
+async def test_a_call_from_a_thread_may_start_a_task() -> None:
+    ran = anyio.Event()
+
+    async def run() -> None:
+        ran.set()
+
+    async with running() as (loop, group):
+        call = partial(group.start_soon, run)
+        thread = threading.Thread(target=loop.call_from_thread, args=(call,))
+        thread.start()
+        with anyio.fail_after(10):
+            await ran.wait()
+        thread.join()
 
 
 def test_a_call_from_a_thread_to_a_loop_that_is_gone_is_nothing(anyio_backend: Any) -> None:

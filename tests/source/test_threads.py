@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import weakref
@@ -195,3 +196,14 @@ def test_a_thread_that_cannot_be_started_is_not_counted() -> None:
 
 def test_the_process_has_as_many_as_the_limit_says() -> None:
     assert source_threads.limit == limits.SYNC_SOURCE_THREADS
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_that_was_forked_has_threads_of_its_own() -> None:
+    ran_in(source_threads)  # now one is idle here, and in the child there is none
+    child = os.fork()
+    if child == 0:
+        ran = threading.Event()
+        source_threads.submit(ran.set)
+        os._exit(0 if ran.wait(10) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

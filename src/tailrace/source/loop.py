@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from contextvars import Context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,7 +66,8 @@ def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
     """The loop that runs now.
 
     Args:
-        group: Holds what a loop needs a task for (trio: timers); None for a loop without timers.
+        group: Holds what a loop needs a task for (trio: timers), so that they end with it; None
+            for timers that belong to nobody but the loop.
     """
     try:
         return _AsyncioLoop(asyncio.get_running_loop())
@@ -74,10 +76,11 @@ def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
 
 
 class _AsyncioLoop:
-    __slots__ = ("_loop", "time")
+    __slots__ = ("_context", "_loop", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._context: Context | None = None
         self.time = loop.time
 
     def signal(self) -> Signal:
@@ -90,8 +93,20 @@ class _AsyncioLoop:
         return self._loop.call_at(when, call).cancel
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
+        if self._context is None:
+            self._context = _known_as_asyncio()
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(call, context=self._context)
+
+
+def _known_as_asyncio() -> Context:
+    """A context in which anyio knows its event loop: outside of tasks it has no other way to."""
+    context = Context()
+    with suppress(ImportError):  # where anyio has no sniffio, it asks asyncio itself
+        from sniffio import current_async_library_cvar
+
+        context.run(current_async_library_cvar.set, "asyncio")
+    return context
 
 
 class _AsyncioSignal:
@@ -164,7 +179,8 @@ class _TrioLoop:
         return _TrioInterruptible()
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
-        assert self._group is not None
+        import trio
+
         scope = anyio.CancelScope()
 
         async def wait() -> None:
@@ -172,7 +188,10 @@ class _TrioLoop:
                 await anyio.sleep_until(when)
                 call()
 
-        self._group.start_soon(wait)
+        if self._group is None:
+            trio.lowlevel.spawn_system_task(wait)
+        else:
+            self._group.start_soon(wait)
         return scope.cancel
 
     def call_from_thread(self, call: Callable[[], None]) -> None:

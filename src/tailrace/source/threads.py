@@ -8,6 +8,7 @@ without a bound.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,13 @@ class Threads:
         self._waiting: deque[Job] = deque()
         self._count = 0
         self._named = 0
+
+    def begin_anew(self) -> None:
+        """Forget all threads and jobs: in a child that was forked, where there are none."""
+        self._lock = threading.Lock()
+        self._idle = []
+        self._waiting = deque()
+        self._count = 0
 
     @property
     def busy(self) -> int:
@@ -99,3 +107,5 @@ class Threads:
 
 source_threads = Threads(limits.SYNC_SOURCE_THREADS)
 """The process's threads for sync sources."""
+
+os.register_at_fork(after_in_child=source_threads.begin_anew)

@@ -6,7 +6,7 @@ In a project's `conftest.py`:
 pytest_plugins = ["tailrace.testing.plugin"]
 ```
 
-The only file of the kit that imports pytest.
+The only file of the kit that imports pytest, but for the package `stores`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""Where streams are kept: append-only logs of bytes by path."""
+
+from tailrace.store.base import (
+    Append,
+    Appended,
+    Change,
+    Chunk,
+    Created,
+    Fork,
+    NewStream,
+    OnChange,
+    Producer,
+    Retention,
+    Slice,
+    Store,
+    StreamInfo,
+)
+from tailrace.store.json_mode import array_of, is_json, message_ends, split, value_of, wire_of
+from tailrace.store.memory import MemoryStore
+from tailrace.store.offset import START, Mark, Offset, Where
+from tailrace.store.open import open_store
+from tailrace.store.rules import DEFAULT_CONTENT_TYPE, INTERNAL, essence
+
+__all__ = [
+    "DEFAULT_CONTENT_TYPE",
+    "INTERNAL",
+    "START",
+    "Append",
+    "Appended",
+    "Change",
+    "Chunk",
+    "Created",
+    "Fork",
+    "Mark",
+    "MemoryStore",
+    "NewStream",
+    "Offset",
+    "OnChange",
+    "Producer",
+    "Retention",
+    "Slice",
+    "Store",
+    "StreamInfo",
+    "Where",
+    "array_of",
+    "essence",
+    "is_json",
+    "message_ends",
+    "open_store",
+    "split",
+    "value_of",
+    "wire_of",
+]

@@ -1,0 +1,203 @@
+"""JSON streams: what is sent as JSON becomes messages, each kept byte for byte.
+
+A JSON stream is stored as `message,message,`: so an answer to a reader is those bytes between
+brackets, without parsing anything, and a position in the stream is a position in them.
+
+Bytes are scanned as Latin-1, where an index counts bytes; that they are UTF-8 is checked apart. The
+structure of JSON is ASCII, so nothing of it can hide in a longer character.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+from pydantic_core import from_json
+
+from tailrace import limits
+from tailrace.errors import InvalidBody
+
+__all__ = ["array_of", "is_json", "message_ends", "split", "value_of", "wire_of"]
+
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_MARK: Final = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+"""What opens or closes in a value of JSON; an escape is taken whole, for it may hide a quote."""
+
+
+def is_json(content_type: str) -> bool:
+    """Whether streams of a content type hold JSON messages.
+
+    Source: Durable Streams 9.1.
+    """
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def wire_of(body: bytes) -> bytes:
+    """A JSON text as wire bytes: an array's elements are messages, anything else is one.
+
+    Args:
+        body: JSON in UTF-8.
+
+    Returns:
+        `message,message,`; empty for an empty array.
+
+    Raises:
+        InvalidBody: It is not JSON, or over `limits.MAX_APPEND_MESSAGES`, `MAX_JSON_CONTAINERS` or
+            `MAX_JSON_DEPTH`.
+
+    Source: Durable Streams 9.1.2 to 9.1.4; RFC 8259.
+    """
+    text = _latin(body)
+    _check_containers(text)
+    wire = bytearray()
+    at = _skip(text, 0)
+    if text.startswith("[", at):
+        end = _flatten(text, at + 1, body, wire)
+    else:
+        end = _message(text, at, body, wire)
+    if _skip(text, end) != len(text):
+        raise InvalidBody(f"the body is no JSON: something follows its end, at byte {end}")
+    return bytes(wire)
+
+
+def array_of(wire: bytes) -> bytes:
+    """Wire bytes as the JSON array that readers get."""
+    return b"[%b]" % wire[:-1]
+
+
+def split(wire: bytes) -> list[bytes]:
+    """The messages in wire bytes."""
+    begin = 0
+    messages = []
+    for end in message_ends(wire):
+        messages.append(wire[begin : end - 1])
+        begin = end
+    return messages
+
+
+def message_ends(wire: bytes) -> Iterator[int]:
+    """The position after each message in wire bytes, its comma included."""
+    text = wire.decode("latin-1")
+    end = 0
+    while end < len(text):
+        end = _value_end(text, end) + 1
+        yield end
+
+
+def _flatten(text: str, at: int, body: bytes, wire: bytearray) -> int:
+    """Add an array's elements to the wire bytes; the index after the array."""
+    at = _skip(text, at)
+    if text.startswith("]", at):
+        return at + 1
+    for _ in range(limits.MAX_APPEND_MESSAGES):
+        at = _skip(text, _message(text, at, body, wire))
+        if text.startswith("]", at):
+            return at + 1
+        if not text.startswith(",", at):
+            raise InvalidBody(f"the body is no JSON: no comma and no bracket at byte {at}")
+        at = _skip(text, at + 1)
+    raise InvalidBody(_TOO_MANY)
+
+
+def _check_containers(text: str) -> None:
+    # Those in strings count too: to tell them apart costs more than what is guarded against.
+    if text.count("[") + text.count("{") > limits.MAX_JSON_CONTAINERS:
+        raise InvalidBody(_TOO_NESTED)
+
+
+def _message(text: str, at: int, body: bytes, wire: bytearray) -> int:
+    """Add the one value that begins here; the index after it."""
+    end = _value_end(text, at)
+    marks = text.count("[", at, end) + text.count("{", at, end)
+    if marks > limits.MAX_JSON_DEPTH and _depth(text, at, end) > limits.MAX_JSON_DEPTH:
+        raise InvalidBody(_TOO_DEEP)
+    wire += body[at:end]
+    wire += b","
+    return end
+
+
+def _depth(text: str, at: int, end: int) -> int:
+    """How deep a value is nested."""
+    depth = deepest = 0
+    in_string = False
+    for found in _MARK.finditer(text, at, end):
+        mark = found[0]
+        if mark == '"':
+            in_string = not in_string
+        elif in_string:
+            continue
+        elif mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+def _value_end(text: str, at: int) -> int:
+    try:
+        _, end = _scan(text, at)
+    except StopIteration as stop:
+        raise InvalidBody(f"the body is no JSON: no value at byte {stop.value}") from None
+    except json.JSONDecodeError as error:
+        raise InvalidBody(f"the body is no JSON: {error.msg} at byte {error.pos}") from None
+    except RecursionError:
+        raise InvalidBody(_TOO_DEEP) from None
+    return int(end)
+
+
+def _skip(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    assert space is not None  # it matches nothing as well
+    return space.end()
+
+
+def _latin(body: bytes) -> str:
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidBody(f"the body is no UTF-8 at byte {error.start}") from None
+    return body.decode("latin-1")
+
+
+_TOO_MANY: Final = (
+    f"the body has more than {limits.MAX_APPEND_MESSAGES:,} messages: send them in several appends"
+)
+_TOO_NESTED: Final = (
+    f"the body has more than {limits.MAX_JSON_CONTAINERS:,} brackets and braces: send it in parts"
+)
+_TOO_DEEP: Final = f"the body is JSON nested more than {limits.MAX_JSON_DEPTH} levels deep"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise InvalidBody(f"the body is no JSON: {constant} is no number of it")
+
+
+# The values are not looked at: the length of each will do, which costs little.
+_scan: Final[Any] = json.JSONDecoder(
+    parse_constant=_refuse, parse_int=len, parse_float=len, object_pairs_hook=len
+).scan_once  # type: ignore[attr-defined] # public in the json module's source, not in its stubs
+
+
+def value_of(message: bytes) -> Any:
+    """What a message says. Never raises: it is in the stream, and readers must come past it.
+
+    Half a character (a lone surrogate is valid JSON) becomes U+FFFD, a whole number of thousands of
+    digits a float, as everywhere in JavaScript.
+    """
+    try:
+        return from_json(message)
+    except ValueError:
+        whole = json.dumps(json.loads(message, parse_int=_number), ensure_ascii=False)
+        return json.loads(whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+_MAX_DIGITS: Final = 4_000
+"""Of a whole number that is read as one: Python refuses those of more than 4,300."""

@@ -1,0 +1,296 @@
+"""`memory://`: streams of one process, gone with it; and the model that other stores are tested
+against."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio.lowlevel
+
+from tailrace import limits
+from tailrace.store import rules
+from tailrace.store.base import (
+    Append,
+    Appended,
+    Change,
+    Chunk,
+    Created,
+    NewStream,
+    OnChange,
+    Slice,
+    Store,
+    StreamInfo,
+)
+from tailrace.store.offset import Offset, Where
+from tailrace.store.rules import State
+from tailrace.store.watchers import Watchers
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream, with what was appended to it and not let go of."""
+
+    state: State
+    source: _Stream | None = None
+    forks: int = 0
+    ends: list[int] = field(default_factory=list)
+    """Where each own append ends; beside `data` and `times`."""
+    data: list[bytes] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    producers: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class MemoryStore(Store):
+    """Streams in this process's memory.
+
+    Args:
+        clock: Milliseconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._clock = clock
+        self._streams: dict[str, _Stream] = {}
+        self._watchers = Watchers()
+        self._last_generation = 0
+        self._expiries: list[tuple[int, str, int]] = []
+        """When to look whether a stream has expired: milliseconds, path and generation."""
+
+    async def open(self) -> None:
+        """Nothing is needed."""
+
+    async def aclose(self) -> None:
+        """Nothing is held that the garbage collector does not find."""
+
+    async def check(self) -> None:
+        """Memory always works."""
+
+    # Verbs. None of them waits once it has begun, so each is atomic.
+
+    async def create(self, path: str, new: NewStream) -> Created:
+        await anyio.lowlevel.checkpoint()
+        rules.check_size(new.data)
+        now = self._clock()
+        self._let_expired_go(now)
+        existing = self._find(path, now)
+        if existing is not None:
+            rules.match_create(existing.state, new)
+            return Created(self._info(existing), False)
+        source, point = self._branch(new, now)
+        self._last_generation = rules.next_generation(now, self._last_generation)
+        state = rules.new_state(path, new, self._last_generation, now, _state_of(source), point)
+        stream = _Stream(state, source)
+        if source is not None:
+            source.forks += 1
+            source.state.touched = now
+        if new.data:
+            self._put(stream, Append(data=new.data), now)
+        state.closed = new.closed
+        self._streams[path] = stream
+        self._look_again(stream, now)
+        chunks = self._chunks(stream, point, state.tail)
+        self._tell(stream, rules.offset_at(state, point), chunks)
+        return Created(self._info(stream), True)
+
+    async def append(self, path: str, append: Append) -> Appended:
+        await anyio.lowlevel.checkpoint()
+        now = self._clock()
+        stream = self._require(path, now)
+        state, producer = stream.state, append.producer
+        known = None if producer is None else stream.producers.get(producer.id)
+        done = rules.judge_append(state, known, append)
+        if done is not None:
+            return done
+        start = rules.offset_at(state, state.tail)
+        done = self._put(stream, append, now)
+        if producer is not None:
+            stream.producers[producer.id] = (producer.epoch, producer.seq)
+        chunks = (Chunk(append.data, done.tail),) if append.data else ()
+        self._trim(stream, now)
+        self._tell(stream, start, chunks)
+        return done
+
+    async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
+        await anyio.lowlevel.checkpoint()
+        now = self._clock()
+        stream = self._require(path, now)
+        state = stream.state
+        state.touched = now
+        position = rules.locate(state, self._first(stream), start)
+        until = rules.read_until(position, max_bytes)
+        chunks = self._chunks(stream, position, until)
+        return Slice(self._info(stream), rules.offset_at(state, position), chunks)
+
+    async def head(self, path: str) -> StreamInfo:
+        return self._info(self._require(path, self._clock()))
+
+    async def delete(self, path: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._remove(self._require(path, self._clock()))
+
+    async def list(
+        self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
+    ) -> list[StreamInfo]:
+        now = self._clock()
+        hidden = not prefix.startswith(rules.INTERNAL)
+        infos: list[StreamInfo] = []
+        for path in sorted(self._streams, key=str.encode):
+            if not path.startswith(prefix) or path.encode() <= after.encode():
+                continue
+            if hidden and path.startswith(rules.INTERNAL):
+                continue
+            stream = self._find(path, now)
+            if stream is None or stream.state.gone:
+                continue
+            if len(infos) == limit:
+                break
+            infos.append(self._info(stream))
+        return infos
+
+    def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
+        self._find(path, self._clock())  # one that has expired is not brought back by being watched
+        stop = self._watchers.add(path, on_change)
+
+        def end() -> None:
+            self._find(path, self._clock())  # it has been in use until now
+            stop()
+
+        return end
+
+    # What is there
+
+    def _find(self, path: str, now: int) -> _Stream | None:
+        stream = self._streams.get(path)
+        if stream is None or stream.state.gone:
+            return stream
+        if rules.is_expired(stream.state, now, watched=self._watchers.has(path)):
+            self._remove(stream)
+            return self._streams.get(path)
+        if self._watchers.has(path):
+            stream.state.touched = now  # a watched stream is in use until the watching ends
+        for level in stream.state.lineage:
+            self._trim(self._streams[level.path], now)
+        self._trim(stream, now)
+        return stream
+
+    def _require(self, path: str, now: int) -> _Stream:
+        self._let_expired_go(now)
+        stream = self._find(path, now)
+        rules.require(path, _state_of(stream))
+        assert stream is not None
+        return stream
+
+    def _first(self, stream: _Stream) -> int:
+        return rules.first_of(
+            stream.state,
+            tuple(self._streams[level.path].state.low for level in stream.state.lineage),
+        )
+
+    def _info(self, stream: _Stream) -> StreamInfo:
+        return rules.info_of(stream.state, self._first(stream))
+
+    def _chunks(self, stream: _Stream, position: int, until: int) -> tuple[Chunk, ...]:
+        """What was appended after a position, up to the append that reaches another."""
+        chunks: list[Chunk] = []
+        state = stream.state
+        owners = [(self._streams[level.path], level.until) for level in state.lineage]
+        for owner, stop in (*owners, (stream, state.tail)):
+            index = bisect_right(owner.ends, position)
+            while position < stop and position < until and index < len(owner.ends):
+                end, data = owner.ends[index], owner.data[index]
+                begin = end - len(data)
+                # A fork may begin within an append of its source, and a reader within any.
+                cut = data[position - begin : min(end, stop) - begin]
+                position = min(end, stop)
+                chunks.append(Chunk(cut, rules.offset_at(state, position)))
+                index += 1
+        return tuple(chunks)
+
+    # What changes
+
+    def _branch(self, new: NewStream, now: int) -> tuple[_Stream | None, int]:
+        """The source of a fork, and the position in it."""
+        fork = new.fork
+        if fork is None:
+            return None, 0
+        source = self._find(fork.source, now)
+        first = 0 if source is None else self._first(source)
+        point = rules.fork_point(fork, _state_of(source), first, new)
+        assert source is not None
+        following = self._chunks(source, point, point + 1)
+        data = following[0].data if following else b""
+        return source, point + rules.fork_reach(fork, source.state.content_type, data)
+
+    def _put(self, stream: _Stream, append: Append, now: int) -> Appended:
+        done = rules.apply_append(stream.state, append, now)
+        if append.data:
+            stream.ends.append(stream.state.tail)
+            stream.data.append(append.data)
+            stream.times.append(now)
+        return done
+
+    def _trim(self, stream: _Stream, now: int) -> None:
+        trim = rules.trim_due(stream.state, now, stream.times[0] if stream.times else None)
+        if trim is None:
+            return
+        count = 0
+        if trim.before is not None:
+            count = bisect_right(stream.ends, trim.before)
+        if trim.records is not None:
+            count = max(count, len(stream.ends) - trim.records)
+        if trim.older_than is not None:
+            count = max(count, bisect_left(stream.times, trim.older_than))
+        if count:
+            stream.state.low = stream.ends[count - 1]
+            stream.state.records -= count
+            del stream.ends[:count], stream.data[:count], stream.times[:count]
+
+    def _remove(self, stream: _Stream) -> None:
+        """Delete a stream, or keep it for its forks; and its sources that were kept for it."""
+        state = stream.state
+        state.gone = True
+        self._tell(stream, rules.offset_at(state, state.tail), None)
+        while stream is not None and stream.state.gone and stream.forks == 0:
+            del self._streams[stream.state.path]
+            source, stream.source = stream.source, None
+            if source is None:
+                return
+            source.forks -= 1
+            stream = source
+
+    def _tell(self, stream: _Stream, start: Offset, chunks: tuple[Chunk, ...] | None) -> None:
+        state = stream.state
+        if self._watchers.has(state.path):
+            tail = rules.offset_at(state, state.tail)
+            change = Change(tail, start, chunks, closed=state.closed, deleted=state.gone)
+            self._watchers.tell(state.path, change)
+
+    def _look_again(self, stream: _Stream, now: int) -> None:
+        state = stream.state
+        due = state.expires_at
+        if due is None and state.ttl is not None:
+            due = state.touched + state.ttl * 1000
+        if due is not None:
+            due = max(due, now + 1)  # so that a stream which is watched is not looked at for ever
+            heapq.heappush(self._expiries, (due, state.path, state.generation))
+
+    def _let_expired_go(self, now: int) -> None:
+        """Remove what has expired, whoever asks for it: it cannot pile up, nor keep its sources.
+
+        A stream that has been used since it was put here is looked at again when it may expire.
+        """
+        while self._expiries and self._expiries[0][0] <= now:
+            _, path, generation = heapq.heappop(self._expiries)
+            stream = self._find(path, now)
+            if stream is None or stream.state.gone or stream.state.generation != generation:
+                continue
+            self._look_again(stream, now)
+
+
+def _state_of(stream: _Stream | None) -> State | None:
+    return None if stream is None else stream.state
