@@ -1,0 +1,126 @@
+"""One writer at a time, first come first served, over all processes of a file.
+
+SQLite's own waiting sleeps and tries again, and starves: one of four processes got nothing in four
+seconds. A plain `flock` on a file beside the database, in front of each transaction, is fair and
+costs a system call. The same file, mapped, tells without a system call who wrote last: as long as
+that is oneself, what one knows of the streams still holds.
+
+Both are a convenience. SQLite locks by itself as well, and a writer's caches are checked once more
+within the transaction, by SQLite's own `data_version`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from tailrace import limits
+
+__all__ = ["WriteLock"]
+
+_SIZE = 4096
+_WRITER = slice(0, 8)
+"""Who wrote last: 8 random bytes that each process draws."""
+_PEERS = slice(8, 16)
+"""Changed whenever a process begins or ends to listen for hints."""
+
+
+class WriteLock:
+    """The lock of one process; taken by its writer thread only.
+
+    Args:
+        path: The file beside the database; made if it is missing.
+        on_stuck: Called in a thread of its own, again and again, while somebody else has been
+            holding the lock for too long.
+    """
+
+    def __init__(self, path: str, on_stuck: Callable[[], None]) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(self._file).st_size < _SIZE:
+                os.ftruncate(self._file, _SIZE)
+            self._map = mmap.mmap(self._file, _SIZE)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._me = secrets.token_bytes(8)
+        self._on_stuck = on_stuck
+        self._waits_since: float | None = None
+        self._closed = threading.Event()
+        self._watch: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def take_over(self) -> bool:
+        """Whether somebody else wrote since this was asked last; from now on it was oneself.
+
+        Said before the write and not after it: a process that dies in between must not leave the
+        others with what they knew.
+        """
+        if self._map[_WRITER] == self._me:
+            return False
+        self._map[_WRITER] = self._me
+        return True
+
+    @property
+    def is_deleted(self) -> bool:
+        """The file is at no path any more: whoever comes next locks another one."""
+        return os.fstat(self._file).st_nlink == 0
+
+    @property
+    def peers(self) -> bytes:
+        """Changes when a process begins or ends to listen."""
+        return self._map[_PEERS]
+
+    def tell_peers_changed(self) -> None:
+        """Let all look again who listens."""
+        self._map[_PEERS] = secrets.token_bytes(8)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._closed.set()
+        if self._watch is not None:
+            self._watch.join()
+        self._map.close()
+        os.close(self._file)
+
+    # `flock` cannot be told how long to wait. So it waits for ever, and another thread sees to it
+    # that nobody else does.
+
+    def _wait(self) -> None:
+        self._waits_since = time.monotonic()
+        if self._watch is None:
+            self._watch = threading.Thread(
+                target=self._look, name="tailrace-store-lock", daemon=True
+            )
+            self._watch.start()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        finally:
+            self._waits_since = None
+
+    def _look(self) -> None:
+        while not self._closed.wait(limits.STORE_LOCK_TIMEOUT / 2):
+            since = self._waits_since
+            if since is not None and time.monotonic() - since >= limits.STORE_LOCK_TIMEOUT:
+                self._on_stuck()

@@ -1,0 +1,164 @@
+"""A stream as a row, and back.
+
+States are fetched as one JSON text, however many there are: each row that is stepped to lets go of
+the interpreter's lock, and a thread that wants it back while the event loop is busy may wait 5 ms
+for it, each time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from tailrace.store.base import Fork, Producer, Retention
+from tailrace.store.offset import Offset
+from tailrace.store.rules import Level, State
+
+__all__ = ["INSERT_STREAM", "KEEP_ALL", "Record", "load", "load_many", "row_of"]
+
+_COLUMNS: Final = (
+    "id, path, content_type, lineage, base, tail, low, records, closed, closer_id, closer_epoch,"
+    " closer_seq, seq, ttl, expires_at, touched, max_bytes, max_records, max_age, fork, source,"
+    " created_at, gone"
+)
+
+INSERT_STREAM: Final = f"INSERT INTO stream({_COLUMNS}) VALUES({', '.join('?' * 23)})"
+
+_AS_JSON: Final = (
+    "json_array(s.id, s.path, s.content_type, json(s.lineage), s.base, s.tail, s.low, s.records,"
+    " s.closed, s.closer_id, s.closer_epoch, s.closer_seq, s.seq, s.ttl, s.expires_at, s.touched,"
+    " s.max_bytes, s.max_records, s.max_age, json(s.fork), s.source, s.created_at, s.gone,"
+    " json(CASE WHEN s.lineage IS NOT NULL THEN (SELECT json_group_array(json("
+    "ifnull((SELECT json_array(low, max_age IS NOT NULL) FROM stream WHERE id = l.value ->> 1),"
+    " '[0, 0]'))) FROM json_each(s.lineage) l) END),"
+    " CASE WHEN s.max_age IS NOT NULL THEN (SELECT at FROM chunk"
+    " WHERE sid = s.id AND tail > s.low ORDER BY tail LIMIT 1) END)"
+)
+
+
+@dataclass(slots=True)
+class Record:
+    """A stream as the file has it.
+
+    Args:
+        state: What decides about it.
+        source: The generation of the stream that it is a fork of.
+        lows: The `low` of each level of its lineage, when it was fetched.
+        inherits_aging: A level of its lineage keeps by age.
+        oldest: Milliseconds since the epoch of its first retained append; only with `max_age`.
+    """
+
+    state: State
+    source: int | None = None
+    lows: tuple[int, ...] = ()
+    inherits_aging: bool = False
+    oldest: int | None = None
+
+
+def load(connection: apsw.Connection, path: str) -> Record | None:
+    """One stream."""
+    text = connection.execute(f"SELECT {_AS_JSON} FROM stream s WHERE path = ?", (path,)).get
+    return None if text is None else _record(json.loads(text))
+
+
+def load_many(connection: apsw.Connection, where: str, bindings: tuple[Any, ...]) -> list[Record]:
+    """Several streams.
+
+    Args:
+        connection: To the file.
+        where: What follows `FROM stream s`, in SQL; may order and limit.
+        bindings: Its values.
+    """
+    text = connection.execute(
+        f"SELECT json_group_array(json(j)) FROM (SELECT {_AS_JSON} j FROM stream s {where})",
+        bindings,
+    ).get
+    return [_record(row) for row in json.loads(text)]
+
+
+def row_of(state: State, source: int | None) -> tuple[Any, ...]:
+    """The values of `INSERT_STREAM`."""
+    closer = state.closer
+    keep = state.retention
+    return (
+        state.generation,
+        state.path,
+        state.content_type,
+        _lineage_text(state),
+        state.base,
+        state.tail,
+        state.low,
+        state.records,
+        int(state.closed),
+        None if closer is None else closer.id,
+        None if closer is None else closer.epoch,
+        None if closer is None else closer.seq,
+        state.seq,
+        state.ttl,
+        state.expires_at,
+        state.touched,
+        keep.max_bytes,
+        keep.max_records,
+        keep.max_age,
+        _fork_text(state.fork),
+        source,
+        state.created_at,
+        int(state.gone),
+    )
+
+
+def _lineage_text(state: State) -> str | None:
+    if not state.lineage:
+        return None
+    return json.dumps([[level.path, level.generation, level.until] for level in state.lineage])
+
+
+def _fork_text(fork: Fork | None) -> str | None:
+    if fork is None:
+        return None
+    assert fork.offset is not None  # `new_state` has resolved it
+    at = fork.offset
+    return json.dumps([fork.source, at.generation, at.position, fork.sub_offset])
+
+
+def _record(row: list[Any]) -> Record:
+    lineage, fork, lows = row[3], row[19], row[23]
+    state = State(
+        generation=row[0],
+        path=row[1],
+        content_type=row[2],
+        lineage=tuple(Level(*level) for level in lineage) if lineage else (),
+        base=row[4],
+        tail=row[5],
+        low=row[6],
+        records=row[7],
+        closed=bool(row[8]),
+        closer=None if row[9] is None else Producer(row[9], row[10], row[11]),
+        seq=row[12],
+        ttl=row[13],
+        expires_at=row[14],
+        touched=row[15],
+        retention=_retention(row[16], row[17], row[18]),
+        fork=None if fork is None else Fork(fork[0], Offset(fork[1], fork[2]), fork[3]),
+        created_at=row[21],
+        gone=bool(row[22]),
+    )
+    return Record(
+        state,
+        row[20],
+        tuple(low for low, _ in lows or ()),
+        any(is_aging for _, is_aging in lows or ()),
+        row[24],
+    )
+
+
+KEEP_ALL: Final = Retention()
+
+
+def _retention(max_bytes: int | None, max_records: int | None, max_age: int | None) -> Retention:
+    if max_bytes is None and max_records is None and max_age is None:
+        return KEEP_ALL
+    return Retention(max_bytes=max_bytes, max_records=max_records, max_age=max_age)

@@ -1,0 +1,62 @@
+"""How much of a stream is left, now: what is too old is gone though nobody has deleted it yet.
+
+A reader leaves it out, and has the writer move the stream's `low`; chunks below that are deleted
+later, in slices.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+
+from tailrace.store import rules
+from tailrace.store.rules import State, Trim
+from tailrace.store.sqlite.record import Record, load_many
+
+__all__ = ["low_now", "lows_now"]
+
+_BY_BYTES: Final = "SELECT max(tail) FROM chunk WHERE sid = ? AND tail <= ?"
+_BY_RECORDS: Final = "SELECT tail FROM chunk WHERE sid = ? ORDER BY tail DESC LIMIT 1 OFFSET ?"
+_BY_AGE: Final = """
+SELECT max(tail) FROM chunk WHERE sid = ?1 AND tail < ifnull(
+  (SELECT tail FROM chunk WHERE sid = ?1 AND tail > ?3 AND at >= ?2 ORDER BY tail LIMIT 1),
+  9223372036854775807)
+"""
+"""All before the first that is young enough: the clock may have gone back in between."""
+
+
+def low_now(connection: apsw.Connection, record: Record, now: int) -> int:
+    """The earliest position that a stream's own retention keeps.
+
+    Args:
+        connection: To the file, of the moment of the record.
+        record: The stream.
+        now: Milliseconds since the epoch.
+    """
+    trim = rules.trim_due(record.state, now, record.oldest)
+    return record.state.low if trim is None else _low(connection, record.state, trim)
+
+
+def lows_now(connection: apsw.Connection, record: Record, now: int) -> tuple[int, ...]:
+    """The same for each level of a stream's lineage."""
+    if not record.inherits_aging:
+        return record.lows
+    found: list[int] = []
+    for level, low in zip(record.state.lineage, record.lows, strict=True):
+        levels = load_many(connection, "WHERE id = ?", (level.generation,))
+        found.append(low_now(connection, levels[0], now) if levels else low)
+    return tuple(found)
+
+
+def _low(connection: apsw.Connection, state: State, trim: Trim) -> int:
+    bounds: list[tuple[str, tuple[int, ...]]] = []
+    generation = state.generation
+    if trim.before is not None:
+        bounds.append((_BY_BYTES, (generation, trim.before)))
+    if trim.records is not None:
+        bounds.append((_BY_RECORDS, (generation, trim.records)))
+    if trim.older_than is not None:
+        bounds.append((_BY_AGE, (generation, trim.older_than, state.low)))
+    found = [connection.execute(sql, values).get for sql, values in bounds]
+    return max(state.low, *(int(position or 0) for position in found))

@@ -1,0 +1,169 @@
+"""The tables of a store's file, how it is made, and how a file of somebody else is told.
+
+```
+stream    one row for each stream; `id` is its generation, so it is never given twice
+chunk     one row for each append: the bytes that end at `tail`
+producer  the last epoch and sequence of each producer of a stream
+probe     one row that a health check writes
+```
+
+A row of `stream` without a path is dead: nobody can reach it, and its chunks are deleted in slices.
+One that is `gone` was deleted or expired while forks read it; whether there are any is asked of the
+index `stream_source`, so there is no count that could go wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Final
+
+import apsw
+
+from tailrace.errors import StoreCorrupt, StoreUnavailable, StoreVersion
+
+__all__ = ["APPLICATION_ID", "VERSION", "check_driver", "look_at", "prepare", "verify_identity"]
+
+APPLICATION_ID: Final = 0x44535452
+"""What `file` and SQLite's own tools see in the header: "DSTR"."""
+
+VERSION: Final = 1
+
+_MAGIC: Final = b"SQLite format 3\0"
+
+_OLDEST = 3_051_003
+"""SQLite before 3.51.3 can damage a log that two processes write to (the "WAL-reset bug")."""
+
+_TABLES = """
+CREATE TABLE stream(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  path TEXT UNIQUE,
+  content_type TEXT NOT NULL,
+  lineage TEXT,
+  base INTEGER NOT NULL,
+  tail INTEGER NOT NULL,
+  low INTEGER NOT NULL,
+  records INTEGER NOT NULL,
+  closed INTEGER NOT NULL,
+  closer_id TEXT, closer_epoch INTEGER, closer_seq INTEGER,
+  seq TEXT,
+  ttl INTEGER, expires_at INTEGER, touched INTEGER NOT NULL,
+  max_bytes INTEGER, max_records INTEGER, max_age INTEGER,
+  fork TEXT,
+  source INTEGER,
+  created_at INTEGER NOT NULL,
+  gone INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX stream_source ON stream(source) WHERE source IS NOT NULL;
+CREATE INDEX stream_due ON stream(
+  ifnull(expires_at, touched + ttl * 1000 + min(max(1000, ttl * 100), ttl * 250))
+) WHERE gone = 0 AND (ttl IS NOT NULL OR expires_at IS NOT NULL);
+CREATE INDEX stream_age ON stream(id) WHERE max_age IS NOT NULL AND gone = 0;
+CREATE INDEX stream_low ON stream(id) WHERE low > 0;
+CREATE INDEX stream_dead ON stream(id) WHERE path IS NULL;
+CREATE TABLE chunk(
+  id INTEGER PRIMARY KEY,
+  sid INTEGER NOT NULL,
+  tail INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX chunk_place ON chunk(sid, tail);
+CREATE TABLE producer(
+  sid INTEGER NOT NULL,
+  pid TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY(sid, pid)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE probe(id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+"""
+
+
+def check_driver(store: str) -> None:
+    """Refuse a SQLite that can damage the file.
+
+    Raises:
+        StoreUnavailable: It is too old.
+    """
+    if apsw.SQLITE_VERSION_NUMBER < _OLDEST or int(_linked()) < _OLDEST:
+        raise StoreUnavailable(
+            store, f"needs SQLite 3.51.3 or later, not {apsw.sqlite_lib_version()}: install apsw"
+        )
+
+
+def _linked() -> int:
+    major, minor, patch = (int(part) for part in apsw.sqlite_lib_version().split(".")[:3])
+    return major * 1_000_000 + minor * 1000 + patch
+
+
+def look_at(path: str) -> None:
+    """Refuse a file that is not ours, without SQLite: even opening one could change it.
+
+    Raises:
+        StoreCorrupt: It is no store.
+        StoreVersion: It is of a later version.
+    """
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if not header:
+        return
+    # A file that got its first bytes last, or none of its marks, and has a journal: the power was
+    # cut while it was made, and SQLite will take it back to an empty one.
+    is_unfinished = os.path.exists(f"{path}-journal")
+    ours = int.from_bytes(header[68:72], "big")
+    if is_unfinished and not ours and header.startswith((_MAGIC, bytes(16))):
+        return
+    # `PRAGMA auto_vacuum` writes the first page in a transaction of its own. One page holds no
+    # table, so it is nobody's yet: `prepare` looks closer.
+    one_page = int.from_bytes(header[16:18], "big")
+    if header.startswith(_MAGIC) and not ours and os.path.getsize(path) <= one_page:
+        return
+    if not header.startswith(_MAGIC[: len(header)]):
+        raise StoreCorrupt(path, "is no store: its file is something else, and stays as it is")
+    if ours != APPLICATION_ID:
+        raise StoreCorrupt(path, "is a database of another application, and stays as it is")
+    _check_version(path, int.from_bytes(header[60:64], "big"))
+
+
+def prepare(connection: apsw.Connection, path: str) -> None:
+    """Make the tables if the file is empty; the caller holds the lock.
+
+    All in one transaction of the plain journal, before the log is turned on: so the marks by which
+    a file is known are in the file itself.
+    """
+    if (
+        connection.pragma("application_id") == 0
+        and not connection.execute("SELECT count(*) FROM sqlite_schema").get
+    ):
+        connection.pragma("auto_vacuum", "INCREMENTAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(_TABLES)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", VERSION)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(apsw.Error):
+                connection.execute("ROLLBACK")
+            raise
+    verify_identity(connection, path)
+
+
+def verify_identity(connection: apsw.Connection, path: str) -> None:
+    """Refuse a database that is not ours.
+
+    Raises:
+        StoreCorrupt: It is another application's.
+        StoreVersion: It is of a later version.
+    """
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise StoreCorrupt(path, "is a database of another application, and stays as it is")
+    _check_version(path, int(connection.pragma("user_version")))
+
+
+def _check_version(path: str, version: int) -> None:
+    if version != VERSION:
+        raise StoreVersion(
+            path, f"is of version {version}, and this Tailrace knows {VERSION}: use a newer one"
+        )

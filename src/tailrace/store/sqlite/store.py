@@ -1,0 +1,335 @@
+"""`sqlite:///PATH`: streams in one file, for any number of processes of one machine.
+
+```
+a task ── append ──▶ queue ──▶ writer thread ── one commit ──▶ file ◀── reading threads ◀── read
+  ▲                                  │
+  └── one call for all ◀─────────────┴──▶ one datagram for each other process that watches
+```
+
+What is acknowledged is synced; what can be read is synced. The file must be on a disk of this
+machine: the write-ahead log needs memory that its processes share, which NFS and the like have not.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import apsw
+from anyio.lowlevel import EventLoopToken, current_token
+
+from tailrace import limits
+from tailrace.errors import StoreUnavailable
+from tailrace.source import Loop, Signal, call_in_thread, current_loop
+from tailrace.store.base import (
+    Append,
+    Appended,
+    Created,
+    NewStream,
+    OnChange,
+    Slice,
+    Store,
+    StreamInfo,
+)
+from tailrace.store.offset import Where
+from tailrace.store.rules import State
+from tailrace.store.sqlite.connection import Synchronous, open_reader
+from tailrace.store.sqlite.hint import News
+from tailrace.store.sqlite.listener import Listener
+from tailrace.store.sqlite.location import Location
+from tailrace.store.sqlite.operation import (
+    AppendTo,
+    Create,
+    Delete,
+    Event,
+    Keep,
+    Operation,
+    Probe,
+    Stop,
+    Touch,
+    Trim,
+)
+from tailrace.store.sqlite.questions import Questions
+from tailrace.store.sqlite.readers import Question, Readers
+from tailrace.store.sqlite.telling import Telling, news_of
+from tailrace.store.sqlite.uses import Uses
+from tailrace.store.sqlite.writer import Writer
+from tailrace.store.watchers import Watchers
+
+__all__ = ["SQLiteStore"]
+
+T = TypeVar("T")
+
+
+class SQLiteStore(Store):
+    """Streams in an SQLite file.
+
+    Args:
+        path: The file; it and its directory are made if they are missing, for their owner only.
+        clock: Milliseconds since the epoch.
+        vfs: A file system layer of SQLite by name, for tests that cut the power.
+        synchronous: "NORMAL" loses acknowledged appends in a power cut; for tests that show it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        vfs: str | None = None,
+        synchronous: Synchronous = "FULL",
+    ) -> None:
+        self._location = Location.of(path)
+        self._clock = clock
+        self._vfs = vfs
+        self._synchronous: Synchronous = synchronous
+        self._watchers = Watchers()
+        self._process: int | None = None
+        """The process in which it is open."""
+        self._token: EventLoopToken
+        self._changing = anyio.Lock()
+        """Held while it opens or closes."""
+        self._loop: Loop
+        self._writer: Writer
+        self._readers: Readers
+        self._questions: Questions
+        self._uses: Uses
+        self._telling: Telling
+        self._listener: Listener
+        self._waiting_ops = 0
+        self._waiting_bytes = 0
+        self._line: deque[Operation] = deque()
+        """What waits for room in the writer's queue."""
+
+    async def open(self) -> None:
+        if self._process is not None and self._token != current_token():
+            raise StoreUnavailable(
+                self._location.file, "is open in another event loop: open one in each"
+            )
+        async with self._changing:
+            if self._process is None:
+                await self._open()
+            self._require_open()
+
+    async def _open(self) -> None:
+        self._token, self._loop = current_token(), current_loop()
+        file = self._location.file
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        connect = partial(open_reader, file, vfs=self._vfs)
+        uses = self._uses = Uses(self._watchers.has, self._write_uses)
+        self._telling = Telling(self._watchers, uses, self._clock)
+        self._questions = Questions(uses, self._clock, self._trim, self._see)
+        self._readers = Readers(file, connect, limits.STORE_READ_THREADS)
+        self._writer = Writer(
+            self._location,
+            name,
+            uses,
+            self._clock,
+            self._from_writer,
+            vfs=self._vfs,
+            synchronous=self._synchronous,
+        )
+        opened = self._loop.signal()
+        opening = Operation("", 0, opened.set)
+        self._writer.start(opening)
+        with anyio.CancelScope(shield=True):  # bounded: by the time that a lock is waited for
+            await opened.wait()
+        if opening.error is not None:
+            self._writer.join()
+            raise opening.error
+        self._listener = Listener(
+            self._location.peers,
+            name,
+            connect=connect,
+            is_watching=lambda: len(self._watchers) > 0,
+            compare=self._telling.compare,
+            tell=self._from_listener,
+            changed=self._writer.lock.tell_peers_changed,
+        )
+        self._process = os.getpid()
+
+    async def aclose(self) -> None:
+        with anyio.CancelScope(shield=True):
+            async with self._changing:
+                if self._process is not None:
+                    await self._close()
+
+    async def _close(self) -> None:
+        self._require_open()
+        self._process = None
+        await call_in_thread(self._close_readers, lambda _none: None)
+        for operation in self._line:
+            operation.error = StoreUnavailable(self._location.file, "was closed meanwhile")
+            if operation.wake is not None:
+                operation.wake()
+        self._line.clear()
+        self._uses.settle()
+        self._writer.put(Touch())
+        stopped = self._loop.signal()
+        self._writer.put(Stop(stopped.set))
+        await stopped.wait()
+        self._writer.join()
+
+    def _close_readers(self) -> None:
+        self._listener.close()
+        self._readers.close()
+
+    # Verbs
+
+    async def create(self, path: str, new: NewStream) -> Created:
+        woken = self._loop.signal()
+        created: Created = await self._write(Create(path, new, woken.set), woken)
+        return created
+
+    async def append(self, path: str, append: Append) -> Appended:
+        woken = self._loop.signal()
+        appended: Appended = await self._write(AppendTo(path, append, woken.set), woken)
+        return appended
+
+    async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
+        return await self._ask(
+            lambda connection: self._questions.read(connection, path, start, max_bytes)
+        )
+
+    async def head(self, path: str) -> StreamInfo:
+        return await self._ask(lambda connection: self._questions.head(connection, path))
+
+    async def delete(self, path: str) -> None:
+        woken = self._loop.signal()
+        await self._write(Delete(path, woken.set), woken)
+
+    async def list(
+        self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
+    ) -> list[StreamInfo]:
+        return await self._ask(
+            lambda connection: self._questions.list(connection, prefix, after, limit)
+        )
+
+    def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
+        self._require_open()
+        if not self._watchers.has(path):
+            self._uses.begin(path, self._clock())
+        end = self._watchers.add(path, on_change)
+        self._listener.start()
+
+        def stop() -> None:
+            end()
+            if not self._watchers.has(path):
+                self._not_watched(path)
+
+        return stop
+
+    def _not_watched(self, path: str) -> None:
+        self._telling.forget(path)
+        if self._uses.end(path, self._clock()):
+            self._writer.put(Keep((path,)))
+
+    async def check(self) -> None:
+        woken = self._loop.signal()
+        await self._write(Probe(woken.set), woken)
+        await self._ask(lambda connection: connection.execute("SELECT max(at) FROM probe").get)
+
+    # Writing
+
+    async def _write(self, operation: Operation, woken: Signal) -> Any:
+        self._require_open()
+        self._line.append(operation)
+        self._let_in()
+        try:
+            await woken.wait()
+        except BaseException:
+            operation.withdrawn = True
+            if operation in self._line:
+                self._line.remove(operation)
+            raise
+        if operation.error is not None:
+            try:
+                raise operation.error
+            finally:
+                operation.error = None  # or this frame and the traceback keep each other alive
+        return operation.result
+
+    def _has_room(self) -> bool:
+        return (
+            self._waiting_ops < limits.STORE_QUEUE_OPS
+            and self._waiting_bytes < limits.STORE_QUEUE_BYTES
+        )
+
+    def _take_room(self, operation: Operation) -> None:
+        operation.is_counted = True
+        self._waiting_ops += 1
+        self._waiting_bytes += operation.size
+
+    def _give_room(self, operation: Operation) -> None:
+        if operation.is_counted:
+            operation.is_counted = False
+            self._waiting_ops -= 1
+            self._waiting_bytes -= operation.size
+
+    def _let_in(self) -> None:
+        """Give the writer what it has room for; first come, first served."""
+        while self._line and self._has_room():
+            operation = self._line.popleft()
+            self._take_room(operation)
+            self._writer.put(operation)
+
+    def _from_writer(self, operations: Sequence[Operation], events: Sequence[Event]) -> None:
+        """A batch is answered; in the writer thread."""
+        self._loop.call_from_thread(partial(self._answered, operations, events))
+
+    def _answered(self, operations: Sequence[Operation], events: Sequence[Event]) -> None:
+        if len(self._watchers):
+            self._telling.tell(news_of(events, self._watchers.has))
+        for operation in operations:
+            self._give_room(operation)
+            if operation.wake is not None:
+                operation.wake()
+        self._let_in()
+
+    def _from_listener(self, news: Sequence[News]) -> None:
+        """Others have written; in the listener's thread."""
+        self._loop.call_from_thread(partial(self._telling.tell, news))
+
+    def _write_uses(self) -> None:
+        self._writer.put(Touch())
+
+    def _see(self, state: State) -> None:
+        self._uses.see(state.path)
+        self._telling.see(state)
+
+    def _trim(self, path: str) -> None:
+        self._writer.put(Trim((path,)))
+
+    # Reading
+
+    async def _ask(self, ask: Callable[[apsw.Connection], T]) -> T:
+        self._require_open()
+        answered = self._loop.signal()
+        question = Question(ask, partial(self._loop.call_from_thread, answered.set))
+        self._readers.put(question)
+        try:
+            await answered.wait()
+        except BaseException:
+            question.withdrawn = True
+            raise
+        if question.error is not None:
+            try:
+                raise question.error
+            finally:
+                question.error = None
+        result: T = question.result
+        return result
+
+    def _require_open(self) -> None:
+        if self._process != os.getpid():
+            if self._process is None:
+                raise StoreUnavailable(self._location.file, "is not open: open it first")
+            raise StoreUnavailable(
+                self._location.file, "was opened in another process: open one in each"
+            )

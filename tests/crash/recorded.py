@@ -1,0 +1,127 @@
+"""Work on the SQLite store, recorded, and what is left of it after power cuts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tailrace import limits
+from tailrace.errors import StoreUnavailable, StreamError
+from tailrace.store.sqlite import SQLiteStore, checkpoint
+from tailrace.store.sqlite.connection import Synchronous
+from tests.crash.checks import Found, Lost, check_file, check_store, go_on
+from tests.crash.history import History
+from tests.crash.power import PowerCut, power_cuts
+from tests.crash.recorder import recording
+from tests.crash.schedule import Player
+from tests.crash.trace import Record
+
+__all__ = ["Recorded", "check_cut", "checkpoint_often", "random_work", "record"]
+
+DATABASE = "streams.db"
+STREAMS = 5
+PHASES = 5
+
+Work = Callable[[Player], Awaitable[int]]
+"""Does something; returns the first place of the trace at which a cut says something about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was asked of a store, and what it did to its files.
+
+    Attributes:
+        initial: The files that were there before.
+        since: The first place at which a cut says something about the work.
+    """
+
+    initial: Mapping[str, bytes]
+    records: Sequence[Record]
+    history: History
+    since: int = 0
+
+    def cuts(self, count: int, rng: random.Random) -> Iterator[PowerCut]:
+        """Cut the power at so many places, in their order."""
+        return power_cuts(self.initial, self.records, count, rng, self.since)
+
+
+async def record(
+    folder: Path,
+    work: Work,
+    rng: random.Random,
+    *,
+    synchronous: Synchronous = "FULL",
+    history: History | None = None,
+    stores: int = 1,
+) -> Recorded:
+    """Do work on a store in a folder, and record it.
+
+    Args:
+        folder: With the files of a store, or without.
+        history: What those hold.
+        stores: How many write to the file at once.
+    """
+    with recording(folder) as recorder:
+
+        def opened() -> SQLiteStore:
+            return SQLiteStore(str(folder / DATABASE), vfs=recorder.name, synchronous=synchronous)
+
+        player = Player(opened, recorder.trace.mark, rng, history or History(), stores)
+        await player.start()
+        try:
+            since = await work(player)
+        finally:
+            await player.stop()
+        return Recorded(recorder.initial, recorder.trace.records, player.history, since)
+
+
+def random_work(rng: random.Random, phases: int = PHASES) -> Work:
+    """Random work on several streams, with a checkpoint or a restart now and then."""
+
+    async def work(player: Player) -> int:
+        for _ in range(phases):
+            await player.play(STREAMS)
+            if rng.random() < 0.4:
+                await player.restart()
+        return 0
+
+    return work
+
+
+def checkpoint_often(monkeypatch: pytest.MonkeyPatch, *, truncate: bool = False) -> None:
+    """Have the log copied into the file every few commits, so that cuts hit that as well.
+
+    Args:
+        truncate: The log is cut to nothing each time that no append waits.
+    """
+    monkeypatch.setattr(limits, "STORE_WAL_BYTES", 60_000)
+    monkeypatch.setattr(checkpoint, "_LOOK_BYTES", 20_000)
+    if truncate:
+        monkeypatch.setattr(checkpoint, "_IDLE", 0.0)
+
+
+async def check_cut(cut: PowerCut, history: History, folder: Path) -> Found:
+    """Bring a machine up again after a power cut, and check that nothing was lost.
+
+    Args:
+        folder: One that does not exist; it is left with the files of the store.
+
+    Returns:
+        How many of its steps each stream has taken.
+
+    Raises:
+        Lost: Something was lost, doubled, torn or made up.
+    """
+    cut.restore(folder)
+    try:
+        async with SQLiteStore(str(folder / DATABASE)) as store:
+            found = await check_store(store, history, cut.place)
+            await go_on(store, history, found)
+        check_file(folder / DATABASE)
+    except (Lost, StoreUnavailable, StreamError) as error:
+        raise Lost(f"{cut}: {error}") from error
+    return found

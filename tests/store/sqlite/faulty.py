@@ -1,0 +1,54 @@
+"""A disk that fails when it is told to: a file system layer of SQLite, over the real one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+__all__ = ["Disk"]
+
+
+class Disk(apsw.VFS):
+    """Use it by name: `SQLiteStore(path, vfs=disk.name)`.
+
+    Args:
+        name: Of the layer, unique in the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.on_write: apsw.Error | None = None
+        """What each write raises."""
+        self.on_sync: apsw.Error | None = None
+        """What each sync raises."""
+        self.syncs: list[str] = []
+        super().__init__(name, "", iVersion=1)
+
+    def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802 - SQLite's own name
+        return _File(self, name, flags)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
+        self._disk = disk
+        self._name = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 - SQLite's own name
+        if self._disk.on_write is not None:
+            raise self._disk.on_write
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's own name
+        self._disk.syncs.append(self._name)
+        if self._disk.on_sync is not None:
+            raise self._disk.on_sync
+        super().xSync(flags)
+
+
+def failure(code: int) -> apsw.Error:
+    """The error of SQLite with an extended code."""
+    error = apsw.exception_for(code & 0xFF)
+    error.extendedresult = code
+    return error
