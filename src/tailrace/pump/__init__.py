@@ -1,10 +1,16 @@
 """Batching, backpressure, deadlines, heartbeat, fairness: the only loop."""
 
 from tailrace.pump.attached import ATTACH, Attached, AttachOffer, Frame, attach_offer
-from tailrace.pump.connection import CONNECTION, Connection, ServerConnection, reset
-from tailrace.pump.delivery import Head, name_of
-from tailrace.pump.open_streams import Drained, drain
-from tailrace.pump.stats import Ending, Stats, log, stats
+from tailrace.pump.connection import (
+    CONNECTION,
+    Connection,
+    ServerConnection,
+    extensions_of,
+    reset,
+)
+from tailrace.pump.delivery import Head, Unsendable, name_of
+from tailrace.pump.open_streams import Drained, drain, registered
+from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
 from tailrace.pump.whole import send_whole
 
@@ -20,10 +26,14 @@ __all__ = [
     "Head",
     "ServerConnection",
     "Stats",
+    "Unsendable",
     "attach_offer",
+    "counters",
     "drain",
+    "extensions_of",
     "log",
     "name_of",
+    "registered",
     "reset",
     "send_whole",
     "serve",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.events import EventSourceResponse
 from tailrace.responses.file import FileResponse
 from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
 from tailrace.responses.multipart import MultipartMixedReplaceResponse
 from tailrace.responses.negotiate import negotiate
 from tailrace.responses.route import StreamRoute
-from tailrace.responses.stream import StreamingResponse
+from tailrace.responses.stream import StreamingResponse, options_of_app
 
 __all__ = [
     "CSVResponse",
@@ -20,4 +21,6 @@ __all__ = [
     "StreamRoute",
     "StreamingResponse",
     "negotiate",
+    "options_of_app",
+    "release_dependencies",
 ]

@@ -1,0 +1,170 @@
+"""What the bytes of a live response are made of: the interface between a stream and its readers.
+
+How a response calls its format, in this order:
+
+1. `headers(info)`: the response's own headers; then, for HEAD, nothing more.
+2. `begin(first)`: the first bytes of the body; then `frame(first)`. This first piece may be empty:
+   the reader began at the tail.
+3. `frame(piece)` for each further one. It has bytes, or says what is new: that the stream is
+   closed (`piece.closed`), or that the reader has come to the tail. `gap(gap)` in between, if
+   something was left out.
+4. `end(end)` once: the last bytes.
+
+Readers whose formats are equal, and who are at the tail, get one and the same result of `frame`: a
+format is frozen and hashable, and all it knows of a reader is in its fields. A reader who must be
+told something of his own (a cursor that he sent) has a format of his own. `frame` may be called for
+a piece more than once or not at all, so it must not count.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+from tailrace.errors import TailraceError
+from tailrace.store import Chunk, Offset, Slice, StreamInfo
+
+__all__ = ["End", "Format", "Gap", "Piece", "Reason"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a stream, as one reader gets it or all readers at the tail do.
+
+    Args:
+        slice: What was read or appended.
+        now: Seconds since the epoch at which it was.
+    """
+
+    slice: Slice
+    now: float
+
+    @property
+    def info(self) -> StreamInfo:
+        """The stream at that moment."""
+        return self.slice.info
+
+    @property
+    def start(self) -> Offset:
+        """Where it begins."""
+        return self.slice.start
+
+    @property
+    def end(self) -> Offset:
+        """Where the next one begins."""
+        return self.slice.end
+
+    @property
+    def chunks(self) -> Sequence[Chunk]:
+        """What was appended, in order."""
+        return self.slice.chunks
+
+    @property
+    def up_to_date(self) -> bool:
+        """It reaches the tail."""
+        return self.slice.up_to_date
+
+    @property
+    def closed(self) -> bool:
+        """It reaches the tail, and nothing more will come."""
+        return self.slice.closed
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a reader does not get: it is no longer retained, or he was too slow for `Slow.LATEST`.
+
+    Args:
+        start: Up to where he has everything.
+        end: From where on he gets everything again.
+    """
+
+    start: Offset
+    end: Offset
+
+
+class Reason(Enum):
+    """Why a live response ends."""
+
+    CLOSED = "closed"
+    """The stream is closed, and all of it was sent."""
+    DELETED = "deleted"
+    """The stream was deleted, or has expired."""
+    GAP = "gap"
+    """Something is no longer retained, and the format has no word for that."""
+    LIFETIME = "lifetime"
+    """The time is up that one response may last: the reader is to ask again."""
+    FAREWELL = "farewell"
+    """The server stops."""
+    FAILED = "failed"
+    """The store failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a live response.
+
+    Args:
+        reason: Why it ends.
+        path: The stream.
+        offset: Up to where the reader has everything.
+        last: What the reader got last (`Reason.CLOSED`).
+        gap: What the format has no word for (`Reason.GAP`).
+        error: What failed (`Reason.FAILED`). It is raised after the last bytes in any case.
+        retry: Seconds after which a client may come back (`Reason.FAREWELL`); 0: at once.
+    """
+
+    reason: Reason
+    path: str
+    offset: Offset
+    last: Piece | None = None
+    gap: Gap | None = None
+    error: TailraceError | None = None
+    retry: float = 0.0
+
+
+class Format(ABC):
+    """How readers get a stream. Pure, frozen and hashable; the top of this file says when what is
+    called."""
+
+    __slots__ = ()
+
+    media_type: ClassVar[str] = "application/octet-stream"
+    """The Content-Type, unless `headers` says another."""
+
+    heartbeat: ClassVar[bytes] = b""
+    """What keeps an idle connection alive; empty where the format has nothing of the kind."""
+
+    says_farewell: ClassVar[bool] = False
+    """A response can end in order at any time, and its client knows that there is more: it does so
+    when the server stops. The others go on until the server's patience is over."""
+
+    def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
+        """The response's headers; what the application gives replaces them."""
+        return (("content-type", self.media_type), ("cache-control", "no-store"))
+
+    def begin(self, first: Piece) -> bytes:
+        """The first bytes of the body, before those of the first piece; may be empty."""
+        return b""
+
+    @abstractmethod
+    def frame(self, piece: Piece) -> bytes:
+        """A piece's bytes; may be empty."""
+
+    def gap(self, gap: Gap) -> bytes | None:
+        """What tells of a gap; None if nothing can: the response then ends (`Reason.GAP`)."""
+        return None
+
+    def end(self, end: End) -> bytes:
+        """The last bytes; may be empty.
+
+        Raises:
+            TailraceError: The response must not end in order. It is raised out of the response, so
+                that the server cuts the connection and the client can tell.
+        """
+        if end.error is not None:
+            raise end.error
+        return b""
