@@ -22,6 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
@@ -43,7 +44,13 @@ _CYCLE = frozenset(
         *("response_complete", "response_started", "scope"),
     }
 )
-_PROTOCOL = frozenset({"app", "connections", "cycle", "loop", "server_state", "tasks", "transport"})
+_PROTOCOL = frozenset(
+    {"app", "connections", "cycle", "loop", "scope", "server_state", "tasks", "transport"}
+)
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
@@ -86,14 +93,19 @@ class HttpProtocol(HttpToolsProtocol):
     * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
 
     At shutdown it tells the open streams, and cuts what has not ended within
-    `options.drain_timeout`. Under a uvicorn that it does not know it says so once, and is the
-    plain protocol.
+    `options.drain_timeout`. A request's head has an end, in bytes and in time. Under a uvicorn that
+    it does not know it says so once, and is the plain protocol.
     """
 
     options: ClassVar[ServerOptions] = ServerOptions.from_environment()
     """The settings, from the environment; a subclass may have others."""
 
     outlet: Outlet | None = None
+
+    _fed = 0
+    """Bytes that came since a request was complete, or since the last of its body."""
+    _head_timer: asyncio.TimerHandle | None = None
+    """Runs while a head is waited for."""
 
     @property
     def app(self) -> ASGIApp:
@@ -129,8 +141,53 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if _is_known():
             self.outlet = Outlet(transport, self.loop)
+            self._watch_head()
+
+    # uvicorn has no bound for a head, and waits for it for ever. Both are looked at once for each
+    # piece that comes, so that an ordinary request, which is one, pays next to nothing.
+
+    def data_received(self, data: bytes) -> None:
+        self._fed += len(data)
+        super().data_received(data)
+        if self.outlet is None:
+            return
+        if self._fed > limits.MAX_HEAD_BYTES:
+            self._refuse_head()
+        elif self._is_in_head():
+            self._watch_head()
+        elif self._head_timer is not None:
+            self._stop_watching()
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._fed = 0
+        super().on_message_complete()
+
+    def _is_in_head(self) -> bool:
+        """Part of a head is here, and nobody waits for the answer to the request before."""
+        cycle = self.cycle
+        return cycle is None or (cycle.response_complete and cycle.scope is not self.scope)
+
+    def _watch_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self.transport.close)
+
+    def _stop_watching(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse_head(self) -> None:
+        """A head, trailers or the extension of a chunk without an end."""
+        if self._is_in_head() and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
         super().connection_lost(exc)
         if self.outlet is not None:
             self.outlet.lose()
@@ -153,6 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.outlet is not None:
             self.transport.set_write_buffer_limits()  # asyncio's own: it is another's now
             self.outlet = None
+            self._stop_watching()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:

@@ -1,0 +1,36 @@
+"""An application that tells what it got, in a process that waits for no head for long."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from tailrace import limits
+
+__all__ = ["HEAD_TIMEOUT", "app"]
+
+HEAD_TIMEOUT = 0.6
+"""Seconds."""
+
+vars(limits)["HEAD_TIMEOUT"] = HEAD_TIMEOUT
+
+
+async def echo(request: Request) -> Response:
+    body = await request.body()
+    return Response(json.dumps([len(request.headers.raw), len(body)]))
+
+
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
+
+
+app = Starlette(
+    routes=[Route("/", echo, methods=["GET", "POST"]), WebSocketRoute("/socket", socket)]
+)
