@@ -1,0 +1,238 @@
+"""The verbs of the protocol on a store: a command in, an answer out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from tailrace import limits, store
+from tailrace.errors import InvalidBody, InvalidRequest, StreamNotFound
+from tailrace.fanout import Hub, LiveResponse
+from tailrace.protocol.body import Body
+from tailrace.protocol.command import Append, Command, Create, Delete, Head, Live, Read
+from tailrace.protocol.cursor import interval_of, next_cursor
+from tailrace.protocol.fields import Fields
+from tailrace.protocol.live import LongPoll
+from tailrace.protocol.options import ProtocolOptions
+from tailrace.protocol.path import location
+from tailrace.protocol.reply import Replies, Reply
+from tailrace.protocol.sse import SseFormat
+from tailrace.source import call_in_thread
+from tailrace.store import Mark, NewStream, is_json, wire_of
+
+__all__ = ["Engine", "OnAppend", "Request"]
+
+OnAppend = Callable[[str], None]
+"""Called in the event loop with the path of a stream to which something was appended."""
+
+_SALT: Final = random.getrandbits(32)
+"""Of this process's cursors."""
+
+
+class Request:
+    """A request on its way through the engine.
+
+    Args:
+        scope: ASGI's.
+        receive: ASGI's.
+        send: ASGI's.
+        fields: Its header fields.
+        replies: Who makes its answers.
+    """
+
+    __slots__ = (*("body", "fields", "is_answered", "receive", "replies", "scope", "send"),)
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, fields: Fields, replies: Replies
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.fields = fields
+        self.replies = replies
+        self.body = Body(receive, fields)
+        self.is_answered = False
+        """An answer may have been begun: what goes wrong now cannot be one any more."""
+
+
+class Engine:
+    """Does what commands ask for.
+
+    Args:
+        hub: The live streams of this process, and the store behind them.
+        options: The settings.
+        on_append: Told of each append that this process has made, once it is durable.
+    """
+
+    def __init__(self, hub: Hub, options: ProtocolOptions, on_append: OnAppend | None) -> None:
+        self._hub = hub
+        self._store = hub.store
+        self._options = options
+        self._on_append = on_append
+
+    async def answer(self, command: Command, request: Request) -> Reply | None:
+        """Do what a command asks for.
+
+        Returns:
+            The answer; None if it has been sent, or if the client left and nothing was done.
+
+        Raises:
+            TailraceError: It cannot be done.
+        """
+        match command:
+            case Append():
+                return await self._append(command, request)
+            case Read():
+                return await self._read(command, request)
+            case Create():
+                return await self._create(command, request)
+            case Head():
+                return request.replies.head(await self._store.head(command.path))
+            case Delete():
+                await self._store.delete(command.path)
+                return request.replies.deleted()
+
+    # Writing. Once the body is here, a client that leaves undoes nothing.
+
+    async def _append(self, command: Append, request: Request) -> Reply | None:
+        body = await self._body(request)
+        if body is None:
+            return None
+        data = await self._wire(command, body)
+        done = await self._store.append(
+            command.path,
+            store.Append(
+                data=data,
+                content_type=command.content_type,
+                producer=command.producer,
+                seq=command.seq,
+                close=command.close,
+            ),
+        )
+        # For a duplicate too: the process that had it first may have died before it could tell.
+        if self._on_append is not None:
+            self._on_append(command.path)
+        return request.replies.appended(done) if data else request.replies.closed(done)
+
+    async def _wire(self, command: Append, body: bytes) -> bytes:
+        if not body:
+            if command.close:
+                return body
+            raise InvalidBody("the body is empty: append something, or send Stream-Closed: true")
+        if command.content_type is None:
+            raise InvalidRequest("Content-Type", None, "the stream's")
+        if not is_json(command.content_type):
+            return body
+        wire = await _messages(body)
+        if not wire:
+            raise InvalidBody("the array is empty: append something")
+        return wire
+
+    async def _create(self, command: Create, request: Request) -> Reply | None:
+        body = await self._body(request)
+        if body is None:
+            return None
+        new = await self._filled(command.new, body) if body else command.new
+        created = await self._store.create(command.path, new)
+        if self._on_append is not None and created.is_new:
+            self._on_append(command.path)
+        url = location(request.scope, request.fields.get(b"host", b""))
+        return request.replies.created(created, url)
+
+    async def _filled(self, new: NewStream, body: bytes) -> NewStream:
+        content_type = new.content_type
+        if content_type is None and new.fork is not None:
+            try:
+                content_type = (await self._store.head(new.fork.source)).content_type
+            except StreamNotFound:
+                return new  # which the store refuses, in its own words
+        if content_type is not None and is_json(content_type):
+            body = await _messages(body)
+        # Named now, so that a source which was replaced meanwhile by one of another type is seen.
+        return replace(new, data=body, content_type=content_type)
+
+    async def _body(self, request: Request) -> bytes | None:
+        options = self._options
+        return await request.body.read(options.max_append_bytes, options.body_timeout)
+
+    # Reading
+
+    async def _read(self, command: Read, request: Request) -> Reply | None:
+        if command.live is Live.SSE:
+            return await self._sse(command, request)
+        if command.live is Live.LONG_POLL:
+            return await self._long_poll(command, request)
+        piece = await self._hub.read(command.path, command.where, self._options.read_bytes)
+        if command.where is Mark.TAIL:
+            return request.replies.tail(piece)
+        return request.replies.read(
+            piece,
+            condition=command.if_none_match,
+            from_beginning=command.where is Mark.BEGINNING,
+        )
+
+    async def _long_poll(self, command: Read, request: Request) -> Reply | None:
+        poll = LongPoll(self._hub, command, request.receive, self._options)
+        piece = await poll.run()
+        if poll.left:
+            return None
+        cursor = next_cursor(command.cursor, time.time(), _SALT)
+        if not piece.chunks:
+            return request.replies.waited(piece, cursor)
+        if command.where is Mark.TAIL:
+            return request.replies.tail(piece, cursor)
+        return request.replies.read(
+            piece,
+            cursor=cursor,
+            condition=command.if_none_match,
+            from_beginning=command.where is Mark.BEGINNING,
+        )
+
+    async def _sse(self, command: Read, request: Request) -> Reply | None:
+        live = self._hub.join(command.path)  # first, so that what is read now need not be again
+        try:
+            piece = await self._hub.read(command.path, command.where, limits.CATCH_UP_BYTES)
+            if command.resumed and piece.closed and not piece.chunks:
+                return request.replies.finished(piece)
+            response = LiveResponse(
+                self._hub,
+                command.path,
+                piece,
+                self._format(command),
+                options=self._options.stream,
+                headers=request.replies.live(),
+                lifetime=self._lifetime(),
+            )
+            request.is_answered = True
+            await response(request.scope, request.receive, request.send)
+        finally:
+            self._hub.leave(live)
+        return None
+
+    def _format(self, command: Read) -> SseFormat:
+        now = time.time()
+        cursor = next_cursor(command.cursor, now, _SALT)
+        return SseFormat(cursor if cursor > interval_of(now) else None)
+
+    def _lifetime(self) -> float | None:
+        lifetime = self._options.sse_lifetime
+        if lifetime is None:
+            return None
+        return lifetime * (1 - limits.SSE_LIFETIME_SPREAD * random.random())
+
+
+async def _messages(body: bytes) -> bytes:
+    """The messages in a JSON body, as wire bytes."""
+    if len(body) <= limits.JSON_INLINE_BYTES:
+        return wire_of(body)
+    return await call_in_thread(partial(wire_of, body), _forget)
+
+
+def _forget(wire: bytes) -> None:
+    """Nobody waits for it any more."""

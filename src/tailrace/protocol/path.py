@@ -1,0 +1,137 @@
+"""From a URL's path to the name of a stream.
+
+A stream's name is the decoded path below the place where the application is mounted, without the
+slash in front. What proxies and clients rewrite on the way (`..`, empty segments) is refused, so
+that no two of them mean different streams; and so is an escape that is no UTF-8, for servers make
+U+FFFD of any such byte, and two URLs would be one stream.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
+
+from tailrace import limits
+from tailrace.errors import ForkRefused, InvalidRequest
+
+__all__ = ["RESERVED", "is_reserved", "location", "path_below", "source_path", "stream_path"]
+
+RESERVED: Final = "__ds"
+"""The first segment of paths that are no streams: those of the subscription APIs, and our own."""
+
+_REFUSED: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(?:\A|/)\.{0,2}(?:/|\Z)")
+"""Control characters, half a character, and the segments ``, `.` and `..`."""
+
+_RULE: Final = (
+    "segments with a slash between them, none of them empty, '.' or '..', in UTF-8 without "
+    f"control characters, {limits.MAX_STREAM_PATH_BYTES:,} bytes at most"
+)
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~:\[\]-]{1,255}")
+_PLAIN_PATH: Final = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+
+
+def path_below(scope: Any) -> str | None:
+    """The part of a request's path that follows the place of mounting.
+
+    Returns:
+        Without the slash in front; None if the request is for another place.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    # An application that says where a proxy has put it (`FastAPI(root_path=...)`) has that in its
+    # root, and what the proxy has taken off is not in the path.
+    for front in (root, root.removeprefix(scope.get("app_root_path", ""))):
+        if front and path.startswith(front):
+            path = path[len(front) :]
+            break
+    return path[1:] if path.startswith("/") else None
+
+
+def is_reserved(below: str) -> bool:
+    """Whether a path is none of a stream."""
+    return below.startswith(RESERVED) and below[len(RESERVED) :][:1] in ("", "/")
+
+
+def stream_path(below: str, raw_path: bytes = b"") -> str:
+    """The name of a stream, checked.
+
+    Args:
+        below: What `path_below` gives.
+        raw_path: The whole path as it was sent, if it is known.
+
+    Raises:
+        InvalidRequest: It can be no stream's (400).
+    """
+    if (
+        _REFUSED.search(below) is not None
+        or (not below.isascii() and not _fits(below, raw_path))
+        or len(below) > limits.MAX_STREAM_PATH_BYTES
+    ):
+        raise InvalidRequest("the path", below, _RULE)
+    return below
+
+
+def _fits(below: str, raw_path: bytes) -> bool:
+    if len(below.encode()) > limits.MAX_STREAM_PATH_BYTES:
+        return False
+    # A server decodes what is no UTF-8 to U+FFFD, and two URLs would be one stream.
+    return "\ufffd" not in below or not raw_path or _is_utf8(raw_path)
+
+
+def _is_utf8(raw_path: bytes) -> bool:
+    try:
+        unquote_to_bytes(raw_path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def source_path(value: bytes, root: str) -> str:
+    """The stream that a fork branches off.
+
+    Args:
+        value: `Stream-Forked-From`: the path of the stream's URL, or what of it follows the place
+            of mounting, without a slash in front.
+        root: The place of mounting.
+
+    Raises:
+        InvalidRequest: It can be no stream's (400).
+        ForkRefused: It is none of this application (404).
+    """
+    shown = value.decode("latin-1")
+    try:
+        text = unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("Stream-Forked-From", shown, "the path of a stream's URL") from None
+    if text.startswith("/"):
+        if not text.startswith(f"{root}/"):
+            raise ForkRefused(text, "it is not on this server", 404)
+        text = text[len(root) + 1 :]
+    if is_reserved(text):
+        raise ForkRefused(text, "it does not exist", 404)
+    if _REFUSED.search(text) or len(text.encode()) > limits.MAX_STREAM_PATH_BYTES:
+        raise InvalidRequest("Stream-Forked-From", shown, _RULE)
+    return text
+
+
+def location(scope: Any, host: bytes) -> bytes:
+    """The URL of the stream that a request has created.
+
+    Args:
+        scope: The request's.
+        host: Its Host header; a strange one is left out, and the URL is relative.
+    """
+    path: bytes = scope.get("raw_path") or b""
+    if _PLAIN_PATH.fullmatch(path) is None:
+        path = _quoted(scope["path"])
+    outer: str = scope.get("app_root_path", "")
+    if outer and not scope["path"].startswith(f"{outer}/"):
+        path = _quoted(outer) + path  # what a proxy has taken off
+    if _HOST.fullmatch(host) is None:
+        return path
+    return b"%b://%b%b" % (scope.get("scheme", "http").encode(), host, path)
+
+
+def _quoted(path: str) -> bytes:
+    return quote(path, safe="/~!$&'()*+,;=:@").encode()

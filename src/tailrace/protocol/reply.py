@@ -1,0 +1,390 @@
+"""From what a store says to what goes over the wire. Pure: status, headers, body.
+
+What every answer has (what browsers need for security and across origins) is put together once;
+an answer then is one list of headers.
+
+Source: Durable Streams 5, 8, 10.1, 12.7; RFC 9457; RFC 9110.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+from tailrace import limits
+from tailrace.errors import (
+    BodyStalled,
+    ContentTypeMismatch,
+    InvalidRequest,
+    OffsetGone,
+    Overloaded,
+    ProducerFenced,
+    ProducerGap,
+    SequenceConflict,
+    StoreUnavailable,
+    StreamClosed,
+    StreamError,
+    TailraceError,
+    TooLarge,
+)
+from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
+from tailrace.semantics import Outcome, Validators, answer
+from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
+
+__all__ = ["METHODS", "Headers", "Replies", "Reply", "etag_of", "replies_by_origin"]
+
+Headers = list[tuple[bytes, bytes]]
+
+METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
+
+_TRUE: Final = b"true"
+_CLOSED: Final = (b"stream-closed", _TRUE)
+_UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_NO_BODY: Final = (b"content-length", b"0")
+
+_EXPOSED: Final = ", ".join(
+    (
+        *("Stream-Next-Offset", "Stream-Cursor", "Stream-Up-To-Date", "Stream-Closed"),
+        *("Stream-First-Offset", "Stream-SSE-Data-Encoding", "Stream-TTL", "Stream-Expires-At"),
+        *("Stream-Retain-Bytes", "Stream-Retain-Records", "Stream-Retain-Age"),
+        *("Producer-Epoch", "Producer-Seq", "Producer-Expected-Seq", "Producer-Received-Seq"),
+        *("ETag", "Location", "Retry-After", "Content-Type"),
+    )
+).encode()
+_ACCEPTED: Final = ", ".join(
+    (
+        # Not part of the wildcard, which stands at the end for a page's own fields (tracing).
+        *("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"),
+        *("Stream-Seq", "Stream-TTL", "Stream-Expires-At", "Stream-Closed"),
+        *("Stream-Forked-From", "Stream-Fork-Offset", "Stream-Fork-Sub-Offset"),
+        *("Stream-Retain-Bytes", "Stream-Retain-Records", "Stream-Retain-Age"),
+        *("Producer-Id", "Producer-Epoch", "Producer-Seq", "*"),
+    )
+).encode()
+
+_FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
+    BodyStalled: ("seconds",),
+    ContentTypeMismatch: ("given", "wanted"),
+    InvalidRequest: ("name", "allowed"),
+    OffsetGone: ("offset", "first"),
+    Overloaded: ("most",),
+    ProducerFenced: ("epoch",),
+    ProducerGap: ("expected", "received"),
+    SequenceConflict: ("last",),
+    StreamClosed: ("tail",),
+    TooLarge: ("most",),
+}
+"""Fields of an error that its problem carries."""
+
+_SAYS: Final[dict[type[TailraceError], tuple[tuple[bytes, str], ...]]] = {
+    OffsetGone: ((b"stream-first-offset", "first"),),
+    ProducerFenced: ((b"producer-epoch", "epoch"),),
+    ProducerGap: ((b"producer-expected-seq", "expected"), (b"producer-received-seq", "received")),
+    StreamClosed: ((b"stream-next-offset", "tail"),),
+}
+"""Fields of an error that the protocol has a header for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer.
+
+    Args:
+        status: The HTTP status.
+        headers: A list of its own, for middleware writes into it.
+        body: All of it.
+    """
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+
+
+def replies_by_origin(options: ProtocolOptions) -> dict[bytes | None, Replies]:
+    """The makers of answers by the request's Origin; under None that for all others.
+
+    Where answers are the same for everybody there is only that.
+    """
+    origins = options.cors_origins
+    if len(origins) < 2:
+        return {None: Replies(options, origins[0] if origins else None)}
+    replies: dict[bytes | None, Replies] = {None: Replies(options, None, varies=True)}
+    for origin in origins:
+        replies[origin.encode()] = Replies(options, origin, varies=True)
+    return replies
+
+
+class Replies:
+    """Makes answers.
+
+    Args:
+        options: The settings.
+        origin: The origin that a browser is told may read the answer; None: none.
+        varies: Other origins are told otherwise.
+    """
+
+    def __init__(
+        self, options: ProtocolOptions, origin: str | None, *, varies: bool = False
+    ) -> None:
+        self._reach = b"public" if options.shared else b"private"
+        self._base = tuple(_base(options, origin, varies=varies))
+        self._unstored = (*self._base, _NO_STORE)
+        self._written = (*self._unstored, _NO_BODY)
+
+    # Writing
+
+    def appended(self, done: Appended) -> Reply:
+        """To a POST: 200 with new data of a producer, 204 otherwise."""
+        producer = done.producer
+        next_offset = (b"stream-next-offset", str(done.tail).encode())
+        if producer is None:
+            return Reply(204, _closing([*self._unstored, next_offset], done.closed))
+        is_new = not done.duplicate
+        headers = [
+            *(self._written if is_new else self._unstored),
+            next_offset,
+            (b"producer-epoch", b"%d" % producer.epoch),
+            (b"producer-seq", b"%d" % producer.seq),
+        ]
+        return Reply(200 if is_new else 204, _closing(headers, done.closed))
+
+    def closed(self, done: Appended) -> Reply:
+        """To a POST that only closes: 204."""
+        reply = self.appended(done)
+        headers = [each for each in reply.headers if each is not _NO_BODY]
+        return Reply(204, headers)
+
+    def created(self, created: Created, url: bytes) -> Reply:
+        """To a PUT: 201, or 200 if it was there."""
+        info = created.info
+        headers = [*self._written, *_described(info)]
+        if created.is_new:
+            headers.append((b"location", url))
+        return Reply(201 if created.is_new else 200, headers)
+
+    def deleted(self) -> Reply:
+        """To a DELETE."""
+        return Reply(204, [*self._unstored])
+
+    # Reading
+
+    def head(self, info: StreamInfo) -> Reply:
+        """To a HEAD."""
+        return Reply(200, [*self._unstored, *_described(info), *_lifetime(info)])
+
+    def read(
+        self,
+        piece: Slice,
+        *,
+        cursor: int | None = None,
+        condition: str | None = None,
+        from_beginning: bool = False,
+    ) -> Reply:
+        """To a GET with what there is: 200, or 304 if the client has it.
+
+        Args:
+            piece: What was read.
+            cursor: Of a live answer.
+            condition: `If-None-Match`.
+            from_beginning: The client asked for the beginning, wherever that is.
+        """
+        etag = etag_of(piece)
+        headers = [
+            *self._base,
+            (b"cache-control", self._caching(piece)),
+            (b"etag", etag.encode()),
+            *_place(piece, cursor),
+        ]
+        if from_beginning and piece.start.position:
+            headers.append((b"stream-first-offset", str(piece.start).encode()))
+        if condition is not None and _has(condition, etag):
+            return Reply(304, headers)
+        return self._whole(headers, piece)
+
+    def tail(self, piece: Slice, cursor: int | None = None) -> Reply:
+        """To a GET of `offset=now`: where that is, or what came after it; true only now."""
+        return self._whole([*self._unstored, *_place(piece, cursor)], piece)
+
+    def waited(self, piece: Slice, cursor: int) -> Reply:
+        """To a long-poll for which nothing came, or nothing will: 204."""
+        return Reply(204, [*self._unstored, *_place(piece, cursor)])
+
+    def finished(self, piece: Slice) -> Reply:
+        """To an EventSource that comes back to a stream that it has whole: 204, which tells it not
+        to come again (WHATWG HTML 9.2.3)."""
+        return Reply(204, [*self._unstored, *_place(piece, None)])
+
+    def live(self) -> dict[str, str]:
+        """The headers that an SSE answer has beside those of its format."""
+        return {name.decode(): value.decode() for name, value in self._base}
+
+    def _whole(self, headers: Headers, piece: Slice) -> Reply:
+        content_type, body = piece.info.content_type, piece.data
+        if is_json(content_type):
+            body = array_of(body)
+        headers += (
+            (b"content-type", content_type.encode("latin-1")),
+            (b"content-length", b"%d" % len(body)),
+            # What somebody has put into a stream must not run as a page of this origin.
+            (b"content-security-policy", b"sandbox"),
+        )
+        return Reply(200, headers, body)
+
+    def _caching(self, piece: Slice) -> bytes:
+        if not piece.chunks and not piece.closed:
+            # "Nothing yet" stops being true with the next append: a browser that kept it for a
+            # minute would not see what it has written itself. It may ask by ETag.
+            return self._reach + b", no-cache"
+        info = piece.info
+        age = limits.CACHE_MAX_AGE
+        if info.ttl is not None:
+            age = min(age, info.ttl)  # a cache must not outlive the stream by much
+        return b"%b, max-age=%d, stale-while-revalidate=%d" % (
+            self._reach,
+            age,
+            limits.CACHE_STALE if age == limits.CACHE_MAX_AGE else 0,
+        )
+
+    # Refusing
+
+    def problem(self, error: TailraceError) -> Reply:
+        """To anything that cannot be done."""
+        kind = type(error)
+        facts = {name: getattr(error, name) for name in _FACTS.get(kind, ())}
+        headers: Headers = []
+        for name, fact in _SAYS.get(kind, ()):
+            headers.append((name, str(getattr(error, fact)).encode()))
+        detail = str(error)
+        if kind is StreamClosed:
+            headers.append(_CLOSED)
+        elif isinstance(error, (Overloaded, StoreUnavailable)):
+            headers.append((b"retry-after", b"%d" % limits.RETRY_AFTER))
+        if not isinstance(error, StreamError):
+            detail = "the server cannot do that now"  # its own words may name files
+        return self._problem(error.status, error.code, detail, facts, headers)
+
+    def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
+        """To a method that streams, or what else was asked, do not have."""
+        detail = f"{what} have no {method[:20]!a}"
+        return self._problem(405, "method_not_allowed", detail, {}, [(b"allow", allowed)])
+
+    def options(self) -> Reply:
+        """To an OPTIONS: what may be asked, also by pages of other origins."""
+        headers = [*self._base, (b"allow", METHODS)]
+        if any(name == b"access-control-allow-origin" for name, _ in self._base):
+            headers += (
+                (b"access-control-allow-methods", METHODS),
+                (b"access-control-allow-headers", _ACCEPTED),
+                (b"access-control-max-age", b"%d" % limits.PREFLIGHT_MAX_AGE),
+            )
+        return Reply(204, headers)
+
+    def _problem(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        facts: dict[str, Any],
+        headers: Headers,
+    ) -> Reply:
+        words = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+            **facts,
+        }
+        body = json.dumps(words).encode()
+        about = (
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+        )
+        return Reply(status, [*self._unstored, *headers, *about], body)
+
+
+def etag_of(piece: Slice) -> str:
+    """What tells a stretch of a stream from every other.
+
+    The offset at its end stands for the bytes before it, whatever streams have had this path; the
+    time of creation for the rest, where there are no bytes yet.
+    """
+    start, end = piece.start.position, piece.end
+    closed = ":c" if piece.closed else ""
+    return f'"{end.generation:x}.{piece.info.created_at:x}:{start}:{end.position}{closed}"'
+
+
+def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
+    policy = b"cross-origin" if origin == ANY_ORIGIN else b"same-origin"
+    headers = [
+        (b"x-content-type-options", b"nosniff"),
+        (b"cross-origin-resource-policy", policy),
+    ]
+    if varies:
+        headers.append((b"vary", b"Origin"))
+    if origin is not None:
+        headers += (
+            (b"access-control-allow-origin", origin.encode()),
+            # With credentials a wildcard is none (Fetch 3.3.3); without, it is short.
+            (b"access-control-expose-headers", _EXPOSED if options.cors_credentials else b"*"),
+        )
+        if options.cors_credentials:
+            headers.append((b"access-control-allow-credentials", _TRUE))
+    return headers
+
+
+def _closing(headers: Headers, closed: bool) -> Headers:
+    if closed:
+        headers.append(_CLOSED)
+    return headers
+
+
+def _described(info: StreamInfo) -> Headers:
+    headers = [
+        (b"content-type", info.content_type.encode("latin-1")),
+        (b"stream-next-offset", str(info.tail).encode()),
+    ]
+    return _closing(headers, info.closed)
+
+
+def _lifetime(info: StreamInfo) -> Headers:
+    headers: Headers = []
+    if info.ttl is not None:
+        headers.append((b"stream-ttl", b"%d" % info.ttl))
+    if info.expires_at is not None:
+        headers.append((b"stream-expires-at", _rfc3339(info.expires_at)))
+    if info.first.position:
+        headers.append((b"stream-first-offset", str(info.first).encode()))
+    keep = info.retention
+    for name, bound in (
+        (b"stream-retain-bytes", keep.max_bytes),
+        (b"stream-retain-records", keep.max_records),
+        (b"stream-retain-age", keep.max_age),
+    ):
+        if bound is not None:
+            headers.append((name, b"%d" % bound))
+    return headers
+
+
+def _place(piece: Slice, cursor: int | None) -> Headers:
+    headers = [(b"stream-next-offset", str(piece.end).encode())]
+    if piece.up_to_date:
+        headers.append(_UP_TO_DATE)
+    if cursor is not None and not piece.closed:
+        headers.append((b"stream-cursor", b"%d" % cursor))
+    return _closing(headers, piece.closed)
+
+
+def _has(condition: str, etag: str) -> bool:
+    asked = {"if-none-match": condition}
+    return answer("GET", asked, Validators(etag, None), 0, now=0).outcome is Outcome.NOT_MODIFIED
+
+
+def _rfc3339(milliseconds: int) -> bytes:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    text = f"{moment:%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{moment.year:04d}-{moment:%m-%d}T{text}".encode()

@@ -1,0 +1,52 @@
+"""The settings of subscriptions, checked when they are made."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass, field
+from typing import Final
+
+from tailrace import limits
+from tailrace.errors import InvalidOption
+
+__all__ = ["SubscriptionOptions"]
+
+_BASE: Final = re.compile(r"https?://[!-~]+", re.ASCII)
+_SEED_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionOptions:
+    """How subscriptions are served.
+
+    Args:
+        public_url: Where clients and webhook receivers reach the streams, such as
+            "https://api.example.org/v1/stream". None takes the `Host` of each request.
+        allow_localhost: Webhooks may go to `http://localhost` and `http://127.x.y.z`: for
+            development, when nothing else listens there.
+        webhook_timeout: Seconds for a webhook's answer; a shorter lease ends it earlier.
+        signing_key: The 32 bytes of an Ed25519 key, as the store should not keep one.
+        ssl_context: How certificates of receivers are checked; None as everywhere.
+        sweep: Seconds between two looks at every subscription.
+
+    Raises:
+        InvalidOption: A value out of its range.
+    """
+
+    public_url: str | None = None
+    allow_localhost: bool = False
+    webhook_timeout: float = limits.WEBHOOK_TIMEOUT
+    signing_key: bytes | None = field(default=None, repr=False)
+    ssl_context: ssl.SSLContext | None = None
+    sweep: float = limits.SUBSCRIPTION_SWEEP
+
+    def __post_init__(self) -> None:
+        if self.public_url is not None and not _BASE.fullmatch(self.public_url):
+            raise InvalidOption("public_url", self.public_url, "an http or https URL, or None")
+        if self.signing_key is not None and len(self.signing_key) != _SEED_BYTES:
+            raise InvalidOption("signing_key", "...", f"{_SEED_BYTES} bytes")
+        for name in ("webhook_timeout", "sweep"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not 0 < value <= limits.MAX_TTL:
+                raise InvalidOption(name, value, "seconds, more than 0")

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from tailrace import limits
+from tailrace.errors import BodyStalled, Overloaded, TooLarge
+from tailrace.protocol import DurableStreams, ProtocolOptions
+from tailrace.protocol.body import Body
+from tailrace.store import MemoryStore
+from tailrace.testing import Clock
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT = 30.0
+
+
+def part(body: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+LEFT = {"type": "http.disconnect"}
+
+
+class Arriving:
+    """A body whose parts come after so many seconds each; behind them nothing comes.
+
+    Args:
+        parts: Seconds, and what comes then.
+    """
+
+    def __init__(self, *parts: tuple[float, dict[str, Any]]) -> None:
+        self.parts = list(parts)
+        self.asked = 0
+
+    async def receive(self) -> dict[str, Any]:
+        self.asked += 1
+        if not self.parts:
+            await anyio.sleep_forever()
+        seconds, message = self.parts.pop(0)
+        if seconds:
+            # As in middleware that waits for two things: a scope that must end where it began.
+            async with anyio.create_task_group():
+                await anyio.sleep(seconds)
+        return message
+
+
+def at_once(*parts: bytes) -> Arriving:
+    messages = [part(body) for body in parts[:-1]] + [part(parts[-1], more=False)]
+    return Arriving(*((0.0, message) for message in messages))
+
+
+async def read(body: Arriving, most: int = 10, length: int | None = None) -> bytes | None:
+    fields = {} if length is None else {b"content-length": b"%d" % length}
+    return await Body(body.receive, fields).read(most, TIMEOUT)
+
+
+@pytest.mark.parametrize("parts", [(b"",), (b"hello",), (b"he", b"llo"), (b"", b"hello", b"")])
+async def test_a_body_is_read_whole(parts: tuple[bytes, ...]) -> None:
+    assert await read(at_once(*parts)) == b"".join(parts)
+
+
+async def test_a_body_in_crumbs_costs_little_more_than_itself() -> None:
+    count = 4000
+    numbers = iter(range(count + 1))
+
+    async def receive() -> dict[str, Any]:
+        number = next(numbers)
+        return part(number.to_bytes(2), more=number < count)
+
+    tracemalloc.start()
+    try:
+        got = await Body(receive, {}).read(3 * count, TIMEOUT)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert got == b"".join(number.to_bytes(2) for number in range(count + 1))
+    assert peak < 10 * 2 * count, "a list of the parts takes 22 times as much"
+
+
+async def test_a_message_without_any_field_is_an_empty_body() -> None:
+    assert await read(Arriving((0.0, {"type": "http.request"}))) == b""
+
+
+@pytest.mark.parametrize("parts", [(b"x" * 10,), (b"x" * 9, b"x"), (b"x" * 10, b"")])
+async def test_a_body_may_have_so_many_bytes(parts: tuple[bytes, ...]) -> None:
+    assert await read(at_once(*parts)) == b"x" * 10
+    assert await read(at_once(*parts), length=10) == b"x" * 10
+
+
+@pytest.mark.parametrize("parts", [(b"x" * 11,), (b"x" * 10, b"x"), (b"x" * 11, b"")])
+async def test_and_not_one_more(parts: tuple[bytes, ...]) -> None:
+    with pytest.raises(TooLarge):
+        await read(at_once(*parts))
+
+
+async def test_what_is_announced_to_be_too_much_is_not_read_at_all() -> None:
+    body = at_once(b"x")
+    with pytest.raises(TooLarge):
+        await read(body, length=11)
+    assert body.asked == 0
+
+
+async def test_no_more_is_read_than_shows_that_it_is_too_much() -> None:
+    body = at_once(b"x" * 6, b"x" * 6, b"x" * 6, b"")
+    with pytest.raises(TooLarge):
+        await read(body)
+    assert body.asked <= 3
+
+
+@pytest.mark.parametrize("parts", [[], [(0.0, part(b"x"))], [(1.0, part(b"x"))]])
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+async def test_a_client_that_leaves_sends_no_body(
+    parts: list[tuple[float, dict[str, Any]]], seconds: float, clock: Clock
+) -> None:
+    body = Arriving(*parts, (seconds, LEFT))
+    got: list[bytes | None] = []
+
+    async def run() -> None:
+        got.append(await read(body))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await clock.advance(3.0)
+    assert got == [None]
+
+
+async def test_a_slow_body_is_read_while_it_comes(clock: Clock) -> None:
+    body = Arriving(*((29.0, part(b"x")) for _ in range(8)), (29.0, part(b"y", more=False)))
+    got: list[bytes | None] = []
+
+    async def run() -> None:
+        got.append(await read(body))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await clock.advance(9 * 29.0)
+    assert got == [b"xxxxxxxxy"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Arriving,
+        lambda: Arriving((0.0, part(b"x"))),
+        lambda: Arriving((29.0, part(b"x"))),
+        lambda: Arriving((0.0, part(b"x")), (31.0, part(b"x"))),
+    ],
+)
+async def test_a_body_that_stops_coming_is_given_up(
+    make: Callable[[], Arriving], clock: Clock
+) -> None:
+    body = make()
+    first = body.parts[0][0] if body.parts else 0.0
+    caught: list[BodyStalled] = []
+
+    async def run() -> None:
+        with pytest.raises(BodyStalled) as stalled:
+            await read(body)
+        caught.append(stalled.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await clock.advance(first + TIMEOUT - 0.01)
+        assert not caught
+        await clock.advance(0.02)
+    assert caught[0].seconds == TIMEOUT
+
+
+async def test_who_is_cancelled_while_he_waits_is_cancelled() -> None:
+    body = Arriving()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read, body)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+# What is not wanted ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({}, None),
+        ({b"content-length": b"0"}, 0),
+        ({b"content-length": b"123"}, 123),
+        ({b"content-length": b""}, None),
+        ({b"content-length": b"-1"}, None),
+        ({b"content-length": b"1x"}, None),
+        ({b"content-length": b"9" * 5000}, None),
+    ],
+)
+def test_a_body_is_as_long_as_the_client_has_said(
+    fields: dict[bytes, bytes], size: int | None
+) -> None:
+    assert Body(Arriving().receive, fields).announced == size
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_much"),
+    [
+        (b"content-length", b"%d" % limits.BODY_LINGER_BYTES, False),
+        (b"content-length", b"%d" % (limits.BODY_LINGER_BYTES + 1), True),
+        (b"transfer-encoding", b"chunked", True),
+        (b"host", b"h", False),
+    ],
+)
+def test_a_body_is_much_if_it_is_long_or_nobody_knows(
+    name: bytes, value: bytes, is_much: bool
+) -> None:
+    assert Body(Arriving().receive, {name: value}).is_much == is_much
+
+
+async def test_what_is_read_is_not_much() -> None:
+    body = Body(at_once(b"x").receive, {b"transfer-encoding": b"chunked"})
+    assert body.is_much
+    assert await body.read(10, TIMEOUT) == b"x"
+    assert not body.is_much
+
+
+async def test_what_is_read_whole_and_too_much_is_not_much_either() -> None:
+    body = Body(at_once(b"x", b"x" * 10).receive, {b"transfer-encoding": b"chunked"})
+    with pytest.raises(TooLarge):
+        await body.read(10, TIMEOUT)
+    assert not body.is_much
+
+
+@pytest.mark.parametrize("last", [part(b"x", more=False), LEFT])
+async def test_the_rest_of_a_body_is_thrown_away(last: dict[str, Any]) -> None:
+    body = Arriving(*((0.0, part(b"x" * 10)) for _ in range(5)), (0.0, last))
+    await Body(body.receive, {}).linger()
+    assert not body.parts
+
+
+async def test_but_no_more_than_so_many_bytes_of_it() -> None:
+    size = limits.BODY_LINGER_BYTES // 4
+    body = Arriving(*((0.0, part(b"x" * size)) for _ in range(10)))
+    await Body(body.receive, {}).linger()
+    assert len(body.parts) == 6
+
+
+async def test_and_for_no_longer_than_so_many_seconds(clock: Clock) -> None:
+    body = Arriving()
+    done = anyio.Event()
+
+    async def run() -> None:
+        await Body(body.receive, {}).linger()
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await clock.advance(limits.BODY_LINGER - 0.01)
+        assert not done.is_set()
+        await clock.advance(0.02)
+        assert done.is_set()
+
+
+# All of them together -----------------------------------------------------------------------------
+
+
+def stalling(size: int) -> Arriving:
+    """So many bytes, and then nothing for ever."""
+    return Arriving((0.0, part(b"x" * size)))
+
+
+async def test_what_all_bodies_hold_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, most = limits.BODY_FREE_BYTES, 3 * limits.BODY_FREE_BYTES
+    monkeypatch.setattr(limits, "BODIES_BYTES", most)
+    first = Body(at_once(b"x" * (most - free - 1)).receive, {})
+    assert await first.read(most, TIMEOUT)
+    last = Body(at_once(b"y" * (free + 1)).receive, {})
+    assert await last.read(most, TIMEOUT)  # exactly what is left
+    refused = Body(at_once(b"z" * (free + 1)).receive, {})
+    with pytest.raises(Overloaded):
+        await refused.read(most, TIMEOUT)
+    small = Body(at_once(b"z" * free).receive, {})
+    assert await small.read(most, TIMEOUT)
+    for body in (first, last, refused, small):
+        body.release()
+        body.release()
+    whole = Body(at_once(b"z" * most).receive, {})
+    assert await whole.read(most, TIMEOUT)
+    whole.release()
+
+
+async def test_a_body_that_grows_is_counted_as_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 2 * limits.BODY_FREE_BYTES
+    monkeypatch.setattr(limits, "BODIES_BYTES", most)
+    parts = [b"x" * limits.BODY_FREE_BYTES] * 2
+    body = Body(at_once(*parts).receive, {})
+    assert await body.read(most, TIMEOUT)
+    assert body.held == most
+    body.release()
+    body = Body(at_once(*parts, b"x").receive, {})
+    with pytest.raises(Overloaded):
+        await body.read(most + 1, TIMEOUT)
+    body.release()
+
+
+async def test_a_body_that_stalls_is_released_with_its_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = limits.BODY_FREE_BYTES + 1
+    monkeypatch.setattr(limits, "BODIES_BYTES", size)
+    app = DurableStreams(MemoryStore(), ProtocolOptions(body_timeout=0.05))
+    statuses = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    headers = [(b"content-type", b"text/plain"), (b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "method": "PUT", "path": "/a", "query_string": b""}
+    for _ in range(3):
+        await app({**scope, "headers": headers}, stalling(size).receive, send)
+    await app({**scope, "headers": headers}, at_once(b"x" * size).receive, send)
+    assert statuses == [408, 408, 408, 201]
