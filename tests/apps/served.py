@@ -35,18 +35,24 @@ FAILS_AT = 3_000_000
 
 def create() -> ASGIApp:
     app = create_app(Settings.from_environment())
-    app.router.lifespan_context = marked
-    app.add_api_route("/events", events)
-    app.add_api_route("/failing", failing, response_model=None)
-    app.add_api_route("/held", held)
+    own = app.pages.router.lifespan_context
+
+    @asynccontextmanager
+    async def marked(pages: FastAPI) -> AsyncIterator[None]:
+        async with own(pages):
+            yield
+        mark_the_end()
+
+    app.pages.router.lifespan_context = marked
+    app.pages.add_api_route("/events", events)
+    app.pages.add_api_route("/failing", failing, response_model=None)
+    app.pages.add_api_route("/held", held)
     return AccessLog(app)
 
 
-@asynccontextmanager
-async def marked(app: FastAPI) -> AsyncIterator[None]:
-    yield
+def mark_the_end() -> None:
     if mark := os.environ.get("MARK_AT_SHUTDOWN"):
-        Path(mark).write_text("shut down")  # noqa: ASYNC240 - it is the end
+        Path(mark).write_text("shut down")
 
 
 connections: list[ServerConnection] = []

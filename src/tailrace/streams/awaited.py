@@ -1,0 +1,137 @@
+"""A response for a stream that does not exist yet: it waits for it, and then reads it."""
+
+from __future__ import annotations
+
+from random import uniform
+
+import anyio
+from starlette.types import Message, Receive, Scope, Send
+
+from tailrace import limits
+from tailrace.errors import StoreUnavailable
+from tailrace.fanout import End, Format, LiveResponse, Reason
+from tailrace.pump import ATTACH, Ending, extensions_of, registered
+from tailrace.store import START, Retention, Store, StreamInfo
+from tailrace.streams.reading import until_there
+from tailrace.types import StreamOptions
+
+__all__ = ["Awaited"]
+
+
+class Awaited:
+    """An answer that begins before its stream does. Nothing is created for who only waits.
+
+    Args:
+        store: Where the stream will be.
+        path: Its path.
+        format: What the response's bytes are made of.
+        live: Answers with the stream, from its beginning, when it is there.
+        options: `heartbeat` and `send_timeout`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        format: Format,  # noqa: A002 - the word for it
+        live: LiveResponse,
+        options: StreamOptions,
+    ) -> None:
+        self._store = store
+        self._path = path
+        self._format = format
+        self._live = live
+        self._options = options
+        self._waiting = anyio.CancelScope()
+        self._there = False
+        self._farewell = False
+        self._error: StoreUnavailable | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = self._live.raw_headers + [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in self._format.headers(_to_be(self._path))
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await send(_body(self._format.heartbeat))
+        with registered(self), self._waiting:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._listen, receive)
+                group.start_soon(self._beat, send)
+                await self._wait()
+                group.cancel_scope.cancel()
+        if self._there:
+            # The head was sent, so the connection cannot be handed over any more.
+            extensions = {**extensions_of(scope)}
+            extensions.pop(ATTACH, None)
+            await self._live({**scope, "extensions": extensions}, receive, _without_start(send))
+        elif self._farewell:
+            retry = uniform(*limits.FAREWELL_RETRY)
+            end = End(Reason.FAREWELL, self._path, START, retry=retry)
+            data = self._format.end(end)
+            await send({"type": "http.response.body", "body": data, "more_body": False})
+        elif self._error is not None:
+            failed = End(Reason.FAILED, self._path, START, error=self._error)
+            await send(_body(self._format.end(failed)))
+            raise self._error
+
+    async def _wait(self) -> None:
+        try:
+            await until_there(self._store, self._path)
+            self._there = True
+        except StoreUnavailable as error:
+            self._error = error  # not through the task group, which would wrap it
+
+    def say_farewell(self) -> None:
+        """The server stops."""
+        if self._format.says_farewell:
+            self._farewell = True
+            self._waiting.cancel()
+
+    def end(self, _ending: Ending) -> None:
+        """The server's patience is over."""
+        self._waiting.cancel()
+
+    async def _listen(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._waiting.cancel()
+
+    async def _beat(self, send: Send) -> None:
+        while self._format.heartbeat and self._options.heartbeat is not None:
+            await anyio.sleep(self._options.heartbeat)
+            with anyio.move_on_after(self._options.send_timeout) as sending:
+                await send(_body(self._format.heartbeat))
+            if sending.cancelled_caught:
+                self._waiting.cancel()
+
+
+def _to_be(path: str) -> StreamInfo:
+    """What a stream will be: the first append makes it one of JSON."""
+    return StreamInfo(
+        path=path,
+        content_type="application/json",
+        first=START,
+        tail=START,
+        closed=False,
+        ttl=None,
+        expires_at=None,
+        retention=Retention(),
+        forked_from=None,
+        created_at=0,
+    )
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+def _without_start(send: Send) -> Send:
+    async def send_rest(message: Message) -> None:
+        if message["type"] != "http.response.start":
+            await send(message)
+
+    return send_rest

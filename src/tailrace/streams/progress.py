@@ -1,0 +1,387 @@
+"""`Progress`: how far a piece of work is, as events that a person can read.
+
+Pure: it has a clock and no timer. A step that comes too soon after the last one is *thinned*: it
+is falsy, and what reads a run's items keeps it back and shows the latest state a moment later (also
+when the source then waits, or ends). A plain `EventSourceResponse` writes a thinned step as an
+empty comment, which no client sees; other plain responses need
+`if step := progress.step(): yield step`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from tailrace import limits
+from tailrace.errors import InvalidOption
+from tailrace.framing import Event
+
+__all__ = ["PartState", "Progress", "ProgressState", "Step", "Thinned"]
+
+EndState: TypeAlias = Literal["done", "failed", "cancelled"]
+State: TypeAlias = Literal["running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """How far one part of a piece of work is.
+
+    Args:
+        name: As it was given.
+        done: Steps done.
+        total: Steps in all; None: not known.
+        unit: What a step is; None: not said.
+        percent: 0 to 100; None without a total.
+        message: The last one; None without.
+        state: "running", "done", "failed" or "cancelled".
+    """
+
+    name: str
+    done: float
+    total: float | None
+    unit: str | None
+    percent: float | None
+    message: str | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressState:
+    """How far a piece of work is, at one moment.
+
+    Args:
+        done: Steps done; a part that is over counts as its weight.
+        total: Steps in all; None: not known.
+        unit: What a step is; None: not said.
+        percent: 0 to 100, open parts with what they have; None without a total.
+        rate: Steps a second, lately; None until there is a second step.
+        left: Seconds until the end at that rate; None where that is not known.
+        elapsed: Seconds since the beginning.
+        message: The last one; None without.
+        state: "running", "done", "failed" or "cancelled".
+        parts: The parts that are open, the outermost first.
+    """
+
+    done: float
+    total: float | None
+    unit: str | None
+    percent: float | None
+    rate: float | None
+    left: float | None
+    elapsed: float
+    message: str | None
+    state: State
+    parts: tuple[PartState, ...] = ()
+
+
+class Step(Event):
+    """A step that is to be sent: an event named "progress" whose data is a `ProgressState`."""
+
+    __slots__ = ("progress",)
+
+    progress: Progress
+
+    def __init__(self, progress: Progress, state: ProgressState) -> None:
+        super().__init__(state, event="progress")
+        object.__setattr__(self, "progress", progress)
+
+
+class Thinned(Event):
+    """A step that came too soon to be sent; falsy."""
+
+    __slots__ = ("progress",)
+
+    progress: Progress
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(comment="")
+        object.__setattr__(self, "progress", progress)
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class _Node:
+    """What a progress and its parts have in common."""
+
+    def __init__(self, total: float | None, unit: str | None) -> None:
+        if total is not None and not (_is_number(total) and total >= 0):
+            raise InvalidOption("total", total, "a number of steps, 0 or more, or None")
+        self._total = total
+        self._unit = unit
+        self._done: float = 0
+        self._message: str | None = None
+        self._state: State = "running"
+        self._part: Part | None = None
+
+    @property
+    def done(self) -> float:
+        """Steps done."""
+        return self._done
+
+    @property
+    def total(self) -> float | None:
+        """Steps in all; None: not known. May be set when it becomes known."""
+        return self._total
+
+    @total.setter
+    def total(self, total: float | None) -> None:
+        self._total = total
+
+    @contextmanager
+    def part(
+        self, name: str, total: float | None = None, *, unit: str | None = None, weight: float = 1
+    ) -> Iterator[Part]:
+        """A part of the work, with steps of its own, as a block.
+
+        When the block ends, `weight` steps of what is around it are done. If it raises, they are
+        not, and the part has failed.
+
+        Args:
+            name: For people.
+            total: The part's steps; None: not known.
+            unit: What a step is.
+            weight: Steps of what is around it that the part is worth, 0 or more.
+
+        Raises:
+            RuntimeError: Another part of the same level is open.
+        """
+        if not (_is_number(weight) and weight >= 0):
+            raise InvalidOption("weight", weight, "a number of steps, 0 or more")
+        if self._part is not None:
+            raise RuntimeError(f"the part {self._part.name!r} is still open: end its block first")
+        part = self._part = Part(self._root, name, total, unit, weight)
+        try:
+            yield part
+        except BaseException:
+            part._state = "failed"
+            raise
+        else:
+            part._state = "done"
+            self._advance(weight)
+        finally:
+            self._part = None
+            part._part = None
+
+    @property
+    def _root(self) -> Progress:
+        raise NotImplementedError
+
+    def _advance(self, steps: float) -> None:
+        self._done += steps
+
+    def _take(self, n: float, message: str | None) -> None:
+        if not _is_number(n):
+            raise InvalidOption("n", n, "a number of steps")
+        self._done = max(0, self._done + n)
+        if message is not None:
+            self._message = message
+
+    def _reached(self) -> float:
+        """Steps done, an open part with what it has."""
+        part = self._part
+        return self._done if part is None else self._done + part.weight * part._fraction()
+
+    def _fraction(self) -> float:
+        if self._total is None:
+            return 0.0
+        return min(1.0, self._reached() / self._total) if self._total else 1.0
+
+    def _percent(self) -> float | None:
+        return None if self._total is None else round(100 * self._fraction(), 1)
+
+
+class Part(_Node):
+    """A part of a `Progress`; made by `part()`."""
+
+    def __init__(
+        self, root: Progress, name: str, total: float | None, unit: str | None, weight: float
+    ) -> None:
+        super().__init__(total, unit)
+        self._progress = root
+        self.name = name
+        self.weight = weight
+
+    def step(self, n: float = 1, message: str | None = None) -> Step | Thinned:
+        """As `Progress.step`, of this part."""
+        self._take(n, message)
+        return self._progress._stepped(last=False)
+
+    @property
+    def _root(self) -> Progress:
+        return self._progress
+
+    def _state_now(self) -> PartState:
+        return PartState(
+            name=self.name,
+            done=self._done,
+            total=self._total,
+            unit=self._unit,
+            percent=self._percent(),
+            message=self._message,
+            state=self._state,
+        )
+
+
+class Progress(_Node):
+    """How far a piece of work is: yield its steps.
+
+    ```
+    progress = Progress(total=len(rows), unit="rows")
+    for row in rows:
+        yield progress.step(message=row.title)
+    ```
+
+    In a run at most `1 / limits.PROGRESS_INTERVAL` events a second are sent, the last one always,
+    and the last says how the run ended: "done", "failed" or "cancelled".
+
+    Args:
+        total: Steps in all, 0 or more; None: not known.
+        unit: What a step is, for people: "rows".
+        clock: Seconds, never going back.
+
+    Raises:
+        InvalidOption: A value out of its range.
+    """
+
+    def __init__(
+        self,
+        total: float | None = None,
+        *,
+        unit: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(total, unit)
+        self._clock = clock
+        self._began = clock()
+        self._sent_at = -math.inf
+        self._unsent = False
+        self._rate = _Rate(self._began)
+        self._thinned = Thinned(self)
+
+    def step(self, n: float = 1, message: str | None = None) -> Step | Thinned:
+        """Some steps are done: what to yield.
+
+        Args:
+            n: How many; 0 for a message alone.
+            message: What is being done, for people; None leaves the last one.
+
+        Returns:
+            An event; falsy if it came too soon after the last one, or after the end.
+        """
+        before = self._done
+        self._take(n, message)
+        # Only the step that reaches it: a total that was too low must not let all pass.
+        return self._stepped(last=self._total is not None and before < self._total <= self._done)
+
+    def finish(self, state: EndState = "done", message: str | None = None) -> Step | Thinned:
+        """The work is over: what to yield. A run does this by itself when its source has ended."""
+        if self._state == "running":
+            self._state = state
+            self._unsent = True
+            if message is not None:
+                self._message = message
+        return self.latest()
+
+    @property
+    def state(self) -> ProgressState:
+        """How far it is now."""
+        now = self._clock()
+        reached = self._reached()
+        rate = self._rate.at(now, reached)
+        running = self._state == "running"
+        return ProgressState(
+            done=self._done,
+            total=self._total,
+            unit=self._unit,
+            percent=self._percent(),
+            rate=None if rate is None else _rounded(rate),
+            left=self._left(reached, rate) if running else None,
+            elapsed=round(now - self._began, 3),
+            message=self._message,
+            state=self._state,
+            parts=tuple(part._state_now() for part in self._open_parts()),
+        )
+
+    def latest(self) -> Step | Thinned:
+        """What was kept back, as an event that is to be sent now; falsy if nothing was."""
+        if not self._unsent:
+            return self._thinned
+        self._unsent = False
+        self._sent_at = self._clock()
+        return Step(self, self.state)
+
+    @property
+    def _root(self) -> Progress:
+        return self
+
+    def _stepped(self, *, last: bool) -> Step | Thinned:
+        if self._state != "running":
+            return self._thinned
+        now = self._clock()
+        self._rate.count(now, self._reached())
+        self._unsent = True
+        if last or now >= self._sent_at + limits.PROGRESS_INTERVAL:
+            return self.latest()
+        return self._thinned
+
+    def _left(self, reached: float, rate: float | None) -> float | None:
+        if self._total is None or rate is None or rate <= 0:
+            return None
+        return round(max(0.0, self._total - reached) / rate, 1)
+
+    def _open_parts(self) -> Iterator[Part]:
+        part = self._part
+        while part is not None:
+            yield part
+            part = part._part
+
+
+_SAMPLE: Final = 0.05
+"""Seconds that are put together for one sample of the rate: a step alone says little."""
+
+
+class _Rate:
+    """Steps a second, averaged over the last seconds, newer ones weighing more.
+
+    The weights of what has been seen so far add up to less than one at first; dividing by their
+    sum makes the first estimates the plain mean.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._reached = 0.0
+        self._average = 0.0
+        self._weight = 0.0
+
+    def count(self, now: float, reached: float) -> None:
+        if now - self._at >= _SAMPLE:
+            self._average, self._weight = self._with(now, reached)
+            self._at, self._reached = now, reached
+
+    def at(self, now: float, reached: float) -> float | None:
+        average, weight = self._average, self._weight
+        if now - self._at >= _SAMPLE:
+            average, weight = self._with(now, reached)
+        return average / weight if weight else None
+
+    def _with(self, now: float, reached: float) -> tuple[float, float]:
+        seconds = now - self._at
+        keep = math.exp(-seconds / limits.PROGRESS_WINDOW)
+        here = (reached - self._reached) / seconds
+        return (
+            keep * self._average + (1 - keep) * here,
+            keep * self._weight + (1 - keep),
+        )
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,102 @@
+"""`Run`: a source that writes into a stream, as its users hold it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tailrace.errors import RunEnded
+from tailrace.store import Mark
+from tailrace.streams.item import Status
+from tailrace.streams.reading import Reader
+from tailrace.streams.remote import Ended, Remote
+from tailrace.streams.running import Running
+
+if TYPE_CHECKING:
+    from tailrace.streams.streams import Streams
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A source that writes into a stream; made by `Streams.run`.
+
+    Whoever iterates it gets its items from the start, and `RunEnded` if it does not end well:
+
+    ```
+    async for message in run: ...
+    ```
+
+    Args:
+        streams: Where its stream is.
+        path: Its stream.
+        work: What runs it here, or follows it.
+    """
+
+    def __init__(self, streams: Streams, path: str, work: Running | Remote | Ended) -> None:
+        self._streams = streams
+        self._work = work
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path!a} {self.status}>"
+
+    @property
+    def status(self) -> Status:
+        """ "running", "done", "failed", "cancelled" or "lost" (its worker died)."""
+        end = self._work.end
+        return "running" if end is None else end.status
+
+    @property
+    def is_here(self) -> bool:
+        """Its source is iterated in this process."""
+        return isinstance(self._work, Running)
+
+    async def wait(self) -> None:
+        """Wait for its end.
+
+        Raises:
+            RunEnded: It failed, was cancelled, or was lost.
+        """
+        await self._work.done.wait()
+        end = self._work.end
+        assert end is not None
+        if end.status != "done":
+            raise RunEnded(self.path, end.status, end.code, end.message)
+
+    async def stop(self) -> None:
+        """End it, wherever it runs, and wait until it has ended. Nothing if it has.
+
+        What its source has yielded so far is in the stream, which ends as cancelled. Not for the
+        source itself: it returns.
+        """
+        if isinstance(self._work, Running):
+            self._work.stop()
+        elif isinstance(self._work, Remote):
+            await self._work.ask_to_stop()
+        await self._work.done.wait()
+
+    def response(self, request: Request, *, start: str = "start", slow: str = "resume") -> Response:
+        """What an endpoint returns: the run's items, in the format that the client asks for.
+
+        Its client is counted while it is being sent (`on_disconnect`).
+
+        Args:
+            request: As in `Streams.subscribe`.
+            start: As there; by default all of it.
+            slow: As there.
+        """
+        return self._streams._subscription(
+            self.path, request, start=start, slow=slow, attend=self._attend
+        )
+
+    def __aiter__(self) -> Reader:
+        return Reader(self._streams, self.path, Mark.BEGINNING, follow=True, attend=self._attend)
+
+    def _attend(self) -> AbstractContextManager[None]:
+        """A client that listens for the length of the block."""
+        work = self._work
+        return nullcontext() if isinstance(work, Ended) else work.clients.present()

@@ -1,0 +1,370 @@
+"""The runs that this process owns or has joined, and the sweep for those whose worker has died."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from tailrace import limits
+from tailrace.errors import StoreUnavailable, StreamExists, StreamNotFound
+from tailrace.pump import log
+from tailrace.source import Signal, Source, current_loop
+from tailrace.store import Change, Mark, NewStream, Store, StreamInfo
+from tailrace.streams.claim import LOST, RUNS, WORKERS, Claim, Claims, path_of
+from tailrace.streams.clients import OnDisconnect, patience_of
+from tailrace.streams.item import End
+from tailrace.streams.lease import Lease, new_worker
+from tailrace.streams.reading import read_end
+from tailrace.streams.remote import Ended, Remote
+from tailrace.streams.running import SHUTTING_DOWN, STOPPED, Running
+from tailrace.types import StreamOptions
+
+__all__ = ["Order", "Runs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is asked of a run.
+
+    Args:
+        path: Its stream.
+        policy: What becomes of it without clients.
+        restart: One that has ended begins anew.
+        new: How its stream is created.
+    """
+
+    path: str
+    policy: OnDisconnect
+    restart: bool
+    new: NewStream
+
+
+class Runs:
+    """The runs of one process.
+
+    Args:
+        store: Open.
+        group: Where they run.
+        lease: Seconds.
+        options: Of the streams.
+        appended: Told of each append of a run.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        group: anyio.abc.TaskGroup,
+        lease: int,
+        options: StreamOptions,
+        appended: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._group = group
+        self._seconds = lease
+        self._options = options
+        self._appended = appended
+        worker = new_worker()
+        self.claims = Claims(store, worker)
+        self._lease = Lease(store, worker, lease)
+        self._here: dict[str, Running] = {}
+        self._elsewhere: dict[str, Remote] = {}
+        self._starting: dict[str, anyio.Lock] = {}
+        self._seen: dict[str, Claim] = {}
+        self._closing = False
+
+    # Starting and joining
+
+    async def start(self, order: Order, source: Source) -> Running | Remote | Ended:
+        """Start a run, or join it where it goes on, or find that it has ended.
+
+        A source is not closed here unless it is started.
+
+        Raises:
+            StreamExists: The path's stream is no run's (409).
+        """
+        async with self._one_at_a_time(order.path):
+            while True:
+                found = await self._join(order)
+                if found is not None:
+                    return found
+                counts = patience_of(order.policy) < math.inf
+                claim = await self.claims.make(order.path, counts_clients=counts)
+                if claim is not None and await self._begin(claim, order):
+                    return self._launch(claim, source, order)
+
+    def here(self, path: str) -> Running | None:
+        """A run that this process owns, and that goes on."""
+        return self._here.get(path)
+
+    async def stop(self, path: str) -> bool:
+        """Stop a run, wherever it goes on; False if it does not."""
+        running = self._here.get(path)
+        if running is None:
+            return await self.claims.ask_to_stop(path)
+        running.stop(STOPPED)
+        return True
+
+    async def _join(self, order: Order) -> Running | Remote | Ended | None:
+        """The run, if it goes on or is not to begin anew; None: claim it."""
+        path = order.path
+        # Before anything is claimed, and before the owner is told of clients here.
+        await self._lease.hold()
+        while True:
+            running = self._here.get(path)
+            if running is not None:
+                if not (running.dismissed or (order.restart and running.ending)):
+                    return running
+                await running.done.wait()
+            with _changes(self._store, path, RUNS + path) as changed:
+                info = await self._head(path)
+                if info is not None and info.closed and not order.restart:
+                    end = await self._end_of(info)
+                    if end is not None:
+                        return Ended(end)
+                claim = await self.claims.find(path)
+                if claim is None:
+                    return None
+                if not await self._lives(claim, starting=True):
+                    await self.claims.end_as_lost(claim)
+                elif info is not None and not info.closed:
+                    return self._follow(claim)
+                else:
+                    # It is about to begin, or its claim is about to be released.
+                    with anyio.move_on_after(self._seconds):
+                        await changed.wait()
+
+    def _follow(self, claim: Claim) -> Remote:
+        known = self._elsewhere.get(claim.path)
+        if known is not None and known.claim.generation == claim.generation:
+            return known
+        remote = Remote(self._store, self.claims, claim, self._group)
+        self._elsewhere[claim.path] = remote
+        self._group.start_soon(self._follow_to_the_end, remote)
+        return remote
+
+    async def _follow_to_the_end(self, remote: Remote) -> None:
+        await remote.follow()
+        if self._elsewhere.get(remote.claim.path) is remote:
+            del self._elsewhere[remote.claim.path]
+
+    async def _begin(self, claim: Claim, order: Order) -> bool:
+        """Make the stream of a run that was claimed; False if it has ended meanwhile."""
+        begun = False
+        try:
+            info = await self._head(claim.path)
+            if info is not None:
+                if not info.closed:
+                    raise StreamExists(claim.path, "is open, and no run writes it")
+                if await self._end_of(info) is not None and not order.restart:
+                    return False
+                await self._store.delete(claim.path)
+            made = await self._store.create(claim.path, order.new)
+            if not made.is_new:
+                raise StreamExists(claim.path, "is open, and no run writes it")
+            begun = True
+        finally:
+            if not begun:
+                with anyio.move_on_after(self._options.cleanup_timeout, shield=True):
+                    await self.claims.release(claim)
+        return begun
+
+    def _launch(self, claim: Claim, source: Source, order: Order) -> Running:
+        running = Running(
+            self._store,
+            claim,
+            source,
+            order.policy,
+            self._group,
+            self._options,
+            self._appended,
+        )
+        self._here[claim.path] = running
+        look = _Look(lambda: self._look_at_claim(running), self._group)
+        # At once, not when its task begins: who deletes its stream until then is heard too.
+        stops = (
+            self._store.watch(claim.path, running.hear),
+            self._store.watch(RUNS + claim.path, look.hear),
+        )
+        self._group.start_soon(self._run, running, stops)
+        return running
+
+    async def _run(self, running: Running, stops: tuple[Callable[[], None], ...]) -> None:
+        path = running.claim.path
+        if self._closing:
+            running.stop(SHUTTING_DOWN)
+        try:
+            await running.run(lambda: self.claims.release(running.claim))
+        finally:
+            for stop in stops:
+                stop()
+            del self._here[path]
+
+    async def _look_at_claim(self, running: Running) -> None:
+        """What others have said in the claim of a run of ours."""
+        claim = await self.claims.find(running.claim.path)
+        if claim is not None and claim.generation == running.claim.generation:
+            self._heed(running, claim)
+            running.clients.set_elsewhere(claim.clients - {self.claims.worker})
+
+    def _heed(self, running: Running, claim: Claim) -> None:
+        if claim.turn > running.claim.turn:
+            running.dismiss(LOST)
+        if claim.stopped:
+            running.stop(STOPPED)
+
+    # Keeping watch
+
+    async def keep(self) -> None:
+        """Give signs of life, and find the runs of those who give none; for ever."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._lease.keep)
+            failing = False
+            while True:
+                try:
+                    await self.sweep()
+                except StoreUnavailable as error:
+                    if not failing:
+                        log.error("runs whose worker has died cannot be found: %s", error)
+                    failing = True
+                except Exception:  # noqa: BLE001 - ours; the runs here must not end with it
+                    log.exception("the search for runs whose worker has died broke")
+                else:
+                    failing = False
+                await anyio.sleep(self._seconds)
+
+    async def sweep(self) -> None:
+        """End the runs whose worker has died."""
+        # The runs first: who has claimed one has held a lease before.
+        runs = await self._all(RUNS)
+        living = {info.path.removeprefix(WORKERS) for info in await self._all(WORKERS)}
+        seen: dict[str, Claim] = {}
+        for info in runs:
+            path = path_of(info)
+            claim = self._seen.get(path)
+            if claim is None or claim.tail != info.tail:
+                claim = await self.claims.find(path)
+            if claim is None:
+                continue
+            seen[path] = claim
+            doubtful = claim.worker not in living or claim.worker == self.claims.worker
+            if doubtful and not await self._lives(claim):
+                await self.claims.end_as_lost(claim)
+            running = self._here.get(path)
+            if running is not None and running.claim.generation == claim.generation:
+                # Also what could not be read when it was told.
+                self._heed(running, claim)
+                running.clients.set_elsewhere(claim.clients & living - {self.claims.worker})
+        self._seen = seen
+
+    async def close(self) -> None:
+        """End every run, and the lease."""
+        self._closing = True
+        with anyio.CancelScope(shield=True):
+            running = tuple(self._here.values())
+            for each in running:
+                each.stop(SHUTTING_DOWN)
+            # Twice: a source may take the time while it is interrupted, and while it is closed.
+            with anyio.move_on_after(3 * self._options.cleanup_timeout):
+                for each in running:
+                    await each.done.wait()
+            for each in running:
+                each.abandon()
+            for remote in self._elsewhere.values():
+                remote.clients.close()
+            # A store that does not answer must not hold the shutdown: a lease ends by itself.
+            with anyio.move_on_after(self._options.cleanup_timeout):
+                await self._lease.end()
+
+    async def _lives(self, claim: Claim, *, starting: bool = False) -> bool:
+        """Whether somebody runs it.
+
+        Args:
+            claim: Of the run.
+            starting: The caller is the one that starts it here: nobody else does.
+        """
+        if claim.worker != self.claims.worker:
+            return await self.claims.is_alive(claim.worker)
+        return claim.path in self._here or (claim.path in self._starting and not starting)
+
+    async def _all(self, prefix: str) -> list[StreamInfo]:
+        found = page = await self._store.list(prefix)
+        while len(page) == limits.LIST_STREAMS:
+            page = await self._store.list(prefix, page[-1].path)
+            found = found + page
+        return found
+
+    async def _head(self, path: str) -> StreamInfo | None:
+        try:
+            return await self._store.head(path)
+        except StreamNotFound:
+            return None
+
+    async def _end_of(self, info: StreamInfo) -> End | None:
+        """How a run ended; None if nothing of it is retained: then it is as if it had not been.
+
+        Raises:
+            StreamExists: It was none (409).
+        """
+        end = await read_end(self._store, info)
+        if end is None:
+            left = await self._store.read(info.path, Mark.BEGINNING)
+            if left.chunks or not left.end.position:
+                raise StreamExists(info.path, "no run has written it")
+        return end
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, path: str) -> AsyncIterator[None]:
+        lock = self._starting.setdefault(path, anyio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not (lock.locked() or lock.statistics().tasks_waiting):
+                self._starting.pop(path, None)
+
+
+class _Look:
+    """Looks again after each change, one look at a time.
+
+    Args:
+        look: What to do.
+        group: Where.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[None]], group: anyio.abc.TaskGroup) -> None:
+        self._look = look
+        self._group = group
+        self._due = False
+        self._looking = False
+
+    def hear(self, _change: Change) -> None:
+        self._due = True
+        if not self._looking:
+            self._looking = True
+            self._group.start_soon(self._run)
+
+    async def _run(self) -> None:
+        try:
+            while self._due:
+                self._due = False
+                await self._look()
+        except StoreUnavailable as error:
+            log.error("what others ask of a run cannot be read: %s", error)
+        finally:
+            self._looking = False
+
+
+@contextmanager
+def _changes(store: Store, *paths: str) -> Iterator[Signal]:
+    """A signal that is set when one of some streams has changed since the block began."""
+    changed = current_loop().signal()
+    stops = [store.watch(path, lambda _change: changed.set()) for path in paths]
+    try:
+        yield changed
+    finally:
+        for stop in stops:
+            stop()

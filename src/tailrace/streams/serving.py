@@ -1,0 +1,105 @@
+"""The Durable Streams protocol on an application's streams, and over HTTP what else runs need.
+
+Below `__ds/`, where no stream is: `DELETE __ds/runs/<path>`, or `POST __ds/runs/<path>/stop` for
+clients that have no DELETE, stops a run, in whichever process it goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tailrace.errors import StreamNotFound, SubscriptionRefused, TailraceError
+from tailrace.protocol import (
+    DurableStreams,
+    ProtocolOptions,
+    Replies,
+    Reply,
+    path_below,
+    refuse,
+    replies_by_origin,
+    stream_path,
+)
+from tailrace.streams.claim import RUNS
+
+if TYPE_CHECKING:
+    from tailrace.streams.opening import Open
+    from tailrace.streams.streams import Streams
+
+__all__ = ["Serving"]
+
+_STOP: Final = "/stop"
+
+
+class Serving:
+    """An ASGI application: the protocol, served on streams that are opened when they are needed.
+
+    Args:
+        streams: Which.
+        options: The settings; None: the defaults.
+    """
+
+    def __init__(self, streams: Streams, options: ProtocolOptions | None = None) -> None:
+        self._streams = streams
+        self._options = options or ProtocolOptions()
+        self._replies = replies_by_origin(self._options)
+        self._made: tuple[Open, DurableStreams] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            opened = await self._streams._opening.open()
+        except TailraceError as error:
+            if scope["type"] != "http":
+                raise
+            await refuse(self._replies_to(scope).problem(error), scope, receive, send)
+            return
+        if self._made is None or self._made[0] is not opened:
+            self._made = (opened, self._make(opened))
+        await self._made[1](scope, receive, send)
+
+    def _make(self, opened: Open) -> DurableStreams:
+        others = opened.subscriptions
+
+        async def control(scope: Scope, receive: Receive, send: Send) -> None:
+            below = path_below(scope) or ""
+            if below.startswith(RUNS):
+                reply = await self._control_run(below.removeprefix(RUNS), scope)
+                await refuse(reply, scope, receive, send)
+            elif others is not None:
+                await others(scope, receive, send)
+            else:
+                reply = self._replies_to(scope).problem(self._nothing_at(below))
+                await refuse(reply, scope, receive, send)
+
+        appended = None if others is None else others.appended
+        app: ASGIApp = control
+        return DurableStreams(opened.hub, self._options, control=app, on_append=appended)
+
+    async def _control_run(self, rest: str, scope: Scope) -> Reply:
+        replies = self._replies_to(scope)
+        method = scope["method"]
+        if method == "OPTIONS":
+            return replies.options()
+        if method == "POST" and rest.endswith(_STOP):
+            rest = rest.removesuffix(_STOP)
+        elif method != "DELETE":
+            return replies.not_allowed(method, "runs", b"DELETE, POST, OPTIONS")
+        try:
+            path = stream_path(rest, scope.get("raw_path") or b"")
+            if not await self._streams.stop(path):
+                raise StreamNotFound(path)
+        except TailraceError as error:
+            return replies.problem(error)
+        return replies.deleted()
+
+    def _replies_to(self, scope: Scope) -> Replies:
+        origin = dict(scope["headers"]).get(b"origin")
+        return self._replies.get(origin) or self._replies[None]
+
+    def _nothing_at(self, below: str) -> TailraceError:
+        """Why nothing answers below `__ds/`."""
+        if self._streams._subscribed is None:
+            return StreamNotFound(below)
+        what = "subscriptions work while the lifespan does, and the application has none"
+        return SubscriptionRefused("SUBSCRIPTIONS_NOT_RUNNING", 503, what)

@@ -1,0 +1,264 @@
+"""A response that reads a stream live, in the format that its client asks for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
+
+from tailrace import limits
+from tailrace.errors import (
+    InvalidOption,
+    OffsetGone,
+    RunEnded,
+    StoreUnavailable,
+    StreamError,
+    StreamGone,
+    StreamNotFound,
+    TailraceError,
+)
+from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.responses import JSONArrayResponse
+from tailrace.semantics import choose_media_type
+from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
+from tailrace.streams.awaited import Awaited
+from tailrace.streams.reading import Reader, place_of
+
+if TYPE_CHECKING:
+    from tailrace.streams.streams import Streams
+
+__all__ = ["Subscription", "slow_of"]
+
+_ARRAY: Final = "application/json"
+_EVENTS: Final = "text/event-stream"
+_LINES: Final = ("application/jsonl", "application/x-ndjson")
+_TEXT: Final = "text/plain"
+# The first is what a client gets that takes anything (curl): a line for each item, readable.
+_OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
+_VARIES: Final = (b"vary", b"accept")
+
+
+def slow_of(policy: str) -> Slow:
+    """What becomes of a reader that is too slow, by its name.
+
+    Raises:
+        InvalidOption: No such policy.
+    """
+    try:
+        return Slow(policy)
+    except ValueError:
+        names = ", ".join(f'"{each.value}"' for each in Slow)
+        raise InvalidOption("slow", policy, names) from None
+
+
+class Subscription(Response):
+    """A stream, sent as it grows: server-sent events, JSON Lines, a JSON array, or as it is.
+
+    Args:
+        streams: Where it is.
+        path: Which.
+        request: Accept chooses the format; Last-Event-ID or the parameter `offset`, the place.
+        start: Where to begin if neither is there.
+        slow: What becomes of a client that is too slow.
+        attend: Entered while it is being sent.
+        waits: A stream that does not exist yet is waited for.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        path: str,
+        request: Request,
+        *,
+        start: str,
+        slow: Slow,
+        attend: Callable[[], AbstractContextManager[None]] = nullcontext,
+        waits: bool = True,
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.raw_headers = []  # what the application sets is added to those of the format
+        self._streams = streams
+        self._path = path
+        self._returning = request.headers.get("last-event-id")
+        self._start = self._returning or request.query_params.get("offset") or start
+        self._accept = ", ".join(request.headers.getlist("accept")) or None
+        self._slow = slow
+        self._attend = attend
+        self._waits = waits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with nullcontext() if scope["method"] == "HEAD" else self._attend():
+            await self._answer(scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._choose()
+        except (StreamError, StoreUnavailable) as error:
+            response = _problem(error)
+        await response(scope, receive, send)
+
+    async def _choose(self) -> ASGIApp:
+        """What answers.
+
+        Raises:
+            StreamError, StoreUnavailable: What is to be told instead.
+        """
+        where = place_of(self._start)
+        hub = await self._streams._hub()
+        missed = None
+        try:
+            first = await hub.read(self._path, where, limits.CATCH_UP_BYTES)
+        except StreamGone:
+            raise
+        except StreamNotFound:
+            if self._waits:
+                return self._wait(hub)
+            raise
+        except OffsetGone:
+            if not isinstance(where, Offset):
+                raise
+            # He is told what he has missed, and goes on with what there is.
+            first = await hub.read(self._path, Mark.BEGINNING, limits.CATCH_UP_BYTES)
+            missed = Gap(where, first.start)
+        if self._returning and first.closed and not first.chunks:
+            # What tells an EventSource to stop coming back.
+            return Response(status_code=204)
+        offered = _offered(first.info)
+        media_type = choose_media_type(self._accept, offered)
+        if media_type is None:
+            return _not_acceptable(offered)
+        json = is_json(first.info.content_type)
+        if missed is not None and media_type not in (_EVENTS, *_LINES):
+            raise OffsetGone(str(missed.start), str(missed.end))  # neither can tell of it
+        if json and media_type == _ARRAY:
+            return self._array(first.start)
+        # Bytes of a type that happens to be called as one of ours are still bytes.
+        format = _format_of(media_type if json or media_type == _EVENTS else "", missed)  # noqa: A001
+        return self._live(hub, first, format)
+
+    def _wait(self, hub: Hub) -> ASGIApp:
+        """What answers for a stream that does not exist yet; it is taken for one of JSON."""
+        media_type = choose_media_type(self._accept, _OF_JSON)
+        if media_type is None:
+            return _not_acceptable(_OF_JSON)
+        if media_type == _ARRAY:
+            return self._array(Mark.BEGINNING, waits=True)
+        format = _format_of(media_type, None)  # noqa: A001 - the word for it
+        live = self._live(hub, Mark.BEGINNING, format)
+        return Awaited(hub.store, self._path, format, live, self._streams.options)
+
+    def _live(self, hub: Hub, start: Where | Slice, format: Format) -> LiveResponse:  # noqa: A002
+        options = self._streams.options
+        response = LiveResponse(hub, self._path, start, format, slow=self._slow, options=options)
+        response.raw_headers = [_VARIES, *self.raw_headers]  # a name may be there twice
+        return response
+
+    def _array(self, where: Where, *, waits: bool = False) -> ASGIApp:
+        reader = Reader(self._streams, self._path, where, follow=True, waits=waits)
+        options = self._streams.options
+        response = _Array(_Values(reader), options=options)
+        response.raw_headers += [_VARIES, *self.raw_headers]
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class _EventsAfter(Events):
+    """Events for a client who comes back and has missed something for good."""
+
+    missed: Gap = field(kw_only=True)
+
+    def begin(self, first: Piece) -> bytes:
+        return Events.begin(self, first) + self.gap(self.missed)
+
+
+@dataclass(frozen=True, slots=True)
+class _LinesAfter(Lines):
+    """Lines for such a client."""
+
+    missed: Gap = field(kw_only=True)
+
+    def begin(self, first: Piece) -> bytes:
+        return self.gap(self.missed)
+
+
+class _Array(JSONArrayResponse):
+    """A run that has failed before its first item is an ordinary error response."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: ASGIMessage) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, sending)
+        except (RunEnded, StreamError, StoreUnavailable) as error:
+            # Later the array cannot tell how it ended, and is cut.
+            if begun:
+                raise
+            await _problem(error)(scope, receive, send)
+
+
+class _Values(AsyncIterator[Any]):
+    """What a reader reads, as the elements of an array."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.aclose = reader.aclose
+
+    async def __anext__(self) -> Any:
+        message = await anext(self._reader)
+        if message.event is None:
+            return message.data
+        return {"event": message.event, "data": message.data}
+
+
+def _offered(info: StreamInfo) -> list[str]:
+    return _OF_JSON if is_json(info.content_type) else [essence(info.content_type), _EVENTS]
+
+
+def _format_of(media_type: str, missed: Gap | None) -> Format:
+    if media_type == _EVENTS:
+        return Events() if missed is None else _EventsAfter(missed=missed)
+    if media_type in _LINES:
+        return Lines() if missed is None else _LinesAfter(missed=missed)
+    return Raw()
+
+
+def _not_acceptable(offered: list[str]) -> Response:
+    detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
+    return _problem_response(406, "not_acceptable", detail, {"offered": offered})
+
+
+def _problem(error: TailraceError) -> Response:
+    more = {"first": error.first} if isinstance(error, OffsetGone) else {}
+    detail = str(error)
+    if isinstance(error, StoreUnavailable):
+        detail = "the server cannot do that now"  # its own words may name files
+    return _problem_response(error.status, error.code, detail, more)
+
+
+def _problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
+    said = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **more,
+    }
+    headers = {"vary": "accept", "cache-control": "no-store"}
+    return Response(to_json(said), status, headers=headers, media_type="application/problem+json")

@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI, Request
+from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
+
+from tailrace.errors import InvalidOption, StoreUnavailable
+from tailrace.framing import Event
+from tailrace.pump import drain
+from tailrace.store import MemoryStore, Retention, Store
+from tailrace.streams import Streams
+from tailrace.testing import Client, Clock, Truncated, no_leaks, settle
+from tests.streams.worlds import Link, shared_store
+
+pytestmark = pytest.mark.anyio
+
+EVENTS = {"accept": "text/event-stream"}
+LINES = {"accept": "application/jsonl"}
+ARRAY = {"accept": "application/json"}
+
+
+@dataclass(frozen=True)
+class World:
+    streams: Streams
+    app: FastAPI
+
+
+@pytest.fixture
+def world() -> World:
+    return world_of(MemoryStore())
+
+
+def world_of(store: Store) -> World:
+    streams = Streams(store)
+    app = FastAPI(lifespan=streams.lifespan)
+
+    @app.get("/read/{path:path}")
+    async def read(path: str, request: Request, start: str = "start", slow: str = "resume") -> Any:
+        return streams.subscribe(path, request, start=start, slow=slow)
+
+    @app.get("/run/{path:path}")
+    async def run(path: str, request: Request) -> Any:
+        return (await streams.run(path, source(path))).response(request)
+
+    return World(streams, app)
+
+
+async def source(kind: str) -> AsyncIterator[Any]:
+    if kind != "fails-at-once":
+        yield {"n": 1}
+        yield Event({"n": 2}, event="step")
+    if kind.startswith("fails"):
+        raise ValueError("secret")
+    while kind == "endless":
+        await anyio.sleep(1)
+        yield 0
+
+
+@dataclass(frozen=True)
+class Got:
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        code: str = json.loads(self.body)["code"]
+        return code
+
+
+async def get(world: World, target: str, headers: Mapping[str, str] = EVENTS) -> Got:
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", target, headers=headers) as exchange:
+            start = await exchange.response()
+            return Got(start.status, start.headers, await exchange.read_all())
+
+
+# Formats -----------------------------------------------------------------------------------------
+
+
+async def test_events_carry_offsets_names_and_the_end(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/run/a", headers=EVENTS) as exchange:
+            events = [event async for event in exchange.events()]
+        assert [(event.event, event.data) for event in events] == [
+            ("message", '{"n":1}'),
+            ("step", '{"n":2}'),
+            ("end", "{}"),
+        ]
+        back = {**EVENTS, "last-event-id": events[0].id or ""}
+        async with client.open("GET", "/run/a", headers=back) as exchange:
+            assert [event.event async for event in exchange.events()] == ["step", "end"]
+
+
+async def test_lines_are_what_a_client_gets_that_takes_anything(world: World) -> None:
+    got = await get(world, "/run/a", {})
+    assert got.headers["content-type"] == "application/jsonl"
+    assert got.body == b'{"n":1}\n{"event":"step","data":{"n":2}}\n'
+
+
+async def test_an_array_is_made_of_the_items(world: World) -> None:
+    got = await get(world, "/run/a", ARRAY)
+    assert json.loads(got.body) == [{"n": 1}, {"event": "step", "data": {"n": 2}}]
+    assert "accept" in got.headers["vary"]
+
+
+async def test_a_stream_of_bytes_is_sent_as_it_is(world: World) -> None:
+    await world.streams.create("log", content_type="text/plain")
+    await world.streams.append("log", "one\n")
+    await world.streams.append("log", "two\n")
+    await world.streams.close("log")
+    got = await get(world, "/read/log", {})
+    assert (got.headers["content-type"], got.body) == ("text/plain", b"one\ntwo\n")
+
+
+async def test_a_stream_of_text_is_sent_as_events_where_they_are_asked_for(world: World) -> None:
+    await world.streams.create("log", content_type="text/plain")
+    await world.streams.append("log", "one")
+    await world.streams.close("log")
+    assert b"data: one\n\n" in (await get(world, "/read/log")).body
+
+
+async def test_a_stream_of_a_type_called_as_one_of_our_formats_is_sent_as_it_is(
+    world: World,
+) -> None:
+    await world.streams.create("log", content_type="application/jsonl")
+    await world.streams.append("log", b"no json at all")
+    await world.streams.close("log")
+    assert (await get(world, "/read/log", LINES)).body == b"no json at all"
+
+
+async def test_a_format_that_there_is_not_is_refused(world: World) -> None:
+    await world.streams.append("a", 1)
+    got = await get(world, "/read/a", {"accept": "image/png"})
+    assert (got.status, got.code) == (406, "not_acceptable")
+
+
+# Ends --------------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_fails_ends_with_an_event(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    got = await get(world, "/run/fails")
+    assert b"event: error\n" in got.body
+    assert b"stream_failed" in got.body
+    assert b"secret" not in got.body
+
+
+@pytest.mark.parametrize("headers", [LINES, ARRAY], ids=["lines", "array"])
+async def test_where_a_failure_cannot_end_the_body_it_is_cut(
+    world: World, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/run/fails", headers=headers) as exchange:
+            with pytest.raises(Truncated):
+                await exchange.read_all()
+
+
+async def test_an_array_of_a_run_that_failed_before_its_first_item_is_an_error(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    got = await get(world, "/run/fails-at-once", ARRAY)
+    assert (got.status, got.code) == (500, "stream_failed")
+
+
+async def test_an_event_source_that_has_all_is_told_not_to_come_back(world: World) -> None:
+    last = await world.streams.append("a", 1)
+    await world.streams.close("a")
+    got = await get(world, "/read/a", {**EVENTS, "last-event-id": last})
+    assert (got.status, got.body) == (204, b"")
+
+
+# Where to begin ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "last_event_id", "expected"),
+    [
+        ("/read/a", None, [0, 1, 2]),
+        ("/read/a?start=now", None, []),
+        ("/read/a?offset={1}", None, [2]),
+        ("/read/a?offset=-1", None, [0, 1, 2]),
+        ("/read/a?offset={0}", "{1}", [2]),
+        ("/read/a?start=now", "{0}", [1, 2]),
+    ],
+)
+async def test_the_client_s_place_goes_before_the_start(
+    world: World, target: str, last_event_id: str | None, expected: list[int]
+) -> None:
+    offsets = [await world.streams.append("a", n) for n in range(3)]
+    headers = dict(LINES)
+    if last_event_id is not None:
+        headers["last-event-id"] = last_event_id.format(*offsets)
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", target.format(*offsets), headers=headers) as exchange:
+            await exchange.response()
+            await settle()
+            await world.streams.append("a", "new")
+            await world.streams.close("a")
+            lines = (await exchange.read_all()).splitlines()
+    assert [json.loads(line) for line in lines] == [*expected, "new"]
+
+
+async def test_a_place_that_is_none_is_refused(world: World) -> None:
+    await world.streams.append("a", 1)
+    got = await get(world, "/read/a?offset=here")
+    assert (got.status, got.code) == (400, "invalid_offset")
+
+
+@pytest.mark.parametrize("headers", [EVENTS, LINES], ids=["events", "lines"])
+async def test_what_is_no_longer_retained_is_a_gap_that_is_told(
+    world: World, headers: dict[str, str]
+) -> None:
+    await world.streams.create("a", retention=Retention(max_records=2))
+    first = await world.streams.append("a", 0)
+    for n in range(1, 10):
+        await world.streams.append("a", n)
+    await world.streams.close("a")
+    got = await get(world, "/read/a", {**headers, "last-event-id": first})
+    assert got.status == 200
+    assert b"gap" in got.body
+    assert got.body.index(b"gap") < got.body.index(b"9")
+
+
+async def test_where_a_gap_cannot_be_told_it_is_an_error(world: World) -> None:
+    await world.streams.create("a", retention=Retention(max_records=2))
+    first = await world.streams.append("a", 0)
+    for n in range(1, 10):
+        await world.streams.append("a", n)
+    got = await get(world, f"/read/a?offset={first}", ARRAY)
+    assert (got.status, got.code) == (410, "offset_gone")
+
+
+async def test_a_stream_that_was_made_anew_is_a_gap_too(world: World) -> None:
+    old = await world.streams.append("a", 0)
+    await world.streams.delete("a")
+    await world.streams.append("a", 1)
+    await world.streams.close("a")
+    got = await get(world, "/read/a", {**EVENTS, "last-event-id": old})
+    assert b"event: gap" in got.body
+    assert b"data: 1\n" in got.body
+
+
+# Streams that are not there ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [EVENTS, LINES, ARRAY], ids=["events", "lines", "array"])
+async def test_a_stream_that_does_not_exist_is_waited_for(
+    world: World, headers: dict[str, str]
+) -> None:
+    async with no_leaks():
+        async with Client(world.app, lifespan=True) as client:
+            async with client.open("GET", "/read/a?start=now", headers=headers) as exchange:
+                await settle()
+                assert await world.streams.list() == []
+                await world.streams.append("a", {"n": 1})
+                await world.streams.append("a", {"n": 2})
+                await world.streams.close("a")
+                body = await exchange.read_all()
+    assert body.count(b'{"n":') == 2
+
+
+async def test_a_store_that_fails_while_a_stream_is_waited_for_is_told(clock: Clock) -> None:
+    store = shared_store()
+    link = Link(store)
+    async with Client(world_of(link).app) as client:
+        async with client.open("GET", "/read/a", headers=EVENTS) as exchange:
+            await exchange.response()
+            await settle()
+            link.failing = True
+            await Streams(store).append("a", 1)
+            assert await exchange.read() == b": keep-alive\n\n"
+            assert b'event: error\ndata: {"code":"store_unavailable"' in await exchange.read()
+            with pytest.raises(Truncated) as truncated:
+                await exchange.read()
+    assert isinstance(truncated.value.__cause__, StoreUnavailable)
+
+
+async def test_events_begin_before_there_is_a_stream(clock: Clock) -> None:
+    world = world_of(shared_store())
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/read/a", headers=EVENTS) as exchange:
+            start = await exchange.response()
+            assert start.headers["content-type"].startswith("text/event-stream")
+            assert await exchange.read() == b": keep-alive\n\n"
+            await clock.advance(15)
+            assert await exchange.read() == b": keep-alive\n\n"
+
+
+async def test_who_leaves_while_he_waits_leaves_nothing(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        await settle()
+        async with no_leaks(), client.open("GET", "/read/a", headers=EVENTS) as exchange:
+            await exchange.read()
+            await exchange.leave()
+            await exchange.finished()
+
+
+async def test_who_waits_is_told_when_the_server_stops(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/read/a", headers=EVENTS) as exchange:
+            await exchange.read()
+            drained = await drain(1)
+            assert (drained.ended, drained.cut) == (1, 0)
+            assert b"event: farewell" in await exchange.read_all()
+
+
+async def test_a_path_that_no_stream_can_have_is_an_error_of_the_endpoint(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        with pytest.raises(Exception, match="__ds/"):
+            async with client.open("GET", "/read/__ds/runs/x", headers=EVENTS) as exchange:
+                await exchange.response()
+
+
+async def test_a_store_that_does_not_work_is_an_answer() -> None:
+    link = Link(MemoryStore())
+    world = world_of(link)
+    async with Client(world.app, lifespan=True) as client:
+        link.failing = True
+        async with client.open("GET", "/read/a", headers=EVENTS) as exchange:
+            assert (await exchange.response()).status == 503
+            told = json.loads(await exchange.read_all())
+            assert told["code"] == "store_unavailable"
+            assert "link" not in told["detail"]
+        link.failing = False
+
+
+async def test_a_policy_for_slow_clients_that_is_none_is_refused(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        with pytest.raises(InvalidOption, match="slow"):
+            async with client.open("GET", "/read/a?slow=x", headers=EVENTS) as exchange:
+                await exchange.response()
+
+
+# The response ------------------------------------------------------------------------------------
+
+
+async def test_headers_that_the_application_sets_are_sent(world: World) -> None:
+    streams = world.streams
+
+    @world.app.get("/with-headers")
+    async def with_headers(request: Request) -> Any:
+        response = streams.subscribe("a", request, start="start")
+        response.headers["x-name"] = "value"
+        response.set_cookie("one", "1")
+        response.set_cookie("two", "2")
+        return response
+
+    await streams.append("a", 1)
+    await streams.close("a")
+    got = await get(world, "/with-headers")
+    assert got.headers["x-name"] == "value"
+    assert len(got.headers.getlist("set-cookie")) == 2
+    assert got.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_background_task_runs_when_it_is_over(world: World) -> None:
+    ran = []
+
+    @world.app.get("/with-background")
+    async def with_background(request: Request) -> Any:
+        response = world.streams.subscribe("a", request, start="start")
+        response.background = BackgroundTask(ran.append, 1)
+        return response
+
+    await world.streams.append("a", 1)
+    await world.streams.close("a")
+    await get(world, "/with-background")
+    assert ran == [1]
+
+
+@pytest.mark.parametrize("headers", [EVENTS, LINES, ARRAY], ids=["events", "lines", "array"])
+async def test_head_sends_the_headers_only(world: World, headers: dict[str, str]) -> None:
+    @world.app.head("/read-head")
+    async def read_head(request: Request) -> Any:
+        return world.streams.subscribe("a", request)
+
+    async with Client(world.app, lifespan=True) as client:
+        for _ in range(2):
+            async with client.open("HEAD", "/read-head", headers=headers) as exchange:
+                assert (await exchange.response()).status == 200
+                assert await exchange.read_all() == b""
+            await world.streams.append("a", 1)
+
+
+# Clients of runs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [EVENTS, LINES, ARRAY], ids=["events", "lines", "array"])
+async def test_a_client_that_leaves_ends_the_run(world: World, headers: dict[str, str]) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/run/endless", headers=headers) as exchange:
+            await exchange.read()
+            assert not (await world.streams.head("endless")).closed
+            await exchange.leave()
+            await exchange.finished()
+        await settle()
+        assert (await world.streams.head("endless")).closed
