@@ -17,7 +17,11 @@ from tailrace.testing import Client, Clock
 
 pytestmark = pytest.mark.anyio
 
-ENDPOINTS = ["/stream", "/numbers", "/file", "/progress", "/ticker", "/camera", "/rows"]
+ENDPOINTS = [
+    *("/stream", "/numbers", "/file", "/progress", "/ticker", "/camera", "/rows"),
+    *("/report", "/chat"),
+]
+VISITOR = "5e0c7a52-6f0f-4f5e-9d0e-0f6c1d9a7b11"
 
 
 @pytest.fixture
@@ -179,6 +183,59 @@ async def test_rows_in_a_format_that_there_is_not_are_refused() -> None:
     assert b"text/csv" in body
 
 
+async def test_a_report_goes_on_while_nobody_reads_it() -> None:
+    path = f"/report/{VISITOR}"
+    events = {"accept": "text/event-stream"}
+    async with visiting() as (client, clock):
+        async with client.open("GET", path, headers=events) as exchange:
+            await clock.advance(0.15)
+            first = await exchange.event()
+            assert first is not None
+            assert (first.event, first.json()["message"]) == ("progress", "Page 1 is written")
+        await clock.advance(30)
+        headers = {**events, "last-event-id": str(first.id)}
+        async with client.open("GET", path, headers=headers) as exchange:
+            rest = [event async for event in exchange.events()]
+    numbers = [event.json()["done"] for event in rest if event.event == "progress"]
+    assert numbers[0] > 1  # some are thinned: time runs faster here than on its clock
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 240
+    assert rest[-1].event == "end"
+
+
+async def test_a_chat_keeps_its_questions_and_answers() -> None:
+    async with visiting() as (client, clock):
+        path = f"/chat/{VISITOR}"
+        body = b'{"question":"What becomes of a slow reader?"}'
+        headers = {"content-type": "application/json"}
+        async with client.open("POST", path, headers=headers, body=body) as exchange:
+            assert (await exchange.response()).status == 202
+        await clock.advance(60)
+        async with client.open("GET", path) as exchange:
+            (turn,) = json.loads(await exchange.read_all())
+        assert turn["question"] == "What becomes of a slow reader?"
+        events = {"accept": "text/event-stream"}
+        async with client.open("GET", f"/answers/{turn['answer']}", headers=events) as exchange:
+            told = [event async for event in exchange.events()]
+    text = "".join(event.data for event in told if event.event == "message")
+    assert text.startswith("A slow reader costs nothing but its socket.")
+    assert told[-1].event == "end"
+
+
+async def test_a_chat_that_has_not_begun_is_empty() -> None:
+    assert await get(f"/chat/{VISITOR}") == (200, b"[]")
+
+
+@pytest.mark.parametrize("question", ["", "x" * 201])
+async def test_a_question_without_or_with_too_many_words_is_refused(question: str) -> None:
+    async with visiting() as (client, _):
+        body = json.dumps({"question": question}).encode()
+        headers = {"content-type": "application/json"}
+        path = f"/chat/{VISITOR}"
+        async with client.open("POST", path, headers=headers, body=body) as exchange:
+            assert (await exchange.response()).status == 422
+
+
 async def test_the_page_shows_every_endpoint() -> None:
     status, page = await get("/")
     assert status == 200
@@ -209,7 +266,7 @@ async def test_the_code_that_is_shown_is_the_code_that_runs() -> None:
     status, code = await get("/tour.py")
     assert status == 200
     for path in ENDPOINTS:
-        assert f'@router.get("{path}"'.encode() in code
+        assert f'@router.get("{path}'.encode() in code
 
 
 async def test_openapi_tells_what_the_events_carry() -> None:

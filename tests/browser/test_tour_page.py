@@ -5,12 +5,21 @@ All tests look at one page, which stays open: the job of ten seconds goes on whi
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.cli.running_demo import RunningDemo, running_demo
 
@@ -41,6 +50,7 @@ function watch(name, selector) {
 document.addEventListener("DOMContentLoaded", () => {
   watch("words", '[data-path="/stream"] .output');
   watch("numbers", "[data-number]");
+  watch("pages", '[data-path="/report"] [data-message]');
 });
 """
 
@@ -82,6 +92,16 @@ class Tour:
     def percent(self) -> int:
         return int(self.card("/progress").locator("[data-percent]").inner_text())
 
+    def wait_for_percent(self, least: int) -> None:
+        """Of the report."""
+        self.page.wait_for_function(
+            """least => Number(
+              document.querySelector('[data-path="/report"] [data-percent]').textContent) >= least
+            """,
+            arg=least,
+            timeout=DEADLINE,
+        )
+
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
@@ -106,7 +126,7 @@ def failure(request: Request) -> list[str]:
     return [f"{request.failure}: {request.url}"]
 
 
-def open_tour(browser: Browser, url: str) -> Tour:
+def open_tour(browser: Browser | BrowserContext, url: str) -> Tour:
     tour = Tour(browser.new_page())
     complaints = tour.complaints
     page = tour.page
@@ -238,6 +258,51 @@ def test_the_page_is_dark_where_the_reader_wants_it(tour: Tour) -> None:
     light = tour.page.evaluate(colour)
     tour.page.emulate_media(color_scheme="dark")
     assert tour.page.evaluate(colour) != light
+
+
+def test_a_report_goes_on_while_its_page_is_away(chromium: Browser, demo: RunningDemo) -> None:
+    context = chromium.new_context()
+    visitor = open_tour(context, demo.url)
+    visitor.wait_for_percent(1)
+    visitor.page.close()
+    back = open_tour(context, demo.url)
+    back.wait_for_percent(2)
+    # The page has all that was written, with what it missed: its first event is the run's first.
+    events = back.page.evaluate("seen.pages.filter((text) => text.startsWith('Page '))")
+    assert events[0] == "Page 1 is written"
+    assert back.complaints == []
+    context.close()
+
+
+def test_an_answer_is_there_when_the_page_is_opened_again(
+    chromium: Browser, demo: RunningDemo
+) -> None:
+    context = chromium.new_context()
+    visitor = open_tour(context, demo.url)
+    visitor.page.get_by_label("Question").fill("Why is it called Tailrace?")
+    visitor.page.get_by_role("button", name="Ask").click()
+    expect(visitor.output("/chat")).to_contain_text("A tailrace is", timeout=DEADLINE)
+    visitor.page.close()  # in the middle of the answer
+    back = open_tour(context, demo.url)
+    expect(back.output("/chat")).to_contain_text("Your code is the wheel.", timeout=DEADLINE)
+    assert back.output("/chat").locator(".asked").all_inner_texts() == [
+        "Why is it called Tailrace?"
+    ]
+    assert back.output("/chat").inner_text().count("A tailrace is") == 1
+    back.wait_for_state("/chat", "complete")
+    context.close()
+
+
+def test_a_report_begins_anew_where_that_is_asked_for(chromium: Browser, demo: RunningDemo) -> None:
+    context = chromium.new_context()
+    visitor = open_tour(context, demo.url)
+    visitor.wait_for_percent(2)
+    visitor.page.get_by_role("button", name="Begin anew").click()
+    expect(visitor.card("/report").locator("[data-message]")).to_have_text(
+        re.compile(r"Page [1-4] is written"), timeout=DEADLINE
+    )
+    visitor.wait_for_state("/report", "streaming")
+    context.close()
 
 
 def test_after_a_restart_the_ticker_goes_on_and_what_was_cut_says_so(chromium: Browser) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +40,20 @@ class RunningDemo:
 
 
 @contextlib.contextmanager
-def running_demo(port: int = 0) -> Iterator[RunningDemo]:
+def running_demo(port: int = 0, store: str | None = None) -> Iterator[RunningDemo]:
     """The demo while the block runs, on a free port unless one is given.
+
+    Args:
+        port: Where it listens; 0: anywhere.
+        store: The URL of its store; None: a file that goes with it.
 
     Raises:
         RuntimeError: It ended, or said nothing in time; the message holds what it wrote.
     """
+    folder = tempfile.TemporaryDirectory(prefix="tailrace-demo-")
+    store = store or f"sqlite:///{folder.name}/tour.db"
     process = subprocess.Popen(
-        [TAILRACE, "demo", "--port", str(port)],
+        [TAILRACE, "demo", "--port", str(port), "--store", store],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -58,6 +65,7 @@ def running_demo(port: int = 0) -> Iterator[RunningDemo]:
         yield RunningDemo(process, said, next(word for word in said.split() if "://" in word))
     finally:
         stop(process)
+        folder.cleanup()
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -59,6 +59,7 @@ def quick(directory: Path) -> Iterator[Running]:
     [
         ("/", 200),
         ("/healthz", 200),
+        ("/readyz", 200),
         ("/files/", 200),
         ("/files/hello.txt", 200),
         ("/files/nothing", 404),
@@ -89,7 +90,7 @@ def test_the_index_leads_to_the_files(server: Running) -> None:
 
 
 def test_a_missing_slash_is_told_without_the_clients_host(server: Running) -> None:
-    reply = request(HOST, server.port, "/files", headers={"host": "evil.example"})
+    reply = request(HOST, server.port, "/files", headers={"host": "localhost:1"})
     assert (reply.status, reply.headers["location"]) == (308, "files/")
     server.entry()
 
@@ -136,7 +137,9 @@ def test_it_serves_tls(directory: Path) -> None:
     ):
         assert f"https://127.0.0.1:{server.port}/files/" in server.log
         with context.wrap_socket(plain, server_hostname="localhost") as connection:
-            connection.sendall(b"GET /files/large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            connection.sendall(
+                b"GET /files/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            )
             received = sum(len(data) for data in iter(lambda: connection.recv(1 << 20), b""))
         assert received > LARGE_BYTES
         line = server.entry()

@@ -1,16 +1,29 @@
-"""The application that `tailrace serve` runs: a directory, and what an operator needs."""
+"""The application that `tailrace serve` runs: a directory, streams, and what an operator needs."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
 from fastapi import FastAPI, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.types import ASGIApp
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tailrace.app.access import AccessLog
+from tailrace.app.guard import Guard
+from tailrace.app.holding import Holding
 from tailrace.app.settings import Settings
+from tailrace.errors import StoreUnavailable
 from tailrace.files import Files
+from tailrace.protocol import refuse
+from tailrace.streams import Streams
 
-__all__ = ["create_app", "create_served"]
+__all__ = ["STREAMS", "Served", "create_app", "create_served"]
+
+STREAMS: Final = "/v1/stream"
+"""Where the streams are: the path that every Durable Streams client knows."""
 
 _INDEX = """<!doctype html>
 <html lang="en">
@@ -25,7 +38,8 @@ _INDEX = """<!doctype html>
 <h1>Tailrace</h1>
 <ul>
 <li><a href="files/">Files</a></li>
-<li><a href="healthz">Health</a></li>
+<li>Streams: <code>v1/stream/</code> and a name of your own</li>
+<li><a href="healthz">Health</a>, <a href="readyz">readiness</a></li>
 </ul>
 </main>
 </body>
@@ -39,17 +53,68 @@ _HEADERS = {
 }
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """A new application: / (an index), /files/ (the directory), /healthz.
+def create_app(settings: Settings) -> Served:
+    """A new application: / (an index), /files/ (the directory), /v1/stream/, /healthz, /readyz.
 
     Links and redirects are relative, so that it works at any place of any host.
 
     Args:
         settings: What is served.
+
+    Raises:
+        InvalidOption: A setting that cannot be.
     """
+    options = settings.protocol_options()
+    streams = Streams(settings.store_url)
+    served = streams.asgi(options, subscriptions=settings.subscription_options())
+    holding = Holding(streams, served, options)
+    guard = Guard(settings.allowed_hosts, settings.cors_origins)
+    return Served(_pages(settings, holding), holding, guard)
+
+
+class Served:
+    """Sends requests for streams straight to them: a router would cost more than an append.
+
+    Args:
+        pages: Everything else, and the lifespan.
+        streams: The Durable Streams.
+        guard: Who may call.
+
+    Attributes:
+        pages: To be extended with routes of one's own, before the first request.
+    """
+
+    def __init__(self, pages: FastAPI, streams: ASGIApp, guard: Guard) -> None:
+        self.pages = pages
+        self._streams = streams
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.pages(scope, receive, send)
+            return
+        refusal = self._guard.refusal(scope)
+        if refusal is not None:
+            await refuse(refusal.reply(), scope, receive, send)
+            return
+        mounted = scope.get("root_path", "") + STREAMS
+        if scope["path"].startswith(mounted + "/"):
+            await self._streams({**scope, "root_path": mounted}, receive, send)
+        else:
+            await self.pages(scope, receive, send)
+
+
+def _pages(settings: Settings, holding: Holding) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            await group.start(holding.run)
+            yield
+            holding.stop()
+
     # No pages of documentation: there is no interface to be documented yet. And no redirects by
     # the framework: they hold the host that the client sent.
-    app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False)
+    app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.mount("/files/", Files(settings.directory))
 
     @app.api_route("/", methods=["GET", "HEAD"])
@@ -63,6 +128,18 @@ def create_app(settings: Settings) -> FastAPI:
     @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.api_route("/readyz", methods=["GET", "HEAD"])
+    async def readyz() -> Response:
+        unstored = {"cache-control": "no-store"}
+        try:
+            await holding.check()
+        except StoreUnavailable as error:
+            # Where the file is, the log tells; whoever may ask here need not know.
+            detail = f"the store {error.reason}"
+            told = {"status": "unavailable", "code": error.code, "detail": detail}
+            return JSONResponse(told, status_code=503, headers=unstored)
+        return JSONResponse({"status": "ready"}, headers=unstored)
 
     return app
 

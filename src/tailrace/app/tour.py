@@ -12,22 +12,27 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID, uuid4
 
 from anyio import sleep
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tailrace import (
     Event,
     EventSourceResponse,
     MultipartMixedReplaceResponse,
+    Progress,
     StreamingResponse,
+    StreamNotFound,
     StreamRoute,
+    Streams,
     negotiate,
 )
+from tailrace.app.answers import answer_to
 from tailrace.app.camera import picture
 
 __all__ = ["app", "create_tour"]
@@ -126,6 +131,64 @@ async def rows(request: Request) -> Response:
     return negotiate(table(), request)
 
 
+async def written() -> AsyncIterator[Event]:
+    progress = Progress(total=240, unit="pages")
+    for page in range(240):
+        await sleep(0.1)
+        yield progress.step(message=f"Page {page + 1} is written")
+
+
+@router.get("/report/{visitor}")
+async def report(visitor: UUID, request: Request) -> Response:
+    streams: Streams = request.state.streams
+    run = await streams.run(f"reports/{visitor}", written(), on_disconnect="continue")
+    return run.response(request)
+
+
+@router.delete("/report/{visitor}", status_code=204)
+async def forget(visitor: UUID, request: Request) -> None:
+    streams: Streams = request.state.streams
+    await streams.delete(f"reports/{visitor}")
+
+
+class Question(BaseModel):
+    question: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Turn(Question):
+    answer: UUID
+
+
+@router.get("/chat/{visitor}")
+async def chat(visitor: UUID, request: Request) -> list[Turn]:
+    streams: Streams = request.state.streams
+    try:
+        return [Turn(**turn.data) async for turn in streams.read(f"chats/{visitor}")]
+    except StreamNotFound:
+        return []
+
+
+@router.post("/chat/{visitor}", status_code=202)
+async def ask(visitor: UUID, asked: Question, request: Request) -> Turn:
+    streams: Streams = request.state.streams
+    turn = Turn(question=asked.question, answer=uuid4())
+    await streams.run(f"answers/{turn.answer}", words(asked.question), on_disconnect="continue")
+    await streams.append(f"chats/{visitor}", turn)
+    return turn
+
+
+@router.get("/answers/{answer}")
+def answer(answer: UUID, request: Request) -> Response:
+    streams: Streams = request.state.streams
+    return streams.subscribe(f"answers/{answer}", request, start="start")
+
+
+async def words(question: str) -> AsyncIterator[str]:
+    for word in answer_to(question).split(" "):
+        await sleep(0.12)
+        yield f"{word} "
+
+
 @router.get("/", include_in_schema=False)
 def page() -> FileResponse:
     return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
@@ -136,16 +199,22 @@ def code() -> FileResponse:
     return FileResponse(__file__, media_type="text/plain")
 
 
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, str]]:
-    with tempfile.NamedTemporaryFile(suffix=".txt") as made:
-        made.writelines(b"This is line %05d of 20000 in a file.\n" % n for n in range(1, 20_001))
-        made.flush()
-        yield {"file": made.name}
+def create_tour(store: str = "memory://") -> FastAPI:
+    """The application of the tour.
 
+    Args:
+        store: The URL of the store for what outlives its reader.
+    """
 
-def create_tour() -> FastAPI:
-    """The application of the tour."""
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        with tempfile.NamedTemporaryFile(suffix=".txt") as made:
+            lines = (b"This is line %05d of 20000 in a file.\n" % n for n in range(1, 20_001))
+            made.writelines(lines)
+            made.flush()
+            async with Streams(store) as streams:
+                yield {"file": made.name, "streams": streams}
+
     tour = FastAPI(title="The Tailrace tour", lifespan=lifespan)
     tour.include_router(router)
     tour.mount("/static", StaticFiles(directory=STATIC), name="static")

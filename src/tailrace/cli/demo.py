@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+from pathlib import Path
 
 import click
 import uvicorn
@@ -11,7 +13,9 @@ import uvicorn
 from tailrace.app import create_tour
 from tailrace.cli.listener import listen, url_of
 from tailrace.cli.options import host_and_port
+from tailrace.errors import InvalidOption
 from tailrace.pump import drain
+from tailrace.store import open_store
 
 __all__ = ["demo"]
 
@@ -29,14 +33,30 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _cache_directory() -> Path:
+    # XDG Base Directory Specification: a relative path is ignored.
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "tailrace"
+
+
 @click.command()
 @host_and_port
-def demo(host: str, port: int) -> None:
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Where the report and the chat are kept. [default: a file in your cache directory]",
+)
+def demo(host: str, port: int, store: str | None) -> None:
     """Serve the tour: every kind of stream, live in a browser."""
+    store = store or f"sqlite:///{_cache_directory() / 'tour.db'}"
+    try:
+        open_store(store)  # only the URL is looked at
+    except InvalidOption as error:
+        raise click.UsageError(str(error)) from error
     with listen(host, port) as listener:
         click.echo(f"The tour is on {url_of(listener)} (Ctrl-C stops it)")
         config = uvicorn.Config(
-            create_tour(), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
+            create_tour(store), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
         )
         server = _Server(config)
         with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end

@@ -1,4 +1,4 @@
-"""`tailrace serve`: a directory over HTTP, on uvicorn with our own protocol."""
+"""`tailrace serve`: a directory and streams over HTTP, on uvicorn with our own protocol."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from tailrace import limits
-from tailrace.app import ACCESS_LOGGER, Settings
+from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
 from tailrace.cli.listener import is_loopback, listen, url_of
 from tailrace.cli.options import finite, host_and_port
 from tailrace.cli.words import printable
 from tailrace.errors import InvalidOption
+from tailrace.store import open_store
 
 __all__ = ["serve"]
 
@@ -77,6 +78,47 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
     callback=finite,
     help="Seconds that open responses may take to end when the server stops.",
 )
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Where streams are kept: sqlite:///PATH or memory://. "
+    "[default: .tailrace/streams.db in DIRECTORY]",
+)
+@click.option(
+    "--long-poll-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=limits.LONG_POLL_TIMEOUT,
+    show_default=True,
+    callback=finite,
+    help="Seconds that a long-poll waits for data.",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A web origin whose pages may use the streams, such as https://example.org; * is any. "
+    "May be given several times.",
+)
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which clients may call the server; * is any. May be given several times. "
+    "[default: the names of this machine's loopback; any, with --allow-remote]",
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="Where webhooks' receivers find the streams: https://example.org/v1/stream. "
+    "[default: as the client called that made the subscription]",
+)
+@click.option(
+    "--webhooks-to-localhost",
+    is_flag=True,
+    help="Webhooks of subscriptions may go to this machine: for development.",
+)
 @click.pass_context
 def serve(
     context: click.Context,
@@ -90,11 +132,28 @@ def serve(
     ssl_keyfile: Path | None,
     log_level: str,
     drain_timeout: float,
+    store: str | None,
+    long_poll_timeout: float,
+    cors_origins: tuple[str, ...],
+    allowed_hosts: tuple[str, ...],
+    public_url: str | None,
+    webhooks_to_localhost: bool,
 ) -> None:
-    """Serve DIRECTORY (this one, if none is given) under /files/."""
+    """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
     # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
     signal.signal(signal.SIGTERM, _end_well)
-    settings = _settings(directory)
+    if not allowed_hosts:
+        allowed_hosts = (ANY_HOST,) if allow_remote else (*LOOPBACK_HOSTS, _in_url(host))
+    settings = _settings(
+        directory=directory,
+        store=store,
+        long_poll_timeout=long_poll_timeout,
+        cors_origins=cors_origins,
+        allowed_hosts=allowed_hosts,
+        public_url=public_url,
+        webhooks_to_localhost=webhooks_to_localhost,
+    )
+    _check_store(settings, workers)
     _check_root_path(root_path)
     _check_certificate(ssl_certfile, ssl_keyfile)
     with listen(host, port) as listener:
@@ -121,10 +180,11 @@ def serve(
             timeout_graceful_shutdown=math.ceil(drain_timeout + limits.CLEANUP_TIMEOUT),
         )
         scheme = "https" if config.is_ssl else "http"
+        url = url_of(listener, scheme)
         # Not to stdout, which belongs to the access log.
         click.echo(
-            f"Serving {printable(str(directory.absolute()))} on "
-            f"{url_of(listener, scheme)}/files/ (Ctrl-C stops it)",
+            f"Serving {printable(str(directory.absolute()))} on {url}/files/ "
+            f"and streams on {url}{STREAMS}/ (Ctrl-C stops it)",
             err=True,
         )
         _run(config, listener)
@@ -148,11 +208,40 @@ def _end_well(number: int, frame: object) -> NoReturn:
     sys.exit(0)
 
 
-def _settings(directory: Path) -> Settings:
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _settings(**given: Any) -> Settings:
     try:
-        return Settings(directory=directory)
-    except InvalidOption as error:  # it has gone since click has looked
+        return Settings(send_timeout=send_timeout_of(os.environ), **given)
+    except InvalidOption as error:
         raise click.UsageError(str(error)) from error
+
+
+def _check_store(settings: Settings, workers: int) -> None:
+    try:
+        open_store(settings.store_url)  # nothing is touched yet: only the URL is looked at
+    except InvalidOption as error:
+        raise click.UsageError(str(error)) from error
+    if _is_shown(settings):
+        raise click.UsageError(
+            f"--store {settings.store_url} is in the directory that is served, and /files/ would "
+            "show it: put it elsewhere, or below a name that begins with a dot"
+        )
+    if workers > 1 and settings.store_url.startswith("memory:"):
+        raise click.UsageError("--store memory:// is one process's own: it needs --workers 1")
+
+
+def _is_shown(settings: Settings) -> bool:
+    """Whether /files/ would serve the store's own file."""
+    _, sqlite, path = settings.store_url.partition("sqlite:///")
+    if not sqlite:
+        return False
+    directory, file = settings.directory.resolve(), Path(path).resolve()
+    if not file.is_relative_to(directory):
+        return False
+    return not any(part.startswith(".") for part in file.relative_to(directory).parts)
 
 
 def _check_root_path(root_path: str) -> None:

@@ -87,7 +87,7 @@ class Card {
     const code = this.find(".quiet");
     code.setAttribute("aria-label", `Code of ${this.path}`);
     code.addEventListener("click", () => showCode(this.path));
-    for (const choice of this.element.querySelectorAll("select, input")) {
+    for (const choice of this.element.querySelectorAll("select, [type=radio]")) {
       choice.addEventListener("change", () => this.start());
     }
   }
@@ -175,6 +175,33 @@ const readers = {
     });
   },
 
+  /** A report that the server writes whoever reads it: the browser takes it up where it was. */
+  report(card, signal) {
+    const show = ({ percent, message, left }) => {
+      card.find("[data-percent]").textContent = Math.floor(percent ?? 0);
+      card.find("progress").value = percent ?? 0;
+      card.find("[data-message]").textContent = message ?? "";
+      card.find("[data-left]").textContent = left > 0 ? `${left.toFixed(1)} s left` : "";
+    };
+    show({ message: "Asking for it" });
+    return durable(card, signal, `/report/${visitor}`, "progress", (event) => {
+      show(JSON.parse(event.data));
+    });
+  },
+
+  /** A conversation that the server keeps: what was asked, and each answer while it is written. */
+  async chat(card, signal) {
+    const response = await fetch(`/chat/${visitor}`, { signal }).catch(() => null);
+    if (!response?.ok) {
+      if (signal.aborted) return;
+      throw new Cut("the conversation could not be read");
+    }
+    const turns = await response.json();
+    card.arrived(0);
+    card.output.replaceChildren(...(turns.length ? [] : [bubble("hint", "Ask something.")]));
+    await Promise.all(turns.map((turn) => answered(card, signal, turn)));
+  },
+
   /** Prices without end: server-sent events, which the browser resumes after a cut. */
   ticker(card, signal) {
     const prices = [];
@@ -229,6 +256,62 @@ function source(card, signal, stopped, show) {
   return events;
 }
 
+/** A run's events from its first, or from where a cut has left off, to its end. */
+function durable(card, signal, path, kind, show) {
+  return new Promise((resolve, reject) => {
+    const events = new EventSource(path);
+    const over = (settle, result) => {
+      events.close();
+      settle(result);
+    };
+    signal.addEventListener("abort", () => over(resolve));
+    events.addEventListener(kind, (event) => {
+      count(card, event);
+      show(event);
+    });
+    events.addEventListener("end", () => over(resolve));
+    events.addEventListener("error", (event) => {
+      // With data it is the server's last word on the run; without, the connection was cut, and
+      // the browser comes back by itself unless it was refused.
+      if (event.data) over(reject, new Cut(JSON.parse(event.data).message));
+      else if (events.readyState === EventSource.CLOSED) over(reject, new Cut("refused"));
+      else card.interrupted();
+    });
+  });
+}
+
+/** One question, and its answer as it comes. */
+function answered(card, signal, { question, answer }) {
+  const words = bubble("answered", "");
+  card.output.querySelector(".hint")?.remove();
+  card.output.append(bubble("asked", question), words);
+  const run = durable(card, signal, `/answers/${answer}`, "message", (event) => {
+    words.append(event.data);
+    card.output.scrollTop = card.output.scrollHeight;
+  });
+  return run.catch((cut) => {
+    words.dataset.cut = cut.message;
+    throw cut;
+  });
+}
+
+function bubble(kind, text) {
+  const paragraph = document.createElement("p");
+  paragraph.className = kind;
+  paragraph.textContent = text;
+  return paragraph;
+}
+
+/** Who this browser is to the report and the chat; kept, so that both are there again. */
+const visitor = (localStorage.visitor ??= crypto.randomUUID?.() ?? randomId());
+
+function randomId() {
+  // randomUUID is there only on https and on this machine itself.
+  const digits = [...crypto.getRandomValues(new Uint8Array(16))];
+  const hex = digits.map((digit) => digit.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
 /** An EventSource does not tell the bytes on the wire: what it gives is counted. */
 function count(card, event) {
   card.arrived(new TextEncoder().encode(event.data).length);
@@ -275,7 +358,7 @@ function drawPrices(card, prices) {
 async function showCode(path) {
   file ??= fetch("/tour.py").then((response) => response.text());
   const blocks = (await file).split("\n\n\n");
-  const endpoint = blocks.find((block) => block.includes(`("${path}"`));
+  const endpoint = blocks.find((block) => /@router/.test(block) && block.includes(`get("${path}`));
   const models = blocks.filter((block) => endpoint.includes(/^class (\w+)/.exec(block)?.[1]));
   dialog.querySelector("h2").textContent = `GET ${path}`;
   dialog.querySelector("pre").textContent = [...models, endpoint].join("\n\n\n");
@@ -330,6 +413,26 @@ let paused = [];
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) paused = movies.filter((card) => card.running);
   for (const card of paused) document.hidden ? card.stop() : card.start();
+});
+
+const card = (path) => cards.find((one) => one.path === path);
+document.querySelector("[data-again]").addEventListener("click", async () => {
+  const report = card("/report");
+  report.stop();
+  await fetch(`/report/${visitor}`, { method: "DELETE" });
+  report.start();
+});
+
+document.querySelector(".ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const [input] = event.target.elements;
+  const question = input.value.trim();
+  if (!question) return;
+  input.value = "";
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify({ question });
+  await fetch(`/chat/${visitor}`, { method: "POST", headers, body });
+  card("/chat").start();
 });
 
 document.getElementById("origin").textContent = location.origin;

@@ -1,0 +1,102 @@
+"""Who may call a server that asks nobody who he is.
+
+What listens on 127.0.0.1 is reached by every page that a browser on this machine shows. Two things
+stand between: a page of another site may not write (a `POST` of plain text needs no permission, so
+the browser's CORS does not stop it), and a name that somebody else's DNS leads to 127.0.0.1 is not
+ours, or that page would be of our own site.
+
+Source: RFC 6454 7 (Origin); RFC 9110 7.2 (Host), 15.5.20 (421).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.types import Scope
+
+from tailrace.app.settings import ANY_HOST
+from tailrace.protocol import Reply
+
+__all__ = ["LOOPBACK_HOSTS", "Guard", "Refusal"]
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not served.
+
+    Args:
+        status: The HTTP status.
+        code: For programs.
+        detail: For people.
+    """
+
+    status: int
+    code: str
+    detail: str
+
+    def reply(self) -> Reply:
+        """The answer that says so."""
+        problem = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        body = json.dumps(problem).encode()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        return Reply(self.status, headers, body)
+
+
+class Guard:
+    """Looks at each request's Host and Origin.
+
+    Args:
+        hosts: Names by which clients may call, without a port; "*" is any.
+        origins: Web origins beside the server's own whose pages may write; "*" is any.
+    """
+
+    def __init__(self, hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._origins = frozenset(origins)
+
+    def refusal(self, scope: Scope) -> Refusal | None:
+        """Why a request may not be served; None if it may."""
+        host = origin = b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+        if ANY_HOST not in self._hosts and _name(host) not in self._hosts:
+            detail = (
+                f"this server is not called {host.decode('latin-1')!a}: "
+                "start it with --allowed-host and the name"
+            )
+            return Refusal(421, "host_not_allowed", detail)
+        if scope["method"] in _READS or not origin or ANY_HOST in self._origins:
+            return None
+        if origin.partition(b"://")[2] == host or origin.decode("latin-1") in self._origins:
+            return None
+        detail = (
+            f"pages of {origin.decode('latin-1')!a} may not write here: "
+            "start the server with --cors-origin and the origin"
+        )
+        return Refusal(403, "origin_not_allowed", detail)
+
+
+def _name(host: bytes) -> str:
+    """A Host header's name without its port, in lower case."""
+    text = host.decode("latin-1").lower()
+    name, colon, port = text.rpartition(":")
+    return name if colon and port.isdigit() else text

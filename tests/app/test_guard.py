@@ -1,0 +1,69 @@
+"""Who may call a server that asks nobody who he is: by Host and by Origin."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.types import Scope
+
+from tailrace.app import LOOPBACK_HOSTS
+from tailrace.app.guard import Guard
+
+
+def asked(method: str, host: str, origin: str | None = None) -> Scope:
+    headers = [(b"host", host.encode("latin-1"))]
+    if origin is not None:
+        headers.append((b"origin", origin.encode("latin-1")))
+    return {"type": "http", "method": method, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000"]
+)
+def test_the_names_of_loopback_may_be_called(host: str) -> None:
+    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host)) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::2]"]
+)
+def test_a_name_that_is_not_ours_is_misdirected(host: str) -> None:
+    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host))
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (421, "host_not_allowed")
+
+
+def test_a_name_with_control_characters_is_told_escaped() -> None:
+    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", "evil\x1b[31m\xe9"))
+    assert refusal is not None
+    assert refusal.detail.isascii()
+    assert refusal.detail.isprintable()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_a_page_of_another_site_may_not_write(method: str) -> None:
+    request = asked(method, "localhost:8000", "https://evil.example")
+    refusal = Guard(("*",), ()).refusal(request)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (403, "origin_not_allowed")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_who_reads_is_left_to_the_browsers_own_rules(method: str) -> None:
+    request = asked(method, "localhost:8000", "https://other.example")
+    assert Guard(("*",), ()).refusal(request) is None
+
+
+@pytest.mark.parametrize("origin", [None, "http://localhost:8000", "https://localhost:8000"])
+def test_the_servers_own_pages_and_programs_may_write(origin: str | None) -> None:
+    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is None
+
+
+@pytest.mark.parametrize("origin", ["null", "http://localhost:8001", "http://localhost"])
+def test_what_only_looks_like_our_own_may_not_write(origin: str) -> None:
+    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is not None
+
+
+@pytest.mark.parametrize("origins", [("https://app.example",), ("*",)])
+def test_an_origin_that_is_allowed_may_write(origins: tuple[str, ...]) -> None:
+    request = asked("POST", "localhost:8000", "https://app.example")
+    assert Guard(("*",), origins).refusal(request) is None
