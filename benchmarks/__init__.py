@@ -6,7 +6,8 @@
 How it is measured:
 
 * Each side is a uvicorn of its own, started by the same command with another app path; some rows
-  have nginx or granian beside it, and say "not installed" where one is missing.
+  have nginx, granian or the reference server of Durable Streams beside it, and say "not installed"
+  where one is missing.
 * The sides take turns (A B A B A B), so that what else the machine does hits both; the middle
   value counts.
 * CPU is the server process's own accounting, of all its threads, those that ended included; of all

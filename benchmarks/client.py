@@ -23,6 +23,7 @@ __all__ = [
     "connect",
     "digest_of",
     "discard",
+    "order",
     "request_bytes",
 ]
 
@@ -121,6 +122,19 @@ def connect(
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.connect(("127.0.0.1", port))
     return sock
+
+
+def order(port: int, method: str, path: str, body: bytes = b"") -> None:
+    """One request whose answer says no more than that it was done.
+
+    Raises:
+        RuntimeError: It was not.
+    """
+    with connect(port) as sock:
+        sock.sendall(request_bytes(path, method=method, body=body))
+        answer = sock.recv(_RECYCLED_BYTES)
+    if not answer.startswith(b"HTTP/1.1 2"):
+        raise RuntimeError(f"{method} {path} failed: {answer!r}")
 
 
 def request_bytes(

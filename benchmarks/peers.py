@@ -1,4 +1,4 @@
-"""Servers of others: nginx, with Nchan where it is there, and granian.
+"""Servers of others: nginx, with Nchan where it is there, granian, and that of Durable Streams.
 
 Each is started here, with a configuration of its own, on a free port of the loopback, one worker;
 and ended here.
@@ -6,27 +6,29 @@ and ended here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from benchmarks.server import Server
+from benchmarks.server import ROOT, Housed, Server
 
 __all__ = [
     "NOT_INSTALLED",
     "Granian",
     "Nginx",
+    "NodeServer",
     "has_granian",
     "has_nchan",
     "has_nginx",
+    "has_node_server",
     "nginx_version",
+    "node_server_version",
 ]
 
 NOT_INSTALLED: Final = "not installed"
@@ -34,6 +36,8 @@ NOT_INSTALLED: Final = "not installed"
 
 ELSEWHERE: Final = "/usr/sbin"
 """Where Debian has nginx, and where only root looks."""
+
+_NODE: Final = ROOT / ".cache" / "node"
 
 _CONFIGURATION: Final = """\
 {module}
@@ -64,7 +68,7 @@ http {{
 """What Debian's nginx.conf sets too (sendfile, tcp_nopush), without an access log, as our side."""
 
 
-class Nginx(Server):
+class Nginx(Housed):
     """nginx with one worker.
 
     Args:
@@ -76,36 +80,19 @@ class Nginx(Server):
         super().__init__("nginx")
         self._locations = locations
         self._nchan = nchan
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="tailrace-bench-nginx-")
-        return super().__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        assert self._folder is not None
-        self._folder.cleanup()
 
     def _command(self) -> list[str]:
-        assert self._folder is not None
-        folder = self._folder.name
         text = _CONFIGURATION.format(
             module=f"load_module {_nchan_module()};" if self._nchan else "",
             # The worker of root becomes nobody, who cannot read what the benchmark made.
             user="user root;" if os.geteuid() == 0 else "",
-            folder=folder,
+            folder=self.folder,
             port=self.port,
             locations=self._locations,
         )
-        path = Path(folder, "nginx.conf")
+        path = self.folder / "nginx.conf"
         path.write_text(text)
-        return [_nginx() or "nginx", "-p", folder, "-e", "stderr", "-c", str(path)]
+        return [_nginx() or "nginx", "-p", str(self.folder), "-e", "stderr", "-c", str(path)]
 
 
 class Granian(Server):
@@ -114,6 +101,17 @@ class Granian(Server):
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
         return [*command, "--port", str(self.port), "--workers", "1", "--no-log", self.app]
+
+
+class NodeServer(Housed):
+    """The reference server of Durable Streams, `@durable-streams/server`, with its file store."""
+
+    def __init__(self) -> None:
+        super().__init__("@durable-streams/server")
+
+    def _command(self) -> list[str]:
+        script = Path(__file__).with_name("node_server.mjs")
+        return [str(_NODE / "bin" / "node"), str(script), str(self.port), str(self.folder)]
 
 
 def has_nginx() -> bool:
@@ -127,6 +125,19 @@ def has_nchan() -> bool:
 
 def has_granian() -> bool:
     return find_spec("granian") is not None
+
+
+def has_node_server() -> bool:
+    return node_server_version() is not None
+
+
+def node_server_version() -> str | None:
+    """The reference server's, as scripts/install-node-packages.sh has installed it."""
+    described = _NODE / "node_modules" / "@durable-streams" / "server" / "package.json"
+    if not described.exists():
+        return None
+    version: str = json.loads(described.read_text())["version"]
+    return version
 
 
 def nginx_version() -> str | None:

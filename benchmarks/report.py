@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Account, Cost, middle
-from benchmarks.peers import NOT_INSTALLED, nginx_version
+from benchmarks.peers import NOT_INSTALLED, nginx_version, node_server_version
 
 __all__ = ["Finding", "compare", "machine", "markdown", "screen"]
 
@@ -96,6 +96,7 @@ def machine() -> list[str]:
         f"Python: {platform.python_implementation()} {platform.python_version()}",
         f"Packages: {versions}",
         f"nginx: {nginx_version() or NOT_INSTALLED}",
+        f"@durable-streams/server: {node_server_version() or NOT_INSTALLED}",
         f"Load average before the run: {' '.join(f'{load:.2f}' for load in os.getloadavg())}",
     ]
 

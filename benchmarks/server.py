@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Memory", "Server"]
+__all__ = ["Housed", "Memory", "Server"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_TIMEOUT: Final = 30.0
@@ -145,6 +146,27 @@ class Server:
             else:
                 return
         raise RuntimeError(f"{self.app} did not listen in {START_TIMEOUT:g} s")
+
+
+class Housed(Server):
+    """A server that has a folder of its own for as long as it runs."""
+
+    def __enter__(self) -> Self:
+        self._house = tempfile.TemporaryDirectory(prefix="tailrace-bench-")
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._house.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._house.name)
 
 
 def _with_descendants(pid: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import time
@@ -14,6 +15,8 @@ __all__ = ["Subscribers"]
 
 _EVENT: Final = b"data:"
 _READ_BYTES: Final = 64 * 1024
+_QUIET: Final = 0.1
+"""Seconds in which nobody gets anything, and therefore nobody will."""
 
 
 class Subscribers:
@@ -21,7 +24,7 @@ class Subscribers:
 
     Args:
         port: The server's.
-        path: The endpoint of the stream.
+        path: The endpoint of the stream; with `{}` in it, that of each is numbered.
         count: How many.
         first_event: Wait for an event on each, for streams that begin with one.
         keep: Keep what each receives, in `received`, to be looked at afterwards.
@@ -38,12 +41,15 @@ class Subscribers:
         self._publisher: socket.socket | None = None
         self._selector = selectors.DefaultSelector()
         self._keep = keep
+        self.delays: list[float] = []
+        """Seconds from each publishing until each subscriber had it."""
         self.received: dict[socket.socket, list[bytes]] = {}
 
     def __enter__(self) -> Self:
         # Without this header Nchan has nothing for a subscriber; EventSource sends it.
-        request = request_bytes(self._path, headers=["accept: text/event-stream"])
-        for _ in range(self._count):
+        for number in range(self._count):
+            path = self._path.replace("{}", str(number))
+            request = request_bytes(path, headers=["accept: text/event-stream"])
             sock = connect(self._port)
             self._sockets.append(sock)
             self.received[sock] = []
@@ -74,14 +80,35 @@ class Subscribers:
         assert self._publisher is not None
         started = time.perf_counter()
         self._publisher.sendall(request_bytes(path, method="POST", body=body))
-        self._await(_EVENT)
+        self._await(_EVENT, started)
         seconds = time.perf_counter() - started
         answer = self._publisher.recv(_READ_BYTES)
         if not answer.startswith(b"HTTP/1.1 2"):
             raise RuntimeError(f"publishing failed: {answer!r}")
         return seconds
 
-    def _await(self, wanted: bytes) -> None:
+    def append(self, path: str, body: bytes) -> int:
+        """POST to `path`, and see who gets anything.
+
+        Returns:
+            How many subscribers got an event.
+        """
+        self.append_unheard(path, body)
+        told: set[int] = set()
+        while ready := self._selector.select(_QUIET if told else TIMEOUT):
+            for key, _ in ready:
+                if _EVENT in os.read(key.fd, _READ_BYTES):  # and not a heartbeat
+                    told.add(key.fd)
+        return len(told)
+
+    def append_unheard(self, path: str, body: bytes) -> None:
+        """POST to `path`; what subscribers get of it waits in their sockets."""
+        assert self._publisher is not None
+        self._publisher.sendall(request_bytes(path, method="POST", body=body))
+        if not self._publisher.recv(_READ_BYTES).startswith(b"HTTP/1.1 2"):
+            raise RuntimeError("publishing failed")
+
+    def _await(self, wanted: bytes, started: float | None = None) -> None:
         """Read until each subscriber has got `wanted` once."""
         # What came before the piece at hand, for a mark that is split between two reads.
         missing = dict.fromkeys(self._sockets, b"")
@@ -101,3 +128,5 @@ class Subscribers:
                     missing[sock] += piece
                     if wanted in missing[sock]:
                         del missing[sock]
+                        if started is not None:
+                            self.delays.append(time.perf_counter() - started)

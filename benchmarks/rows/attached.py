@@ -1,10 +1,11 @@
-"""One message to many attached SSE connections, beside nginx with Nchan."""
+"""One message to many readers of one stream by SSE, beside nginx with Nchan."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from benchmarks.client import order
 from benchmarks.measure import Cost, middle, scaled
 from benchmarks.peers import NOT_INSTALLED, Nginx, has_nchan
 from benchmarks.report import Finding
@@ -12,11 +13,11 @@ from benchmarks.server import Server
 from benchmarks.subscribers import Subscribers
 
 SUBSCRIBERS = 1_000
-MESSAGES = 150
+MESSAGES = 200
 MESSAGE_BYTES = 100
 ROUNDS = 5
 
-OURS: Final = "Tailrace, attached"
+OURS: Final = "Tailrace"
 NCHAN: Final = "nginx with Nchan"
 
 _LOCATIONS: Final = """
@@ -34,20 +35,24 @@ def run(scale: float) -> list[Finding]:
         # Servers of their own for each turn: Nchan gives old messages to new subscribers.
         if has_nchan():
             with Nginx(_LOCATIONS, nchan=True) as theirs:
-                costs.setdefault(NCHAN, []).append(_broadcast(theirs, subscribers, messages))
+                cost = _broadcast(theirs, subscribers, messages, "/subscribe", "/publish")
+                costs.setdefault(NCHAN, []).append(cost)
         protocol = "tailrace.server:HttpProtocol"
-        with Server("benchmarks.apps.attached:app", http=protocol) as ours:
-            costs.setdefault(OURS, []).append(_broadcast(ours, subscribers, messages))
+        with Server("benchmarks.apps.live:app", http=protocol) as ours:
+            order(ours.port, "PUT", "/bench")
+            costs.setdefault(OURS, []).append(_broadcast(ours, subscribers, messages, "/bench"))
     return [finding(costs, subscribers, messages)]
 
 
-def _broadcast(server: Server, subscribers: int, messages: int) -> Cost:
+def _broadcast(
+    server: Server, subscribers: int, messages: int, path: str, publish: str | None = None
+) -> Cost:
     """Publish all messages, each when every subscriber has the one before."""
     sent = [(b"%d " % n).ljust(MESSAGE_BYTES, b"x") for n in range(messages + 1)]
-    with Subscribers(server.port, "/subscribe", subscribers, keep=True) as crowd:
-        crowd.publish("/publish", sent[0])  # so that nothing is cold
+    with Subscribers(server.port, path, subscribers, keep=True) as crowd:
+        crowd.publish(publish or path, sent[0])  # so that nothing is cold
         before = server.cpu()
-        wall = sum(crowd.publish("/publish", message) for message in sent[1:])
+        wall = sum(crowd.publish(publish or path, message) for message in sent[1:])
         cost = Cost(wall, server.cpu() - before)
         for pieces in crowd.received.values():
             if _DATA.findall(b"".join(pieces)) != sent:
@@ -72,7 +77,7 @@ def finding(costs: dict[str, list[Cost]], subscribers: int, messages: int) -> Fi
     there = NCHAN in costs
     ratio = micros(NCHAN) / micros(OURS) if there else None
     return Finding(
-        what=f"a message to one of {subscribers:,} attached SSE connections",
+        what=f"a message to one of {subscribers:,} SSE readers of a stream",
         peer=NCHAN,
         theirs=told(NCHAN) if there else NOT_INSTALLED,
         ours=told(OURS),

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 from benchmarks.measure import Cost
-from benchmarks.rows import attached
+from benchmarks.rows import appends, attached, catch_up
 
 from benchmarks import peers, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = [
-    "attached",
     "bare",
     "fastapi_ours",
     "fastapi_ours_checked",
     "fastapi_theirs",
     "files",
+    "live",
     "sse_starlette_theirs",
     "starlette_ours",
     "starlette_theirs",
@@ -45,6 +45,18 @@ def test_a_peer_that_is_missing_is_told_and_is_no_error(monkeypatch: pytest.Monk
     cost = [Cost(wall=1.0, cpu=1.0)]
     found = attached.finding({attached.OURS: cost}, subscribers=1, messages=1)
     assert (found.theirs, found.holds) == (peers.NOT_INSTALLED, None)
+
+
+def test_the_reference_server_may_be_missing_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(peers, "_NODE", tmp_path)
+    assert not peers.has_node_server()
+    cost = [Cost(wall=1.0, cpu=1.0)]
+    found = appends.finding({appends.OURS: cost}, streams=1, appends=1)
+    assert (found.theirs, found.holds) == (peers.NOT_INSTALLED, None)
+    read = catch_up.finding({catch_up.OURS: cost}, size=200, length=200, times=1)
+    assert read.theirs == peers.NOT_INSTALLED
 
 
 @pytest.mark.slow

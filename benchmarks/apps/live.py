@@ -1,0 +1,46 @@
+"""Streams read live, one path each, over a store in memory: `LiveResponse` without anything above.
+
+`PUT /NAME` creates a stream, `POST /NAME` appends to it: the body as a string of JSON. `GET /NAME`
+subscribes from its tail, `GET /NAME?from=start` from its first byte.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from tailrace.fanout import Events, Hub, LiveResponse
+from tailrace.store import Append, Mark, MemoryStore, NewStream
+
+_JSON = "application/json"
+_store = MemoryStore()
+_hub = Hub(_store)
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    path = scope["path"][1:]
+    if scope["method"] == "GET":
+        start = Mark.BEGINNING if b"from=start" in scope["query_string"] else Mark.TAIL
+        await LiveResponse(_hub, path, start, Events())(scope, receive, send)
+        return
+    body = await _body_of(receive)
+    if scope["method"] == "PUT":
+        await _store.create(path, NewStream(content_type=_JSON))
+    else:
+        await _store.append(path, Append(data=json.dumps(body.decode()).encode() + b","))
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _body_of(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message: Any = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
