@@ -23,6 +23,7 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	@sh scripts/install-test-packages.sh
+	@sh scripts/install-node-packages.sh
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
 
@@ -37,10 +38,11 @@ format: $(VENV)/test.stamp
 	$(BIN)/ruff format .
 
 bench: $(VENV)/test.stamp
+	@sh scripts/install-node-packages.sh
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) .cache node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than pyproject.toml only after pip has finished, so an install that was
