@@ -44,8 +44,10 @@ window.seen = {};
 function watch(name, selector) {
   const element = document.querySelector(selector);
   seen[name] = [];
-  new MutationObserver(() => seen[name].push(element.textContent))
-    .observe(element, { childList: true, characterData: true, subtree: true });
+  // Not what is drawn again as it is.
+  new MutationObserver(() => {
+    if (seen[name].at(-1) !== element.textContent) seen[name].push(element.textContent);
+  }).observe(element, { childList: true, characterData: true, subtree: true });
 }
 document.addEventListener("DOMContentLoaded", () => {
   watch("words", '[data-path="/stream"] .output');

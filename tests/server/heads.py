@@ -12,12 +12,9 @@ from starlette.websockets import WebSocket
 
 from tailrace import limits
 
-__all__ = ["HEAD_TIMEOUT", "app"]
+__all__ = ["app"]
 
-HEAD_TIMEOUT = 0.6
-"""Seconds."""
-
-vars(limits)["HEAD_TIMEOUT"] = HEAD_TIMEOUT
+vars(limits)["HEAD_TIMEOUT"] = 0.6  # for the whole process: so no test imports this
 
 
 async def echo(request: Request) -> Response:

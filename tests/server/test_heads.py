@@ -13,8 +13,11 @@ from websockets.sync.client import connect
 from tailrace import limits
 from tests.rawhttp import Connection
 from tests.server.conftest import OURS
-from tests.server.heads import HEAD_TIMEOUT
 from tests.servers import RunningServer, serve
+
+HEAD_TIMEOUT = 0.6
+"""Seconds, as tests/server/heads.py sets them for the servers' processes. It is not imported here:
+it would set them for this one too."""
 
 START = b"GET / HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
