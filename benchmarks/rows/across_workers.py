@@ -74,24 +74,27 @@ def _owners(server: Served, socks: list[socket.socket]) -> dict[socket.socket, i
 
 def _spread(server: Served, stack: ExitStack) -> tuple[socket.socket, list[socket.socket]]:
     """A writer on one worker, and readers at the tail on each of the others."""
-    writer = stack.enter_context(connect(server.port))
-    writer.sendall(request_bytes("/healthz"))
-    writer.recv(65536)
-    home = _owners(server, [writer])[writer]
     on: dict[int, list[socket.socket]] = {}
     for _ in range(TRIES):
-        if len(on) == WORKERS - 1 and all(len(each) == READERS for each in on.values()):
-            return writer, [sock for each in on.values() for sock in each]
+        if len(on) == WORKERS and all(len(each) == READERS for each in on.values()):
+            break
         sock = connect(server.port)
         sock.sendall(request_bytes(f"{STREAM}?offset=now&live=sse"))
         while b"upToDate" not in sock.recv(65536):
             pass
         pid = _owners(server, [sock])[sock]
-        if pid == home or len(on.get(pid, ())) == READERS:
+        if len(on.get(pid, ())) == READERS:
             sock.close()
         else:
             on.setdefault(pid, []).append(stack.enter_context(sock))
-    raise RuntimeError("the kernel did not spread the connections over the workers")
+    else:
+        raise RuntimeError("the kernel did not spread the connections over the workers")
+    # Last, for the server lets go of a connection that is idle for 5 s.
+    writer = stack.enter_context(connect(server.port))
+    writer.sendall(request_bytes("/healthz"))
+    writer.recv(65536)
+    home = _owners(server, [writer])[writer]
+    return writer, [sock for pid, each in on.items() if pid != home for sock in each]
 
 
 def _append(writer: socket.socket, readers: list[socket.socket], body: bytes) -> list[float]:
