@@ -7,9 +7,11 @@ from tailrace.fanout.format import End, Format, Gap, Piece, Reason
 from tailrace.fanout.formats import Events, Lines, Raw
 from tailrace.fanout.hub import Hub
 from tailrace.fanout.live import LiveResponse
+from tailrace.fanout.messages import RESERVED, control_of
 from tailrace.fanout.slow import Slow
 
 __all__ = [
+    "RESERVED",
     "End",
     "Events",
     "Follower",
@@ -22,4 +24,5 @@ __all__ = [
     "Raw",
     "Reason",
     "Slow",
+    "control_of",
 ]

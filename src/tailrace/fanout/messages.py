@@ -15,9 +15,9 @@ from tailrace.errors import RunEnded
 from tailrace.fanout.format import Piece
 from tailrace.store import Offset, message_ends, value_of
 
-__all__ = ["Control", "Message", "messages_of", "run_error"]
+__all__ = ["RESERVED", "Control", "Message", "control_of", "messages_of", "run_error"]
 
-_RESERVED: Final = b'{"tailrace":'
+RESERVED: Final = b'{"tailrace":'
 """What ours begin with, byte for byte."""
 
 
@@ -63,11 +63,7 @@ class Message:
     @property
     def control(self) -> Control | None:
         """What it tells, if it is one of ours."""
-        if not self.data.startswith(_RESERVED):
-            return None
-        whole = value_of(self.data)
-        told = whole["tailrace"]
-        return _control_of(told) if len(whole) == 1 and isinstance(told, dict) else None
+        return control_of(self.data)
 
 
 def messages_of(piece: Piece) -> Iterator[Message]:
@@ -89,7 +85,14 @@ def run_error(path: str, control: Control) -> RunEnded | None:
     return RunEnded(path, control.end, control.code, control.message)
 
 
-def _control_of(told: dict[str, Any]) -> Control | None:
+def control_of(message: bytes) -> Control | None:
+    """What a message tells, if it is one of ours."""
+    if not message.startswith(RESERVED):
+        return None
+    whole = value_of(message)
+    told = whole["tailrace"]
+    if len(whole) != 1 or not isinstance(told, dict):
+        return None
     event, end = told.get("event"), told.get("end")
     if isinstance(event, str):
         return Control(event=event, data=told.get("data"))

@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 
 from tailrace import limits
 from tailrace.errors import InvalidChunk
+from tailrace.fanout import RESERVED, control_of
 from tailrace.framing import Event
 from tailrace.store import value_of
 
@@ -35,7 +36,6 @@ __all__ = [
 Status: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
 """How a run is; all but the first are ends."""
 
-_RESERVED: Final = b'{"tailrace":'
 _END: Final = b'{"tailrace":{"end":'
 _ENDS: Final = frozenset({"done", "failed", "cancelled", "lost"})
 _FOREIGN_EVENTS: Final = frozenset({"fastapi", "sse_starlette"})
@@ -96,7 +96,7 @@ def message_of(item: Any) -> bytes:
         return b""
     else:
         written = _json(event.data)
-    if written.startswith(_RESERVED):
+    if written.startswith(RESERVED):
         raise InvalidChunk(item, "JSON", "an object that does not begin with the key 'tailrace'")
     return written + b","
 
@@ -112,12 +112,10 @@ def wire_of_end(end: End) -> bytes:
 
 def parse(message: bytes) -> tuple[Any, str | None]:
     """The data of a message, and the name of its event."""
-    data = value_of(message)
-    if message.startswith(_RESERVED):
-        said = data["tailrace"]
-        if len(data) == 1 and isinstance(said, dict) and isinstance(said.get("event"), str):
-            return said.get("data"), said["event"]
-    return data, None
+    control = control_of(message)
+    if control is not None and control.event is not None:
+        return control.data, control.event
+    return value_of(message), None
 
 
 def end_in(wire: bytes) -> End | None:

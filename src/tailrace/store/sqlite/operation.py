@@ -10,6 +10,7 @@ from tailrace.store.offset import Offset
 
 __all__ = [
     "AppendTo",
+    "Chore",
     "Create",
     "Delete",
     "Event",
@@ -93,8 +94,8 @@ class Touch(Operation):
         super().__init__("", 0, None)
 
 
-class Expire(Operation):
-    """Delete those of some streams that have expired. Nobody waits for it.
+class Chore(Operation):
+    """Something to be done with some streams. Nobody waits for it.
 
     Args:
         paths: The streams.
@@ -107,32 +108,22 @@ class Expire(Operation):
         self.paths = paths
 
 
-class Keep(Operation):
-    """Streams are watched, which is a use of them. Nobody waits for it.
+class Expire(Chore):
+    """Delete those of some streams that have expired."""
 
-    Args:
-        paths: The streams.
-    """
-
-    __slots__ = ("paths",)
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        super().__init__("", 0, None)
-        self.paths = paths
+    __slots__ = ()
 
 
-class Trim(Operation):
-    """Streams may have more than they are to keep: look. Nobody waits for it.
+class Keep(Chore):
+    """Streams are watched, which is a use of them."""
 
-    Args:
-        paths: The streams.
-    """
+    __slots__ = ()
 
-    __slots__ = ("paths",)
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        super().__init__("", 0, None)
-        self.paths = paths
+class Trim(Chore):
+    """Streams may have more than they are to keep: look."""
+
+    __slots__ = ()
 
 
 class Stop(Operation):
