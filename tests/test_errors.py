@@ -12,7 +12,6 @@ from tailrace.errors import (
     ArchiveTooLarge,
     BodyStalled,
     ContentTypeMismatch,
-    DownloadFailed,
     FileChanged,
     FileUnavailable,
     ForkRefused,
@@ -66,7 +65,6 @@ EXAMPLES: list[TailraceError] = [
     TransferFailed("/srv/film.mp4", "it became shorter", 7),
     PathRefused("../secret", "leads out of the directory"),
     ArchiveTooLarge(100_000),
-    DownloadFailed("the server has no such file"),
     RunEnded("reports/a", "failed", "stream_failed", "the stream failed before its end"),
     StoreUnavailable("sqlite:///streams.db", "does not answer"),
     StoreCorrupt("sqlite:///streams.db", "is damaged"),
@@ -152,7 +150,6 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "transfer_failed",
         "path_refused",
         "archive_too_large",
-        "download_failed",
         "stream_failed",  # a run's error has the code of what ended it
         "store_unavailable",
         "store_corrupt",

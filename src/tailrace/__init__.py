@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tailrace.errors import (
     ArchiveTooLarge,
-    DownloadFailed,
     FileChanged,
     FileUnavailable,
     InvalidChunk,
@@ -48,7 +47,6 @@ __all__ = [
     "ArchiveTooLarge",
     "CSVResponse",
     "Channel",
-    "DownloadFailed",
     "Drained",
     "Event",
     "EventSourceResponse",

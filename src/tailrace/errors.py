@@ -3,7 +3,6 @@
 ```
 TailraceError
 ├── ArchiveTooLarge  a directory has too many files for one ZIP
-├── DownloadFailed   `tailrace get` could not get a file (the message is for a person)
 ├── FileChanged      a file was truncated, overwritten, deleted or replaced while it was sent
 ├── FileUnavailable  a file that is to be sent is not there, is none, or cannot be read
 ├── InvalidOption    a setting is out of its range (the application's fault; also a ValueError)
@@ -56,7 +55,6 @@ __all__ = [
     "ArchiveTooLarge",
     "BodyStalled",
     "ContentTypeMismatch",
-    "DownloadFailed",
     "FileChanged",
     "FileUnavailable",
     "ForkRefused",
@@ -122,12 +120,6 @@ class ArchiveTooLarge(TailraceError):
     def __init__(self, most: int) -> None:
         super().__init__(f"more than {most:,} files: too many for one archive, take its parts")
         self.most = most
-
-
-class DownloadFailed(TailraceError):
-    """A download could not be done; the message says why, and what to do where that is known."""
-
-    code = "download_failed"
 
 
 class FileChanged(TailraceError, RuntimeError):

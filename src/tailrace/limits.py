@@ -117,53 +117,6 @@ connection is cut. CPU for 512 MiB under our protocol, in spans of 1, 4, 16 and 
 and 63 ms; of a whole path 59.
 """
 
-# `tailrace get` ----------------------------------------------------------------------------------
-
-GET_TIMEOUT: Final = 30.0
-"""Seconds in which a server must connect, and then send something. wget waits 900 s, pip 15 s.
-
-Stops: a server that accepts and says nothing.
-"""
-
-GET_RETRIES: Final = 5
-"""Attempts in a row without a new byte after which a download fails. pip's default too."""
-
-RETRY_BASE: Final = 0.5
-"""Seconds before the first new attempt, doubled for each one after it."""
-
-RETRY_CAP: Final = 30.0
-"""Seconds between two attempts, at most. Google's API clients wait 32 s to 60 s."""
-
-MAX_RETRY_AFTER: Final = 300.0
-"""Seconds of a Retry-After that are waited for. Stops: a server that parks clients for a day."""
-
-MAX_JOBS: Final = 16
-"""Connections of one download; aria2 allows as many to one server."""
-
-MIN_PIECE_BYTES: Final = 1024 * 1024
-"""Bytes in one range request of a parallel download, at least: each costs a round trip."""
-
-MAX_PIECE_BYTES: Final = 64 * 1024 * 1024
-"""Bytes in one range request of a parallel download, at most.
-
-Stops: one slow connection that holds a large rest while the others have nothing left to do.
-"""
-
-PIECES_PER_JOB: Final = 8
-"""Range requests for each connection of a parallel download, within the sizes above."""
-
-CHECKPOINT: Final = 2.0
-"""Seconds between two writes of what a download has; a crash loses no more than this."""
-
-MAX_SIDECAR_BYTES: Final = 64 * 1024
-"""Bytes of a `.part.json` that are read; ours has under 4 KiB. Stops: a file that is not ours."""
-
-MAX_FILE_NAME_BYTES: Final = 240
-"""Bytes of a file name that a server chose: 255 on Linux, less what `.part.json` adds.
-
-Stops: a name that cannot be created.
-"""
-
 # Directories ------------------------------------------------------------------------------------
 
 MAX_LINK_TURNS: Final = 40

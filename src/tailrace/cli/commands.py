@@ -10,13 +10,9 @@ __all__ = ["tailrace"]
 
 COMMANDS = {
     "demo": "tailrace.cli.demo",
-    "get": "tailrace.cli.get",
     "serve": "tailrace.cli.serve",
 }
-"""A command's name, and the module that holds it under that name.
-
-A download needs no web server, and a server needs no progress bar.
-"""
+"""A command's name, and the module that holds it under that name."""
 
 
 class _Commands(click.Group):
