@@ -23,7 +23,7 @@ EXAMPLES = [
 FIRST_BYTES_DEADLINE = 10.0
 """Seconds until the first bytes of an example must be there: for a stream it is the first item."""
 
-FILES = {"film.mp4": bytes(range(256)) * 4096}
+FILES = {"film.mp4": bytes(range(256)) * 4096, "export.txt": b"a line\n" * 1000}
 """Files that an example finds in its current directory."""
 
 

@@ -205,19 +205,20 @@ async def test_a_damaged_file_is_told_by_those_who_meet_the_damage(file: Path) -
 async def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     await fill(folder / "streams.db")
-    # As a user who may read it all and write nothing: root could.
+    # As a user who may read the store and write nothing: root could. It has used a store before,
+    # so that all is imported: that user may not be able to read this project.
     script = (
         "import os, sys\n"
-        "sys.path[:0] = sys.argv[2].split(os.pathsep)\n"
+        "sys.path[:0] = sys.argv[3].split(os.pathsep)\n"
         "import anyio\n"
         "from tailrace.store.sqlite import SQLiteStore\n"
-        "import tailrace.source, tailrace.errors, tailrace.store.memory\n"
-        "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-        "async def main():\n"
+        "async def use(file):\n"
         "    try:\n"
-        "        async with SQLiteStore(sys.argv[1]) as store: pass\n"
+        "        async with SQLiteStore(file): print('opened')\n"
         "    except BaseException as error: print(type(error).__name__)\n"
-        "anyio.run(main)\n"
+        "anyio.run(use, sys.argv[1])\n"
+        "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "anyio.run(use, sys.argv[2])\n"
     )
     for path in folder.iterdir():
         path.chmod(0o444)
@@ -229,14 +230,17 @@ async def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> 
     lock.chmod(0o666)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", script, str(folder / "streams.db"), os.pathsep.join(sys.path)],
+            [
+                *(sys.executable, "-c", script, str(tmp_path / "own.db")),
+                *(str(folder / "streams.db"), os.pathsep.join(sys.path)),
+            ],
             check=True,
             capture_output=True,
             text=True,
         )
     finally:
         folder.chmod(0o755)
-    assert done.stdout.split() == [StoreReadOnly.__name__]
+    assert done.stdout.split() == ["opened", StoreReadOnly.__name__]
 
 
 async def test_a_file_in_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
