@@ -1,5 +1,75 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, and what holds for the whole run.
+
+A run depends on nothing that whoever started it has set: a shell that starts a job with `&` ignores
+SIGINT in it, and every child would inherit that. And it leaves nothing behind: a test that was
+ended by its time limit may not have come to its own cleaning up.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+
+from tailrace.source import current_loop
+
 pytest_plugins = ["tailrace.testing.plugin", "tests.server_fixtures"]
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+TEST_TIMEOUT = 120.0
+"""Seconds that an async test may take. It is less than the plugin's own `timeout`, which raises in
+the middle of the event loop: trio does not survive that, and the tests behind it hang as well."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Bound an async test by a scope of its own; another plugin calls it."""
+    if inspect.iscoroutinefunction(pyfuncitem.obj):
+        marker = pyfuncitem.get_closest_marker("timeout")
+        pyfuncitem.obj = bounded(pyfuncitem.obj, 0.8 * marker.args[0] if marker else TEST_TIMEOUT)
+    return (yield)
+
+
+def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(**fixtures: Any) -> None:
+        with anyio.CancelScope() as scope:
+            # A thread's clock: the event loop's may stand still, for the test moves it.
+            alarm = threading.Timer(timeout, current_loop().call_from_thread, [scope.cancel])
+            alarm.daemon = True
+            alarm.start()
+            try:
+                await test(**fixtures)
+            finally:
+                alarm.cancel()
+        if scope.cancelled_caught:
+            pytest.fail(f"it was not over after {timeout:g} s")
+
+    return run
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the processes that tests have left, and fail the run that left them."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    left = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+    for process in left:
+        reporter.write_line(f"left behind by a test: {process.pid} {' '.join(process.cmdline())}")
+        process.kill()
+    psutil.wait_procs(left, timeout=10)
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
