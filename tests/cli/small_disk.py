@@ -1,7 +1,8 @@
-"""`tailrace serve` with its streams on a small disk, that can be full or read-only.
+"""`tailrace serve` with its streams on a disk that is full, or that cannot be written.
 
-The disk is a tmpfs in a mount namespace of the server's own. So it needs no root where users may
-have namespaces, nobody else sees it, and it is gone with the server.
+A small disk is a tmpfs in a mount namespace of the server's own: nobody else sees it, and it is
+gone with the server. Not every machine allows that (a container, a user in a chroot), so it is
+asked first; what is to hold there is also shown by a system call that says that the disk is full.
 """
 
 from __future__ import annotations
@@ -17,9 +18,23 @@ from tests.cli.running_demo import TAILRACE
 from tests.cli.running_serve import Running, running_serve
 from tests.tools.tool import tool
 
-__all__ = ["SmallDisk", "serve_on_small_disk"]
+__all__ = [
+    "SmallDisk",
+    "may_mount",
+    "serve_on_small_disk",
+    "serve_with_full_disk",
+    "serve_without_rights",
+]
 
 _MOUNT = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
+_OWN_MOUNTS = ["--mount"] if os.geteuid() == 0 else ["--map-root-user", "--mount"]
+_WITHOUT_OVERRIDE = "--bounding-set=-dac_override,-dac_read_search"
+
+
+def may_mount() -> bool:
+    """Whether this machine lets us have mounts of our own."""
+    asked = ["unshare", *_OWN_MOUNTS, "true"]
+    return subprocess.run(asked, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +67,42 @@ class SmallDisk:
         """Give back what `fill` took."""
         (self.root / "filling").unlink()
 
-    def allow_writing(self) -> None:
-        """Of one that was read-only from the start."""
-        inside = [tool("nsenter"), "-t", str(self.pid), "-m", "-U", "--preserve-credentials"]
-        subprocess.run([*inside, "mount", "-o", "remount,rw", str(self.place)], check=True)
-
 
 @contextlib.contextmanager
 def serve_on_small_disk(
-    directory: Path, place: Path, *options: str, mounted: str = "size=2m"
+    directory: Path, place: Path, *options: str
 ) -> Iterator[tuple[Running, SmallDisk]]:
-    """The server while the block runs.
+    """The server while the block runs, its store on a disk of 2 MiB; where `may_mount`.
 
     Args:
         directory: What is served under /files/.
         place: An existing directory, over which the disk is mounted.
         options: Further ones of `tailrace serve`.
-        mounted: How, in the words of mount.
     """
-    store = f"--store=sqlite:///{place}/streams.db"
-    unshare = [tool("unshare"), "--map-root-user", "--mount"]
-    command = [*unshare, "sh", "-c", _MOUNT, "sh", mounted, place, TAILRACE]
-    with running_serve(directory, store, *options, command=command) as server:
+    unshare = [tool("unshare"), *_OWN_MOUNTS]
+    command = [*unshare, "sh", "-c", _MOUNT, "sh", "size=2m", place, TAILRACE]
+    with running_serve(directory, _store(place), *options, command=command) as server:
         yield server, SmallDisk(server.process.pid, place)
+
+
+@contextlib.contextmanager
+def serve_with_full_disk(
+    directory: Path, place: Path, first: int, last: int, *options: str
+) -> Iterator[Running]:
+    """The server while the block runs; its writes number `first` to `last` find the disk full."""
+    full = f"inject=pwrite64:error=ENOSPC:when={first}..{last}"
+    strace = [tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", full]
+    with running_serve(directory, _store(place), *options, command=[*strace, TAILRACE]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve_without_rights(directory: Path, place: Path, *options: str) -> Iterator[Running]:
+    """The server while the block runs; also as root it may write only what its user may."""
+    root = [tool("setpriv"), _WITHOUT_OVERRIDE] if os.geteuid() == 0 else []
+    with running_serve(directory, _store(place), *options, command=[*root, TAILRACE]) as server:
+        yield server
+
+
+def _store(place: Path) -> str:
+    return f"--store=sqlite:///{place}/streams.db"
