@@ -20,7 +20,7 @@ from tailrace import Files
 from tailrace.errors import ArchiveTooLarge
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import Links, Tree
-from tailrace.files.media_types import MediaTypes
+from tailrace.semantics import MediaTypes
 from tailrace.testing import Client
 from tests.files.asking import ask
 from tests.files.tree import HIDDEN, SECRET

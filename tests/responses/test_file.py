@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 import tailrace
 from tailrace import FileResponse, InvalidOption, StreamOptions, stats
 from tailrace.errors import FileUnavailable
-from tailrace.semantics import format_date, parse_ranges
+from tailrace.semantics import MediaTypes, format_date, parse_ranges
 from tailrace.testing import Client, no_leaks
 from tests.responses.files import LONG_AGO, Reply, get, parts_of, write_old
 
@@ -94,6 +94,41 @@ async def test_the_etag_changes_with_size_time_in_nanoseconds_and_inode(path: Pa
     etags.append((await get(response, "HEAD")).headers["etag"])
     assert len(set(etags)) == 4
     assert all(not etag.startswith("W/") for etag in etags)
+
+
+async def test_a_file_that_is_written_in_place_with_its_old_times_is_another_version(
+    path: Path,
+) -> None:
+    """Kind of fault: versions are told apart by what a copy can set back."""
+    etags = set()
+    for content in (CONTENT, CONTENT[::-1]):
+        with path.open("r+b") as file:
+            file.write(content)
+        os.utime(path, (LONG_AGO, LONG_AGO))
+        etags.add((await get(FileResponse(path), "HEAD")).headers["etag"])
+    assert len(etags) == 2
+
+
+async def test_copies_on_several_machines_may_have_one_etag(path: Path) -> None:
+    copy = write_old(path.with_name("copy"), path.read_bytes())
+    os.utime(path, ns=(LONG_AGO * 10**9, LONG_AGO * 10**9))
+    os.utime(copy, ns=(LONG_AGO * 10**9, LONG_AGO * 10**9 + 5))
+    first, second = FileResponse(path, etag="portable"), FileResponse(copy, etag="portable")
+    etag = (await get(first)).headers["etag"]
+    assert (await get(second, if_none_match=etag)).status == 304
+    write_old(copy, CONTENT[:-1])
+    assert (await get(second, if_none_match=etag)).status == 200
+
+
+def test_a_kind_of_etag_that_is_none_is_refused(path: Path) -> None:
+    with pytest.raises(InvalidOption, match='"exact" or "portable"'):
+        FileResponse(path, etag="weak")  # type: ignore[arg-type] # the mistake
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.yaml", "a.csv.gz", "a.JS", "a"])
+def test_a_type_is_the_one_of_every_file_that_is_served(name: str) -> None:
+    """Kind of fault: two tables for one thing, one of them the machine's."""
+    assert FileResponse(name).media_type == MediaTypes({}).of(name)
 
 
 async def test_a_file_from_the_future_is_told_to_be_from_now(path: Path) -> None:

@@ -143,6 +143,14 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
+def overwrite_in_secret(path: Path) -> None:
+    """With the same size and the same times, as `rsync --inplace --times` leaves them."""
+    times = path.stat()
+    with path.open("r+b") as file:
+        file.write(CONTENT.swapcase())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -150,6 +158,7 @@ def replace(path: Path) -> None:
         (overwrite, "was overwritten"),
         (overwrite_with_more, "was overwritten"),
         (touch, "was overwritten"),
+        (overwrite_in_secret, "was overwritten"),
         (delete, "was deleted or replaced"),
         (replace, "was deleted or replaced"),
     ],
@@ -214,6 +223,11 @@ def test_a_link_that_is_added_or_renamed_changes_nothing(path: Path, file: OpenF
     file.check()
     path.with_name("backup").unlink()
     file.check()
+    path.with_name("renamed").chmod(0o600)
+    file.check()
+    overwrite_in_secret(path.with_name("renamed"))
+    with pytest.raises(FileChanged, match="was overwritten"):
+        file.check()
 
 
 def test_a_file_without_a_name_can_be_sent(tmp_path: Path) -> None:

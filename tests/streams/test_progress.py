@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -375,3 +377,28 @@ def test_a_state_is_json(now: Now) -> None:
         "state": "running",
         "parts": [],
     }
+
+
+@pytest.mark.parametrize("total", [-5, float("nan"), "10", True])
+def test_a_total_that_is_set_later_is_checked_as_at_the_start(total: Any) -> None:
+    """Kind of fault: a setter without the constructor's check."""
+    progress = Progress(total=10)
+    progress.step(2)
+    with pytest.raises(InvalidOption, match="total"):
+        progress.total = total
+    assert progress.state.percent == 20
+    progress.total = None
+    assert progress.state.percent is None
+
+
+def test_steps_of_several_threads_are_counted() -> None:
+    progress = Progress()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(8):
+                threads.submit(lambda: [progress.step() for _ in range(5_000)])
+    finally:
+        sys.setswitchinterval(before)
+    assert progress.done == 40_000

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from tailrace.errors import ArchiveTooLarge, PathRefused
 from tailrace.files.beneath import Opened, Tree
 from tailrace.files.listing import Order, read_listing
-from tailrace.files.media_types import MediaTypes
 from tailrace.files.names import archived
 from tailrace.framing import is_compressible
 from tailrace.limits import MAX_ARCHIVE_ENTRIES
+from tailrace.semantics import MediaTypes
 
 if TYPE_CHECKING:
     from stream_zip import MemberFile

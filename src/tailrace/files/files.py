@@ -27,13 +27,12 @@ from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Opened, Tree
 from tailrace.files.listing import Order, read_listing
-from tailrace.files.media_types import MediaTypes
 from tailrace.files.names import href, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
-from tailrace.responses import FileResponse, StreamingResponse
-from tailrace.semantics import choose_media_type, content_disposition
+from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
+from tailrace.semantics import MediaTypes, choose_media_type, content_disposition
 from tailrace.source import call_in_thread
 
 __all__ = ["Files"]
@@ -76,6 +75,7 @@ class Files:
         media_types: By lower-case suffix with its dot, before the built-in table; "" is for names
             with no suffix that is known.
         precompressed: Send `a.css.zst`, `.br` or `.gz` in place of `a.css` by Accept-Encoding.
+        etag: As `FileResponse` has it: "exact", or "portable" where several machines have copies.
 
     Raises:
         InvalidOption: A setting that cannot be, also a directory that is not there.
@@ -93,6 +93,7 @@ class Files:
         cache_control: str | None = None,
         media_types: Mapping[str, str] | None = None,
         precompressed: bool = False,
+        etag: ETagKind = "exact",
     ) -> None:
         if not POSSIBLE:
             raise InvalidOption("directory", os.fspath(directory), "it on Linux or macOS")
@@ -112,6 +113,7 @@ class Files:
         self._zip = zip
         self._cache_control = cache_control
         self._precompressed = precompressed
+        self._etag = check_etag(etag)
         self._media_types = MediaTypes(media_types or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,6 +190,7 @@ class Files:
             media_type=self._media_types.of(names[-1]),
             cache_control=self._cache_control,
             precompressed=self._precompressed,
+            etag=self._etag,
             opener=_Opener(self._tree, names, label, opened),
         )
 

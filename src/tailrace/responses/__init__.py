@@ -8,11 +8,13 @@ from tailrace.responses.file import FileResponse
 from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
 from tailrace.responses.multipart import MultipartMixedReplaceResponse
 from tailrace.responses.negotiate import negotiate
+from tailrace.responses.representation import ETagKind, check_etag
 from tailrace.responses.route import StreamRoute
 from tailrace.responses.stream import StreamingResponse, options_of_app
 
 __all__ = [
     "CSVResponse",
+    "ETagKind",
     "EventSourceResponse",
     "FileResponse",
     "JSONArrayResponse",
@@ -20,6 +22,7 @@ __all__ = [
     "MultipartMixedReplaceResponse",
     "StreamRoute",
     "StreamingResponse",
+    "check_etag",
     "negotiate",
     "options_of_app",
     "release_dependencies",

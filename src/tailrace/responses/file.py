@@ -45,14 +45,15 @@ from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, name_of, s
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
 from tailrace.responses.representation import (
+    ETagKind,
     Representation,
-    media_type_of,
+    check_etag,
     of_file,
     of_ranges,
     open_representation,
 )
 from tailrace.responses.stream import options_of_app
-from tailrace.semantics import content_disposition
+from tailrace.semantics import MediaTypes, content_disposition
 from tailrace.source import (
     FileBlocks,
     Opener,
@@ -72,6 +73,8 @@ _ZEROCOPYSEND: Final = "http.response.zerocopysend"
 
 _ATTEMPTS: Final = 3
 """How often a file is opened anew that changed before anything of it was sent."""
+
+_MEDIA_TYPES: Final = MediaTypes({})
 
 
 class FileResponse(starlette.responses.FileResponse):
@@ -96,6 +99,9 @@ class FileResponse(starlette.responses.FileResponse):
             send what Accept-Encoding likes best. Each has an ETag of its own.
         opener: Opens the file in place of `os.open`, as `open`'s argument of this name; called in
             a thread, for each request, with the path and the flags.
+        etag: "exact": another one whenever anything was done to the file. "portable": from its size
+            and its modification time in whole seconds, the same for copies on several machines; a
+            file that is written anew within the second, or set back in time, keeps it.
         options: The settings; None takes `app.state.stream_options`, or the defaults.
 
     Raises:
@@ -121,6 +127,7 @@ class FileResponse(starlette.responses.FileResponse):
         cache_control: str | None = None,
         precompressed: bool = False,
         opener: Opener | None = None,
+        etag: ETagKind = "exact",
         options: StreamOptions | None = None,
     ) -> None:
         self.ranges = None if isinstance(path, (str, os.PathLike)) else _checked(path)
@@ -131,8 +138,9 @@ class FileResponse(starlette.responses.FileResponse):
         self.options = options
         self.precompressed = precompressed
         self._opener = opener
+        self._etag: ETagKind = check_etag(etag)
         name = filename or ("" if self.ranges is not None else str(self.path))
-        self.media_type = media_type_of(name) if media_type is None else media_type
+        self.media_type = _MEDIA_TYPES.of(name) if media_type is None else media_type
         self.init_headers(headers)
         self.headers.setdefault("accept-ranges", "bytes")
         if filename is not None:
@@ -151,7 +159,7 @@ class FileResponse(starlette.responses.FileResponse):
 
     def set_stat_headers(self, stat_result: os.stat_result) -> None:
         """Fill the headers by what is known of the file now; what it is when sent counts."""
-        for name, value in of_file(stat_result).headers(time.time()).items():
+        for name, value in of_file(stat_result, etag=self._etag).headers(time.time()).items():
             if self.headers.setdefault(name, value) == value:
                 self._state_headers[name] = value
 
@@ -200,7 +208,7 @@ class FileResponse(starlette.responses.FileResponse):
         )
         with ExitStack() as stack:
             stack.callback(file.close)
-            plan = self._plan(of_file(file.stat, encoding), request)
+            plan = self._plan(of_file(file.stat, encoding, self._etag), request)
             if request.method == "HEAD" or not plan.file_bytes:
                 return plan
             if takes_paths and plan.whole and self._opener is None:

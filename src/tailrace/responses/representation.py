@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import os
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from tailrace.errors import FileUnavailable, InvalidOption
 from tailrace.semantics import choose_encoding, format_date, is_entity_tag
 from tailrace.source import Opener, OpenFile, RangeSource, open_file
 
-__all__ = ["Representation", "media_type_of", "of_file", "of_ranges", "open_representation"]
+__all__ = [
+    "ETagKind",
+    "Representation",
+    "check_etag",
+    "of_file",
+    "of_ranges",
+    "open_representation",
+]
 
 _SUFFIXES: Final = {"zstd": ".zst", "br": ".br", "gzip": ".gz"}
 """By content coding, the one that usually makes the smallest file first."""
 
-_ENCODED_TYPES: Final = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-    "br": "application/octet-stream",
-    "compress": "application/x-compress",
-}
-"""What Python calls an encoding, as a type: `a.csv.gz` is sent as the archive that it is."""
+ETagKind: TypeAlias = Literal["exact", "portable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +58,35 @@ class Representation:
         return headers
 
 
-def of_file(found: os.stat_result, encoding: str | None = None) -> Representation:
+def of_file(
+    found: os.stat_result, encoding: str | None = None, etag: ETagKind = "exact"
+) -> Representation:
     """The state of a file.
 
-    Its ETag is strong, and another whenever its size, its modification time (in nanoseconds) or its
-    inode is. It is a hash, for an inode's number is nobody's business (CVE-2003-1418).
+    Its ETag is strong. An exact one is another whenever anything was done to the file: size and
+    modification time can be set back by who writes it (`rsync --inplace --times`), the time of its
+    last change (`ctime`) cannot. It is a hash, for an inode's number is nobody's business
+    (CVE-2003-1418). A portable one is the same for copies on several machines, and believes the
+    modification time, in whole seconds: that is what tools that copy a file keep.
     """
-    identity = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}-{encoding or ''}"
+    if etag == "portable":
+        identity = f"{found.st_size}-{int(found.st_mtime)}-{encoding or ''}"
+    else:
+        times = f"{found.st_mtime_ns}-{found.st_ctime_ns}"
+        identity = f"{found.st_size}-{times}-{found.st_ino}-{encoding or ''}"
     digest = hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()
     return Representation(found.st_size, f'"{digest}"', found.st_mtime, encoding)
+
+
+def check_etag(kind: Any) -> ETagKind:
+    """A kind of ETag that an application has asked for.
+
+    Raises:
+        InvalidOption: There is no such kind.
+    """
+    if kind not in get_args(ETagKind):
+        raise InvalidOption("etag", kind, '"exact" or "portable"')
+    return kind  # type: ignore[no-any-return] # one of them
 
 
 def of_ranges(ranges: RangeSource) -> Representation:
@@ -122,11 +141,3 @@ def _open_sibling(path: str, opener: Opener | None) -> OpenFile | None:
         return open_file(path, opener)
     except FileUnavailable:
         return None
-
-
-def media_type_of(name: str) -> str:
-    """The media type that a name suggests; that of bytes where it suggests none."""
-    kind, encoding = mimetypes.guess_type(name)
-    if encoding is not None:
-        return _ENCODED_TYPES.get(encoding, "application/octet-stream")
-    return kind or "application/octet-stream"

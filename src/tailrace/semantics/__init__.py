@@ -6,6 +6,7 @@ from tailrace.semantics.accept import choose_encoding, choose_media_type
 from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
+from tailrace.semantics.media_types import MediaTypes
 from tailrace.semantics.ranges import (
     ByteRange,
     ByteRanges,
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "ByteRange",
     "ByteRanges",
+    "MediaTypes",
     "Outcome",
     "Validators",
     "answer",

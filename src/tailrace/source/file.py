@@ -4,7 +4,10 @@ What the headers of a response promise (length, ETag) must be true of every byte
 the file is opened first and everything is asked of its descriptor, never of the path a second time;
 and after each read, before the bytes go out, the file is looked at again. What can happen to it:
 
-* It shrinks, or is overwritten: its size or its modification time differs. The transfer ends.
+* It shrinks, or is overwritten: its size or its modification time differs. The transfer ends. Who
+  overwrites it may set both back (`rsync --inplace --times`). The time of its last change (`ctime`)
+  cannot be set back, but a new name, mode, owner or link moves it, too: where none of those is
+  seen, the bytes may be others. The transfer ends.
 * It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
   are no longer the file's; its count of links is 0. The transfer ends.
 * It grows, as a log does. That changes the modification time, too, but none of the bytes that were
@@ -24,6 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeAlias
 
 from tailrace.errors import FileChanged, FileUnavailable
@@ -116,6 +120,7 @@ class OpenFile:
         self.descriptor = descriptor
         self.stat = os.fstat(descriptor)
         self._seen = self.stat
+        self._name = _name_of(descriptor)
         self._edges: tuple[bytes, bytes] | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -178,17 +183,30 @@ class OpenFile:
         if self._closed:
             raise FileUnavailable(self.path, "was closed")
         now, seen = os.fstat(self.descriptor), self._seen
+        if now.st_size == seen.st_size and now.st_ctime_ns == seen.st_ctime_ns:
+            return
         if now.st_size == seen.st_size and now.st_mtime_ns != seen.st_mtime_ns:
             now = self._after_an_append(now)
         if now.st_nlink == 0 and self.stat.st_nlink > 0:
             raise FileChanged(self.path, "was deleted or replaced")
-        if now.st_size == seen.st_size and now.st_mtime_ns == seen.st_mtime_ns:
+        if self._was_renamed_or_owned(now):
             return
         if now.st_size < seen.st_size:
             raise FileChanged(self.path, "was truncated")
         if now.st_size == seen.st_size or not self._has_its_edges():
             raise FileChanged(self.path, "was overwritten")
         self._seen = now
+
+    def _was_renamed_or_owned(self, now: os.stat_result) -> bool:
+        """Whether what changed is its name, mode, owner or number of links, and not its bytes."""
+        seen = self._seen
+        if now.st_size != seen.st_size or now.st_mtime_ns != seen.st_mtime_ns:
+            return False
+        name = _name_of(self.descriptor)
+        if name == self._name and _owner_of(now) == _owner_of(seen):
+            return False
+        self._seen, self._name = now, name
+        return True
 
     def _after_an_append(self, now: os.stat_result) -> os.stat_result:
         """How it is when an append that may be going on has changed the size, too.
@@ -210,6 +228,17 @@ class OpenFile:
         size = self.size
         first = self._read(0, min(_EDGE_BYTES, size))
         return first, self._read(max(0, size - _EDGE_BYTES), size)
+
+
+_owner_of = attrgetter("st_mode", "st_uid", "st_gid", "st_nlink")
+
+
+def _name_of(descriptor: int) -> str | None:
+    """The path that a descriptor's file has now; None where the system does not tell."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return None
 
 
 class FileBlocks(Iterator[bytes]):

@@ -10,6 +10,7 @@ empty comment, which no client sees; other plain responses need
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,13 +106,15 @@ class Thinned(Event):
         return False
 
 
+_counting = threading.Lock()
+"""Work is often shared out to threads. One for all: it is held for an addition."""
+
+
 class _Node:
     """What a progress and its parts have in common."""
 
     def __init__(self, total: float | None, unit: str | None) -> None:
-        if total is not None and not (_is_number(total) and total >= 0):
-            raise InvalidOption("total", total, "a number of steps, 0 or more, or None")
-        self._total = total
+        self._total = _checked_total(total)
         self._unit = unit
         self._done: float = 0
         self._message: str | None = None
@@ -130,7 +133,7 @@ class _Node:
 
     @total.setter
     def total(self, total: float | None) -> None:
-        self._total = total
+        self._total = _checked_total(total)
 
     @contextmanager
     def part(
@@ -172,12 +175,14 @@ class _Node:
         raise NotImplementedError
 
     def _advance(self, steps: float) -> None:
-        self._done += steps
+        with _counting:
+            self._done += steps
 
     def _take(self, n: float, message: str | None) -> None:
         if not _is_number(n):
             raise InvalidOption("n", n, "a number of steps")
-        self._done = max(0, self._done + n)
+        with _counting:
+            self._done = max(0, self._done + n)
         if message is not None:
             self._message = message
 
@@ -381,6 +386,12 @@ class _Rate:
 
 def _rounded(rate: float) -> float:
     return float(f"{rate:.3g}")
+
+
+def _checked_total(total: Any) -> float | None:
+    if total is not None and not (_is_number(total) and total >= 0):
+        raise InvalidOption("total", total, "a number of steps, 0 or more, or None")
+    return total  # type: ignore[no-any-return] # a number, or None
 
 
 def _is_number(value: Any) -> bool:

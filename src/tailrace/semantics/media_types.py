@@ -68,7 +68,7 @@ _MORE = {
 
 
 class MediaTypes:
-    """The table of one `Files`.
+    """A table of types: of one `Files`, or the one for all that have none of their own.
 
     Args:
         own: By lower-case suffix with its dot (".log"), before every other table; "" is for names

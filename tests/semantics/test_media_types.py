@@ -6,7 +6,7 @@ import mimetypes
 
 import pytest
 
-from tailrace.files.media_types import MediaTypes
+from tailrace.semantics import MediaTypes
 
 TYPES = {
     "a.txt": "text/plain",
