@@ -142,8 +142,8 @@ async def test_a_function_is_told_none_the_first_time() -> None:
 
 async def test_a_function_is_asked_each_time_the_response_is_sent() -> None:
     response = EventSourceResponse(from_there)
-    assert (await fetch(response, last_event_id="1")).body == b"id: 2\ndata: next\n\n"
-    assert (await fetch(response, last_event_id="2")).body == b"id: 3\ndata: next\n\n"
+    assert (await fetch(response, last_event_id="1")).body == b"data: next\nid: 2\n\n"
+    assert (await fetch(response, last_event_id="2")).body == b"data: next\nid: 3\n\n"
 
 
 async def test_a_function_that_refuses_is_an_ordinary_error() -> None:
