@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,12 +22,12 @@ from tailrace.errors import (
     StreamError,
     StreamGone,
     StreamNotFound,
-    TailraceError,
 )
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
 from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
+from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
 from tailrace.streams.reading import Reader, place_of
 
@@ -106,7 +104,7 @@ class Subscription(Response):
         try:
             response = await self._choose()
         except (StreamError, StoreUnavailable) as error:
-            response = _problem(error)
+            response = problem(error)
         await response(scope, receive, send)
 
     async def _choose(self) -> ASGIApp:
@@ -228,7 +226,7 @@ class _Array(JSONArrayResponse):
             # Later the array cannot tell how it ended, and is cut.
             if begun:
                 raise
-            await _problem(error)(scope, receive, send)
+            await problem(error)(scope, receive, send)
 
 
 class _Values(AsyncIterator[Any]):
@@ -259,25 +257,4 @@ def _format_of(media_type: str, missed: Gap | None) -> Format:
 
 def _not_acceptable(offered: list[str]) -> Response:
     detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
-    return _problem_response(406, "not_acceptable", detail, {"offered": offered})
-
-
-def _problem(error: TailraceError) -> Response:
-    more = {"first": error.first} if isinstance(error, OffsetGone) else {}
-    detail = str(error)
-    if isinstance(error, StoreUnavailable):
-        detail = "the server cannot do that now"  # its own words may name files
-    return _problem_response(error.status, error.code, detail, more)
-
-
-def _problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
-    said = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        **more,
-    }
-    headers = {"vary": "accept", "cache-control": "no-store"}
-    return Response(to_json(said), status, headers=headers, media_type="application/problem+json")
+    return problem_response(406, "not_acceptable", detail, {"offered": offered})
