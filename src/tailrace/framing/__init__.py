@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tailrace.framing._json import json_text
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
@@ -28,4 +29,5 @@ __all__ = [
     "codec_for",
     "is_compressible",
     "is_event",
+    "json_text",
 ]
