@@ -140,9 +140,15 @@ async def test_the_ticker_ends_when_its_client_leaves() -> None:
 
 
 @pytest.mark.parametrize("last", ["-1", "x", "1.5"])
-async def test_an_event_id_that_is_none_of_the_tickers_is_refused(last: str) -> None:
-    status, _ = await get("/ticker", last_event_id=last)
-    assert status == 422
+async def test_an_event_id_that_is_none_of_the_tickers_begins_anew(last: str) -> None:
+    headers = {"last-event-id": last}
+    async with (
+        visiting() as (client, _),
+        client.open("GET", "/ticker", headers=headers) as exchange,
+    ):
+        event = await exchange.event()
+        assert event is not None
+        assert event.id == "1"
 
 
 async def test_the_camera_sends_a_jpeg_ten_times_a_second() -> None:

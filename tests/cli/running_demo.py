@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ def running_demo(port: int = 0, store: str | None = None) -> Iterator[RunningDem
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_interruptible,
     )
     try:
         said = first_line(process)
@@ -69,6 +71,11 @@ def running_demo(port: int = 0, store: str | None = None) -> Iterator[RunningDem
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def _interruptible() -> None:
+    # What runs in the background of a shell ignores SIGINT, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def first_line(process: subprocess.Popen[str]) -> str:

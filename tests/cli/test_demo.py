@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import signal
@@ -121,6 +122,24 @@ def test_it_serves_at_the_address_that_it_prints() -> None:
         connection.request("GET", "/numbers")
         assert connection.getresponse().read() == b"".join(b"Number %d\n" % n for n in range(1, 6))
         connection.close()
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_ctrl_c_with_a_page_open_writes_nothing(twice: bool) -> None:
+    with running_demo() as demo, contextlib.ExitStack() as stack:
+        for path in ("/camera", "/progress", "/report/somebody", "/ticker"):
+            connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=10)
+            stack.callback(connection.close)
+            connection.request("GET", path, headers={"accept": "text/event-stream"})
+            response = connection.getresponse()
+            assert response.read(1)
+        demo.process.send_signal(signal.SIGINT)
+        if twice:
+            response.read()  # the farewell: the camera, which knows none, still has its second
+            demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(15) == 0
+        assert demo.process.stderr is not None
+        assert demo.process.stderr.read() == ""
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])

@@ -90,7 +90,7 @@ def test_everything_else_is_data_as_json(item: object, data: bytes) -> None:
 
 def test_an_event_writes_each_field_on_its_line() -> None:
     event = Event({"n": 1}, event="tick", id="7", retry=1500, comment="one\r\ntwo")
-    assert frame(event) == (b': one\n: two\nevent: tick\nid: 7\nretry: 1500\ndata: {"n":1}\n\n')
+    assert frame(event) == (b': one\n: two\nevent: tick\nretry: 1500\ndata: {"n":1}\nid: 7\n\n')
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_the_data_of_an_event_is_written_as_an_item_is(data: Any, wire: bytes) -
 
 
 def test_an_enum_of_text_names_an_event_by_its_value() -> None:
-    assert frame(Event("x", event=Kind.TICK, id=Kind.TICK)).startswith(b"event: tick\nid: tick\n")
+    assert frame(Event("x", event=Kind.TICK, id=Kind.TICK)) == b"event: tick\ndata: x\nid: tick\n\n"
 
 
 @pytest.mark.parametrize(
     ("event", "wire"),
     [
         (fastapi.sse.ServerSentEvent(data="text"), b'data: "text"\n\n'),
-        (fastapi.sse.ServerSentEvent(data={"a": 1}, id="5"), b'id: 5\ndata: {"a":1}\n\n'),
+        (fastapi.sse.ServerSentEvent(data={"a": 1}, id="5"), b'data: {"a":1}\nid: 5\n\n'),
         (fastapi.sse.ServerSentEvent(raw_data="a\nb"), b"data: a\ndata: b\n\n"),
         (fastapi.sse.ServerSentEvent(data=Price(symbol="A", cents=1), event="p", retry=3),
          b'event: p\nretry: 3\ndata: {"symbol":"A","cents":1}\n\n'),
@@ -127,10 +127,10 @@ def test_an_enum_of_text_names_an_event_by_its_value() -> None:
         (fastapi.sse.ServerSentEvent(event="done"), b"event: done\n\n"),
         (fastapi.sse.ServerSentEvent(), b""),
         (sse_starlette.ServerSentEvent("a\r\nb", event="e", id="1", retry=3, comment="c"),
-         b": c\nevent: e\nid: 1\nretry: 3\ndata: a\ndata: b\n\n"),
+         b": c\nevent: e\nretry: 3\ndata: a\ndata: b\nid: 1\n\n"),
         (sse_starlette.ServerSentEvent(5), b"data: 5\n\n"),
         (sse_starlette.ServerSentEvent("x", event="a\nb", id="1\r\n2"),
-         b"event: ab\nid: 12\ndata: x\n\n"),
+         b"event: ab\ndata: x\nid: 12\n\n"),
         (sse_starlette.ServerSentEvent(), b""),
         (sse_starlette.JSONServerSentEvent({"a": 1}, event="e"), b'event: e\ndata: {"a":1}\n\n'),
     ],

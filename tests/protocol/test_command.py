@@ -242,9 +242,16 @@ def test_an_empty_last_event_id_is_none() -> None:
     assert asked("GET", "live=sse&offset=now", last_event_id="") == Read("s", Mark.TAIL, Live.SSE)
 
 
-def test_a_last_event_id_that_was_never_given_out() -> None:
-    with pytest.raises(InvalidOffset):
-        asked("GET", "live=sse&offset=-1", last_event_id="5")
+def test_the_place_of_the_url_is_kept_beside_it() -> None:
+    assert asked("GET", "live=sse&offset=now", last_event_id=TOKEN) == Read(
+        "s", Offset(7, 42), Live.SSE, resumed=True, otherwise=Mark.TAIL
+    )
+
+
+@pytest.mark.parametrize("last", ["5", "a3f1c2e0-0000-4000-8000-000000000000", "\xff", "9" * 5000])
+def test_a_last_event_id_that_is_no_offset_is_as_none(last: str) -> None:
+    assert asked("GET", "live=sse&offset=now", last_event_id=last) == Read("s", Mark.TAIL, Live.SSE)
+    assert asked("GET", "live=sse", last_event_id=last) == Read("s", Mark.BEGINNING, Live.SSE)
 
 
 @pytest.mark.parametrize("query", [f"offset={TOKEN}", f"offset={TOKEN}&live=long-poll"])

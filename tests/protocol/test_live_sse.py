@@ -285,9 +285,23 @@ async def test_one_that_was_away_for_too_long_is_told_what_is_left() -> None:
         made = await site.put("s", b"one", stream_retain_records="1")
         for _ in range(9):
             await site.post("s", b"more")
-        got = await site.get(f"s?{FROM_START}", last_event_id=made.next_offset)
-        assert (got.status, got.problem["code"]) == (410, "offset_gone")
-        assert got.problem["first"] == (await site.ask("HEAD", "s")).headers["stream-first-offset"]
+        first = (await site.ask("HEAD", "s")).headers["stream-first-offset"]
+        target = "s?offset=now&live=sse"
+        async with site.open("GET", target, last_event_id=made.next_offset) as exchange:
+            assert (await exchange.response()).status == 200
+            assert (await control_of(exchange))["streamFirstOffset"] == first
+            assert await data_of(exchange) == "more"
+
+
+async def test_one_with_the_id_of_another_stream_is_never_refused() -> None:
+    async with streams() as site:
+        other = await site.put("other", b"a longer text than the other stream has")
+        await site.put("s", b"one")
+        later = await site.put("later", b"one")
+        for last in (other.next_offset, later.next_offset, "9" * 16 + "_" + "9" * 16, "42"):
+            async with site.open("GET", f"s?{FROM_START}", last_event_id=last) as exchange:
+                assert (await exchange.response()).status == 200
+                assert await data_of(exchange) == "one"
 
 
 async def test_a_stream_that_begins_later_says_so_in_its_first_event() -> None:

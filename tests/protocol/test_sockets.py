@@ -284,7 +284,7 @@ def test_streams_are_the_same_under_every_server(
         while chunk := reader.read_chunk():
             rest += chunk
         assert chunk == b"", "the answer was cut"
-        assert b"event: data\ndata:end\n\n" in rest
+        assert b"event: data\ndata:end\n" in rest
         assert b"streamClosed" in rest
 
 

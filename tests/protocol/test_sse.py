@@ -72,15 +72,15 @@ def test_it_begins_with_when_to_come_back() -> None:
 
 def test_the_bytes_are_those_that_clients_patterns_are_written_for() -> None:
     assert FORMAT.frame(piece(b"line1\nline2")) == (
-        b"id:0000000000000007_0000000000000011\n"
         b"event: data\n"
         b"data:line1\n"
         b"data:line2\n"
-        b"\n"
         b"id:0000000000000007_0000000000000011\n"
+        b"\n"
         b"event: control\n"
         b'data:{"streamNextOffset":"0000000000000007_0000000000000011","streamCursor":"1000",'
         b'"upToDate":true}\n'
+        b"id:0000000000000007_0000000000000011\n"
         b"\n"
     )
 

@@ -8,8 +8,16 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.background import BackgroundTask
 
-from tailrace import EventSourceResponse, StreamingResponse, StreamOptions, drain, limits
+from tailrace import (
+    EventSourceResponse,
+    StreamingResponse,
+    StreamOptions,
+    drain,
+    limits,
+    stats,
+)
 from tailrace.testing import Client, Clock, SourceProbe, Truncated, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +115,50 @@ async def test_a_client_that_never_reads_cannot_hold_the_drain(
             await done.wait()
             assert (await exchange.finished()).truncated
     assert probe.closed.is_set()
+
+
+@pytest.mark.parametrize("response_class", [StreamingResponse, EventSourceResponse])
+@pytest.mark.parametrize("stalled", [False, True], ids=["reading", "stalled"])
+@pytest.mark.parametrize("ended", [False, True], ids=["open", "ended"])
+async def test_the_background_task_runs_once_behind_the_source_s_end(
+    clock: Clock, response_class: type[StreamingResponse], stalled: bool, ended: bool
+) -> None:
+    marks: list[str] = []
+    begun = anyio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        try:
+            yield "first"
+            if not ended:
+                await anyio.sleep_forever()
+        finally:
+            marks.append("closed")
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            begun.set()
+            if stalled:
+                await anyio.sleep_forever()
+
+    response = response_class(source(), background=BackgroundTask(marks.append, "background"))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    before = stats()
+    async with anyio.create_task_group() as group:
+        group.start_soon(response, scope, receive, send)
+        await begun.wait()
+        group.start_soon(drain, 5.0)
+        await clock.advance(5.1)
+    assert marks == ["closed", "background"]
+    after = stats()
+    assert after.cancelled == before.cancelled
+    assert after.shut_down - before.shut_down == int(stalled or (not ended and _is_raw(response)))
+
+
+def _is_raw(response: StreamingResponse) -> bool:
+    return not isinstance(response, EventSourceResponse)
 
 
 async def test_a_stream_that_begins_while_others_drain_says_farewell_at_once(

@@ -140,10 +140,31 @@ async def test_a_function_is_told_none_the_first_time() -> None:
     assert asked == [None]
 
 
+@pytest.mark.parametrize(
+    ("sent", "given"),
+    [
+        ("Bücher/日本".encode(), "Bücher/日本"),
+        (b"\xff\xfe7", "\ufffd\ufffd7"),
+        (b"x" * 5000, "x" * 5000),
+        (b"", None),
+    ],
+)
+async def test_the_id_is_read_as_the_browser_wrote_it(sent: bytes, given: str | None) -> None:
+    asked: list[str | None] = []
+
+    def source(last: str | None) -> list[str]:
+        asked.append(last)
+        return ["x"]
+
+    headers = {"last-event-id": sent.decode("latin-1")}
+    assert await events_of(source, **headers) == [ReceivedEvent("x")]
+    assert asked == [given]
+
+
 async def test_a_function_is_asked_each_time_the_response_is_sent() -> None:
     response = EventSourceResponse(from_there)
-    assert (await fetch(response, last_event_id="1")).body == b"id: 2\ndata: next\n\n"
-    assert (await fetch(response, last_event_id="2")).body == b"id: 3\ndata: next\n\n"
+    assert (await fetch(response, last_event_id="1")).body == b"data: next\nid: 2\n\n"
+    assert (await fetch(response, last_event_id="2")).body == b"data: next\nid: 3\n\n"
 
 
 async def test_a_function_that_refuses_is_an_ordinary_error() -> None:

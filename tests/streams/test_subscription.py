@@ -124,7 +124,7 @@ async def test_a_stream_of_text_is_sent_as_events_where_they_are_asked_for(world
     await world.streams.create("log", content_type="text/plain")
     await world.streams.append("log", "one")
     await world.streams.close("log")
-    assert b"data: one\n\n" in (await get(world, "/read/log")).body
+    assert b"data: one\n" in (await get(world, "/read/log")).body
 
 
 async def test_a_stream_of_a_type_called_as_one_of_our_formats_is_sent_as_it_is(
@@ -207,6 +207,53 @@ async def test_the_client_s_place_goes_before_the_start(
             await world.streams.close("a")
             lines = (await exchange.read_all()).splitlines()
     assert [json.loads(line) for line in lines] == [*expected, "new"]
+
+
+FOREIGN = ["42", "a3f1c2e0-0000-4000", "9" * 16 + "_" + "9" * 16, "\xff", "x" * 5000]
+
+
+@pytest.mark.parametrize("last", FOREIGN, ids=["number", "uuid", "offset", "bytes", "long"])
+async def test_an_id_that_is_none_of_the_stream_s_begins_anew_with_a_gap(
+    world: World, last: str
+) -> None:
+    await world.streams.append("a", 1)
+    tail = await world.streams.append("a", 2)
+    await world.streams.close("a")
+    got = await get(world, "/read/a", {**EVENTS, "last-event-id": last})
+    assert got.status == 200
+    gap, one, two = [part for part in got.body.split(b"\n\n") if b"data: " in part]
+    assert gap.startswith(b'event: gap\ndata: {"from":null,"to":"')
+    assert (b"data: 1\n" in one, b"data: 2\n" in two) == (True, True)
+    lines = await get(world, "/read/a", {**LINES, "last-event-id": last})
+    assert [json.loads(line) for line in lines.body.splitlines()][1:] == [1, 2]
+    # At the end of a stream too, where there is nothing else to send: the gap has its own id.
+    there = await get(world, "/read/a?start=now", {**EVENTS, "last-event-id": last})
+    assert (there.status, there.body.count(tail.encode())) == (200, 2)
+
+
+async def test_an_id_of_another_stream_is_one_of_them(world: World) -> None:
+    old = await world.streams.append("old", "longer than what the other stream has")
+    await world.streams.append("a", 1)
+    new = await world.streams.append("new", 0)
+    await world.streams.close("a")
+    for last in (old, new):
+        got = await get(world, "/read/a", {**EVENTS, "last-event-id": last})
+        assert got.status == 200
+        assert b"event: gap" in got.body
+        assert b"data: 1\n" in got.body
+
+
+async def test_an_empty_id_is_none(world: World) -> None:
+    await world.streams.append("a", 1)
+    await world.streams.close("a")
+    got = await get(world, "/read/a", {**EVENTS, "last-event-id": ""})
+    assert b"gap" not in got.body
+
+
+async def test_where_a_foreign_id_s_gap_cannot_be_told_it_is_an_error(world: World) -> None:
+    await world.streams.append("a", 1)
+    got = await get(world, "/read/a", {**ARRAY, "last-event-id": "42"})
+    assert (got.status, got.code) == (410, "offset_gone")
 
 
 async def test_a_place_that_is_none_is_refused(world: World) -> None:
@@ -313,11 +360,9 @@ async def test_who_waits_is_told_when_the_server_stops(world: World) -> None:
             assert b"event: farewell" in await exchange.read_all()
 
 
-async def test_a_path_that_no_stream_can_have_is_an_error_of_the_endpoint(world: World) -> None:
-    async with Client(world.app, lifespan=True) as client:
-        with pytest.raises(Exception, match="__ds/"):
-            async with client.open("GET", "/read/__ds/runs/x", headers=EVENTS) as exchange:
-                await exchange.response()
+async def test_a_path_that_no_stream_can_have_is_refused(world: World) -> None:
+    got = await get(world, "/read/__ds/runs/x", EVENTS)
+    assert (got.status, got.code) == (400, "invalid_request")
 
 
 async def test_a_store_that_does_not_work_is_an_answer() -> None:

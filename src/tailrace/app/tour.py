@@ -97,9 +97,11 @@ class Price(BaseModel):
 
 
 @router.get("/ticker", response_class=EventSourceResponse)
-async def ticker(last_event_id: Annotated[int, Header(ge=0)] = 0) -> AsyncIterator[Price | Event]:
+async def ticker(last_event_id: Annotated[str, Header()] = "") -> AsyncIterator[Price | Event]:
     price = 100.0
-    for number in itertools.count(last_event_id + 1):
+    # A client may come with the id of another server's event: to refuse it would end it for good.
+    last = int(last_event_id) if last_event_id.isdecimal() else 0
+    for number in itertools.count(last + 1):
         price *= random.gauss(1, 0.004)
         yield Event(data=Price(symbol="MILL", price=round(price, 2)), id=str(number))
         await sleep(0.5)

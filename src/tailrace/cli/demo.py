@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from pathlib import Path
+from types import FrameType
 
 import click
 import uvicorn
@@ -23,12 +25,32 @@ STOP_SECONDS = 1
 """What Ctrl-C gives to streams that know no farewell, such as the camera, before they are cut."""
 
 
+_CUT = "ASGI callable returned without completing response."
+"""What uvicorn says of a stream that is cut: an error, if it was not done on purpose."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.getMessage() != _CUT
+
+
 class _Server(uvicorn.Server):
     """uvicorn waits at its shutdown for streams without end: here they are told to end first."""
+
+    _interrupts = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second Ctrl-C would skip the end of the lifespan, which closes the store: a third does.
+
+        The orderly end takes STOP_SECONDS, and whoever waits for it is likely to press twice.
+        """
+        super().handle_exit(sig, frame)
+        self._interrupts += 1
+        self.force_exit = self.force_exit and self._interrupts > 2
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()  # first, or who is told to come back is back before the end
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         await drain(STOP_SECONDS)
         await super().shutdown(sockets)
 

@@ -75,14 +75,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What a reader does not get: it is no longer retained, or he was too slow for `Slow.LATEST`.
+    """What a reader does not get: it is no longer retained, or it was too slow for `Slow.LATEST`.
 
     Args:
-        start: Up to where he has everything.
-        end: From where on he gets everything again.
+        start: Up to where it has everything; None: nobody knows, for it came with an id that is
+            none of this stream's.
+        end: From where on it gets everything again.
     """
 
-    start: Offset
+    start: Offset | None
     end: Offset
 
 

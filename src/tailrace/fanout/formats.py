@@ -62,8 +62,7 @@ class Events(Format):
         )
 
     def gap(self, gap: Gap) -> bytes:
-        told = {"from": str(gap.start), "to": str(gap.end)}
-        return _written(told, str(gap.end), "gap")
+        return _written(_told(gap), str(gap.end), "gap")
 
     def end(self, end: End) -> bytes:
         if end.reason is Reason.FAREWELL:
@@ -84,7 +83,7 @@ def _event(message: Message) -> bytes:
     if control is None:
         text = message.text
         if text is None and b"\n" not in message.data and b"\r" not in message.data:
-            return b"id: %b\ndata: %b\n\n" % (id_.encode(), message.data)
+            return b"data: %b\nid: %b\n\n" % (message.data, id_.encode())
         return _written(message.data if text is None else text, id_)
     if control.event is not None:
         return _named(control, id_)
@@ -120,11 +119,15 @@ class Lines(Format):
         return b"".join(map(_line, messages_of(piece)))
 
     def gap(self, gap: Gap) -> bytes:
-        return to_json({"gap": {"from": str(gap.start), "to": str(gap.end)}}) + b"\n"
+        return to_json({"gap": _told(gap)}) + b"\n"
 
     def end(self, end: End) -> bytes:
         _raise_unless_whole(end)
         return b""
+
+
+def _told(gap: Gap) -> dict[str, str | None]:
+    return {"from": None if gap.start is None else str(gap.start), "to": str(gap.end)}
 
 
 def _line(message: Message) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tailrace.framing.base import Framing
+from tailrace.framing._json import json_text
+from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
 from tailrace.framing.event import Event
@@ -10,11 +11,12 @@ from tailrace.framing.jsonarray import JSONArray
 from tailrace.framing.jsonlines import JSONLines
 from tailrace.framing.multipart import MultipartMixedReplace, Part
 from tailrace.framing.raw import Raw
-from tailrace.framing.sse import ServerSentEvents
+from tailrace.framing.sse import ServerSentEvents, is_event
 
 __all__ = [
     "CSV",
     "ENCODINGS",
+    "Carries",
     "Codec",
     "Event",
     "Framing",
@@ -26,4 +28,6 @@ __all__ = [
     "ServerSentEvents",
     "codec_for",
     "is_compressible",
+    "is_event",
+    "json_text",
 ]

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, ClassVar
 
 from tailrace.errors import Problem
 
-__all__ = ["Framing"]
+__all__ = ["Carries", "Framing"]
+
+
+class Carries(Enum):
+    """What a format does with an item; a declared type is applied accordingly."""
+
+    CHUNKS = "chunks"
+    """Bytes and text that go out as they are: there are no fields that a type could keep back."""
+    VALUES = "values"
+    """Objects of Python."""
+    JSON = "json"
+    """The item's JSON."""
+    EVENTS = "events"
+    """The item's JSON, or an event that has it as its data."""
 
 
 class Framing:
@@ -21,12 +35,18 @@ class Framing:
     heartbeat: ClassVar[bytes] = b""
     """What keeps an idle connection alive; empty where the format has nothing of the kind."""
 
+    carries: ClassVar[Carries] = Carries.VALUES
+
     def frame(self, item: Any) -> bytes:
         """The bytes of one item; may be empty.
 
         Raises:
             InvalidChunk: The format cannot carry an item of this type.
         """
+        raise NotImplementedError
+
+    def frame_json(self, text: bytes) -> bytes:
+        """The bytes of one item that was written as JSON before; for formats that carry JSON."""
         raise NotImplementedError
 
     def closing(self) -> bytes:

@@ -19,9 +19,10 @@ from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from tailrace.errors import InvalidChunk, InvalidOption, Problem
+from tailrace.framing._json import json_text
 from tailrace.framing.base import Framing
 
 __all__ = ["CSV"]
@@ -207,7 +208,7 @@ def _cell_of(value: Any) -> Any:
         return float(value)
     try:
         plain = to_jsonable_python(value)
-        return to_json(value).decode() if isinstance(plain, (dict, list)) else plain
+        return json_text(value).decode() if isinstance(plain, (dict, list)) else plain
     except ValueError as exc:
         raise InvalidChunk(value, CSV.name, "cells that pydantic can write as JSON") from exc
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tailrace.framing._json import json_of
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Carries, Framing
 
 __all__ = ["JSONArray"]
 
@@ -20,12 +20,16 @@ class JSONArray(Framing):
 
     name = "jsonarray"
     media_type = "application/json"
+    carries = Carries.JSON
 
     def __init__(self) -> None:
         self._before = b"["
 
     def frame(self, item: Any) -> bytes:
-        framed = self._before + json_of(item, "jsonarray")
+        return self.frame_json(json_of(item, "jsonarray"))
+
+    def frame_json(self, text: bytes) -> bytes:
+        framed = self._before + text
         # Only now: an item that was refused has written nothing, so the next is still the first.
         self._before = b","
         return framed

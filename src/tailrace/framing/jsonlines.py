@@ -6,7 +6,7 @@ from typing import Any
 
 from tailrace.errors import Problem
 from tailrace.framing._json import json_of, problem_json
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Carries, Framing
 
 __all__ = ["JSONLines"]
 
@@ -24,9 +24,13 @@ class JSONLines(Framing):
 
     name = "jsonlines"
     media_type = "application/jsonl"
+    carries = Carries.JSON
 
     def frame(self, item: Any) -> bytes:
         return json_of(item, "jsonlines") + b"\n"
+
+    def frame_json(self, text: bytes) -> bytes:
+        return text + b"\n"
 
     def failure(self, problem: Problem) -> bytes:
         return b'{"error":' + problem_json(problem) + b"}\n"

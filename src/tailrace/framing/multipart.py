@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.errors import InvalidChunk, InvalidOption
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Carries, Framing
 
 __all__ = ["MultipartMixedReplace", "Part"]
 
@@ -83,6 +83,7 @@ class MultipartMixedReplace(Framing):
     """
 
     name = "multipart"
+    carries = Carries.CHUNKS
 
     def __init__(self, part_type: str = "image/jpeg", boundary: str | None = None) -> None:
         _check_value("part_type", part_type)

@@ -6,7 +6,7 @@ import codecs
 from typing import Any
 
 from tailrace.errors import InvalidChunk, InvalidOption
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Carries, Framing
 
 __all__ = ["Raw"]
 
@@ -24,6 +24,7 @@ class Raw(Framing):
     """
 
     name = "raw"
+    carries = Carries.CHUNKS
 
     def __init__(self, charset: str = "utf-8") -> None:
         try:

@@ -20,11 +20,11 @@ from pydantic_core import to_json
 
 from tailrace.errors import InvalidEvent, Problem
 from tailrace.framing._json import json_of, problem_json
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Carries, Framing
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
 
-__all__ = ["ServerSentEvents"]
+__all__ = ["ServerSentEvents", "is_event"]
 
 _Writer = Callable[[Any], bytes]
 
@@ -40,6 +40,7 @@ class ServerSentEvents(Framing):
 
     name = "sse"
     media_type = "text/event-stream"
+    carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
 
     def frame(self, item: Any) -> bytes:
@@ -56,6 +57,9 @@ class ServerSentEvents(Framing):
         if kind is str:
             return _write_text(item)
         return _writer_of(kind)(item)  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's
+
+    def frame_json(self, text: bytes) -> bytes:
+        return b"data: " + text + b"\n\n"
 
     def failure(self, problem: Problem) -> bytes:
         """An event named "error" whose data is the problem as JSON."""
@@ -87,18 +91,22 @@ def _write_event(event: Event) -> bytes:
     if event.event is not None:
         # Not f"{...}": that writes the name of a (str, Enum) member, and this writes its value.
         head += "event: " + event.event + "\n"
-    if event.id is not None:
-        head += "id: " + event.id + "\n"
     if event.retry is not None:
         head += f"retry: {int(event.retry)}\n"
-    data = event.data
+    # Last, for some clients take an id as soon as they have read its line: one that is cut off
+    # in the middle of an event must not come back with the id of an event that it never had.
+    tail = "\n" if event.id is None else "id: " + event.id + "\n\n"
+    return _encode(head) + _event_data(event.data) + _encode(tail)
+
+
+def _event_data(data: Any) -> bytes:
     if data is None:
-        return _encode(head + "\n")
+        return b""
     if isinstance(data, str):
-        return _encode(head) + _write_text(str.__str__(data))
+        return _encode(_lines("data", str.__str__(data)))
     if isinstance(data, (bytes, bytearray, memoryview)):
-        return _encode(head) + _write_octets(data)
-    return _encode(head) + _write_json(data)
+        return _data_lines(bytes(data))
+    return b"data: " + json_of(data, "sse") + b"\n"
 
 
 def _write_fastapi(item: Any) -> bytes:
@@ -130,14 +138,25 @@ def _writer_of(kind: type) -> _Writer:
         return lambda item: _write_text(str.__str__(item))
     if issubclass(kind, (bytes, bytearray, memoryview)):
         return _write_octets
+    return _FOREIGN.get(_package_of(kind), _write_json)
+
+
+_FOREIGN = {"fastapi": _write_fastapi, "sse_starlette": _write_sse_starlette}
+
+
+def _package_of(kind: type) -> str:
+    """The package of whose event class this is one, or ""."""
     for base in kind.__mro__:
         if base.__name__ == "ServerSentEvent":
             package = base.__module__.partition(".")[0]
-            if package == "fastapi":
-                return _write_fastapi
-            if package == "sse_starlette":
-                return _write_sse_starlette
-    return _write_json
+            if package in _FOREIGN:
+                return package
+    return ""
+
+
+def is_event(kind: Any) -> bool:
+    """Whether items of a type are events themselves: ours, FastAPI's or sse-starlette's."""
+    return isinstance(kind, type) and (issubclass(kind, Event) or bool(_package_of(kind)))
 
 
 def _lines(field: str, text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from tailrace import limits
-from tailrace.errors import InvalidRequest
+from tailrace.errors import InvalidOffset, InvalidRequest
 from tailrace.protocol.cursor import parse_cursor
 from tailrace.protocol.fields import (
     Fields,
@@ -107,6 +107,7 @@ class Read:
         cursor: The one of the answer before.
         resumed: `where` is what an EventSource got last (`Last-Event-ID`): it has come back.
         if_none_match: What the client has, as `ETag`s.
+        otherwise: From where on, if `resumed` and `where` turns out to be no offset of the stream.
     """
 
     path: str
@@ -115,6 +116,7 @@ class Read:
     cursor: int | None = None
     resumed: bool = False
     if_none_match: str | None = None
+    otherwise: Where = Mark.BEGINNING
 
 
 Command = Create | Append | Delete | Head | Read
@@ -244,21 +246,33 @@ def parse_read(path: str, query: bytes, fields: Fields) -> Read:
     """
     parameters = _parameters(query)
     live, token = _live(parameters.get("live")), parameters.get("offset")
-    # Only an EventSource sends this, and it keeps the URL it was made with.
     last_event_id = fields.get(b"last-event-id") if live is Live.SSE else None
-    if last_event_id:
-        token = last_event_id.decode("latin-1")
-    if token is None and live is not None:
+    if token is None and live is not None and not last_event_id:
         raise InvalidRequest("offset", None, "-1, now, or a Stream-Next-Offset, to read live")
+    asked = Mark.BEGINNING if token is None else where_of(token)
+    resumed = _last_place(last_event_id)
     cursor, condition = parameters.get("cursor"), fields.get(b"if-none-match")
     return Read(
         path,
-        Mark.BEGINNING if token is None else where_of(token),
+        asked if resumed is None else resumed,
         live,
         None if cursor is None else parse_cursor(cursor),
-        bool(last_event_id),
+        resumed is not None,
         None if condition is None else condition.decode("latin-1"),
+        Mark.BEGINNING if resumed is None else asked,
     )
+
+
+def _last_place(last_event_id: bytes | None) -> Where | None:
+    """Where an EventSource was, which keeps the URL that it was made with; None if it is new.
+
+    It has its id from whoever answered last, which may have been another server, and a refusal ends
+    it for good. So an id that is no offset is one that was not sent.
+    """
+    try:
+        return where_of(last_event_id.decode("latin-1")) if last_event_id else None
+    except InvalidOffset:
+        return None
 
 
 def _live(value: str | None) -> Live | None:

@@ -12,7 +12,13 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
-from tailrace.errors import InvalidBody, InvalidRequest, StreamNotFound
+from tailrace.errors import (
+    InvalidBody,
+    InvalidOffset,
+    InvalidRequest,
+    OffsetGone,
+    StreamNotFound,
+)
 from tailrace.fanout import Hub, LiveResponse
 from tailrace.protocol.body import Body
 from tailrace.protocol.command import Append, Command, Create, Delete, Head, Live, Read
@@ -197,7 +203,7 @@ class Engine:
     async def _sse(self, command: Read, request: Request) -> Reply | None:
         live = self._hub.join(command.path)  # first, so that what is read now need not be again
         try:
-            piece = await self._hub.read(command.path, command.where, limits.CATCH_UP_BYTES)
+            piece = await self._first(command)
             if command.resumed and piece.closed and not piece.chunks:
                 return request.replies.finished(piece)
             response = LiveResponse(
@@ -214,6 +220,18 @@ class Engine:
         finally:
             self._hub.leave(live)
         return None
+
+    async def _first(self, command: Read) -> store.Slice:
+        try:
+            return await self._hub.read(command.path, command.where, limits.CATCH_UP_BYTES)
+        except (InvalidOffset, OffsetGone) as error:
+            if not command.resumed:
+                raise
+            # An answer of 4xx would end an EventSource for good. It is told where it goes on, and
+            # where the stream begins if that is not at its first byte.
+            gone = isinstance(error, OffsetGone)
+            where = Mark.BEGINNING if gone else command.otherwise
+            return await self._hub.read(command.path, where, limits.CATCH_UP_BYTES)
 
     def _format(self, command: Read) -> SseFormat:
         now = time.time()

@@ -1,8 +1,9 @@
 """A stream as server-sent events: `data` events, and a `control` event after each of them.
 
-Each event begins with `id:`, the offset after it, so that a browser's own EventSource comes back
-with `Last-Event-ID` at the right place. A data event and its control event are one write: clients
-may stop to read at either.
+Each event ends with `id:`, the offset after it, so that a browser's own EventSource comes back
+with `Last-Event-ID` at the right place. It is behind the data, for some clients take an id as soon
+as they have read its line. A data event and its control event are one write: clients may stop to
+read at either.
 
 What the format costs, for streams of text (the others come whole, in base64 or as JSON):
 
@@ -98,7 +99,7 @@ class SseFormat(Format):
 
 def _control(token: str, more: str) -> bytes:
     # The order of these lines and each blank of them is what clients' patterns are written for.
-    return f'id:{token}\nevent: control\ndata:{{"streamNextOffset":"{token}"{more}}}\n\n'.encode()
+    return f'event: control\ndata:{{"streamNextOffset":"{token}"{more}}}\nid:{token}\n\n'.encode()
 
 
 def _data(token: str, piece: Piece) -> bytes:
@@ -110,7 +111,7 @@ def _data(token: str, piece: Piece) -> bytes:
         data = array_of(data)
     elif not is_text(content_type):
         data = b64encode(data)
-    return b"id:%b\nevent: data\ndata:%b\n\n" % (token.encode(), _lines(data))
+    return b"event: data\ndata:%b\nid:%b\n\n" % (_lines(data), token.encode())
 
 
 def _lines(data: bytes) -> bytes:

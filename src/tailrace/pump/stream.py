@@ -197,10 +197,10 @@ class Stream:
 
     def end(self, ending: Ending) -> None:
         """End the stream early: the source is interrupted and closed. The first reason counts."""
-        if ending is Ending.SHUT_DOWN and self._deadlines.is_writing:
+        is_cut = ending is Ending.SHUT_DOWN and self._deadlines.is_writing
+        if is_cut:
             self._connection.abort(ending.value)
-            self._sending.cancel()
-        if ending in _GONE:
+        if is_cut or ending in _GONE:
             self._sending.cancel()
             if self.ending in (Ending.COMPLETE, Ending.DRAINED) and not self._delivery.finished:
                 self.ending = ending

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tailrace.responses.dependencies import release_dependencies
-from tailrace.responses.events import EventSourceResponse
+from tailrace.responses.events import EventSourceResponse, last_event_id
 from tailrace.responses.file import FileResponse
 from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
 from tailrace.responses.multipart import MultipartMixedReplaceResponse
@@ -23,6 +23,7 @@ __all__ = [
     "StreamRoute",
     "StreamingResponse",
     "check_etag",
+    "last_event_id",
     "negotiate",
     "options_of_app",
     "release_dependencies",

@@ -10,7 +10,7 @@ Where it differs from Starlette's on purpose (docs/differences.md has the tests)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 import starlette.responses
@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
 from tailrace.pump import Ending, Head, name_of, serve
+from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
 from tailrace.source import Source, open_source
@@ -64,16 +65,11 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         self.media_type = self.media_type if media_type is None else media_type
         self.background = background
         self._set_content(content)
-        self._check: Callable[[Any], Any] | None = None
         self.init_headers(headers)
 
     def make_framing(self) -> Framing:
         """The format, made anew for each time the response is sent."""
         return Raw(self.charset)
-
-    def check_items(self, check: Callable[[Any], Any]) -> None:
-        """Pass each item through a function first; what that raises ends the stream."""
-        self._check = check
 
     @property
     def body_iterator(self) -> Any:
@@ -124,8 +120,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             if options.release_dependencies:
                 await release_dependencies(scope)
             framing = self.make_framing()
-            if self._check is not None:
-                framing = _Checked(framing, self._check)
+            if (items := filter_of(scope, self, self._content, framing)) is not None:
+                framing = Filtered(framing, items)
             begun = True
             return await serve(
                 source, framing, encoding.make_codec, options, head, scope, receive, send
@@ -133,21 +129,6 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         finally:
             if not begun:
                 await source.close()
-
-
-class _Checked(Framing):
-    """A framing whose items go through a check first."""
-
-    def __init__(self, framing: Framing, check: Callable[[Any], Any]) -> None:
-        self._framing = framing
-        self._check = check
-        self.heartbeat = framing.heartbeat  # type: ignore[misc] # the format's, not the class's
-        self.closing = framing.closing  # type: ignore[method-assign] # passed on as they are
-        self.failure = framing.failure  # type: ignore[method-assign]
-        self.farewell = framing.farewell  # type: ignore[method-assign]
-
-    def frame(self, item: Any) -> bytes:
-        return self._framing.frame(self._check(item))
 
 
 def options_of_app(scope: Scope) -> StreamOptions:

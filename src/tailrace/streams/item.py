@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.fanout import RESERVED, control_of
-from tailrace.framing import Event
+from tailrace.framing import Event, json_text
 from tailrace.store import value_of
 
 __all__ = [
@@ -159,7 +159,7 @@ def _is_foreign_event(kind: type) -> bool:
 
 def _json(item: Any) -> bytes:
     try:
-        return to_json(item, inf_nan_mode="null")
+        return json_text(item)
     except ValueError as error:  # what pydantic raises is one, and so is a broken UTF-8 or a cycle
         reason = str(error)[:200]
         raise InvalidChunk(item, "JSON", f"what pydantic can write as JSON ({reason})") from error

@@ -36,6 +36,7 @@ from tailrace.store import (
     StreamInfo,
     is_json,
 )
+from tailrace.streams.answering import answer_errors
 from tailrace.streams.channel import Channel
 from tailrace.streams.claim import Claims
 from tailrace.streams.clients import OnDisconnect, check_policy
@@ -105,7 +106,12 @@ class Streams:
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """An ASGI lifespan: `FastAPI(lifespan=streams.lifespan)`, or `async with` in one's own."""
+        """An ASGI lifespan: `FastAPI(lifespan=streams.lifespan)`.
+
+        In a lifespan of your own it is `async with streams.lifespan(app)`. An application that is
+        given answers with the status of a stream's error that an endpoint lets pass.
+        """
+        answer_errors(app)
         async with self:
             yield
 

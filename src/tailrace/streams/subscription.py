@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +14,7 @@ from starlette.types import Message as ASGIMessage
 
 from tailrace import limits
 from tailrace.errors import (
+    InvalidOffset,
     InvalidOption,
     OffsetGone,
     RunEnded,
@@ -23,12 +22,12 @@ from tailrace.errors import (
     StreamError,
     StreamGone,
     StreamNotFound,
-    TailraceError,
 )
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
-from tailrace.responses import JSONArrayResponse
+from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
+from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
 from tailrace.streams.reading import Reader, place_of
 
@@ -88,8 +87,8 @@ class Subscription(Response):
         self.raw_headers = []  # what the application sets is added to those of the format
         self._streams = streams
         self._path = path
-        self._returning = request.headers.get("last-event-id")
-        self._start = self._returning or request.query_params.get("offset") or start
+        self._last = last_event_id(request.scope)
+        self._start = request.query_params.get("offset") or start
         self._accept = ", ".join(request.headers.getlist("accept")) or None
         self._slow = slow
         self._attend = attend
@@ -105,7 +104,7 @@ class Subscription(Response):
         try:
             response = await self._choose()
         except (StreamError, StoreUnavailable) as error:
-            response = _problem(error)
+            response = problem(error)
         await response(scope, receive, send)
 
     async def _choose(self) -> ASGIApp:
@@ -114,24 +113,16 @@ class Subscription(Response):
         Raises:
             StreamError, StoreUnavailable: What is to be told instead.
         """
-        where = place_of(self._start)
         hub = await self._streams._hub()
-        missed = None
         try:
-            first = await hub.read(self._path, where, limits.CATCH_UP_BYTES)
+            first, missed = await self._first(hub)
         except StreamGone:
             raise
         except StreamNotFound:
             if self._waits:
                 return self._wait(hub)
             raise
-        except OffsetGone:
-            if not isinstance(where, Offset):
-                raise
-            # He is told what he has missed, and goes on with what there is.
-            first = await hub.read(self._path, Mark.BEGINNING, limits.CATCH_UP_BYTES)
-            missed = Gap(where, first.start)
-        if self._returning and first.closed and not first.chunks:
+        if self._last and missed is None and first.closed and not first.chunks:
             # What tells an EventSource to stop coming back.
             return Response(status_code=204)
         offered = _offered(first.info)
@@ -140,12 +131,38 @@ class Subscription(Response):
             return _not_acceptable(offered)
         json = is_json(first.info.content_type)
         if missed is not None and media_type not in (_EVENTS, *_LINES):
-            raise OffsetGone(str(missed.start), str(missed.end))  # neither can tell of it
+            raise OffsetGone(str(missed.start or "that event"), str(missed.end))  # neither tells it
         if json and media_type == _ARRAY:
             return self._array(first.start)
         # Bytes of a type that happens to be called as one of ours are still bytes.
         format = _format_of(media_type if json or media_type == _EVENTS else "", missed)  # noqa: A001
         return self._live(hub, first, format)
+
+    async def _first(self, hub: Hub) -> tuple[Slice, Gap | None]:
+        """What comes first, and what the client has missed before it.
+
+        Raises:
+            InvalidOffset, StreamNotFound, StoreUnavailable: What is to be told instead.
+        """
+        start = place_of(self._start)
+        if self._last is None:
+            return await self._read(hub, start)
+        try:
+            return await self._read(hub, place_of(self._last))
+        except InvalidOffset:
+            # An id of another server's or stream's: the client cannot know that, nor change it.
+            first, missed = await self._read(hub, start)
+            return first, missed or Gap(None, first.start)
+
+    async def _read(self, hub: Hub, where: Where) -> tuple[Slice, Gap | None]:
+        try:
+            return await hub.read(self._path, where, limits.CATCH_UP_BYTES), None
+        except OffsetGone:
+            if not isinstance(where, Offset):
+                raise
+            # It is told what it has missed, and goes on with what there is.
+            first = await hub.read(self._path, Mark.BEGINNING, limits.CATCH_UP_BYTES)
+            return first, Gap(where, first.start)
 
     def _wait(self, hub: Hub) -> ASGIApp:
         """What answers for a stream that does not exist yet; it is taken for one of JSON."""
@@ -174,7 +191,7 @@ class Subscription(Response):
 
 @dataclass(frozen=True, slots=True)
 class _EventsAfter(Events):
-    """Events for a client who comes back and has missed something for good."""
+    """Events for a client that comes back and has missed something for good."""
 
     missed: Gap = field(kw_only=True)
 
@@ -209,7 +226,7 @@ class _Array(JSONArrayResponse):
             # Later the array cannot tell how it ended, and is cut.
             if begun:
                 raise
-            await _problem(error)(scope, receive, send)
+            await problem(error)(scope, receive, send)
 
 
 class _Values(AsyncIterator[Any]):
@@ -240,25 +257,4 @@ def _format_of(media_type: str, missed: Gap | None) -> Format:
 
 def _not_acceptable(offered: list[str]) -> Response:
     detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
-    return _problem_response(406, "not_acceptable", detail, {"offered": offered})
-
-
-def _problem(error: TailraceError) -> Response:
-    more = {"first": error.first} if isinstance(error, OffsetGone) else {}
-    detail = str(error)
-    if isinstance(error, StoreUnavailable):
-        detail = "the server cannot do that now"  # its own words may name files
-    return _problem_response(error.status, error.code, detail, more)
-
-
-def _problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
-    said = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        **more,
-    }
-    headers = {"vary": "accept", "cache-control": "no-store"}
-    return Response(to_json(said), status, headers=headers, media_type="application/problem+json")
+    return problem_response(406, "not_acceptable", detail, {"offered": offered})

@@ -1,0 +1,98 @@
+"""What answers for an error of streams that an endpoint lets pass: its own status.
+
+`lifespan=streams.lifespan` is all that an application says, and by then its middleware stands: what
+handles exceptions can no longer be added to. So this goes around the application's router, inside
+of everything else, and adds to the handlers that Starlette looks at when an endpoint raises. One
+that the application registered for these errors goes before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tailrace.errors import OffsetGone, StoreUnavailable, StreamError, TailraceError
+from tailrace.pump import log, name_of
+
+__all__ = ["answer_errors", "problem", "problem_response"]
+
+
+def answer_errors(app: Any) -> None:
+    """Let an application, and those that are mounted below it, answer with the errors' own status.
+
+    Args:
+        app: What a lifespan is given; nothing is done to what is no application of Starlette's.
+    """
+    for each in _applications(app):
+        router = each.router
+        if not isinstance(router.middleware_stack, _Answering):  # two `Streams` share it
+            router.middleware_stack = _Answering(router.middleware_stack)
+
+
+def problem(error: TailraceError) -> Response:
+    """The problem document of an error.
+
+    Source: RFC 9457.
+    """
+    more = {"first": error.first} if isinstance(error, OffsetGone) else {}
+    detail = str(error)
+    if isinstance(error, StoreUnavailable):
+        detail = "the server cannot do that now"  # its own words may name files
+    return problem_response(error.status, error.code, detail, more)
+
+
+def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
+    """A problem document with members of its own."""
+    said = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **more,
+    }
+    headers = {"vary": "accept", "cache-control": "no-store"}
+    return Response(to_json(said), status, headers=headers, media_type="application/problem+json")
+
+
+class _Answering:
+    """Around a router: adds to the handlers that Starlette asks where an endpoint is called.
+
+    It does not catch the errors itself: that takes a `send` of its own, which would hide the
+    connection from the responses behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handlers, _ = scope.get("starlette.exception_handlers", ({}, {}))
+        for kind in (StreamError, StoreUnavailable):
+            # A handler of the application's own for these, or for all that is ours, goes before.
+            if kind not in handlers and TailraceError not in handlers:
+                handlers[kind] = _answer
+        await self._app(scope, receive, send)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TailraceError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s: %s", name_of(request.scope), error, exc_info=error)
+    return problem(error)
+
+
+def _applications(app: Any) -> Iterator[Starlette]:
+    while app is not None and not isinstance(app, Starlette):
+        app = getattr(app, "app", None)  # a middleware around a mounted one
+    if app is None:
+        return
+    yield app
+    for route in app.routes:
+        yield from _applications(getattr(route, "app", None) if hasattr(route, "routes") else None)
