@@ -25,6 +25,7 @@ from tailrace.errors import (
     InvalidProducer,
     InvalidRequest,
     OffsetGone,
+    OriginRefused,
     Overloaded,
     PathRefused,
     Problem,
@@ -76,6 +77,7 @@ EXAMPLES: list[TailraceError] = [
     StoreVersion("sqlite:///streams.db", "is of version 2, and this is 1"),
     StreamError("something"),
     BodyStalled(30.0),
+    OriginRefused("https://foreign.example"),
     Overloaded(1000),
     ContentTypeMismatch("text/plain", "application/json"),
     ForkRefused("a", "it does not exist", 404),
@@ -101,6 +103,7 @@ STATUS = {
     ArchiveTooLarge: 403,
     StoreFull: 507,
     BodyStalled: 408,
+    OriginRefused: 403,
     Overloaded: 503,
     ContentTypeMismatch: 409,
     ForkRefused: 404,  # of the example; it is told

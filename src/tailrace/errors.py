@@ -28,6 +28,7 @@ TailraceError
 │   ├── InvalidProducer      a new producer epoch that does not begin at 0 (400)
 │   ├── InvalidRequest       a header or parameter that cannot be (400)
 │   ├── OffsetGone           what is to be read is no longer retained (410)
+│   ├── OriginRefused        a page of another site may not write here (403)
 │   ├── Overloaded           too many bytes of requests are held already (503)
 │   ├── ProducerFenced       a newer epoch of the producer has been seen (403)
 │   ├── ProducerGap          a sequence of the producer was left out (409)
@@ -69,6 +70,7 @@ __all__ = [
     "InvalidProducer",
     "InvalidRequest",
     "OffsetGone",
+    "OriginRefused",
     "Overloaded",
     "PathRefused",
     "Problem",
@@ -481,6 +483,23 @@ class OffsetGone(StreamError):
         )
         self.offset = offset
         self.first = first
+
+
+class OriginRefused(StreamError):
+    """A page of another site may not change anything here.
+
+    Args:
+        origin: Its origin, as the browser has sent it.
+    """
+
+    status = 403
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"pages of {_shown(origin)} may not write here: name the origin in cors_origins"
+        )
+        self.origin = origin
 
 
 class ProducerFenced(StreamError):

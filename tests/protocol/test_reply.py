@@ -16,6 +16,7 @@ from tailrace.errors import (
     InvalidProducer,
     InvalidRequest,
     OffsetGone,
+    OriginRefused,
     Overloaded,
     ProducerFenced,
     ProducerGap,
@@ -105,6 +106,7 @@ ALL = {
 def test_every_answer_is_safe_in_a_browser_and_sets_no_cookie(name: str) -> None:
     got = fields(ALL[name])
     assert got["x-content-type-options"] == "nosniff"
+    assert got["content-security-policy"] == "sandbox"
     assert got["cross-origin-resource-policy"] == "cross-origin"
     assert got["access-control-allow-origin"] == "*"
     assert got["access-control-expose-headers"] == "*"
@@ -309,6 +311,7 @@ REFUSALS: list[tuple[TailraceError, dict[str, Any], dict[str, str]]] = [
     (InvalidOffset("x"), {}, {}),
     (InvalidProducer(1, 2), {}, {}),
     (InvalidRequest("live", "x", "sse"), {"name": "live", "allowed": "sse"}, {}),
+    (OriginRefused("null"), {}, {}),
     (OffsetGone("a", "b"), {"offset": "a", "first": "b"}, {"stream-first-offset": "b"}),
     (ProducerFenced(5), {"epoch": 5}, {"producer-epoch": "5"}),
     (

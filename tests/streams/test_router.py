@@ -146,7 +146,9 @@ async def test_a_proxy_that_takes_off_its_part_of_the_path_changes_no_name(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_pages_of_other_origins_are_answered(streams: Streams, way: Any) -> None:
+async def test_nothing_is_open_to_pages_of_other_sites_unless_they_are_named(
+    streams: Streams, way: Any
+) -> None:
     async with Client(way(streams), lifespan=True) as client:
         status, headers, _ = await ask(
             client,
@@ -156,7 +158,24 @@ async def test_pages_of_other_origins_are_answered(streams: Streams, way: Any) -
             access_control_request_method="PUT",
         )
         assert status == 204
-        assert headers["access-control-allow-origin"] == "*"
+        assert not any(name.startswith("access-control") for name in headers)
+        for method in ("PUT", "POST", "DELETE"):
+            for origin in ("https://example.org", "null"):
+                status, _, body = await ask(client, method, f"{PREFIX}/a/b", origin=origin)
+                assert status == 403
+                assert b"origin_not_allowed" in body
+
+
+async def test_pages_of_origins_that_are_named_are_answered(streams: Streams) -> None:
+    app = FastAPI(lifespan=streams.lifespan)
+    options = ProtocolOptions(cors_origins=("https://example.org",))
+    app.include_router(streams.router(options), prefix=PREFIX)
+    async with Client(app, lifespan=True) as client:
+        status, headers, _ = await ask(
+            client, "OPTIONS", f"{PREFIX}/a/b", origin="https://example.org"
+        )
+        assert status == 204
+        assert headers["access-control-allow-origin"] == "https://example.org"
         assert "PUT" in headers["access-control-allow-methods"]
 
 
@@ -282,8 +301,20 @@ async def test_a_run_is_stopped_over_http_on_any_worker() -> None:
             assert run.status == "cancelled"
 
 
-async def test_a_run_is_stopped_by_a_page_of_another_origin(streams: Streams) -> None:
+async def test_a_run_is_not_stopped_by_a_page_of_another_site(streams: Streams) -> None:
     async with Client(included(streams), lifespan=True) as client:
+        run = await streams.run("a", endless(), on_disconnect="continue")
+        for method, end in (("DELETE", ""), ("POST", "/stop")):
+            url = f"{PREFIX}/__ds/runs/a{end}"
+            assert (await ask(client, method, url, origin="https://example.org"))[0] == 403
+        assert run.status == "running"
+
+
+async def test_a_run_is_stopped_by_a_page_whose_origin_is_named(streams: Streams) -> None:
+    app = FastAPI(lifespan=streams.lifespan)
+    options = ProtocolOptions(cors_origins=("*",))
+    app.include_router(streams.router(options), prefix=PREFIX)
+    async with Client(app, lifespan=True) as client:
         url = f"{PREFIX}/__ds/runs/a"
         status, headers, _ = await ask(client, "OPTIONS", url, origin="https://example.org")
         assert status == 204

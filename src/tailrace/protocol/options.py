@@ -31,8 +31,9 @@ class ProtocolOptions:
             whole multiple.
         shared: The streams are no secrets of one user: caches between may keep what was read
             (`Cache-Control: public`).
-        cors_origins: Web origins that may use the streams from a browser ("https://example.org"),
-            or "*" alone for any. With more than one, answers vary by `Origin`.
+        cors_origins: Web origins beside the server's own whose pages may use the streams
+            ("https://example.org"), or "*" alone for any. Pages of all others can neither read the
+            answers nor write: what they send is 403. With more than one, answers vary by `Origin`.
         cors_credentials: Browsers of these origins may send cookies; not with "*".
         stream: Heartbeat of SSE answers; `send_timeout` of these and of large ones.
 
@@ -46,7 +47,7 @@ class ProtocolOptions:
     max_append_bytes: int = limits.MAX_APPEND_BYTES
     read_bytes: int = limits.READ_BYTES
     shared: bool = False
-    cors_origins: tuple[str, ...] = (ANY_ORIGIN,)
+    cors_origins: tuple[str, ...] = ()
     cors_credentials: bool = False
     stream: StreamOptions = field(default_factory=StreamOptions)
 
