@@ -156,7 +156,6 @@ class Raw(Format):
         return (
             ("content-type", content_type),
             ("cache-control", "no-store"),
-            ("x-content-type-options", "nosniff"),
         )
 
     def frame(self, piece: Piece) -> bytes:

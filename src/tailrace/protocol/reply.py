@@ -31,7 +31,7 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import Outcome, Validators, answer
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer
 from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
 
 __all__ = ["METHODS", "Headers", "Replies", "Reply", "etag_of", "replies_by_origin"]
@@ -40,6 +40,7 @@ Headers = list[tuple[bytes, bytes]]
 
 METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
+_HARMLESS: Final = tuple((name.encode(), value.encode()) for name, value in HARMLESS)
 _TRUE: Final = b"true"
 _CLOSED: Final = (b"stream-closed", _TRUE)
 _UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
@@ -229,8 +230,6 @@ class Replies:
         headers += (
             (b"content-type", content_type.encode("latin-1")),
             (b"content-length", b"%d" % len(body)),
-            # What somebody has put into a stream must not run as a page of this origin.
-            (b"content-security-policy", b"sandbox"),
         )
         return Reply(200, headers, body)
 
@@ -320,10 +319,7 @@ def etag_of(piece: Slice) -> str:
 
 def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
     policy = b"cross-origin" if origin == ANY_ORIGIN else b"same-origin"
-    headers = [
-        (b"x-content-type-options", b"nosniff"),
-        (b"cross-origin-resource-policy", policy),
-    ]
+    headers = [*_HARMLESS, (b"cross-origin-resource-policy", policy)]
     if varies:
         headers.append((b"vary", b"Origin"))
     if origin is not None:

@@ -27,7 +27,7 @@ from tailrace.errors import (
 )
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
 from tailrace.responses import JSONArrayResponse
-from tailrace.semantics import choose_media_type
+from tailrace.semantics import HARMLESS, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.awaited import Awaited
 from tailrace.streams.reading import Reader, place_of
@@ -43,6 +43,7 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
+_HARMLESS: Final = [(name.encode(), value.encode()) for name, value in HARMLESS]
 _VARIES: Final = (b"vary", b"accept")
 
 
@@ -168,7 +169,9 @@ class Subscription(Response):
         reader = Reader(self._streams, self._path, where, follow=True, waits=waits)
         options = self._streams.options
         response = _Array(_Values(reader), options=options)
-        response.raw_headers += [_VARIES, *self.raw_headers]
+        given = {name for name, _ in self.raw_headers}
+        harmless = [field for field in _HARMLESS if field[0] not in given]
+        response.raw_headers += [*harmless, _VARIES, *self.raw_headers]
         return response
 
 
@@ -260,5 +263,5 @@ def _problem_response(status: int, code: str, detail: str, more: dict[str, Any])
         "detail": detail,
         **more,
     }
-    headers = {"vary": "accept", "cache-control": "no-store"}
+    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
     return Response(to_json(said), status, headers=headers, media_type="application/problem+json")

@@ -43,11 +43,12 @@ from tailrace.protocol.subscriptions.request import (
 )
 from tailrace.protocol.subscriptions.token import make_token, read_token
 from tailrace.protocol.subscriptions.webhook import Webhooks
+from tailrace.semantics import HARMLESS
 
 __all__ = ["Control"]
 
 _HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
+    *((name.encode(), value.encode()) for name, value in HARMLESS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _UNSTORED: Final = (b"cache-control", b"no-store")
