@@ -20,6 +20,7 @@ TailraceError
 │   ├── StoreReadOnly     its file cannot be written
 │   └── StoreVersion      its file was written by another version
 ├── StreamError      an operation on a stream cannot be done (the client's)
+│   ├── AccessRefused        `authorize` has refused it (403, or the status that it gave)
 │   ├── BodyStalled          a request's body stopped coming (408)
 │   ├── ContentTypeMismatch  an append of another type than the stream's (409)
 │   ├── ForkRefused          a fork's source, offset or type does not fit (400, 404, 409)
@@ -50,10 +51,12 @@ response gives for it while its status line has not been sent; `code` is a stabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "AccessRefused",
     "ArchiveTooLarge",
     "BodyStalled",
     "ContentTypeMismatch",
@@ -350,6 +353,25 @@ class StreamError(TailraceError):
     code = "stream_error"
 
 
+class AccessRefused(StreamError):
+    """The application's `authorize` does not let a request do what it asks for.
+
+    Args:
+        status: The HTTP status.
+        detail: What the client is told; empty: a sentence of ours.
+        headers: Header fields of the answer, such as `WWW-Authenticate`.
+    """
+
+    code = "access_refused"
+
+    def __init__(
+        self, status: int = 403, detail: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or "this request may not do that")
+        self.status = status
+        self.headers = dict(headers or {})
+
+
 class BodyStalled(StreamError):
     """A request's body stopped coming before its end; nothing of it was appended.
 
@@ -388,7 +410,7 @@ class ForkRefused(StreamError):
     Args:
         source: The path of the stream it would branch off.
         reason: Why not.
-        status: 400, 404 or 409.
+        status: 400, 403 (forks are turned off), 404 or 409.
     """
 
     code = "fork_refused"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("root", ["", "/streams", "/a/b/c"])
 async def test_it_can_be_mounted_anywhere(root: str) -> None:
-    app: Any = DurableStreams(MemoryStore())
+    app: Any = DurableStreams(MemoryStore(), ProtocolOptions(forks=True))
     if root:
         app = Starlette(routes=[Mount(root, app)])
     async with Client(app) as client:

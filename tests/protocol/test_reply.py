@@ -8,6 +8,7 @@ import pytest
 
 from tailrace import errors, limits
 from tailrace.errors import (
+    AccessRefused,
     BodyStalled,
     ContentTypeMismatch,
     ForkRefused,
@@ -303,6 +304,7 @@ def test_etags_tell_apart_whatever_differs() -> None:
 # Refusing ----------------------------------------------------------------------------------------
 
 REFUSALS: list[tuple[TailraceError, dict[str, Any], dict[str, str]]] = [
+    (AccessRefused(403, "", {"X-Why": "because"}), {}, {"x-why": "because"}),
     (BodyStalled(30.0), {"seconds": 30.0}, {}),
     (Overloaded(1000), {"most": 1000}, {"retry-after": "1"}),
     (ContentTypeMismatch("a/b", "c/d"), {"given": "a/b", "wanted": "c/d"}, {}),

@@ -119,13 +119,13 @@ async def test_every_method_reaches_a_stream_by_its_path(
 
 def included_behind_a_proxy(streams: Streams) -> ASGIApp:
     app = FastAPI(root_path="/api", lifespan=streams.lifespan)
-    app.include_router(streams.router(), prefix=PREFIX)
+    app.include_router(streams.router(ProtocolOptions(forks=True)), prefix=PREFIX)
     return app
 
 
 def mounted_behind_a_proxy(streams: Streams) -> ASGIApp:
     app = FastAPI(root_path="/api", lifespan=streams.lifespan)
-    app.mount(PREFIX, streams.asgi())
+    app.mount(PREFIX, streams.asgi(ProtocolOptions(forks=True)))
     return app
 
 
@@ -192,7 +192,9 @@ async def test_a_method_that_streams_do_not_have_is_refused_in_the_protocol_s_wo
 
 async def test_a_fork_names_its_source_by_its_url(streams: Streams) -> None:
     await streams.append("a", 1)
-    async with Client(included(streams), lifespan=True) as client:
+    app = FastAPI(lifespan=streams.lifespan)
+    app.mount(PREFIX, streams.asgi(ProtocolOptions(forks=True)))
+    async with Client(app, lifespan=True) as client:
         status, _, _ = await ask(client, "PUT", f"{PREFIX}/b", stream_forked_from=f"{PREFIX}/a")
         assert status == 201
     assert (await streams.head("b")).forked_from == "a"

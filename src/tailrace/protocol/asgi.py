@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tailrace.errors import BodyStalled, OriginRefused, StreamNotFound, TailraceError
 from tailrace.fanout import Hub
+from tailrace.protocol.authorize import Authorize
 from tailrace.protocol.command import command_of
 from tailrace.protocol.engine import Engine, OnAppend, Request
 from tailrace.protocol.fields import fields_of
@@ -39,6 +40,8 @@ class DurableStreams:
         streams: The live streams of this process, or a store.
         options: The settings; None: the defaults.
         control: Answers what is below `__ds/`, the subscription APIs; None: they are not there.
+        authorize: Asked for every path that a request touches; see `tailrace.streams.Streams`.
+            None: whoever reaches it may do everything, except to fork (`ProtocolOptions.forks`).
         on_append: Told the path of each stream that this process has created or appended to, once
             that is durable; called in the event loop, must neither block nor raise.
     """
@@ -50,10 +53,11 @@ class DurableStreams:
         *,
         control: ASGIApp | None = None,
         on_append: OnAppend | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
         options = options or ProtocolOptions()
         self._hub = Hub(streams) if isinstance(streams, Store) else streams
-        self._engine = Engine(self._hub, options, on_append)
+        self._engine = Engine(self._hub, options, on_append, authorize)
         self._stream_options = options.stream
         self._replies = replies_by_origin(options)
         self._varies = len(self._replies) > 1

@@ -35,6 +35,9 @@ class ProtocolOptions:
             ("https://example.org"), or "*" alone for any. Pages of all others can neither read the
             answers nor write: what they send is 403. With more than one, answers vary by `Origin`.
         cors_credentials: Browsers of these origins may send cookies; not with "*".
+        forks: Streams may be made as forks of others. A fork reads its source, which a header
+            names: what looks at the URL, a dependency or a proxy, does not see it. None: where
+            there is an `authorize`, which is asked for the source, too.
         stream: Heartbeat of SSE answers; `send_timeout` of these and of large ones.
 
     Raises:
@@ -49,6 +52,7 @@ class ProtocolOptions:
     shared: bool = False
     cors_origins: tuple[str, ...] = ()
     cors_credentials: bool = False
+    forks: bool | None = None
     stream: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
@@ -61,6 +65,8 @@ class ProtocolOptions:
         for name in ("shared", "cors_credentials"):
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
+        if self.forks is not None and type(self.forks) is not bool:
+            raise InvalidOption("forks", self.forks, "True, False or None")
         _check_origins(self.cors_origins, credentials=self.cors_credentials)
         if not isinstance(self.stream, StreamOptions):
             raise InvalidOption("stream", self.stream, "a StreamOptions")

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tailrace import limits
 from tailrace.errors import (
+    AccessRefused,
     BodyStalled,
     ContentTypeMismatch,
     InvalidRequest,
@@ -34,7 +35,15 @@ from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
 from tailrace.semantics import HARMLESS, Outcome, Validators, answer
 from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
 
-__all__ = ["METHODS", "Headers", "Replies", "Reply", "etag_of", "replies_by_origin"]
+__all__ = [
+    "METHODS",
+    "Headers",
+    "Replies",
+    "Reply",
+    "etag_of",
+    "fields_of_refusal",
+    "replies_by_origin",
+]
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -66,6 +75,9 @@ _ACCEPTED: Final = ", ".join(
         *("Producer-Id", "Producer-Epoch", "Producer-Seq", "*"),
     )
 ).encode()
+
+_OUR_OWN: Final = ("content-type", "content-length", "transfer-encoding")
+"""Of the body, which is ours."""
 
 _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     BodyStalled: ("seconds",),
@@ -260,6 +272,8 @@ class Replies:
         detail = str(error)
         if kind is StreamClosed:
             headers.append(_CLOSED)
+        elif isinstance(error, AccessRefused):
+            headers += fields_of_refusal(error)
         elif isinstance(error, (Overloaded, StoreUnavailable)):
             headers.append((b"retry-after", b"%d" % limits.RETRY_AFTER))
         if not isinstance(error, StreamError):
@@ -304,6 +318,15 @@ class Replies:
             (b"content-length", b"%d" % len(body)),
         )
         return Reply(status, [*self._unstored, *headers, *about], body)
+
+
+def fields_of_refusal(error: AccessRefused) -> Headers:
+    """The header fields that `authorize` has given with its refusal."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in error.headers.items()
+        if name.lower() not in _OUR_OWN
+    ]
 
 
 def etag_of(piece: Slice) -> str:

@@ -16,6 +16,7 @@ from starlette.types import Message as ASGIMessage
 
 from tailrace import limits
 from tailrace.errors import (
+    AccessRefused,
     InvalidOption,
     OffsetGone,
     RunEnded,
@@ -26,6 +27,7 @@ from tailrace.errors import (
     TailraceError,
 )
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.protocol import Right, ask, fields_of_refusal
 from tailrace.responses import JSONArrayResponse
 from tailrace.semantics import HARMLESS, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
@@ -89,6 +91,7 @@ class Subscription(Response):
         self.raw_headers = []  # what the application sets is added to those of the format
         self._streams = streams
         self._path = path
+        self._request = request
         self._returning = request.headers.get("last-event-id")
         self._start = self._returning or request.query_params.get("offset") or start
         self._accept = ", ".join(request.headers.getlist("accept")) or None
@@ -97,10 +100,22 @@ class Subscription(Response):
         self._waits = waits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with nullcontext() if scope["method"] == "HEAD" else self._attend():
-            await self._answer(scope, receive, send)
+        refusal = await self._refusal()
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        else:
+            with nullcontext() if scope["method"] == "HEAD" else self._attend():
+                await self._answer(scope, receive, send)
         if self.background is not None:
             await self.background()
+
+    async def _refusal(self) -> ASGIApp | None:
+        """What answers a request that may not read the stream."""
+        try:
+            await ask(self._streams._authorize, self._request, (Right("read", self._path),))
+        except StreamError as error:
+            return _problem(error)
+        return None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -251,7 +266,10 @@ def _problem(error: TailraceError) -> Response:
     detail = str(error)
     if isinstance(error, StoreUnavailable):
         detail = "the server cannot do that now"  # its own words may name files
-    return _problem_response(error.status, error.code, detail, more)
+    response = _problem_response(error.status, error.code, detail, more)
+    if isinstance(error, AccessRefused):
+        response.raw_headers += fields_of_refusal(error)
+    return response
 
 
 def _problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
