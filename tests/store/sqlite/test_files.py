@@ -23,9 +23,9 @@ from tailrace.errors import (
     StoreVersion,
 )
 from tailrace.store import START, Append, NewStream, open_store
+from tailrace.store.private import APPLICATION_ID
 from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.store.sqlite.location import is_ours
-from tailrace.store.sqlite.schema import APPLICATION_ID
 from tailrace.testing import no_leaks
 
 pytestmark = pytest.mark.anyio

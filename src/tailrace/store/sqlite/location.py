@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tailrace.errors import StoreUnavailable
+from tailrace.store.private import DIRECTORY
 
 __all__ = ["Location", "is_ours", "open_lock"]
 
@@ -49,6 +50,14 @@ class Location:
     def peers(self) -> str:
         """The directory of the processes' sockets; see `peers.py`."""
         return f"{self.file}-peers"
+
+    def paths(self) -> list[str]:
+        """All that is the store's: its files, the directory of the sockets, and `.tailrace`."""
+        real = os.path.realpath(self.file)  # SQLite's own lie beside what a link leads to
+        own = [real, *(f"{real}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+        own += (self.lock, self.peers)
+        above = os.path.dirname(real)
+        return [*own, above] if os.path.basename(above) == DIRECTORY else own
 
     def inode(self) -> tuple[int, int] | None:
         """Which file is at the path; None: there is none."""
