@@ -9,6 +9,7 @@ import pytest
 import tailrace
 from tailrace import errors
 from tailrace.errors import (
+    AccessRefused,
     ArchiveTooLarge,
     BodyStalled,
     ContentTypeMismatch,
@@ -24,6 +25,7 @@ from tailrace.errors import (
     InvalidProducer,
     InvalidRequest,
     OffsetGone,
+    OriginRefused,
     Overloaded,
     PathRefused,
     Problem,
@@ -74,6 +76,8 @@ EXAMPLES: list[TailraceError] = [
     StoreVersion("sqlite:///streams.db", "is of version 2, and this is 1"),
     StreamError("something"),
     BodyStalled(30.0),
+    AccessRefused(),
+    OriginRefused("https://foreign.example"),
     Overloaded(1000),
     ContentTypeMismatch("text/plain", "application/json"),
     ForkRefused("a", "it does not exist", 404),
@@ -99,6 +103,8 @@ STATUS = {
     ArchiveTooLarge: 403,
     StoreFull: 507,
     BodyStalled: 408,
+    AccessRefused: 403,
+    OriginRefused: 403,
     Overloaded: 503,
     ContentTypeMismatch: 409,
     ForkRefused: 404,  # of the example; it is told
@@ -159,6 +165,8 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "store_version",
         "stream_error",
         "body_stalled",
+        "access_refused",
+        "origin_not_allowed",
         "overloaded",
         "content_type_mismatch",
         "fork_refused",

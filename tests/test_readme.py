@@ -23,7 +23,11 @@ EXAMPLES = [
 FIRST_BYTES_DEADLINE = 10.0
 """Seconds until the first bytes of an example must be there: for a stream it is the first item."""
 
-FILES = {"film.mp4": bytes(range(256)) * 4096, "export.txt": b"a line\n" * 1000}
+FILES = {
+    "film.mp4": bytes(range(256)) * 4096,
+    "export.txt": b"a line\n" * 1000,
+    "public/hello.txt": b"hello",
+}
 """Files that an example finds in its current directory."""
 
 
@@ -36,6 +40,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     return tmp_path
 

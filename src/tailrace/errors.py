@@ -19,6 +19,7 @@ TailraceError
 │   ├── StoreReadOnly     its file cannot be written
 │   └── StoreVersion      its file was written by another version
 ├── StreamError      an operation on a stream cannot be done (the client's)
+│   ├── AccessRefused        `authorize` has refused it (403, or the status that it gave)
 │   ├── BodyStalled          a request's body stopped coming (408)
 │   ├── ContentTypeMismatch  an append of another type than the stream's (409)
 │   ├── ForkRefused          a fork's source, offset or type does not fit (400, 404, 409)
@@ -27,6 +28,7 @@ TailraceError
 │   ├── InvalidProducer      a new producer epoch that does not begin at 0 (400)
 │   ├── InvalidRequest       a header or parameter that cannot be (400)
 │   ├── OffsetGone           what is to be read is no longer retained (410)
+│   ├── OriginRefused        a page of another site may not write here (403)
 │   ├── Overloaded           too many bytes of requests are held already (503)
 │   ├── ProducerFenced       a newer epoch of the producer has been seen (403)
 │   ├── ProducerGap          a sequence of the producer was left out (409)
@@ -48,10 +50,12 @@ response gives for it while its status line has not been sent; `code` is a stabl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "AccessRefused",
     "ArchiveTooLarge",
     "BodyStalled",
     "ContentTypeMismatch",
@@ -67,6 +71,7 @@ __all__ = [
     "InvalidProducer",
     "InvalidRequest",
     "OffsetGone",
+    "OriginRefused",
     "Overloaded",
     "PathRefused",
     "Problem",
@@ -340,6 +345,25 @@ class StreamError(TailraceError):
     code = "stream_error"
 
 
+class AccessRefused(StreamError):
+    """The application's `authorize` does not let a request do what it asks for.
+
+    Args:
+        status: The HTTP status.
+        detail: What the client is told; empty: a sentence of ours.
+        headers: Header fields of the answer, such as `WWW-Authenticate`.
+    """
+
+    code = "access_refused"
+
+    def __init__(
+        self, status: int = 403, detail: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or "this request may not do that")
+        self.status = status
+        self.headers = dict(headers or {})
+
+
 class BodyStalled(StreamError):
     """A request's body stopped coming before its end; nothing of it was appended.
 
@@ -378,7 +402,7 @@ class ForkRefused(StreamError):
     Args:
         source: The path of the stream it would branch off.
         reason: Why not.
-        status: 400, 404 or 409.
+        status: 400, 403 (forks are turned off), 404 or 409.
     """
 
     code = "fork_refused"
@@ -473,6 +497,23 @@ class OffsetGone(StreamError):
         )
         self.offset = offset
         self.first = first
+
+
+class OriginRefused(StreamError):
+    """A page of another site may not change anything here.
+
+    Args:
+        origin: Its origin, as the browser has sent it.
+    """
+
+    status = 403
+    code = "origin_not_allowed"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"pages of {_shown(origin)} may not write here: name the origin in cors_origins"
+        )
+        self.origin = origin
 
 
 class ProducerFenced(StreamError):

@@ -48,7 +48,6 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
     served = Served(tmp_path, workers=1)
-    (served.files / "page.html").write_text(PAGE)
     served.start()
     try:
         yield served
@@ -66,7 +65,9 @@ def proxy(server: Served) -> Iterator[CuttingProxy]:
 def page(chromium: Browser, server: Served, proxy: CuttingProxy) -> Iterator[Page]:
     create(server.port, STREAM, "application/json")
     page = chromium.new_page()
-    page.goto(f"http://127.0.0.1:{proxy.port}/files/page.html")
+    # A page of the streams' origin; what lies under /files/ is not (its pages are sandboxed).
+    page.route("**/page.html", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
+    page.goto(f"http://127.0.0.1:{proxy.port}/page.html")
     yield page
     page.close()
 

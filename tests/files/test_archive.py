@@ -110,14 +110,13 @@ async def test_a_link_to_a_directory_is_not_gone_through(root: Path) -> None:
 
 
 async def test_names_lead_nowhere_when_they_are_unpacked(tmp_path: Path) -> None:
-    for name in ("x\\..\\..\\evil", "C:evil", "bad\udcff", "two\nlines", "日本語"):
+    for name in ("x\\..\\..\\evil", "C:evil", "bad\udcff", "日本語"):
         (tmp_path / name).write_bytes(name.encode("utf-8", "surrogateescape"))
     with await archived(Files(tmp_path)) as opened:
         assert set(opened.namelist()) == {
             "files/x%5C..%5C..%5Cevil",
             "files/C%3Aevil",
             "files/bad%FF",
-            "files/two%0Alines",
             "files/日本語",
         }
 
@@ -169,17 +168,17 @@ async def test_a_file_that_goes_away_is_left_out_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.bin").write_bytes(os.urandom(200_000))
-    (tmp_path / "b\nx.txt").write_bytes(b"b")
+    (tmp_path / "b\u2028x.txt").write_bytes(b"b")
     chunks = iter(archive_of(tmp_path).chunks())
     made = [next(chunks)]
-    (tmp_path / "b\nx.txt").unlink()
+    (tmp_path / "b\u2028x.txt").unlink()
     with caplog.at_level(logging.WARNING, "tailrace"):
         made.extend(chunks)
     with zipfile.ZipFile(io.BytesIO(b"".join(made))) as opened:
         assert opened.namelist() == ["data/a.bin"]
     (record,) = caplog.records
-    assert "b\\nx.txt" in record.getMessage()
-    assert "\n" not in record.getMessage()
+    assert "b\\u2028x.txt" in record.getMessage()
+    assert record.getMessage().isascii()
 
 
 async def test_too_many_files_are_refused_before_anything_is_sent(

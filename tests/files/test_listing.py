@@ -7,13 +7,17 @@ import hashlib
 import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tailrace import Files
 from tailrace.files.beneath import Links, Tree
@@ -303,8 +307,6 @@ HOSTILE = [
     "data:text;base64,x",
     "&lt;b&gt;",
     "&amp",
-    "a\nb\rc\td",
-    "\x1b[31mred",
     "invoice_\u202egpj.exe",
     "?zip",
     "#fragment",
@@ -336,6 +338,39 @@ async def test_a_hostile_name_stays_a_name(tmp_path: Path, name: str) -> None:
     assert (await ask(app, urljoin("/", href))).body == b"its content"
     (entry,) = await entries(app)
     assert entry["href"] == href
+
+
+CONTROL = ["two\nlines", "carriage\r\nreturn", "a\tb", "\x1b[31mred", "end\n", "\x7f"]
+
+
+@pytest.mark.parametrize("name", CONTROL, ids=ascii)
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_a_name_with_a_control_character_is_neither_listed_nor_served(
+    tmp_path: Path, name: str, mounted: bool
+) -> None:
+    (tmp_path / "plain").write_bytes(b"plain")
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / f"{name}.d").mkdir()
+    (tmp_path / f"{name}.d" / "below").write_bytes(b"x")
+    files: Any = Files(tmp_path, hidden=True)
+    app = Starlette(routes=[Mount("/f", files)]) if mounted else files
+    at = "/f" if mounted else ""
+    listed = json.loads((await ask(app, f"{at}/", accept="application/json")).body)["entries"]
+    assert [entry["name"] for entry in listed] == ["plain"]
+    for target in (quote(name), f"{quote(name)}.d/", f"{quote(name)}.d/below"):
+        assert (await ask(app, f"{at}/{target}")).status == 404
+    with zipfile.ZipFile(BytesIO((await ask(app, f"{at}/?zip")).body)) as opened:
+        assert [each.rpartition("/")[2] for each in opened.namelist()] == ["plain"]
+
+
+@pytest.mark.parametrize("name", ["bad\udcff", "\u2028", "\x85", *HOSTILE], ids=ascii)
+async def test_what_is_listed_can_be_had_where_a_router_stands_before_it(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"its content")
+    app = Starlette(routes=[Mount("/f", Files(tmp_path, hidden=True))])
+    (entry,) = json.loads((await ask(app, "/f/", accept="application/json")).body)["entries"]
+    assert (await ask(app, f"/f/{entry['href']}")).body == b"its content"
 
 
 @pytest.mark.parametrize("name", [n for n in HOSTILE if not n.startswith("..")], ids=ascii)

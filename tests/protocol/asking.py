@@ -77,6 +77,7 @@ async def streams(
 ) -> AsyncIterator[Streams]:
     """Streams of a store, a new one in memory by default."""
     store = store or MemoryStore()
+    options = options or ProtocolOptions(forks=True)
     app = Starlette(routes=[Mount(ROOT, DurableStreams(store, options, **more))])
     async with Client(app) as client:
         yield Streams(client, store)

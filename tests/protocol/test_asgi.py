@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("root", ["", "/streams", "/a/b/c"])
 async def test_it_can_be_mounted_anywhere(root: str) -> None:
-    app: Any = DurableStreams(MemoryStore())
+    app: Any = DurableStreams(MemoryStore(), ProtocolOptions(forks=True))
     if root:
         app = Starlette(routes=[Mount(root, app)])
     async with Client(app) as client:
@@ -133,7 +133,7 @@ async def test_a_method_that_streams_do_not_have(method: str) -> None:
 
 @pytest.mark.parametrize("path", ["s", "", "a//b"])
 async def test_a_page_of_another_origin_may_ask_what_it_may_do(path: str) -> None:
-    async with streams() as site:
+    async with streams(options=ProtocolOptions(cors_origins=("*",))) as site:
         got = await site.ask(
             "OPTIONS", path, origin="https://a.example", access_control_request_method="PUT"
         )
@@ -141,6 +141,40 @@ async def test_a_page_of_another_origin_may_ask_what_it_may_do(path: str) -> Non
         assert got.headers["access-control-allow-origin"] == "*"
         assert got.headers["allow"] == METHODS.decode()
         assert int(got.headers["access-control-max-age"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_without_a_word_nothing_is_open_to_pages_of_other_sites(method: str) -> None:
+    async with streams() as site:
+        await site.put("s", b"kept")
+        asked = await site.ask(
+            "OPTIONS", "s", origin="https://a.example", access_control_request_method=method
+        )
+        assert not any(name.startswith("access-control") for name in asked.headers)
+        for headers in (
+            {"origin": "https://a.example"},
+            {"origin": "null"},
+            {"sec_fetch_site": "cross-site"},
+        ):
+            got = await site.ask(method, "s", b"x", content_type="text/plain", **headers)
+            assert got.status == 403
+            assert got.problem["code"] == "origin_not_allowed"
+        read = await site.get("s", origin="https://a.example")
+        assert read.body == b"kept"
+        assert "access-control-allow-origin" not in read.headers
+        assert read.headers["cross-origin-resource-policy"] == "same-origin"
+        own = await site.ask(
+            method, "s", b"x", content_type="text/plain", origin="http://testserver"
+        )
+        assert own.status < 500
+
+
+async def test_a_page_whose_origin_is_named_may_write() -> None:
+    options = ProtocolOptions(cors_origins=("https://a.example",))
+    async with streams(options=options) as site:
+        assert (await site.put("s", origin="https://a.example")).status == 201
+        got = await site.post("s", origin="https://b.example")
+        assert got.status == 403
 
 
 async def test_of_several_origins_each_is_told_its_own() -> None:

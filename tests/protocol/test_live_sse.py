@@ -45,7 +45,8 @@ async def test_what_is_there_and_then_what_comes() -> None:
             assert start.headers["content-type"] == "text/event-stream"
             assert start.headers["cache-control"] == "no-cache"
             assert start.headers["x-content-type-options"] == "nosniff"
-            assert start.headers["access-control-allow-origin"] == "*"
+            assert start.headers["content-security-policy"] == "sandbox"
+            assert start.headers["cross-origin-resource-policy"] == "same-origin"
             assert "content-length" not in start.headers
             assert await data_of(exchange) == "one"
             first = await control_of(exchange)

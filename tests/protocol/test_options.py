@@ -18,7 +18,7 @@ def test_the_defaults_are_those_of_the_limits() -> None:
     assert options.body_timeout == limits.BODY_TIMEOUT
     assert options.max_append_bytes == limits.MAX_APPEND_BYTES
     assert options.read_bytes == limits.READ_BYTES
-    assert options.cors_origins == ("*",)
+    assert options.cors_origins == ()
     assert not options.shared
     assert not options.cors_credentials
 
@@ -77,7 +77,7 @@ def test_origins_that_cannot_be(origins: Any) -> None:
 
 def test_any_origin_may_not_send_cookies() -> None:
     with pytest.raises(InvalidOption, match="cors_credentials"):
-        ProtocolOptions(cors_credentials=True)
+        ProtocolOptions(cors_origins=("*",), cors_credentials=True)
     named = ProtocolOptions(cors_origins=("https://a.example",), cors_credentials=True)
     assert named.cors_credentials
 

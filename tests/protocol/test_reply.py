@@ -8,6 +8,7 @@ import pytest
 
 from tailrace import errors, limits
 from tailrace.errors import (
+    AccessRefused,
     BodyStalled,
     ContentTypeMismatch,
     ForkRefused,
@@ -16,6 +17,7 @@ from tailrace.errors import (
     InvalidProducer,
     InvalidRequest,
     OffsetGone,
+    OriginRefused,
     Overloaded,
     ProducerFenced,
     ProducerGap,
@@ -105,6 +107,7 @@ ALL = {
 def test_every_answer_is_safe_in_a_browser_and_sets_no_cookie(name: str) -> None:
     got = fields(ALL[name])
     assert got["x-content-type-options"] == "nosniff"
+    assert got["content-security-policy"] == "sandbox"
     assert got["cross-origin-resource-policy"] == "cross-origin"
     assert got["access-control-allow-origin"] == "*"
     assert got["access-control-expose-headers"] == "*"
@@ -301,6 +304,7 @@ def test_etags_tell_apart_whatever_differs() -> None:
 # Refusing ----------------------------------------------------------------------------------------
 
 REFUSALS: list[tuple[TailraceError, dict[str, Any], dict[str, str]]] = [
+    (AccessRefused(403, "", {"X-Why": "because"}), {}, {"x-why": "because"}),
     (BodyStalled(30.0), {"seconds": 30.0}, {}),
     (Overloaded(1000), {"most": 1000}, {"retry-after": "1"}),
     (ContentTypeMismatch("a/b", "c/d"), {"given": "a/b", "wanted": "c/d"}, {}),
@@ -309,6 +313,7 @@ REFUSALS: list[tuple[TailraceError, dict[str, Any], dict[str, str]]] = [
     (InvalidOffset("x"), {}, {}),
     (InvalidProducer(1, 2), {}, {}),
     (InvalidRequest("live", "x", "sse"), {"name": "live", "allowed": "sse"}, {}),
+    (OriginRefused("null"), {}, {}),
     (OffsetGone("a", "b"), {"offset": "a", "first": "b"}, {"stream-first-offset": "b"}),
     (ProducerFenced(5), {"epoch": 5}, {"producer-epoch": "5"}),
     (

@@ -119,13 +119,13 @@ async def test_every_method_reaches_a_stream_by_its_path(
 
 def included_behind_a_proxy(streams: Streams) -> ASGIApp:
     app = FastAPI(root_path="/api", lifespan=streams.lifespan)
-    app.include_router(streams.router(), prefix=PREFIX)
+    app.include_router(streams.router(ProtocolOptions(forks=True)), prefix=PREFIX)
     return app
 
 
 def mounted_behind_a_proxy(streams: Streams) -> ASGIApp:
     app = FastAPI(root_path="/api", lifespan=streams.lifespan)
-    app.mount(PREFIX, streams.asgi())
+    app.mount(PREFIX, streams.asgi(ProtocolOptions(forks=True)))
     return app
 
 
@@ -146,7 +146,9 @@ async def test_a_proxy_that_takes_off_its_part_of_the_path_changes_no_name(
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_pages_of_other_origins_are_answered(streams: Streams, way: Any) -> None:
+async def test_nothing_is_open_to_pages_of_other_sites_unless_they_are_named(
+    streams: Streams, way: Any
+) -> None:
     async with Client(way(streams), lifespan=True) as client:
         status, headers, _ = await ask(
             client,
@@ -156,7 +158,24 @@ async def test_pages_of_other_origins_are_answered(streams: Streams, way: Any) -
             access_control_request_method="PUT",
         )
         assert status == 204
-        assert headers["access-control-allow-origin"] == "*"
+        assert not any(name.startswith("access-control") for name in headers)
+        for method in ("PUT", "POST", "DELETE"):
+            for origin in ("https://example.org", "null"):
+                status, _, body = await ask(client, method, f"{PREFIX}/a/b", origin=origin)
+                assert status == 403
+                assert b"origin_not_allowed" in body
+
+
+async def test_pages_of_origins_that_are_named_are_answered(streams: Streams) -> None:
+    app = FastAPI(lifespan=streams.lifespan)
+    options = ProtocolOptions(cors_origins=("https://example.org",))
+    app.include_router(streams.router(options), prefix=PREFIX)
+    async with Client(app, lifespan=True) as client:
+        status, headers, _ = await ask(
+            client, "OPTIONS", f"{PREFIX}/a/b", origin="https://example.org"
+        )
+        assert status == 204
+        assert headers["access-control-allow-origin"] == "https://example.org"
         assert "PUT" in headers["access-control-allow-methods"]
 
 
@@ -173,7 +192,9 @@ async def test_a_method_that_streams_do_not_have_is_refused_in_the_protocol_s_wo
 
 async def test_a_fork_names_its_source_by_its_url(streams: Streams) -> None:
     await streams.append("a", 1)
-    async with Client(included(streams), lifespan=True) as client:
+    app = FastAPI(lifespan=streams.lifespan)
+    app.mount(PREFIX, streams.asgi(ProtocolOptions(forks=True)))
+    async with Client(app, lifespan=True) as client:
         status, _, _ = await ask(client, "PUT", f"{PREFIX}/b", stream_forked_from=f"{PREFIX}/a")
         assert status == 201
     assert (await streams.head("b")).forked_from == "a"
@@ -282,8 +303,20 @@ async def test_a_run_is_stopped_over_http_on_any_worker() -> None:
             assert run.status == "cancelled"
 
 
-async def test_a_run_is_stopped_by_a_page_of_another_origin(streams: Streams) -> None:
+async def test_a_run_is_not_stopped_by_a_page_of_another_site(streams: Streams) -> None:
     async with Client(included(streams), lifespan=True) as client:
+        run = await streams.run("a", endless(), on_disconnect="continue")
+        for method, end in (("DELETE", ""), ("POST", "/stop")):
+            url = f"{PREFIX}/__ds/runs/a{end}"
+            assert (await ask(client, method, url, origin="https://example.org"))[0] == 403
+        assert run.status == "running"
+
+
+async def test_a_run_is_stopped_by_a_page_whose_origin_is_named(streams: Streams) -> None:
+    app = FastAPI(lifespan=streams.lifespan)
+    options = ProtocolOptions(cors_origins=("*",))
+    app.include_router(streams.router(options), prefix=PREFIX)
+    async with Client(app, lifespan=True) as client:
         url = f"{PREFIX}/__ds/runs/a"
         status, headers, _ = await ask(client, "OPTIONS", url, origin="https://example.org")
         assert status == 204

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import anyio
@@ -41,11 +42,11 @@ def world_of(store: Store) -> World:
     streams = Streams(store)
     app = FastAPI(lifespan=streams.lifespan)
 
-    @app.get("/read/{path:path}")
+    @app.api_route("/read/{path:path}", methods=["GET", "HEAD"])
     async def read(path: str, request: Request, start: str = "start", slow: str = "resume") -> Any:
         return streams.subscribe(path, request, start=start, slow=slow)
 
-    @app.get("/run/{path:path}")
+    @app.api_route("/run/{path:path}", methods=["GET", "HEAD"])
     async def run(path: str, request: Request) -> Any:
         return (await streams.run(path, source(path))).response(request)
 
@@ -449,3 +450,51 @@ async def test_a_client_that_leaves_ends_the_run(world: World, headers: dict[str
             await exchange.finished()
         await settle()
         assert (await world.streams.head("endless")).closed
+
+
+# What a client has stored is not run as a page --------------------------------------------------
+
+ACCEPTS = [
+    *("text/html,*/*;q=0.8", "*/*", "text/event-stream", "application/json", "text/plain"),
+    *("image/png", "application/jsonl"),
+]
+
+
+@pytest.mark.parametrize("path", ["page", "picture", "json", "closed", "run", "missing"])
+async def test_no_answer_of_a_stream_is_a_page_of_the_applications_origin(
+    world: World, path: str
+) -> None:
+    streams = world.streams
+    script = b"<script>document.title</script>"
+    async with Client(world.app, lifespan=True) as client:
+        for name, kind in (("page", "text/html"), ("picture", "image/svg+xml")):
+            await streams.create(name, content_type=kind)
+            await streams.append(name, script)
+        await streams.append("json", script.decode())
+        await streams.append("closed", script.decode())
+        await streams.close("closed")
+        target = "/run/ends" if path == "run" else f"/read/{path}"
+        for method, accept in product(("HEAD", "GET"), ACCEPTS):
+            async with client.open(method, target, headers={"accept": accept}) as exchange:
+                start = await exchange.response()
+                assert start.status != 405
+                assert start.headers.getlist("content-security-policy") == ["sandbox"]
+                assert start.headers.getlist("x-content-type-options") == ["nosniff"]
+
+
+async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: World) -> None:
+    streams = world.streams
+
+    @world.app.get("/own/{path}")
+    async def own(path: str, request: Request) -> Any:
+        response = streams.subscribe(path, request, start="start")
+        response.headers["content-security-policy"] = "default-src 'none'"
+        return response
+
+    async with Client(world.app, lifespan=True) as client:
+        await streams.create("page", content_type="text/html")
+        await streams.append("json", 1)
+        for path, accept in (("page", "*/*"), ("json", "application/json"), ("json", "*/*")):
+            async with client.open("GET", f"/own/{path}", headers={"accept": accept}) as exchange:
+                headers = (await exchange.response()).headers
+                assert headers.getlist("content-security-policy") == ["default-src 'none'"]

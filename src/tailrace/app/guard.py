@@ -1,4 +1,4 @@
-"""Who may call a server that asks nobody who he is.
+"""Who may call a server that asks nobody who it is.
 
 What listens on 127.0.0.1 is reached by every page that a browser on this machine shows. Two things
 stand between: a page of another site may not write (a `POST` of plain text needs no permission, so
@@ -18,11 +18,11 @@ from starlette.types import Scope
 
 from tailrace.app.settings import ANY_HOST
 from tailrace.protocol import Reply
+from tailrace.semantics import foreign_origin
 
 __all__ = ["LOOPBACK_HOSTS", "Guard", "Refusal"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +72,21 @@ class Guard:
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Why a request may not be served; None if it may."""
-        host = origin = b""
+        host = b""
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
-            elif name == b"origin":
-                origin = value
         if ANY_HOST not in self._hosts and _name(host) not in self._hosts:
             detail = (
                 f"this server is not called {host.decode('latin-1')!a}: "
                 "start it with --allowed-host and the name"
             )
             return Refusal(421, "host_not_allowed", detail)
-        if scope["method"] in _READS or not origin or ANY_HOST in self._origins:
-            return None
-        if origin.partition(b"://")[2] == host or origin.decode("latin-1") in self._origins:
+        origin = foreign_origin(scope["method"], scope["headers"], self._origins)
+        if origin is None:
             return None
         detail = (
-            f"pages of {origin.decode('latin-1')!a} may not write here: "
+            f"pages of {origin!a} may not write here: "
             "start the server with --cors-origin and the origin"
         )
         return Refusal(403, "origin_not_allowed", detail)

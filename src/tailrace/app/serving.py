@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tailrace.app.access import AccessLog
 from tailrace.app.guard import Guard
 from tailrace.app.holding import Holding
-from tailrace.app.settings import Settings
+from tailrace.app.settings import ANY_HOST, Settings
 from tailrace.errors import StoreUnavailable
-from tailrace.files import Files
+from tailrace.files import Files, ResourcePolicy
 from tailrace.protocol import refuse
 from tailrace.streams import Streams
 
@@ -115,7 +115,8 @@ def _pages(settings: Settings, holding: Holding) -> FastAPI:
     # No pages of documentation: there is no interface to be documented yet. And no redirects by
     # the framework: they hold the host that the client sent.
     app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    app.mount("/files/", Files(settings.directory))
+    # What somebody has put into the directory is no page of the origin that the streams have.
+    app.mount("/files/", Files(settings.directory, sandbox=True, resource_policy=_policy(settings)))
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def index() -> Response:
@@ -142,6 +143,11 @@ def _pages(settings: Settings, holding: Holding) -> FastAPI:
         return JSONResponse({"status": "ready"}, headers=unstored)
 
     return app
+
+
+def _policy(settings: Settings) -> ResourcePolicy:
+    """Whose pages may embed the files: those that may use the streams."""
+    return "cross-origin" if ANY_HOST in settings.cors_origins else "same-origin"
 
 
 def create_served() -> ASGIApp:

@@ -73,6 +73,7 @@ class Settings:
         return ProtocolOptions(
             long_poll_timeout=self.long_poll_timeout,
             cors_origins=self.cors_origins,
+            forks=True,  # whoever reaches it may read everything
             stream=StreamOptions(send_timeout=self.send_timeout),
         )
 

@@ -159,7 +159,6 @@ class Raw(Format):
         return (
             ("content-type", content_type),
             ("cache-control", "no-store"),
-            ("x-content-type-options", "nosniff"),
         )
 
     def frame(self, piece: Piece) -> bytes:

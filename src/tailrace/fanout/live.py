@@ -20,6 +20,7 @@ from tailrace.fanout.slow import Slow
 from tailrace.fanout.subscriber import Subscriber
 from tailrace.pump import Ending
 from tailrace.responses import options_of_app, release_dependencies
+from tailrace.semantics import HARMLESS
 from tailrace.store import Slice, StreamInfo, Where
 from tailrace.types import StreamOptions
 
@@ -100,7 +101,7 @@ class LiveResponse(Response):
         self, first: Slice, live: LiveStream, scope: Scope, receive: Receive, send: Send
     ) -> Ending:
         options = self._options or options_of_app(scope)
-        headers = self._all_headers(first.info)
+        headers = self.headers_of(first.info)
         start = {"type": "http.response.start", "status": self.status_code, "headers": headers}
         if scope["method"] == "HEAD":
             await send(start)
@@ -121,10 +122,15 @@ class LiveResponse(Response):
         )
         return await subscriber.run(opening)
 
-    def _all_headers(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
+    def headers_of(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
+        """All header fields of the answer.
+
+        Args:
+            info: The stream; whoever has made it chose its type.
+        """
         given = {name for name, _ in self.raw_headers}
         own = [
             (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in self._format.headers(info)
+            for name, value in (*self._format.headers(info), *HARMLESS)
         ]
         return [field for field in own if field[0] not in given] + self.raw_headers

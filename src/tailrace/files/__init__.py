@@ -1,5 +1,5 @@
 """A directory, served."""
 
-from tailrace.files.files import Files
+from tailrace.files.files import Files, ResourcePolicy
 
-__all__ = ["Files"]
+__all__ = ["Files", "ResourcePolicy"]

@@ -14,6 +14,9 @@ binding for it, Docker's older seccomp profiles refuse it, macOS has none, and l
 allowed by name would need the walk all the same. Against a rename of a directory in mid-walk it
 answers EAGAIN where this walk goes on in the directory that it holds open, which was inside.
 
+What belongs to a store of streams is not opened, by whatever name or link it is reached
+(`store/private.py` says how it is known); the test stands where each name is opened.
+
 What is no plain file is never opened for reading: `lstat` comes first, `O_NONBLOCK` keeps what was
 swapped in since from blocking the open, and `fstat` of the descriptor has the last word.
 """
@@ -31,8 +34,9 @@ from typing import Self
 
 from tailrace.errors import PathRefused
 from tailrace.limits import MAX_LINK_TURNS
+from tailrace.store import DIRECTORY, HEAD_BYTES, companion_of, is_open_store, is_store_head
 
-__all__ = ["POSSIBLE", "Links", "Opened", "Tree"]
+__all__ = ["POSSIBLE", "Links", "Opened", "Tree", "belongs_to_store", "is_store"]
 
 POSSIBLE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether the system can open relative to a directory; Windows cannot, and nothing is opened there.
@@ -141,6 +145,34 @@ class Tree:
             walk.close()
 
 
+def belongs_to_store(name: str, found: os.stat_result, directory: int) -> bool:
+    """Whether a name is one of a store's, without opening it.
+
+    Args:
+        name: In the directory.
+        found: What is there; not a link.
+        directory: A descriptor of it.
+    """
+    if name.casefold() == DIRECTORY or is_open_store(found):  # `.TAILRACE` may be the same place
+        return True
+    store = companion_of(name)
+    return store is not None and is_store(store, directory)
+
+
+def is_store(name: str, directory: int) -> bool:
+    """Whether a file is a store, by its first bytes, or because this process has it open."""
+    try:
+        found = os.stat(name, dir_fd=directory)
+        if is_open_store(found):  # and so may not be opened
+            return True
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        with Opened(os.open(name, _FILE, dir_fd=directory)) as opened:
+            return is_store_head(os.pread(opened.fileno(), HEAD_BYTES, 0))
+    except OSError:
+        return False
+
+
 class _Walk:
     """One way down. It holds two descriptors: where it began, and where it is."""
 
@@ -182,9 +214,13 @@ class _Walk:
 
     def _step(self, name: str) -> Opened | None:
         """Go down by one name; the file, if that is the end."""
-        mode = os.stat(name, dir_fd=self._here(), follow_symlinks=False).st_mode
+        here = self._here()
+        found = os.stat(name, dir_fd=here, follow_symlinks=False)
+        mode = found.st_mode
         if stat.S_ISLNK(mode):
             return self._link(name)
+        if belongs_to_store(name, found, here):
+            raise PathRefused(name, "belongs to a store")
         if stat.S_ISDIR(mode):
             self._enter(name)
             self._trail.append(name)
@@ -207,9 +243,14 @@ class _Walk:
         if self._pending:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
         opened = Opened(os.open(name, _FILE | no_follow, dir_fd=self._here()))
+        refused = None
         if not stat.S_ISREG(opened.stat.st_mode):
+            refused = "is no plain file any more"
+        elif is_open_store(opened.stat) or is_store_head(os.pread(opened.fileno(), HEAD_BYTES, 0)):
+            refused = "is a store"
+        if refused is not None:
             opened.close()
-            raise PathRefused(name, "is no plain file any more")
+            raise PathRefused(name, refused)
         return opened
 
     # Links --------------------------------------------------------------------------------------
@@ -244,7 +285,10 @@ class _Walk:
     def _follow(self, name: str) -> Opened | None:
         """Go where a link leads that is allowed by its name."""
         here = self._here()
-        mode = os.stat(name, dir_fd=here).st_mode
+        found = os.stat(name, dir_fd=here)
+        mode = found.st_mode
+        if is_open_store(found):
+            raise PathRefused(name, "belongs to a store")
         if not stat.S_ISDIR(mode):
             return self._file(name, mode, 0)
         followed = Opened(os.open(name, _DIRECTORY, dir_fd=here))

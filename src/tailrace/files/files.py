@@ -3,7 +3,8 @@
 Where it differs from Starlette's StaticFiles on purpose:
 
 * A directory is listed, and given as a ZIP, unless that is turned off.
-* Dotfiles are not served, and a link that leads out never is, unless it is allowed by its name.
+* Dotfiles are not served, nor names with control characters; a link that leads out never is,
+  unless it is allowed by its name. What belongs to a store of streams is never served.
 * A redirect is relative: it holds no host, so none can be put into it.
 * What is refused is 404, not 401, and what cannot be read is 403.
 """
@@ -15,7 +16,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
@@ -27,7 +28,7 @@ from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Opened, Tree
 from tailrace.files.listing import Order, read_listing
-from tailrace.files.names import href, text
+from tailrace.files.names import href, is_served, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
@@ -35,9 +36,15 @@ from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_
 from tailrace.semantics import MediaTypes, choose_media_type, content_disposition
 from tailrace.source import call_in_thread
 
-__all__ = ["Files"]
+__all__ = ["Files", "ResourcePolicy"]
 
 logger = logging.getLogger("tailrace")
+
+ResourcePolicy = Literal["same-origin", "same-site", "cross-origin"]
+"""Whose pages may embed a file."""
+
+_PDF = "application/pdf"
+"""Browsers show it in a viewer that has no part in the page's origin, and not within a sandbox."""
 
 _LISTING_TYPES = ("text/html", "application/json")
 
@@ -76,6 +83,11 @@ class Files:
             with no suffix that is known.
         precompressed: Send `a.css.zst`, `.br` or `.gz` in place of `a.css` by Accept-Encoding.
         etag: As `FileResponse` has it: "exact", or "portable" where several machines have copies.
+        sandbox: Pages run no scripts and have an origin that nobody shares: for files that are not
+            the application's own, such as uploads. Without it they are pages of this origin, as
+            those of a web site must be.
+        resource_policy: Whose pages may embed the files, as Cross-Origin-Resource-Policy says it:
+            "same-origin", "same-site" or "cross-origin".
 
     Raises:
         InvalidOption: A setting that cannot be, also a directory that is not there.
@@ -94,6 +106,8 @@ class Files:
         media_types: Mapping[str, str] | None = None,
         precompressed: bool = False,
         etag: ETagKind = "exact",
+        sandbox: bool = False,
+        resource_policy: ResourcePolicy = "same-origin",
     ) -> None:
         if not POSSIBLE:
             raise InvalidOption("directory", os.fspath(directory), "it on Linux or macOS")
@@ -112,8 +126,16 @@ class Files:
         self._hidden = hidden
         self._zip = zip
         self._cache_control = cache_control
+        if resource_policy not in get_args(ResourcePolicy):
+            names = ", ".join(f'"{each}"' for each in get_args(ResourcePolicy))
+            raise InvalidOption("resource_policy", resource_policy, names)
         self._precompressed = precompressed
         self._etag = check_etag(etag)
+        self._sandbox = sandbox
+        self._safety = {
+            "x-content-type-options": "nosniff",
+            "cross-origin-resource-policy": resource_policy,
+        }
         self._media_types = MediaTypes(media_types or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +156,7 @@ class Files:
         if scope["method"] not in ("GET", "HEAD"):
             raise HTTPException(405, headers={"allow": "GET, HEAD"})
         target = target_of(scope)
-        if target is None or not (self._hidden or _is_visible(target)):
+        if target is None or not all(is_served(each, hidden=self._hidden) for each in target.names):
             raise HTTPException(404)
         try:
             return await call_in_thread(partial(self._look, target, scope), _discard)
@@ -184,10 +206,14 @@ class Files:
 
     def _file(self, opened: Opened, names: tuple[str, ...]) -> Response:
         label = ascii("/".join(names))[1:-1]
+        media_type = self._media_types.of(names[-1])
+        headers = self._safety
+        if self._sandbox and media_type != _PDF:
+            headers = {**headers, "content-security-policy": "sandbox"}
         return FileResponse(
             label,
-            headers={"x-content-type-options": "nosniff"},
-            media_type=self._media_types.of(names[-1]),
+            headers=headers,
+            media_type=media_type,
             cache_control=self._cache_control,
             precompressed=self._precompressed,
             etag=self._etag,
@@ -199,6 +225,7 @@ class Files:
         archive = Archive(self._tree, target.names, label, self._hidden, self._media_types)
         archive.check()
         headers = {
+            **self._safety,
             "content-disposition": content_disposition("attachment", f"{text(label)}.zip"),
             "cache-control": "no-store",
         }
@@ -214,9 +241,9 @@ class Files:
             self._tree, target.names, hidden=self._hidden, most=MAX_LISTING_ENTRIES
         ).sorted(order)
         headers = {
+            **self._safety,
             "vary": "accept",
             "cache-control": "no-cache",
-            "x-content-type-options": "nosniff",
         }
         # Both are made in the source's thread: a long listing takes a while to write.
         if chosen == "application/json":
@@ -243,10 +270,6 @@ def _links(follow_links: Literal["inside", "never"] | Collection[str]) -> Links:
 
 def _is_name(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
-
-
-def _is_visible(target: Target) -> bool:
-    return not any(name.startswith(".") for name in target.names)
 
 
 def _redirect(target: Target, scope: Scope) -> Response:

@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any, Literal, get_args
 
 from tailrace.errors import PathRefused
-from tailrace.files.beneath import Tree
-from tailrace.files.names import href, natural_key, text
+from tailrace.files.beneath import Tree, belongs_to_store, is_store
+from tailrace.files.names import href, is_served, natural_key, text
+from tailrace.store import may_be_store
 
 __all__ = ["Entry", "Listing", "Order", "SortKey", "read_listing"]
 
@@ -115,8 +116,8 @@ _BY: dict[SortKey, Callable[[Entry], Any]] = {
 def read_listing(tree: Tree, names: Sequence[str], *, hidden: bool, most: int) -> Listing:
     """Read a directory. Blocks: it is for threads.
 
-    What would not be served is left out: dotfiles unless `hidden`, links that are not followed,
-    and what is neither a plain file nor a directory.
+    What would not be served is left out: names that are not, links that are not followed, what
+    belongs to a store, and what is neither a plain file nor a directory.
 
     Args:
         tree: The rules.
@@ -134,24 +135,28 @@ def read_listing(tree: Tree, names: Sequence[str], *, hidden: bool, most: int) -
         with os.scandir(readable) as scanned:
             found = list(islice(scanned, most + 1))
             entries = [
-                _entry(tree, names, entry) for entry in found[:most] if _is_seen(entry, hidden)
+                _entry(tree, names, entry, readable)
+                for entry in found[:most]
+                if is_served(entry.name, hidden=hidden)
             ]
     finally:
         os.close(readable)
     return Listing([entry for entry in entries if entry is not None], len(found) > most)
 
 
-def _is_seen(entry: os.DirEntry[str], hidden: bool) -> bool:
-    return hidden or not entry.name.startswith(".")
-
-
-def _entry(tree: Tree, names: Sequence[str], entry: os.DirEntry[str]) -> Entry | None:
+def _entry(
+    tree: Tree, names: Sequence[str], entry: os.DirEntry[str], directory: int
+) -> Entry | None:
     try:
         if entry.is_symlink():
             with tree.open((*names, entry.name)) as opened:
                 status, is_link = opened.stat, True
         else:
             status, is_link = entry.stat(follow_symlinks=False), False
+            if belongs_to_store(entry.name, status, directory) or (
+                may_be_store(status.st_size) and is_store(entry.name, directory)
+            ):
+                return None
     except (OSError, PathRefused):  # gone since, or not served
         return None
     is_directory = stat.S_ISDIR(status.st_mode)

@@ -10,7 +10,7 @@ import os
 import re
 from urllib.parse import quote
 
-__all__ = ["archived", "href", "natural_key", "shown", "text"]
+__all__ = ["archived", "href", "is_served", "natural_key", "shown", "text"]
 
 _NUMBER = re.compile(r"([0-9]+)")
 
@@ -19,8 +19,24 @@ _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
 # What an unpacking program on another system takes for a separator or a drive, or cannot write.
 _UNSAFE_IN_ARCHIVE = re.compile("[\x00-\x1f\x7f\\\\:]")
+
+
+def is_served(name: str, *, hidden: bool) -> bool:
+    """Whether a file of this name is served and shown, wherever it is.
+
+    One with a control character is not. Routers do not match a path that holds a line break
+    (Starlette's patterns end there), so it would be listed and not be had; and what else reads such
+    names, line by line, is better spared.
+
+    Args:
+        name: In its directory.
+        hidden: Names that begin with a dot are.
+    """
+    return _CONTROL.search(name) is None and (hidden or not name.startswith("."))
 
 
 def text(name: str) -> str:

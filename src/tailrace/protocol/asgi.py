@@ -5,7 +5,8 @@ done for it here costs less than a router that matches its path.
 
 Deliberate additions to Durable Streams 1.0: retention (`Stream-Retain-Bytes`, `-Records`, `-Age` on
 PUT; `Stream-First-Offset` where a stream does not begin at its first byte), `Last-Event-ID` as an
-offset, problem details (RFC 9457) with a stable `code` on every refusal.
+offset, problem details (RFC 9457) with a stable `code` on every refusal. What a page of another
+site sends is refused, unless its origin is named.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tailrace.errors import BodyStalled, StreamNotFound, TailraceError
+from tailrace.errors import BodyStalled, OriginRefused, StreamNotFound, TailraceError
 from tailrace.fanout import Hub
+from tailrace.protocol.authorize import Authorize
 from tailrace.protocol.command import command_of
 from tailrace.protocol.engine import Engine, OnAppend, Request
 from tailrace.protocol.fields import fields_of
@@ -22,6 +24,7 @@ from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import is_reserved, path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, replies_by_origin
 from tailrace.protocol.sending import send_last, send_reply
+from tailrace.semantics import foreign_origin
 from tailrace.store import Store
 
 __all__ = ["DurableStreams"]
@@ -37,6 +40,8 @@ class DurableStreams:
         streams: The live streams of this process, or a store.
         options: The settings; None: the defaults.
         control: Answers what is below `__ds/`, the subscription APIs; None: they are not there.
+        authorize: Asked for every path that a request touches; see `tailrace.streams.Streams`.
+            None: whoever reaches it may do everything, except to fork (`ProtocolOptions.forks`).
         on_append: Told the path of each stream that this process has created or appended to, once
             that is durable; called in the event loop, must neither block nor raise.
     """
@@ -48,13 +53,15 @@ class DurableStreams:
         *,
         control: ASGIApp | None = None,
         on_append: OnAppend | None = None,
+        authorize: Authorize | None = None,
     ) -> None:
         options = options or ProtocolOptions()
         self._hub = Hub(streams) if isinstance(streams, Store) else streams
-        self._engine = Engine(self._hub, options, on_append)
+        self._engine = Engine(self._hub, options, on_append, authorize)
         self._stream_options = options.stream
         self._replies = replies_by_origin(options)
         self._varies = len(self._replies) > 1
+        self._origins = frozenset(options.cors_origins)
         self._control = control
         self._is_open = False
         self._opening = anyio.Lock()
@@ -64,13 +71,16 @@ class DurableStreams:
             await _refuse(scope, receive, send)
             return
         below = path_below(scope)
-        if self._control is not None and below is not None and is_reserved(below):
-            await self._open()
-            await self._control(scope, receive, send)
-            return
         fields = dict(scope.get("headers") or ())
         request = Request(scope, receive, send, fields, self._replies[None])
         try:
+            if b"origin" in fields or b"sec-fetch-site" in fields:  # a browser
+                self._check_origin(scope)
+            if self._control is not None and below is not None and is_reserved(below):
+                await self._open()
+                request.is_answered = True
+                await self._control(scope, receive, send)
+                return
             reply = await self._answer(below, request)
         except TailraceError as error:
             if request.is_answered or error.status == 500:
@@ -105,6 +115,11 @@ class DurableStreams:
             return request.replies.not_allowed(method)
         await self._open()
         return await self._engine.answer(command, request)
+
+    def _check_origin(self, scope: Scope) -> None:
+        origin = foreign_origin(scope["method"], scope["headers"], self._origins)
+        if origin is not None:
+            raise OriginRefused(origin)
 
     def _replies_for(self, origin: bytes | None) -> Replies:
         return self._replies.get(origin) or self._replies[None]

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
 from tailrace.errors import (
+    ForkRefused,
     InvalidBody,
     InvalidOffset,
     InvalidRequest,
@@ -20,6 +21,7 @@ from tailrace.errors import (
     StreamNotFound,
 )
 from tailrace.fanout import Hub, LiveResponse
+from tailrace.protocol.authorize import Authorize, ask_scope, rights_of
 from tailrace.protocol.body import Body
 from tailrace.protocol.command import Append, Command, Create, Delete, Head, Live, Read
 from tailrace.protocol.cursor import interval_of, next_cursor
@@ -74,13 +76,22 @@ class Engine:
         hub: The live streams of this process, and the store behind them.
         options: The settings.
         on_append: Told of each append that this process has made, once it is durable.
+        authorize: Asked for every path before it is touched; None: everybody may do everything.
     """
 
-    def __init__(self, hub: Hub, options: ProtocolOptions, on_append: OnAppend | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        options: ProtocolOptions,
+        on_append: OnAppend | None,
+        authorize: Authorize | None,
+    ) -> None:
         self._hub = hub
         self._store = hub.store
         self._options = options
         self._on_append = on_append
+        self._authorize = authorize
+        self._forks = authorize is not None if options.forks is None else options.forks
 
     async def answer(self, command: Command, request: Request) -> Reply | None:
         """Do what a command asks for.
@@ -91,6 +102,10 @@ class Engine:
         Raises:
             TailraceError: It cannot be done.
         """
+        if isinstance(command, Create) and command.new.fork is not None and not self._forks:
+            raise ForkRefused(command.new.fork.source, "forks are turned off here", 403)
+        if self._authorize is not None:
+            await ask_scope(self._authorize, request.scope, rights_of(command, has_data=False))
         match command:
             case Append():
                 return await self._append(command, request)
@@ -110,6 +125,7 @@ class Engine:
         body = await self._body(request)
         if body is None:
             return None
+        await self._may_append(command, body, request)
         data = await self._wire(command, body)
         done = await self._store.append(
             command.path,
@@ -144,6 +160,7 @@ class Engine:
         body = await self._body(request)
         if body is None:
             return None
+        await self._may_append(command, body, request)
         new = await self._filled(command.new, body) if body else command.new
         created = await self._store.create(command.path, new)
         if self._on_append is not None and created.is_new:
@@ -162,6 +179,13 @@ class Engine:
             body = await _messages(body)
         # Named now, so that a source which was replaced meanwhile by one of another type is seen.
         return replace(new, data=body, content_type=content_type)
+
+    async def _may_append(self, command: Append | Create, body: bytes, request: Request) -> None:
+        """Ask for the right that only a body makes necessary."""
+        if self._authorize is not None and body:
+            asked = rights_of(command, has_data=False)
+            rights = [each for each in rights_of(command, has_data=True) if each not in asked]
+            await ask_scope(self._authorize, request.scope, rights)
 
     async def _body(self, request: Request) -> bytes | None:
         options = self._options

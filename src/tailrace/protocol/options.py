@@ -31,9 +31,13 @@ class ProtocolOptions:
             whole multiple.
         shared: The streams are no secrets of one user: caches between may keep what was read
             (`Cache-Control: public`).
-        cors_origins: Web origins that may use the streams from a browser ("https://example.org"),
-            or "*" alone for any. With more than one, answers vary by `Origin`.
+        cors_origins: Web origins beside the server's own whose pages may use the streams
+            ("https://example.org"), or "*" alone for any. Pages of all others can neither read the
+            answers nor write: what they send is 403. With more than one, answers vary by `Origin`.
         cors_credentials: Browsers of these origins may send cookies; not with "*".
+        forks: Streams may be made as forks of others. A fork reads its source, which a header
+            names: what looks at the URL, a dependency or a proxy, does not see it. None: where
+            there is an `authorize`, which is asked for the source, too.
         stream: Heartbeat of SSE answers; `send_timeout` of these and of large ones.
 
     Raises:
@@ -46,8 +50,9 @@ class ProtocolOptions:
     max_append_bytes: int = limits.MAX_APPEND_BYTES
     read_bytes: int = limits.READ_BYTES
     shared: bool = False
-    cors_origins: tuple[str, ...] = (ANY_ORIGIN,)
+    cors_origins: tuple[str, ...] = ()
     cors_credentials: bool = False
+    forks: bool | None = None
     stream: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
@@ -60,6 +65,8 @@ class ProtocolOptions:
         for name in ("shared", "cors_credentials"):
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
+        if self.forks is not None and type(self.forks) is not bool:
+            raise InvalidOption("forks", self.forks, "True, False or None")
         _check_origins(self.cors_origins, credentials=self.cors_credentials)
         if not isinstance(self.stream, StreamOptions):
             raise InvalidOption("stream", self.stream, "a StreamOptions")

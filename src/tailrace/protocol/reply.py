@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tailrace import limits
 from tailrace.errors import (
+    AccessRefused,
     BodyStalled,
     ContentTypeMismatch,
     InvalidRequest,
@@ -31,15 +32,24 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import Outcome, Validators, answer
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer
 from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
 
-__all__ = ["METHODS", "Headers", "Replies", "Reply", "etag_of", "replies_by_origin"]
+__all__ = [
+    "METHODS",
+    "Headers",
+    "Replies",
+    "Reply",
+    "etag_of",
+    "fields_of_refusal",
+    "replies_by_origin",
+]
 
 Headers = list[tuple[bytes, bytes]]
 
 METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
+_HARMLESS: Final = tuple((name.encode(), value.encode()) for name, value in HARMLESS)
 _TRUE: Final = b"true"
 _CLOSED: Final = (b"stream-closed", _TRUE)
 _UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
@@ -65,6 +75,9 @@ _ACCEPTED: Final = ", ".join(
         *("Producer-Id", "Producer-Epoch", "Producer-Seq", "*"),
     )
 ).encode()
+
+_OUR_OWN: Final = ("content-type", "content-length", "transfer-encoding")
+"""Of the body, which is ours."""
 
 _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     BodyStalled: ("seconds",),
@@ -229,8 +242,6 @@ class Replies:
         headers += (
             (b"content-type", content_type.encode("latin-1")),
             (b"content-length", b"%d" % len(body)),
-            # What somebody has put into a stream must not run as a page of this origin.
-            (b"content-security-policy", b"sandbox"),
         )
         return Reply(200, headers, body)
 
@@ -261,6 +272,8 @@ class Replies:
         detail = str(error)
         if kind is StreamClosed:
             headers.append(_CLOSED)
+        elif isinstance(error, AccessRefused):
+            headers += fields_of_refusal(error)
         elif isinstance(error, (Overloaded, StoreUnavailable)):
             headers.append((b"retry-after", b"%d" % limits.RETRY_AFTER))
         if not isinstance(error, StreamError):
@@ -307,6 +320,15 @@ class Replies:
         return Reply(status, [*self._unstored, *headers, *about], body)
 
 
+def fields_of_refusal(error: AccessRefused) -> Headers:
+    """The header fields that `authorize` has given with its refusal."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in error.headers.items()
+        if name.lower() not in _OUR_OWN
+    ]
+
+
 def etag_of(piece: Slice) -> str:
     """What tells a stretch of a stream from every other.
 
@@ -320,10 +342,7 @@ def etag_of(piece: Slice) -> str:
 
 def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
     policy = b"cross-origin" if origin == ANY_ORIGIN else b"same-origin"
-    headers = [
-        (b"x-content-type-options", b"nosniff"),
-        (b"cross-origin-resource-policy", policy),
-    ]
+    headers = [*_HARMLESS, (b"cross-origin-resource-policy", policy)]
     if varies:
         headers.append((b"vary", b"Origin"))
     if origin is not None:

@@ -6,7 +6,9 @@ from tailrace.semantics.accept import choose_encoding, choose_media_type
 from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
+from tailrace.semantics.harmless import HARMLESS
 from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
     ByteRanges,
@@ -17,6 +19,7 @@ from tailrace.semantics.ranges import (
 )
 
 __all__ = [
+    "HARMLESS",
     "Answer",
     "ByteRange",
     "ByteRanges",
@@ -29,6 +32,7 @@ __all__ = [
     "coalesce",
     "content_disposition",
     "content_range",
+    "foreign_origin",
     "format_date",
     "is_entity_tag",
     "parse_date",

@@ -19,10 +19,20 @@ from tailrace.store.json_mode import array_of, is_json, message_ends, split, val
 from tailrace.store.memory import MemoryStore
 from tailrace.store.offset import START, Mark, Offset, Where
 from tailrace.store.open import open_store
+from tailrace.store.private import (
+    DIRECTORY,
+    HEAD_BYTES,
+    companion_of,
+    is_open_store,
+    is_store_head,
+    may_be_store,
+)
 from tailrace.store.rules import DEFAULT_CONTENT_TYPE, INTERNAL, essence
 
 __all__ = [
     "DEFAULT_CONTENT_TYPE",
+    "DIRECTORY",
+    "HEAD_BYTES",
     "INTERNAL",
     "START",
     "Append",
@@ -43,8 +53,12 @@ __all__ = [
     "StreamInfo",
     "Where",
     "array_of",
+    "companion_of",
     "essence",
     "is_json",
+    "is_open_store",
+    "is_store_head",
+    "may_be_store",
     "message_ends",
     "open_store",
     "split",

@@ -18,8 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tailrace.errors import OffsetGone, StoreUnavailable, StreamError, TailraceError
+from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
+from tailrace.protocol import fields_of_refusal
 from tailrace.pump import log, name_of
+from tailrace.semantics import HARMLESS
 
 __all__ = ["answer_errors", "problem", "problem_response"]
 
@@ -45,7 +47,10 @@ def problem(error: TailraceError) -> Response:
     detail = str(error)
     if isinstance(error, StoreUnavailable):
         detail = "the server cannot do that now"  # its own words may name files
-    return problem_response(error.status, error.code, detail, more)
+    response = problem_response(error.status, error.code, detail, more)
+    if isinstance(error, AccessRefused):
+        response.raw_headers += fields_of_refusal(error)
+    return response
 
 
 def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
@@ -58,7 +63,7 @@ def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) 
         "detail": detail,
         **more,
     }
-    headers = {"vary": "accept", "cache-control": "no-store"}
+    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
     return Response(to_json(said), status, headers=headers, media_type="application/problem+json")
 
 

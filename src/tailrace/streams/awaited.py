@@ -48,10 +48,7 @@ class Awaited:
         self._error: StoreUnavailable | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = self._live.raw_headers + [
-            (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in self._format.headers(_to_be(self._path))
-        ]
+        headers = self._live.headers_of(_to_be(self._path))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})

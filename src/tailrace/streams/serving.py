@@ -16,6 +16,8 @@ from tailrace.protocol import (
     ProtocolOptions,
     Replies,
     Reply,
+    Right,
+    ask_scope,
     path_below,
     refuse,
     replies_by_origin,
@@ -74,7 +76,13 @@ class Serving:
 
         appended = None if others is None else others.appended
         app: ASGIApp = control
-        return DurableStreams(opened.hub, self._options, control=app, on_append=appended)
+        return DurableStreams(
+            opened.hub,
+            self._options,
+            control=app,
+            on_append=appended,
+            authorize=self._streams._authorize,
+        )
 
     async def _control_run(self, rest: str, scope: Scope) -> Reply:
         replies = self._replies_to(scope)
@@ -87,6 +95,7 @@ class Serving:
             return replies.not_allowed(method, "runs", b"DELETE, POST, OPTIONS")
         try:
             path = stream_path(rest, scope.get("raw_path") or b"")
+            await ask_scope(self._streams._authorize, scope, (Right("stop", path),))
             if not await self._streams.stop(path):
                 raise StreamNotFound(path)
         except TailraceError as error:

@@ -22,7 +22,13 @@ from tailrace.errors import (
     StreamNotFound,
 )
 from tailrace.fanout import Hub
-from tailrace.protocol import ProtocolOptions, SubscriptionOptions, Subscriptions, stream_path
+from tailrace.protocol import (
+    Authorize,
+    ProtocolOptions,
+    SubscriptionOptions,
+    Subscriptions,
+    stream_path,
+)
 from tailrace.source import open_source
 from tailrace.store import (
     INTERNAL,
@@ -80,6 +86,13 @@ class Streams:
             `cleanup_timeout` and `expose_errors` are obeyed.
         lease: Whole seconds after which a worker that gives no sign of life counts as dead, 1 or
             more.
+        authorize: Called with a request, an action and a path, for every path that a request
+            touches: over the protocol (`router`), by `subscribe`, `Run.response`, subscriptions
+            and the stopping of runs. It returns None, or raises: an `HTTPException` is the answer,
+            a `PermissionError` 403, anything else a fault (500). Sync (in a thread) or async. The
+            actions: "read", "append", "create", "close", "delete", "fork-from" (a fork's source),
+            "list" (a pattern), "subscribe" (a path or a pattern), "stop" (a run). None: whoever
+            reaches them may do everything. Calls of these streams in Python are not asked for.
 
     Raises:
         InvalidOption: No URL of a store, or a value out of its range.
@@ -91,6 +104,7 @@ class Streams:
         *,
         options: StreamOptions | None = None,
         lease: int = limits.LEASE,
+        authorize: Authorize | None = None,
     ) -> None:
         if type(lease) is not int or lease < 1:
             raise InvalidOption("lease", lease, "whole seconds, 1 or more")
@@ -100,6 +114,7 @@ class Streams:
         self._entered = False
         self._group: anyio.abc.TaskGroup | None = None
         self._subscribed: SubscriptionOptions | None = None
+        self._authorize = authorize
         self.options = options or StreamOptions()
 
     # Life
@@ -132,7 +147,9 @@ class Streams:
         group.start_soon(opened.runs.keep)
         try:
             if self._subscribed is not None:
-                subscriptions = Subscriptions(opened.store, self._subscribed)
+                subscriptions = Subscriptions(
+                    opened.store, self._subscribed, authorize=self._authorize
+                )
                 await group.start(subscriptions.run)
                 opened.subscriptions = subscriptions
         except BaseException as error:
@@ -386,8 +403,10 @@ class Streams:
     ) -> APIRouter:
         """The Durable Streams protocol, for `app.include_router(..., prefix="/v1/stream")`.
 
-        Whoever reaches it may read and write every stream: give `include_router` the dependencies
-        that say who may. Without any, a request takes no detour through FastAPI's machinery.
+        Whoever reaches it may read and write every stream, unless these streams have an
+        `authorize`; dependencies of `include_router` keep out who may do nothing at all. Without
+        any, a request takes no detour through FastAPI's machinery. Pages of other origins may not
+        write, and nobody may fork where there is no `authorize`: see `ProtocolOptions`.
 
         Runs are stopped by `DELETE __ds/runs/<path>` below it, or `POST __ds/runs/<path>/stop`.
 

@@ -24,8 +24,9 @@ from tailrace.errors import (
     StreamNotFound,
 )
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
-from tailrace.semantics import choose_media_type
+from tailrace.semantics import HARMLESS, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
@@ -42,6 +43,7 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
+_HARMLESS: Final = [(name.encode(), value.encode()) for name, value in HARMLESS]
 _VARIES: Final = (b"vary", b"accept")
 
 
@@ -87,6 +89,7 @@ class Subscription(Response):
         self.raw_headers = []  # what the application sets is added to those of the format
         self._streams = streams
         self._path = path
+        self._request = request
         self._last = last_event_id(request.scope)
         self._start = request.query_params.get("offset") or start
         self._accept = ", ".join(request.headers.getlist("accept")) or None
@@ -95,10 +98,22 @@ class Subscription(Response):
         self._waits = waits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with nullcontext() if scope["method"] == "HEAD" else self._attend():
-            await self._answer(scope, receive, send)
+        refusal = await self._refusal()
+        if refusal is not None:
+            await refusal(scope, receive, send)
+        else:
+            with nullcontext() if scope["method"] == "HEAD" else self._attend():
+                await self._answer(scope, receive, send)
         if self.background is not None:
             await self.background()
+
+    async def _refusal(self) -> ASGIApp | None:
+        """What answers a request that may not read the stream."""
+        try:
+            await ask(self._streams._authorize, self._request, (Right("read", self._path),))
+        except StreamError as error:
+            return problem(error)
+        return None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -185,7 +200,9 @@ class Subscription(Response):
         reader = Reader(self._streams, self._path, where, follow=True, waits=waits)
         options = self._streams.options
         response = _Array(_Values(reader), options=options)
-        response.raw_headers += [_VARIES, *self.raw_headers]
+        given = {name for name, _ in self.raw_headers}
+        harmless = [field for field in _HARMLESS if field[0] not in given]
+        response.raw_headers += [*harmless, _VARIES, *self.raw_headers]
         return response
 
 

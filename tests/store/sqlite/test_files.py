@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -21,8 +23,9 @@ from tailrace.errors import (
     StoreVersion,
 )
 from tailrace.store import START, Append, NewStream, open_store
+from tailrace.store.private import APPLICATION_ID
 from tailrace.store.sqlite import SQLiteStore, verify
-from tailrace.store.sqlite.schema import APPLICATION_ID
+from tailrace.store.sqlite.location import is_ours
 from tailrace.testing import no_leaks
 
 pytestmark = pytest.mark.anyio
@@ -276,3 +279,88 @@ async def test_a_store_of_another_process_says_so(file: Path) -> None:
             assert "opened in another process" in said.read()
         os.waitpid(child, 0)
         await store.append("a", Append(data=b"x"))
+
+
+# What somebody else has put beside it -----------------------------------------------------------
+
+
+def planted_link(at: Path, precious: Path) -> None:
+    at.symlink_to(precious)
+
+
+def planted_hard_link(at: Path, precious: Path) -> None:
+    at.hardlink_to(precious)
+
+
+def planted_copy(at: Path, precious: Path) -> None:
+    at.write_bytes(precious.read_bytes())
+
+
+def planted_dangling_link(at: Path, precious: Path) -> None:
+    at.symlink_to(precious.with_name("not-there"))
+
+
+def planted_pipe(at: Path, precious: Path) -> None:
+    os.mkfifo(at)
+
+
+@pytest.mark.parametrize("size", [0, 230, 4096])
+@pytest.mark.parametrize("plant", [planted_link, planted_hard_link, planted_dangling_link])
+async def test_a_name_is_not_opened_for_writing_where_it_is_a_link(
+    file: Path, tmp_path: Path, size: int, plant: Any
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x" * size)
+    plant(Path(f"{file}-lock"), precious)
+    async with no_leaks():
+        with pytest.raises(StoreUnavailable, match="remove it"):
+            await SQLiteStore(file).open()
+    assert precious.read_bytes() == b"x" * size
+    assert not precious.with_name("not-there").exists()
+
+
+@pytest.mark.parametrize("plant", [planted_copy, planted_pipe])
+async def test_a_lock_that_is_another_file_is_not_touched(
+    file: Path, tmp_path: Path, plant: Any
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"words of somebody else")
+    plant(Path(f"{file}-lock"), precious)
+    with pytest.raises(StoreUnavailable, match="another file"):
+        await SQLiteStore(file).open()
+
+
+@pytest.mark.parametrize("name", ["-wal", "-shm", "-journal"])
+async def test_the_files_of_sqlite_are_not_opened_through_a_link(
+    file: Path, tmp_path: Path, name: str
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"words of somebody else")
+    Path(f"{file}{name}").symlink_to(precious)
+    with contextlib.suppress(StoreUnavailable):  # SQLite may also do without the file
+        await fill(file)
+    assert precious.read_bytes() == b"words of somebody else"
+
+
+async def test_sockets_are_not_made_or_removed_through_a_link(file: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "precious").write_bytes(b"x")
+    Path(f"{file}-peers").symlink_to(others)
+    async with SQLiteStore(file) as store:
+        await store.create("a", NewStream())
+        store.watch("a", lambda _change: None)
+        await store.append("a", Append(data=b"x", content_type="application/octet-stream"))
+        assert [path.name for path in others.iterdir()] == ["precious"]
+    assert [path.name for path in others.iterdir()] == ["precious"]
+
+
+def test_what_another_user_has_made_is_not_ours_but_the_directorys_owners_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "streams.db-lock"
+    path.touch()
+    found = list(path.stat())
+    assert is_ours(str(path), os.stat_result(found))
+    found[stat.ST_UID] = 12345
+    assert not is_ours(str(path), os.stat_result(found))

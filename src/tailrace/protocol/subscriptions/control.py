@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,11 +20,18 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.errors import StreamError, StreamNotFound, SubscriptionRefused, TailraceError
+from tailrace.errors import (
+    AccessRefused,
+    StreamError,
+    StreamNotFound,
+    SubscriptionRefused,
+    TailraceError,
+)
+from tailrace.protocol.authorize import Authorize, Right, ask_scope
 from tailrace.protocol.body import Body
 from tailrace.protocol.fields import Fields, fields_of
 from tailrace.protocol.path import path_below
-from tailrace.protocol.reply import Reply
+from tailrace.protocol.reply import Reply, fields_of_refusal
 from tailrace.protocol.subscriptions.delivery import told_streams
 from tailrace.protocol.subscriptions.desk import Desk
 from tailrace.protocol.subscriptions.keys import Keys
@@ -43,11 +51,12 @@ from tailrace.protocol.subscriptions.request import (
 )
 from tailrace.protocol.subscriptions.token import make_token, read_token
 from tailrace.protocol.subscriptions.webhook import Webhooks
+from tailrace.semantics import HARMLESS
 
 __all__ = ["Control"]
 
 _HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
+    *((name.encode(), value.encode()) for name, value in HARMLESS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _UNSTORED: Final = (b"cache-control", b"no-store")
@@ -89,6 +98,9 @@ class Control:
         webhooks: What judges URLs.
         options: The settings.
         clock: Milliseconds since the epoch.
+        authorize: Asked for what a subscription is about; None: everybody may do everything. A
+            worker that has a wake's token has been asked, or was called by us: the token is its
+            right to answer for that wake.
     """
 
     def __init__(
@@ -98,7 +110,9 @@ class Control:
         webhooks: Webhooks,
         options: SubscriptionOptions,
         clock: Callable[[], int],
+        authorize: Authorize | None = None,
     ) -> None:
+        self._authorize = authorize
         self._desk = desk
         self._keys = keys
         self._webhooks = webhooks
@@ -183,31 +197,49 @@ class Control:
 
     async def _put(self, asked: _Asked) -> Reply:
         config = config_of(asked.json())
+        if config.pattern is not None and not self._options.patterns:
+            raise SubscriptionRefused("PATTERNS_NOT_ALLOWED", 403, "name the streams one by one")
+        await ask_scope(self._authorize, asked.scope, config.rights)
         if config.webhook_url is not None:
             self._webhooks.check(config.webhook_url)
             await self._keys.signing()  # or it could never be delivered
         base_url = self._base_url(asked)
         record, is_new = await self._desk.create(asked.route.name, config, base_url)
+        if not is_new:
+            await ask_scope(self._authorize, asked.scope, record.rights)
         return _json(201 if is_new else 200, await self._document(record, base_url))
 
     async def _get(self, asked: _Asked) -> Reply:
-        record = await self._desk.get(asked.route.name)
+        record = await self._permitted(asked)
         return _json(200, await self._document(record, self._base_url(asked)))
 
     async def _delete(self, asked: _Asked) -> Reply:
+        with suppress(SubscriptionRefused):  # there is none to be asked for
+            await self._permitted(asked)
         await self._desk.delete(asked.route.name)
         return _nothing()
 
     async def _link(self, asked: _Asked) -> Reply:
-        await self._desk.link(asked.route.name, streams_of(asked.json()))
+        streams = streams_of(asked.json())
+        rights = (Right("subscribe", path) for path in streams)
+        await ask_scope(self._authorize, asked.scope, rights)
+        await self._permitted(asked)
+        await self._desk.link(asked.route.name, streams)
         return _nothing()
 
     async def _unlink(self, asked: _Asked) -> Reply:
+        rights = (Right("subscribe", asked.route.path),)
+        await ask_scope(self._authorize, asked.scope, rights)
+        await self._permitted(asked)
         await self._desk.unlink(asked.route.name, asked.route.path)
         return _nothing()
 
     async def _claim(self, asked: _Asked) -> Reply:
-        record = await self._desk.claim(asked.route.name, worker_of(asked.json()))
+        worker = worker_of(asked.json())
+        permitted = await self._permitted(asked)
+        record = await self._desk.claim(asked.route.name, worker)
+        if record.rights != permitted.rights:  # streams were added since, or it is another one
+            await ask_scope(self._authorize, asked.scope, record.rights)
         told = {
             "wake_id": record.wake_id,
             "generation": record.generation,
@@ -235,6 +267,17 @@ class Control:
         token = read_token(self._keys.secret, bearer_of(asked.fields), name, self._clock())
         await self._desk.release(name, token, wake_of(asked.json()))
         return _nothing()
+
+    async def _permitted(self, asked: _Asked) -> Record:
+        """The subscription that a request names, if it may see and change it.
+
+        Raises:
+            SubscriptionRefused: There is none (404).
+            AccessRefused: It may not.
+        """
+        record = await self._desk.get(asked.route.name)
+        await ask_scope(self._authorize, asked.scope, record.rights)
+        return record
 
     def _base_url(self, asked: _Asked) -> str:
         return base_url_of(asked.scope, asked.fields, self._options.public_url)
@@ -293,6 +336,9 @@ def _refusal(error: TailraceError) -> Reply:
         **_problem(error.status, code, detail),
     }
     reply = _json(error.status, told)
+    if isinstance(error, AccessRefused):
+        reply.headers.extend(fields_of_refusal(error))
+        return reply
     if error.status == HTTPStatus.UNAUTHORIZED:
         reply.headers.append((b"www-authenticate", b'Bearer error="invalid_token"'))
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -25,6 +25,8 @@ class SubscriptionOptions:
             "https://api.example.org/v1/stream". None takes the `Host` of each request.
         allow_localhost: Webhooks may go to `http://localhost` and `http://127.x.y.z`: for
             development, when nothing else listens there.
+        patterns: Subscriptions may follow all streams that match a pattern. Who makes one learns
+            their names.
         webhook_timeout: Seconds for a webhook's answer; a shorter lease ends it earlier.
         signing_key: The 32 bytes of an Ed25519 key, as the store should not keep one.
         ssl_context: How certificates of receivers are checked; None as everywhere.
@@ -36,6 +38,7 @@ class SubscriptionOptions:
 
     public_url: str | None = None
     allow_localhost: bool = False
+    patterns: bool = True
     webhook_timeout: float = limits.WEBHOOK_TIMEOUT
     signing_key: bytes | None = field(default=None, repr=False)
     ssl_context: ssl.SSLContext | None = None
@@ -46,6 +49,8 @@ class SubscriptionOptions:
             raise InvalidOption("public_url", self.public_url, "an http or https URL, or None")
         if self.signing_key is not None and len(self.signing_key) != _SEED_BYTES:
             raise InvalidOption("signing_key", "...", f"{_SEED_BYTES} bytes")
+        if type(self.patterns) is not bool:
+            raise InvalidOption("patterns", self.patterns, "True or False")
         for name in ("webhook_timeout", "sweep"):
             value = getattr(self, name)
             if isinstance(value, bool) or not 0 < value <= limits.MAX_TTL:

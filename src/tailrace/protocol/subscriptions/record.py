@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
+from tailrace.protocol.authorize import Right
 from tailrace.protocol.subscriptions.glob import Pattern
 from tailrace.store import START, Offset
 
@@ -92,6 +93,20 @@ class Config:
         """The pattern, compiled."""
         return None if self.pattern is None else Pattern(self.pattern)
 
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """What somebody needs who makes the subscription, sees it or changes it.
+
+        A pattern stands for all that it will ever match, also for streams that do not exist yet:
+        it is asked for itself. Names are what it lists.
+        """
+        rights = [Right("subscribe", path) for path in self.streams]
+        if self.pattern is not None:
+            rights += (Right("list", self.pattern), Right("subscribe", self.pattern))
+        if self.wake_stream is not None:
+            rights.append(Right("append", self.wake_stream))  # each wake is an event in it
+        return tuple(rights)
+
     def finds(self, path: str) -> bool:
         """Whether the pattern means a path. A wake stream never wakes its own subscription."""
         return path != self.wake_stream and self.glob is not None and self.glob.matches(path)
@@ -136,6 +151,14 @@ class Record:
     heard: bool = False
     full: bool = False
     deleted: bool = False
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """As `Config.rights`, with the streams that were added since."""
+        added = (path for path, link in sorted(self.links.items()) if link.explicit)
+        known = set(self.config.streams)
+        more = (Right("subscribe", path) for path in added if path not in known)
+        return (*self.config.rights, *more)
 
     @property
     def is_webhook(self) -> bool:

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import StoreUnavailable
+from tailrace.protocol.authorize import Authorize
 from tailrace.protocol.subscriptions.catalogue import DIRECTORY, Catalogue
 from tailrace.protocol.subscriptions.control import Control
 from tailrace.protocol.subscriptions.courier import Courier
@@ -63,6 +64,8 @@ class Subscriptions:
         options: The settings; None: the defaults.
         clock: Milliseconds since the epoch.
         resolve: Finds the addresses of a webhook's host.
+        authorize: Asked for each stream and pattern that a request names or is shown; None:
+            everybody may do everything.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Subscriptions:
         *,
         clock: Callable[[], int] = _now,
         resolve: Resolve = resolve,
+        authorize: Authorize | None = None,
     ) -> None:
         self._options = options = options or SubscriptionOptions()
         self._store = store
@@ -81,7 +85,7 @@ class Subscriptions:
         self._keys = Keys(store, options.signing_key, clock)
         self._webhooks = Webhooks(options, resolve)
         self._desk = Desk(store, self._catalogue, self._views, clock, self._perform)
-        self._control = Control(self._desk, self._keys, self._webhooks, options, clock)
+        self._control = Control(self._desk, self._keys, self._webhooks, options, clock, authorize)
         self._active: set[str] = set()
         self._is_behind = True
         self._sweep_at = 0

@@ -41,8 +41,9 @@ def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw
 
 
 def use_log(connection: apsw.Connection) -> None:
-    """Turn the write-ahead log on; it stays on for good."""
+    """Turn the write-ahead log on; it stays on for good. Its files are there from now on."""
     connection.pragma("journal_mode", "WAL")
+    connection.pragma("schema_version")  # any read makes them: they are to be known by their inodes
     connection.pragma("wal_autocheckpoint", 0)  # `upkeep.py` does it, under the lock
     connection.pragma("journal_size_limit", limits.STORE_WAL_KEPT_BYTES)
 

@@ -1,15 +1,26 @@
-"""The file of a store, and what lies beside it."""
+"""The file of a store, and what lies beside it.
+
+Whoever may make a name in the store's directory (a shared upload directory) can put a link there,
+to a file of somebody else, before the store makes its own. So what lies beside the database is
+opened without following links, and then looked at by its descriptor. SQLite does the same for the
+files that it makes (`O_NOFOLLOW`, since 3.31).
+
+Ours is what this process's user owns, or the owner of the directory: that one could exchange the
+store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tailrace.errors import StoreUnavailable
+from tailrace.store.private import DIRECTORY
 
-__all__ = ["Location"]
+__all__ = ["Location", "is_ours", "open_lock"]
 
 _MOST_PATH_BYTES: Final = 500
 """SQLite's own bound is 512, with what it appends for the files beside it."""
@@ -40,6 +51,14 @@ class Location:
         """The directory of the processes' sockets; see `peers.py`."""
         return f"{self.file}-peers"
 
+    def paths(self) -> list[str]:
+        """All that is the store's: its files, the directory of the sockets, and `.tailrace`."""
+        real = os.path.realpath(self.file)  # SQLite's own lie beside what a link leads to
+        own = [real, *(f"{real}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+        own += (self.lock, self.peers)
+        above = os.path.dirname(real)
+        return [*own, above] if os.path.basename(above) == DIRECTORY else own
+
     def inode(self) -> tuple[int, int] | None:
         """Which file is at the path; None: there is none."""
         try:
@@ -66,6 +85,12 @@ class Location:
         try:
             number = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
+            if stat.S_ISLNK((found := os.lstat(self.file)).st_mode) and not is_ours(
+                self.file, found
+            ):
+                raise StoreUnavailable(
+                    self.file, "is a link that another user has made: remove it"
+                ) from None
             return
         os.close(number)
         # The name must survive a power cut as well as what is committed to the file.
@@ -74,3 +99,50 @@ class Location:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def open_lock(path: str, size: int) -> int:
+    """Open the file that is locked and mapped; make it, if there is none.
+
+    Args:
+        path: Beside the database.
+        size: Its bytes, once it is in use; a new one is empty.
+
+    Returns:
+        A descriptor, for reading and writing.
+
+    Raises:
+        StoreUnavailable: What is at the path is no lock of ours. It is not touched.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        number = os.open(path, flags, 0o600)
+    except OSError as error:
+        if os.path.islink(path):
+            raise _foreign(path, "it is a link") from error
+        raise
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, size):
+        reason = "it is another file"
+    elif found.st_nlink > 1:
+        reason = "it has a second name"
+    elif not is_ours(path, found):
+        reason = "another user has made it"
+    else:
+        return number
+    os.close(number)
+    raise _foreign(path, reason)
+
+
+def is_ours(path: str, found: os.stat_result) -> bool:
+    """Whether nobody else has put this here: it is of our user, or of the directory's owner.
+
+    Args:
+        path: Where it is.
+        found: What it is.
+    """
+    return found.st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
+
+
+def _foreign(path: str, reason: str) -> StoreUnavailable:
+    return StoreUnavailable(path, f"cannot use this file as its lock, for {reason}: remove it")

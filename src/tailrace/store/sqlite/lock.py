@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from tailrace import limits
+from tailrace.store.sqlite.location import open_lock
 
 __all__ = ["WriteLock"]
 
@@ -39,10 +40,13 @@ class WriteLock:
         path: The file beside the database; made if it is missing.
         on_stuck: Called in a thread of its own, again and again, while somebody else has been
             holding the lock for too long.
+
+    Raises:
+        StoreUnavailable: What is at the path is no lock of ours; it is not touched.
     """
 
     def __init__(self, path: str, on_stuck: Callable[[], None]) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = open_lock(path, _SIZE)
         try:
             if os.fstat(self._file).st_size < _SIZE:
                 os.ftruncate(self._file, _SIZE)

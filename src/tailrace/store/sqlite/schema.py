@@ -21,11 +21,9 @@ from typing import Final
 import apsw
 
 from tailrace.errors import StoreCorrupt, StoreUnavailable, StoreVersion
+from tailrace.store.private import APPLICATION_ID
 
-__all__ = ["APPLICATION_ID", "VERSION", "check_driver", "look_at", "prepare", "verify_identity"]
-
-APPLICATION_ID: Final = 0x44535452
-"""What `file` and SQLite's own tools see in the header: "DSTR"."""
+__all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify_identity"]
 
 VERSION: Final = 1
 

@@ -6,10 +6,13 @@ through a descriptor of the directory: `/proc/self/fd/7/name`.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import suppress
 from typing import Final
+
+from tailrace.store.sqlite.location import is_ours
 
 __all__ = ["Sockets"]
 
@@ -21,12 +24,20 @@ class Sockets:
 
     Args:
         path: Made if it is missing, for its owner only.
+
+    Raises:
+        OSError: It cannot be made or opened; or it is a link, or another user has made it, who
+            would be told of every append.
     """
 
     def __init__(self, path: str) -> None:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._directory = os.open(path, flags)
+        if not is_ours(path, os.fstat(self._directory)):
+            os.close(self._directory)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
     def bind(self, name: str) -> socket.socket:
         """A new socket of that name."""

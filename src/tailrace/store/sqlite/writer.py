@@ -18,6 +18,7 @@ import apsw
 
 from tailrace import limits
 from tailrace.errors import StoreLocked, StoreUnavailable
+from tailrace.store.private import kept_private
 from tailrace.store.sqlite import schema
 from tailrace.store.sqlite.batch import Batch
 from tailrace.store.sqlite.cache import Cache
@@ -149,8 +150,11 @@ class Writer:
                     if self._is_given_up:
                         return None
                     opened.enter_context(held(self._location.file, schema.look_at))
+                    # The file first, for nobody may open it in passing from here on.
+                    opened.enter_context(kept_private((self._location.file,)))
                     connection = self._connect()
                     self._inode = self._location.inode()
+                    opened.enter_context(kept_private(self._location.paths()))
                 try:
                     return self._serve(lock, connection)
                 finally:

@@ -1,0 +1,138 @@
+"""Who may do what: one hook of the application, asked for every path that a request touches.
+
+A dependency or a middleware sees the path of a request's URL. A request can touch more: a fork
+reads the stream that a header names, a subscription follows those that its body names. So what
+counts here are the paths that will be read and written, decoded, as the store will be given them;
+which rights a request needs is told by its command, not by its route.
+
+It is asked before anything is looked up, so a refusal does not tell whether there is a stream.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Scope
+
+from tailrace.errors import AccessRefused
+from tailrace.protocol.command import Append, Command, Create, Delete, Head, Read
+
+__all__ = ["Action", "Authorize", "Right", "ask", "ask_scope", "rights_of"]
+
+Action = Literal[
+    "read", "append", "create", "close", "delete", "fork-from", "list", "subscribe", "stop"
+]
+"""What a request does to a path."""
+
+Authorize = Callable[[Request, Action, str], Awaitable[None] | None]
+"""Returns None if a request may do that to a path, and raises if it may not."""
+
+_LEAST_STATUS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What a request needs.
+
+    Args:
+        action: What it does.
+        path: To which stream; of "list", and of "subscribe" beside it, a pattern over paths.
+    """
+
+    action: Action
+    path: str
+
+
+def rights_of(command: Command, *, has_data: bool) -> tuple[Right, ...]:
+    """The rights that a command of the protocol needs.
+
+    Args:
+        command: What is asked for.
+        has_data: It brings something to append.
+    """
+    path = command.path
+    match command:
+        case Read() | Head():
+            return (Right("read", path),)
+        case Delete():
+            return (Right("delete", path),)
+        case Append(close=closes):
+            rights = [Right("close", path)] if closes else []
+        case Create(new=new):
+            rights, closes = [Right("create", path)], new.closed
+            if new.fork is not None:
+                rights.append(Right("fork-from", new.fork.source))
+            if closes:
+                rights.append(Right("close", path))
+    if has_data or (isinstance(command, Append) and not closes):
+        rights.append(Right("append", path))
+    return tuple(rights)
+
+
+async def ask_scope(authorize: Authorize | None, scope: Scope, rights: Iterable[Right]) -> None:
+    """As `ask`, for a request of which there is only the scope: its body is not the hook's."""
+    if authorize is not None:
+        await ask(authorize, Request(scope), rights)
+
+
+async def ask(authorize: Authorize | None, request: Request, rights: Iterable[Right]) -> None:
+    """Return if a request may do all that it needs.
+
+    A hook that is no coroutine function runs in a thread, as FastAPI's dependencies do.
+
+    Args:
+        authorize: The application's; None: everybody may do everything.
+        request: Whose.
+        rights: What it needs.
+
+    Raises:
+        AccessRefused: It may not, by an `HTTPException` (its status) or a `PermissionError` (403).
+        TypeError: The hook has returned something: who writes `return path == mine` has not
+            refused anything.
+
+    And what else the hook raises: one of our errors is told as it is; anything else is a fault.
+    """
+    if authorize is None:
+        return
+    for right in rights:
+        try:
+            answer = await _call(authorize, request, right)
+        except HTTPException as error:
+            status = error.status_code if _is_refusal(error.status_code) else HTTPStatus.FORBIDDEN
+            detail = error.detail if isinstance(error.detail, str) else ""
+            raise AccessRefused(int(status), detail, dict(error.headers or {})) from error
+        except PermissionError as error:
+            raise AccessRefused() from error
+        if answer is not None:
+            raise TypeError(
+                f"authorize returned {type(answer).__name__}: it must raise to refuse, and return "
+                "None to allow"
+            )
+
+
+async def _call(authorize: Authorize, request: Request, right: Right) -> Any:
+    if _is_async(authorize):
+        return await authorize(request, right.action, right.path)  # type: ignore[misc] # by its kind
+
+    def call() -> list[Any]:  # trio takes no coroutine from a thread, but a list with one
+        return [authorize(request, right.action, right.path)]
+
+    (answer,) = await run_in_threadpool(call)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _is_async(authorize: Authorize) -> bool:
+    call = getattr(authorize, "__call__", None)  # noqa: B004 - an object with an `async __call__`
+    return inspect.iscoroutinefunction(authorize) or inspect.iscoroutinefunction(call)
+
+
+def _is_refusal(status: int) -> bool:
+    known = {each.value for each in HTTPStatus}
+    return status in known and status >= _LEAST_STATUS and status != HTTPStatus.NOT_MODIFIED
