@@ -122,6 +122,7 @@ class Stream:
         "__weakref__",
         "_buffer",
         "_cancel_alarm",
+        "_cancel_late",
         "_connection",
         "_deadlines",
         "_delivered",
@@ -130,6 +131,7 @@ class Stream:
         "_framing",
         "_group",
         "_head",
+        "_is_late",
         "_iterating",
         "_leaving",
         "_loop",
@@ -173,6 +175,9 @@ class Stream:
         self._stretch = loop.interruptible()
         self._iterating = anyio.CancelScope(shield=True)
         self._cancel_alarm: Callable[[], None] | None = None
+        self._cancel_late: Callable[[], None] | None = None
+        """Takes back what tells of a source that is not closed in time; None: there is none yet."""
+        self._is_late = False
         self._error: BaseException | None = None
         self.ending: Ending | None = None
 
@@ -210,7 +215,7 @@ class Stream:
                 self.ending = ending
         if self.ending is None:
             self.ending = ending
-            self._iterating.deadline = self._loop.time() + self._options.cleanup_timeout
+            self._iterating.deadline = self._limit_cleanup()
             self._stretch.interrupt()
 
     def say_farewell(self) -> None:
@@ -237,28 +242,49 @@ class Stream:
             with self._stretch:
                 await self._source.run(_Sink(self._framing, self._buffer), self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
-            self._keep(error, self._iterating)
+            await self._keep(error, self._iterating)
         if self.ending is None:
             self.ending = Ending.COMPLETE
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
-            closing.deadline = self._loop.time() + self._options.cleanup_timeout
+            closing.deadline = self._limit_cleanup()
             try:
                 await self._source.close()
             except BaseException as error:  # noqa: BLE001 - kept, and raised when all is sent
-                self._keep(error, closing)
-        if closing.cancelled_caught or self._iterating.cancelled_caught:
-            log.warning(
-                "%s: the source was not closed within cleanup_timeout=%s s",
-                self._head.name,
-                self._options.cleanup_timeout,
-            )
+                await self._keep(error, closing)
+        if closing.cancel_called or self._iterating.cancel_called:
+            self._tell_late()
+        self._forget_late()
 
-    def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
+    def _limit_cleanup(self) -> float:
+        """When the source must be closed. If it is not by then, the log tells of it at once: one
+        that swallows its cancellation may never return."""
+        self._forget_late()
+        deadline = self._loop.time() + self._options.cleanup_timeout
+        self._cancel_late = self._loop.call_at(deadline, self._tell_late)
+        return deadline
+
+    def _forget_late(self) -> None:
+        if self._cancel_late is not None:
+            self._cancel_late()
+
+    def _tell_late(self) -> None:
+        if self._is_late:
+            return
+        self._is_late = True
+        log.warning(
+            "%s: the source was not closed within cleanup_timeout=%s s",
+            self._head.name,
+            self._options.cleanup_timeout,
+        )
+
+    async def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
         if isinstance(error, anyio.get_cancelled_exc_class()):
             if scope.cancel_called:
-                raise error  # the scope's own: the time for cleaning up is over
+                # The time for cleaning up is over. Raise what the scope knows as its own: this
+                # may be an earlier one, and the scope's was swallowed by the source.
+                await anyio.lowlevel.checkpoint_if_cancelled()
             self.end(Ending.CANCELLED)
             self._error = self._error or error
         elif self.ending is None or self.ending is Ending.COMPLETE:
