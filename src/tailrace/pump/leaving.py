@@ -59,7 +59,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         receive: ASGI's; None where the client's leaving is not told.
     """
     known: Leaving | None = scope.get(_KEY)
-    if known is not None and known.receive is receive:
+    if known is not None and known.receive == receive:
         return known
     offered: ServerConnection | None = extensions_of(scope).get(CONNECTION)
     if receive is None:
@@ -312,7 +312,7 @@ def _request_of(scope: Scope, receive: Receive) -> Request | None:
         code = frame.f_code
         if "request" in code.co_freevars or "request" in code.co_cellvars + code.co_varnames:
             found = frame.f_locals.get("request")
-            if isinstance(found, Request) and (found.receive is receive or found.scope is scope):
+            if isinstance(found, Request) and (found.receive == receive or found.scope is scope):
                 return found
         if frame.f_back is None:
             break
