@@ -11,10 +11,12 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import anyio
+import anyio.lowlevel
 from fastapi import FastAPI, HTTPException, Request
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace import (
     Event,
@@ -28,7 +30,7 @@ from tailrace import (
 from tailrace.source import source_threads
 from tests.apps.record import Recorded, gates, record, recorded
 
-__all__ = ["app", "behind_base_middleware", "behind_gzip"]
+__all__ = ["app", "behind_again", "behind_base_middleware", "behind_gzip", "behind_log_body"]
 
 Style = Literal["sync", "async"]
 Items = Any
@@ -293,6 +295,38 @@ async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Respo
     return response
 
 
+class Again:
+    """A middleware that has read the body for a log, and gives it again whenever it is asked."""
+
+    def __init__(self, below: ASGIApp) -> None:
+        self._below = below
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._below(scope, receive, send)
+            return
+        first = await receive()
+
+        async def again() -> Message:
+            await anyio.lowlevel.checkpoint()
+            return first
+
+        await self._below(scope, again, send)
+
+
+async def log_body(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """The same, as it is done in a BaseHTTPMiddleware."""
+    body = await request.body()
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": body}
+
+    request._receive = again
+    return await call_next(request)
+
+
 app = Recorded(api)
+behind_again = Again(app)
+behind_log_body = BaseHTTPMiddleware(app, dispatch=log_body)
 behind_base_middleware = BaseHTTPMiddleware(app, dispatch=pass_on)
 behind_gzip = GZipMiddleware(app, minimum_size=1)

@@ -13,11 +13,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tailrace.pump import leaving_of
 
 __all__ = ["Gate", "Gates", "Record", "Recorded", "gates", "record", "recorded"]
 
@@ -87,28 +90,15 @@ class Recorded:
             return
         key = query["key"][0]
         request_key.set(key)
-        if "watch" in query:
-            receive = Watched(key, receive).receive
         try:
-            await self._app(scope, receive, send)
+            if "watch" in query:
+                async with leaving_of(scope, receive, send) as leaving:
+                    leaving.on_left(partial(record.note, key, "client gone"))
+                    await self._app(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
         finally:
             record.note(key, "returned")
-
-
-class Watched:
-    """A request's `receive` that notes "client gone" when the server tells of it."""
-
-    def __init__(self, key: str, receive: Receive) -> None:
-        self._key = key
-        self._receive = receive
-        # The pump reaches the connection by what `receive` belongs to, so that is kept.
-        self.transport = getattr(getattr(receive, "__self__", None), "transport", None)
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            record.note(self._key, "client gone")
-        return message
 
 
 @contextmanager

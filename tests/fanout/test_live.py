@@ -101,10 +101,10 @@ async def test_one_read_and_one_watch_serve_all_readers_of_a_stream(site: Site) 
 async def test_an_append_to_one_stream_wakes_nobody_of_another(site: Site) -> None:
     await site.store.create("other", NewStream())
     bystanders = [await site.read(path="other") for _ in range(10)]
-    before = [wire.receives for wire in bystanders]
+    before = [wire.wakes for wire in bystanders]
     await site.read()
     await site.append(b"abc")
-    assert [wire.receives for wire in bystanders] == before
+    assert [wire.wakes for wire in bystanders] == before
 
 
 async def test_an_attached_reader_at_the_tail_is_written_to_without_being_woken() -> None:
@@ -112,10 +112,10 @@ async def test_an_attached_reader_at_the_tail_is_written_to_without_being_woken(
         site = Site(group, attach=True)
         await site.store.create("s", NewStream())
         wire = await site.read()
-        before = wire.receives
+        before = wire.wakes
         for _ in range(5):
             await site.append(b"abc")
-        assert (wire.receives, len(wire.frames)) == (before, 5)
+        assert (wire.wakes, len(wire.frames)) == (before, 5)
         wire.leave()
 
 

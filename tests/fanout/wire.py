@@ -6,7 +6,9 @@ the same bound. What waits for the client is counted; what it has got is `body`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -46,6 +48,7 @@ class Wire:
         self._left = anyio.Event()
         self._drained = anyio.Event()
         self._calls: list[Callable[[], None]] = []
+        self._losses: list[Callable[[], None]] = []
         self._released = True
         self._asked = False
         self.task = anyio.CancelScope()
@@ -63,8 +66,8 @@ class Wire:
         self.aborted: str | None = None
         self.frames: list[Frame] = []
         """Frames that were written to the attached connection."""
-        self.receives = 0
-        """How often `receive` was called: how often its task was woken."""
+        self.wakes = 0
+        """How often its task was given its turn."""
         self._stalled_since: float | None = None
         extensions: dict[str, Any] = {ATTACH: _Offer(self)} if attach else {}
         if offered:
@@ -84,11 +87,23 @@ class Wire:
         """Be the request's task."""
         try:
             with self.task:
-                await self._app(self.scope, self._receive, self._send)
+                await self._counted(self._app(self.scope, self._receive, self._send))
         except Exception as error:  # noqa: BLE001 - looked at by the test
             self.error = error
         finally:
             self.over = True
+
+    @types.coroutine
+    def _counted(self, call: Any) -> Generator[Any, Any, None]:
+        take, value = call.send, None
+        with suppress(StopIteration):
+            while True:
+                waiting = take(value)
+                self.wakes += 1
+                try:
+                    take, value = call.send, (yield waiting)
+                except BaseException as error:  # noqa: BLE001 - thrown into the call
+                    take, value = call.throw, error
 
     # What the client does
 
@@ -104,6 +119,9 @@ class Wire:
     def leave(self) -> None:
         """Close the connection."""
         self._left.set()
+        losses, self._losses = self._losses, []
+        for call in losses:
+            self._loop.call_from_thread(call)
         self._stalled_since = None
         self._waiting.clear()
         self._take()
@@ -125,7 +143,6 @@ class Wire:
     # What the server does
 
     async def _receive(self) -> Message:
-        self.receives += 1
         if not self._asked:
             self._asked = True
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -193,6 +210,13 @@ class Wire:
         self._released = True
 
     # `tailrace.pump.ServerConnection`
+
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        if self._left.is_set():
+            self._loop.call_from_thread(call)
+            return lambda: None
+        self._losses.append(call)
+        return lambda: self._losses.remove(call) if call in self._losses else None
 
     @property
     def stalled_since(self) -> float | None:

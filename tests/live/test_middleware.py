@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Callable
 
@@ -168,3 +169,42 @@ def test_an_error_behind_gzip_middleware_is_visible(gzip: LiveServer, style: str
     lines = [json.loads(line) for line in decoder.decompress(reply.body).splitlines()]
     assert [*lines[:ITEMS], list(lines[ITEMS])] == [*({"n": n} for n in range(ITEMS)), ["error"]]
     assert not reply.complete
+
+
+# A body that is given again and again ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("app", "server"),
+    [
+        *(("behind_again", name) for name in ("uvicorn", "uvicorn-h11", "uvloop-tailrace")),
+        ("behind_log_body", "uvicorn-tailrace"),  # nothing leads from it to plain uvicorn
+    ],
+)
+def test_a_client_is_noticed_that_leaves_behind_a_middleware_which_repeats_the_body(
+    shared_server: Callable[..., RunningServer], app: str, server: ServerName
+) -> None:
+    live = LiveServer(server, shared_server(f"tests.apps.live:{app}", server))
+    key = new_key()
+    with live.connect(f"/async/waits?key={key}") as connection:
+        connection.read_head()
+        assert connection.read_chunk() == b"first"
+    live.wait_for(key, "returned")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("app", ["behind_again", "behind_log_body"])
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-tailrace", "granian", "hypercorn"])
+def test_an_idle_stream_behind_it_costs_no_time(
+    shared_server: Callable[..., RunningServer], app: str, server: ServerName
+) -> None:
+    live = LiveServer(server, shared_server(f"tests.apps.live:{app}", server))
+    key = new_key()
+    with live.connect(f"/async/waits?key={key}") as connection:
+        connection.read_head()
+        assert connection.read_chunk() == b"first"
+        worker = live.server.worker
+        before = sum(worker.cpu_times()[:2])
+        time.sleep(1)  # the second that is measured
+        assert sum(worker.cpu_times()[:2]) - before < 0.1
+        live.release(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -123,7 +124,7 @@ async def test_what_a_source_awaits_in_its_finally_runs_when_the_client_leaves(
 
 
 async def test_cleanup_that_never_ends_is_given_up_after_the_cleanup_timeout(
-    clock: Clock, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture, anyio_backend_name: str
 ) -> None:
     async def source() -> AsyncIterator[bytes]:
         try:
@@ -136,10 +137,77 @@ async def test_cleanup_that_never_ends_is_given_up_after_the_cleanup_timeout(
     app = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=3.0))
     async with Client(app) as client, client.open("GET", "/") as exchange:
         await exchange.read()
+        await clock.settle()
         await exchange.leave()
         await clock.advance(2.9)
+        assert "cleanup_timeout" not in caplog.text
         await clock.advance(0.2)
         await exchange.finished()
+    late = anyio_backend_name == "asyncio"  # trio ends cleanup that is not shielded at once
+    assert caplog.text.count("not closed within cleanup_timeout=3.0 s") == late
+
+
+async def test_cleanup_that_swallows_the_end_of_its_time_is_told_in_the_log(
+    clock: Clock, caplog: pytest.LogCaptureFixture, anyio_backend_name: str
+) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await anyio.sleep(1000)
+        finally:
+            with suppress(anyio.get_cancelled_exc_class()):
+                await anyio.sleep_forever()
+
+    app = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=3.0))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.read()
+        await clock.settle()
+        await exchange.leave()
+        await clock.advance(3.1)
+        await exchange.finished()
+    late = anyio_backend_name == "asyncio"  # trio ends cleanup that is not shielded at once
+    assert caplog.text.count("not closed within cleanup_timeout=3.0 s") == late
+
+
+async def test_cleanup_that_goes_on_after_the_end_of_its_time_is_told_in_the_log_at_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    released = anyio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await anyio.sleep(1000)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await released.wait()
+
+    app = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=3.0))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.read()
+        await clock.settle()
+        await exchange.leave()
+        await clock.advance(3.1)
+        assert caplog.text.count("not closed within cleanup_timeout=3.0 s") == 1
+        released.set()
+        await exchange.finished()
+    assert caplog.text.count("not closed within cleanup_timeout=3.0 s") == 1
+
+
+async def test_a_source_that_is_closed_in_time_is_not_told_in_the_log(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"x"
+        await anyio.sleep(1000)
+
+    app = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=3.0))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.read()
+        await exchange.leave()
+        await exchange.finished()
+        await clock.advance(10)
+    assert "cleanup_timeout" not in caplog.text
 
 
 async def test_a_sync_source_is_closed_in_its_own_context_when_the_client_leaves() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tailrace.pump import leaving_of
 from tailrace.server.passage import leads_to
 from tailrace.testing import Client
 
@@ -73,8 +74,11 @@ class Copying:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
-        extensions = {**scope["extensions"], "tailrace.connection": self}
-        await self._app({**scope, "extensions": extensions}, receive, self.send)
+        # Whether the client leaves is known as it would be without this offer.
+        async with leaving_of(scope, receive, send) as leaving:
+            self.on_lost = leaving.on_left
+            extensions = {**scope["extensions"], "tailrace.connection": self}
+            await self._app({**scope, "extensions": extensions}, receive, self.send)
 
     async def send(self, message: Message) -> None:
         await self._send(message)

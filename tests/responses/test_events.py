@@ -20,7 +20,7 @@ from tailrace import (
     JSONLinesResponse,
     StreamingResponse,
 )
-from tailrace.testing import Client, Clock, ReceivedEvent, SourceProbe, Truncated
+from tailrace.testing import Client, Clock, ReceivedEvent, SourceProbe, Truncated, settle
 from tests.responses.fetched import fetch
 
 pytestmark = pytest.mark.anyio
@@ -315,6 +315,7 @@ async def test_a_yield_endpoint_is_closed_in_its_own_task_when_the_client_leaves
 
     async with Client(recorded) as client, client.open("GET", "/") as exchange:
         await exchange.read()
+        await settle()
         await exchange.leave()
         assert (await exchange.finished()).error is None
     assert closed_before_return == [True]

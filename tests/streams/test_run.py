@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -668,6 +669,26 @@ async def test_a_sync_source_that_blocks_holds_a_stop_no_longer_than_it_may(
         assert run.status == "cancelled"
         gate.set()
     assert "was not closed within cleanup_timeout" in caplog.text
+
+
+async def test_a_source_that_swallows_the_end_of_its_time_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture, anyio_backend_name: str
+) -> None:
+    async def source() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await anyio.sleep(1000)
+        finally:
+            with suppress(anyio.get_cancelled_exc_class()):
+                await anyio.sleep_forever()
+
+    options = StreamOptions(cleanup_timeout=0.05)
+    async with Streams(MemoryStore(), options=options) as streams:
+        run = await streams.run("swallows", source(), on_disconnect="continue")
+        await anext(aiter(run))
+        await run.stop()
+    late = anyio_backend_name == "asyncio"  # trio ends cleanup that is not shielded at once
+    assert caplog.text.count("was not closed within cleanup_timeout") == late
 
 
 async def test_a_source_that_fails_in_its_cleanup_is_logged(

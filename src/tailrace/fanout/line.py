@@ -6,12 +6,13 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
 from tailrace.pump import (
     CONNECTION,
     Attached,
     Connection,
+    Leaving,
     ServerConnection,
     Unsendable,
     attach_offer,
@@ -31,19 +32,20 @@ class Line:
 
     Args:
         loop: The event loop.
-        scope, receive, send: ASGI's.
+        scope, send: ASGI's.
+        leaving: Of the request.
     """
 
-    __slots__ = ("_loop", "_scope", "_send", "_sending", "_since", "_unsent", "lost", "receive")
+    __slots__ = ("_loop", "_scope", "_send", "_sending", "_since", "_unsent", "leaving", "lost")
 
-    def __init__(self, loop: Loop, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, loop: Loop, scope: Scope, send: Send, leaving: Leaving) -> None:
         self._loop = loop
         self._scope = scope
         self._send = send
         self._sending: Interruptible | None = None
         self._since: float | None = None
         self._unsent: int | None = None
-        self.receive = receive
+        self.leaving = leaving
         self.lost = False
         """The client has left, as `send` has told."""
 
@@ -86,7 +88,7 @@ class Line:
 
     async def fail(self, error: Exception) -> NoReturn:
         """Leave the response unfinished, so that the client can tell."""
-        if Connection(self._scope, self.receive).ends_in_order:
+        if Connection(self._scope, self.leaving.receive, self._send).ends_in_order:
             with suppress(Exception):
                 await self._send(_body(Unsendable(error), more=True))
         raise error
@@ -98,15 +100,15 @@ class Line:
 
     def abort(self, reason: str) -> None:
         """Drop the client, as far as the server lets us."""
-        Connection(self._scope, self.receive).abort(reason)
+        Connection(self._scope, self.leaving.receive, self._send).abort(reason)
 
     def stalled_since(self, now: float) -> float | None:
-        """Since when the client has taken nothing though something waits for him."""
+        """Since when the client has taken nothing though something waits for it."""
         connection = self.connection
         if connection is not None:
             return connection.stalled_since
         if self._since is not None:
-            unsent = Connection(self._scope, self.receive).unsent
+            unsent = Connection(self._scope, self.leaving.receive, self._send).unsent
             if unsent is not None and unsent != self._unsent:
                 if self._unsent is not None:
                     self._since = now

@@ -18,7 +18,7 @@ from tailrace.fanout.opening import Opening
 from tailrace.fanout.place import Place
 from tailrace.fanout.slow import Slow
 from tailrace.fanout.subscriber import Subscriber
-from tailrace.pump import Ending
+from tailrace.pump import Ending, Head, leaving_of, name_of, send_whole
 from tailrace.responses import options_of_app, release_dependencies
 from tailrace.semantics import HARMLESS
 from tailrace.store import Slice, StreamInfo, Where
@@ -104,23 +104,17 @@ class LiveResponse(Response):
         headers = self.headers_of(first.info)
         start = {"type": "http.response.start", "status": self.status_code, "headers": headers}
         if scope["method"] == "HEAD":
-            await send(start)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            return Ending.COMPLETE
+            head = Head(self.status_code, headers, name_of(scope))
+            return await send_whole(b"", options, head, scope, receive, send)
         if options.release_dependencies:
             await release_dependencies(scope)
         opening = Opening(start, Piece(first, time.time()))
         place = Place(self._hub, live, first)
         del start, headers, first  # or they are held for as long as the response lasts
-        subscriber = Subscriber(
-            place,
-            self._format,
-            options,
-            self._slow,
-            self._lifetime,
-            Line(live.loop, scope, receive, send),
-        )
-        return await subscriber.run(opening)
+        async with leaving_of(scope, receive, send) as leaving:
+            line = Line(live.loop, scope, send, leaving)
+            subscriber = Subscriber(place, self._format, options, self._slow, self._lifetime, line)
+            return await subscriber.run(opening)
 
     def headers_of(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
         """All header fields of the answer.

@@ -1,18 +1,20 @@
 """One live response under way.
 
-The theory. The request's own task does everything that waits, and mostly it waits for one thing:
-`receive()`, so that the client's leaving is noticed at once. What else there is to do interrupts
-that wait. Under a server that hands connections over, this task is not woken for what is new: the
-crowd is written to, and only who falls behind, or ends, has something to do. Under any other it is
-woken for each change, and sends the frame that is the same for all.
+The theory. The request's own task does everything that waits, and mostly it waits for one signal,
+which is set by whatever gives it something to do: news, time, the client's leaving. Under a server
+that hands connections over, this task is not woken for what is new: the crowd is written to, and
+only who falls behind, or ends, has something to do. Under any other it is woken for each change,
+and sends the frame that is the same for all.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import uniform
+
+import anyio.lowlevel
 
 from tailrace import limits
 from tailrace.errors import StreamNotFound, TailraceError
@@ -23,7 +25,6 @@ from tailrace.fanout.place import Next, Place
 from tailrace.fanout.recent import Entry
 from tailrace.fanout.slow import Slow
 from tailrace.pump import Attached, Ending, Frame, counters, log, registered
-from tailrace.source import Interruptible
 from tailrace.store import Offset
 from tailrace.types import StreamOptions
 
@@ -39,16 +40,16 @@ class Subscriber:
     """A reader of a live stream at the other end of a connection.
 
     Args:
-        place: Where he begins.
-        format: How he gets it.
+        place: Where it begins.
+        format: How it gets it.
         options: `send_timeout` and `heartbeat`.
-        slow: What becomes of him if he is too slow.
+        slow: What becomes of it if it is too slow.
         lifetime: Seconds after which the response ends; None lets it last.
         line: To the client.
     """
 
     __slots__ = (
-        *("_attached", "_beat", "_drain", "_error", "_format", "_gap", "_idle", "_in_crowd"),
+        *("_attached", "_beat", "_drain", "_error", "_format", "_gap", "_in_crowd"),
         *("_lagging", "_line", "_loop", "_options", "_over", "_place", "_sent_at", "_slow"),
         *("_until", "_was_at_tail", "_woken", "tick"),
     )
@@ -74,9 +75,8 @@ class Subscriber:
         self._was_at_tail = False
         self._lagging = False
         self._drain: Callable[[], None] | None = None
-        """Takes the wait for the client back, who has enough for now."""
-        self._idle: Interruptible | None = None
-        self._woken = False
+        """Takes the wait for the client back, which has enough for now."""
+        self._woken = loop.signal()
         self._beat = False
         self._sent_at = loop.time()
         self._over: Reason | Ending | None = None
@@ -96,6 +96,7 @@ class Subscriber:
         """
         counters.open += 1
         ending = Ending.CANCELLED
+        take_back = self._line.leaving.on_left(partial(self.end, Ending.LEFT))
         try:
             with registered(self):
                 self._place.live.wheel.set(self, self.on_tick(self._loop.time()))
@@ -107,6 +108,7 @@ class Subscriber:
             ending = Ending.FAILED
             raise
         finally:
+            take_back()
             self._leave()
             counters.open -= 1
             counters.ended[ending] += 1
@@ -116,12 +118,10 @@ class Subscriber:
 
     def wake(self) -> None:
         """Something has happened."""
-        self._woken = True
-        if self._idle is not None:
-            self._idle.interrupt()
+        self._woken.set()
 
     def fell_behind(self, offset: Offset) -> None:
-        """The crowd goes on without him."""
+        """The crowd goes on without this one."""
         self._in_crowd = False
         self._place.offset = offset
         self._lagging = True
@@ -163,7 +163,7 @@ class Subscriber:
         if self._in_crowd:
             await self._stay_in_crowd()
         elif self._attached is not None and self._is_full(self._attached):
-            await self._listen()
+            await self._woken.wait()
         elif (gap := self._too_slow()) is not None:
             await self._give_gap(gap)
         elif self._beat:
@@ -189,7 +189,7 @@ class Subscriber:
                 self._over = self._over or Reason.DELETED
             else:
                 self._wait_at_tail(step)
-                await self._listen()
+                await self._woken.wait()
                 live.rise(self)
         except StreamNotFound:
             self._over = self._over or Reason.DELETED
@@ -211,11 +211,11 @@ class Subscriber:
             if live.crowd.settled:
                 self._leave_crowd()
             else:
-                await self._listen()
+                await self._woken.wait()
         elif live.stale and not live.refreshing:
             await self._do(Next.REFRESH)
         else:
-            await self._listen()
+            await self._woken.wait()
 
     def _leave_crowd(self) -> None:
         self._in_crowd = False
@@ -241,7 +241,7 @@ class Subscriber:
             self._place.skip(gap)
 
     async def _put(self, frame: Frame) -> bool:
-        """Give it to the client; False if he did not take it."""
+        """Give it to the client; False if it did not take it."""
         attached = self._attached
         if attached is None:
             await self._line.send(frame.data, more=True)
@@ -262,7 +262,7 @@ class Subscriber:
     def _await_drain(self) -> None:
         attached = self._attached
         assert attached is not None
-        if not attached.closed:  # or he has left, and `receive` says so
+        if not attached.closed:  # or it has left, which it is told
             self._drain = attached.on_drain(self._drained)
 
     def _drained(self) -> None:
@@ -284,31 +284,16 @@ class Subscriber:
             self.end(Ending.TOO_SLOW)
         return place.to_latest() if self._slow is Slow.LATEST else None
 
-    async def _listen(self, *, glance: bool = False) -> None:
-        """Wait until the client leaves or something happens; or only look whether he has left."""
-        with self._loop.interruptible() as stretch:
-            if self._woken or glance:
-                self._loop.call_from_thread(stretch.interrupt)
-            self._idle = stretch
-            try:
-                while (await self._line.receive())["type"] != "http.disconnect":
-                    pass
-                self._has_left()
-            finally:
-                self._idle = None
-        if not glance:
-            self._woken = False
-
     async def _look_around(self) -> None:
         """Notice, while there is always something to send, that the client has left."""
-        connection = self._line.connection
-        if self._line.lost or (connection is not None and connection.lost):
+        await anyio.lowlevel.checkpoint()  # or nobody else could tell
+        leaving = self._line.leaving
+        leaving.look()
+        if self._line.lost or leaving.left:
             self._has_left()
-        elif connection is None and self._over is None:
-            await self._listen(glance=True)
 
     def _has_left(self) -> None:
-        if not isinstance(self._over, Ending):  # or it was we who have cut him off
+        if not isinstance(self._over, Ending):  # or it was we who have cut it off
             self._over = Ending.LEFT
 
     # Time

@@ -31,6 +31,7 @@ from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import location
 from tailrace.protocol.reply import Replies, Reply
 from tailrace.protocol.sse import SseFormat
+from tailrace.pump import leaving_of
 from tailrace.source import call_in_thread
 from tailrace.store import Mark, NewStream, is_json, wire_of
 
@@ -208,7 +209,8 @@ class Engine:
         )
 
     async def _long_poll(self, command: Read, request: Request) -> Reply | None:
-        poll = LongPoll(self._hub, command, request.receive, self._options)
+        leaving = leaving_of(request.scope, request.receive, request.send)
+        poll = LongPoll(self._hub, command, leaving, self._options)
         piece = await poll.run()
         if poll.left:
             return None

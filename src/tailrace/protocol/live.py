@@ -1,8 +1,7 @@
 """Long-poll: an answer that waits until there is something to say.
 
 It ends with the first of: data, the end of the stream, the time, the client's leaving, the
-server's stopping. While it waits it holds two tasks and its place among a stream's watchers, all of
-which go with it.
+server's stopping. While it waits it holds its place among a stream's watchers, which goes with it.
 
 Source: Durable Streams 5.7.
 """
@@ -10,13 +9,11 @@ Source: Durable Streams 5.7.
 from __future__ import annotations
 
 import anyio
-from starlette.types import Receive
 
-from tailrace.errors import TailraceError
 from tailrace.fanout import Hub
 from tailrace.protocol.command import Read
 from tailrace.protocol.options import ProtocolOptions
-from tailrace.pump import Ending, registered
+from tailrace.pump import Ending, Leaving, registered
 from tailrace.store import Slice, Where
 
 __all__ = ["LongPoll"]
@@ -28,19 +25,18 @@ class LongPoll:
     Args:
         hub: The live streams.
         command: What is to be read.
-        receive: ASGI's, to learn that the client leaves.
+        leaving: Of the request.
         options: How long it waits, and how much it gets.
     """
 
-    __slots__ = ("_command", "_error", "_hub", "_options", "_receive", "_waiting", "left")
+    __slots__ = ("_command", "_hub", "_leaving", "_options", "_waiting", "left")
 
-    def __init__(self, hub: Hub, command: Read, receive: Receive, options: ProtocolOptions) -> None:
+    def __init__(self, hub: Hub, command: Read, leaving: Leaving, options: ProtocolOptions) -> None:
         self._hub = hub
         self._command = command
-        self._receive = receive
+        self._leaving = leaving
         self._options = options
         self._waiting = anyio.CancelScope()
-        self._error: TailraceError | None = None
         self.left = False
         """The client has left."""
 
@@ -55,15 +51,15 @@ class LongPoll:
             piece = await self._read(self._command.where)
             if piece.chunks or piece.closed:
                 return piece
-            with registered(self):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._listen)
-                    piece = await self._wait(piece)
-                    group.cancel_scope.cancel()
+            async with self._leaving:
+                take_back = self._leaving.on_left(self._has_left)
+                try:
+                    with registered(self):
+                        piece = await self._wait(piece)
+                finally:
+                    take_back()
         finally:
             self._hub.leave(live)
-        if self._error is not None:
-            raise self._error
         return piece
 
     def say_farewell(self) -> None:
@@ -80,18 +76,11 @@ class LongPoll:
     async def _wait(self, piece: Slice) -> Slice:
         self._waiting.deadline = anyio.current_time() + self._options.long_poll_timeout
         with self._waiting:
-            try:
-                while not piece.chunks and not piece.closed:
-                    await self._hub.wait(self._command.path, piece.end)
-                    piece = await self._read(piece.end)
-            except TailraceError as error:
-                self._error = error  # not through the task group, which would wrap it
+            while not piece.chunks and not piece.closed:
+                await self._hub.wait(self._command.path, piece.end)
+                piece = await self._read(piece.end)
         return piece
 
-    async def _listen(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                break
+    def _has_left(self) -> None:
         self.left = True
         self._waiting.cancel()

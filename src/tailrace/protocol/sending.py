@@ -17,7 +17,7 @@ from tailrace.framing import Raw
 from tailrace.protocol.body import Body
 from tailrace.protocol.engine import Request
 from tailrace.protocol.reply import Reply
-from tailrace.pump import Head, name_of, serve
+from tailrace.pump import Head, name_of, send_whole, serve
 from tailrace.source import open_source
 from tailrace.types import StreamOptions
 
@@ -35,7 +35,11 @@ async def send_reply(reply: Reply, request: Request, options: StreamOptions) -> 
     if request.body.is_much:
         await send_last(reply, request.scope, request.body, request.send, linger=True)
         return
-    body = _body_of(reply, request.scope)
+    if request.scope["method"] == "HEAD":
+        head = Head(reply.status, reply.headers, name_of(request.scope))
+        await send_whole(b"", options, head, request.scope, request.receive, request.send)
+        return
+    body = reply.body
     if len(body) > limits.MAX_BATCH_BYTES:
         await _send_large(reply, request, options)
         return

@@ -9,6 +9,7 @@ from tailrace.pump.connection import (
     reset,
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
+from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import Drained, drain, registered
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
@@ -24,6 +25,7 @@ __all__ = [
     "Ending",
     "Frame",
     "Head",
+    "Leaving",
     "ServerConnection",
     "Stats",
     "Unsendable",
@@ -31,6 +33,7 @@ __all__ = [
     "counters",
     "drain",
     "extensions_of",
+    "leaving_of",
     "log",
     "name_of",
     "registered",

@@ -7,11 +7,11 @@ Our own server protocol offers the connection in the scope (`tailrace.connection
 in the kernel's buffer count as unsent too, so that a slow client is told from a stalled one: the
 kernel asks for more only when a third of its buffer, a megabyte or so, is free again.
 
-Elsewhere uvicorn's `receive` is a method of an object that holds the transport, so the transport
-can be asked how much it still holds, and be aborted. A middleware may have put a `receive` of its
-own in front: Starlette's are closures around the one behind, or hold it in a `Request`, and are
-looked through. Under other servers (granian, hypercorn) this finds nothing, and the response just
-ends unfinished.
+Elsewhere uvicorn's `receive` and `send` are methods of an object that holds the transport, so the
+transport can be asked how much it still holds, and be aborted. A middleware may have put a callable
+of its own in front of either: Starlette's are closures around the one behind, or hold it in a
+`Request`, and are looked through. Under other servers (granian, hypercorn) this finds nothing, and
+the response just ends unfinished.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["CONNECTION", "Connection", "ServerConnection", "extensions_of", "reset"]
+__all__ = ["CONNECTION", "Connection", "ServerConnection", "behind", "extensions_of", "reset"]
 
 CONNECTION = "tailrace.connection"
 """The name of the offer in `scope["extensions"]`."""
@@ -80,6 +80,10 @@ class ServerConnection(Protocol):
         """Call once when nothing is buffered here, or the connection is closed; soon if that is so
         now. Returns what takes the call back."""
 
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when the client is gone, or the connection is another protocol's; soon if that
+        is so now, or the response is over. Returns what takes the call back."""
+
     def reached_by(self, send: Send) -> bool:
         """Whether what is given to `send` comes to the server as it is, body and all."""
 
@@ -91,12 +95,13 @@ class Connection:
         scope: Of the request; may hold the server's own offer. A connection of HTTP/2 is shared
             with other requests: hands off.
         receive: ASGI's; None where there is none.
+        send: ASGI's.
     """
 
     __slots__ = ("_offered", "_transport", "ends_in_order")
 
-    def __init__(self, scope: Scope, receive: Receive | None) -> None:
-        chain = list(_behind(receive))
+    def __init__(self, scope: Scope, receive: Receive | None, send: Send) -> None:
+        chain = list(behind(receive))
         self.ends_in_order = any(
             getattr(each, "__module__", None) == "starlette.middleware.base" for each in chain
         )
@@ -104,8 +109,10 @@ class Connection:
         self._offered: ServerConnection | None = extensions_of(scope).get(CONNECTION)
         shared = not str(scope.get("http_version", "1.1")).startswith("1")
         hidden = self._offered is not None or shared
-        found = None if hidden else next(filter(None, map(_transport_of, chain)), None)
-        self._transport: asyncio.WriteTransport | None = found
+        self._transport: asyncio.WriteTransport | None = None
+        if not hidden:
+            found = map(_transport_of, (*chain, *behind(send, "send")))
+            self._transport = next(filter(None, found), None)
 
     @property
     def unsent(self) -> int | None:
@@ -145,27 +152,38 @@ def extensions_of(scope: Scope | None) -> dict[str, Any]:
     return (scope or {}).get("extensions") or {}
 
 
-def _transport_of(receive: Any) -> asyncio.WriteTransport | None:
-    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+def _transport_of(call: Any) -> asyncio.WriteTransport | None:
+    transport: Any = getattr(getattr(call, "__self__", None), "transport", None)
     # uvloop's transports are no subclasses of asyncio's.
     known = all(hasattr(transport, name) for name in ("abort", "get_write_buffer_size"))
     return transport if known else None
 
 
-def _behind(receive: Any) -> Iterator[Any]:
-    """A `receive` and the callables that it is made around, nearest first."""
-    found = [receive]
+def behind(call: Any, word: str = "receive") -> Iterator[Any]:
+    """A `receive` or `send` and the callables that it is made around, nearest first.
+
+    Args:
+        call: What an application was called with.
+        word: How those callables are named.
+    """
+    found = [call]
     for thing in found:
-        inner = [getattr(getattr(thing, "__self__", None), "_receive", None)]
+        held = getattr(thing, "__self__", None)
+        inner = [getattr(held, "_" + word, None), *_named(word, getattr(thing, "keywords", None))]
         names = getattr(getattr(thing, "__code__", None), "co_freevars", ())
         cells = getattr(thing, "__closure__", None) or ()
         # By name: another callable in there may belong to another connection (`writer.write`).
         inner += [
             cell.cell_contents
             for name, cell in zip(names, cells, strict=False)
-            if name.endswith("receive")
+            if name.endswith(word)
         ]
         found += [each for each in inner if callable(each) and each not in found]
         if len(found) > _LOOKS:
             break
     yield from found
+
+
+def _named(word: str, keywords: Any) -> list[Any]:
+    """What a partial was given by that name."""
+    return [keywords.get(word)] if isinstance(keywords, dict) else []

@@ -84,6 +84,7 @@ class Delivery:
         make_codec: Makes the compressor, or None.
         deadlines: Told of each write.
         time: The loop's clock.
+        wrote: Called after each write.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Delivery:
         make_codec: Callable[[], Codec] | None,
         deadlines: Deadlines,
         time: Callable[[], float],
+        wrote: Callable[[], None],
     ) -> None:
         self._send = send
         self._head = head
@@ -105,6 +107,7 @@ class Delivery:
         self._codec: Codec | None = None
         self._deadlines = deadlines
         self._time = time
+        self._wrote = wrote
         self._start_due = False
         self._beat_due = False
         self._tail: Tail | None = None
@@ -174,6 +177,7 @@ class Delivery:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         self._deadlines.written(self._time())
         counters.bytes_sent += len(data)
+        self._wrote()
 
     async def _write_span(self, span: Span) -> None:
         message = span.begin()
@@ -184,6 +188,7 @@ class Delivery:
             span.end()
         self._deadlines.written(self._time())
         counters.bytes_sent += len(span)
+        self._wrote()
 
     async def _end(self, tail: Tail) -> None:
         if tail.complete:

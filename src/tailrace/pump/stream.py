@@ -1,19 +1,21 @@
 """The pump: the one loop that carries items from a source to a client.
 
-Three tasks for each stream, of which one does something at a time:
+Two tasks for each stream, of which one does something at a time:
 
 * the request's own task iterates the source (a sync source: waits for its thread) and closes it;
 * *delivery* takes what the source has put and sends it. It is woken by the first frame of a batch,
   and runs when the request's task next waits. That is how what is ready goes out together at the
-  moment the source waits, without a timer;
-* *listening* waits for the client to leave.
+  moment the source waits, without a timer.
 
-Time limits are one timer and a pure clock (`Deadlines`), not a scope around each await.
+That the client leaves is told by `Leaving`, which knows how, and needs a task only where a server
+does not show its connection. Time limits are one timer and a pure clock (`Deadlines`), not a scope
+around each await.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from random import uniform
 from typing import Any
@@ -28,6 +30,7 @@ from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
+from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
 from tailrace.source import Buffer, Source, current_loop
@@ -60,7 +63,7 @@ async def serve(
         options: The settings.
         head: Status and headers.
         scope: ASGI's.
-        receive: ASGI's, listened to for the client's leaving; None where that is not told.
+        receive: ASGI's, for the client's leaving; None where that is not told.
         send: ASGI's.
 
     Returns:
@@ -71,10 +74,11 @@ async def serve(
             response still can be; otherwise the error's tail was sent, and raising makes the server
             cut the connection without a clean end.
     """
-    async with anyio.create_task_group() as group:
-        connection = Connection(scope, receive)
+    leaving = leaving_of(scope, receive, send)
+    async with leaving, anyio.create_task_group() as group:
+        connection = Connection(scope, receive, send)
         stream = Stream(
-            source, framing, make_codec, options, head, connection, receive, send, group
+            source, framing, make_codec, options, head, connection, leaving, send, group
         )
         try:
             with registered(stream):
@@ -118,6 +122,7 @@ class Stream:
         "__weakref__",
         "_buffer",
         "_cancel_alarm",
+        "_cancel_late",
         "_connection",
         "_deadlines",
         "_delivered",
@@ -126,10 +131,11 @@ class Stream:
         "_framing",
         "_group",
         "_head",
+        "_is_late",
         "_iterating",
+        "_leaving",
         "_loop",
         "_options",
-        "_receive",
         "_sending",
         "_source",
         "_stretch",
@@ -144,7 +150,7 @@ class Stream:
         options: StreamOptions,
         head: Head,
         connection: Connection,
-        receive: Receive | None,
+        leaving: Leaving,
         send: Send,
         group: anyio.abc.TaskGroup,
     ) -> None:
@@ -155,20 +161,23 @@ class Stream:
         self._framing = framing
         self._options = options
         self._head = head
-        self._receive = receive
+        self._leaving = leaving
         self._connection = connection
         self._buffer = Buffer(
             loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
         )
         self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
         self._delivery = Delivery(
-            send, head, self._buffer, framing, make_codec, self._deadlines, loop.time
+            send, head, self._buffer, framing, make_codec, self._deadlines, loop.time, leaving.look
         )
         self._delivered = loop.signal()
         self._sending = anyio.CancelScope()
         self._stretch = loop.interruptible()
         self._iterating = anyio.CancelScope(shield=True)
         self._cancel_alarm: Callable[[], None] | None = None
+        self._cancel_late: Callable[[], None] | None = None
+        """Takes back what tells of a source that is not closed in time; None: there is none yet."""
+        self._is_late = False
         self._error: BaseException | None = None
         self.ending: Ending | None = None
 
@@ -178,18 +187,18 @@ class Stream:
         """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
         counters.open += 1
         self._group.start_soon(self._deliver)
-        if self._receive is not None:
-            self._group.start_soon(self._listen, self._receive)
+        take_back = self._leaving.on_left(partial(self.end, Ending.LEFT))
         self._look_at_clock()
         try:
-            # Shielded: a scope that is cancelled around us reaches `_listen` and `_deliver`, and
-            # they end the source through the same door as everything else.
+            # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the
+            # source through the same door as everything else.
             with self._iterating:
                 await self._iterate()
             await self._close_source()
             with anyio.CancelScope(shield=True):
                 await self._deliver_rest()
         finally:
+            take_back()
             if self._cancel_alarm is not None:
                 self._cancel_alarm()
 
@@ -206,7 +215,7 @@ class Stream:
                 self.ending = ending
         if self.ending is None:
             self.ending = ending
-            self._iterating.deadline = self._loop.time() + self._options.cleanup_timeout
+            self._iterating.deadline = self._limit_cleanup()
             self._stretch.interrupt()
 
     def say_farewell(self) -> None:
@@ -233,28 +242,49 @@ class Stream:
             with self._stretch:
                 await self._source.run(_Sink(self._framing, self._buffer), self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
-            self._keep(error, self._iterating)
+            await self._keep(error, self._iterating)
         if self.ending is None:
             self.ending = Ending.COMPLETE
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
-            closing.deadline = self._loop.time() + self._options.cleanup_timeout
+            closing.deadline = self._limit_cleanup()
             try:
                 await self._source.close()
             except BaseException as error:  # noqa: BLE001 - kept, and raised when all is sent
-                self._keep(error, closing)
-        if closing.cancelled_caught or self._iterating.cancelled_caught:
-            log.warning(
-                "%s: the source was not closed within cleanup_timeout=%s s",
-                self._head.name,
-                self._options.cleanup_timeout,
-            )
+                await self._keep(error, closing)
+        if closing.cancel_called or self._iterating.cancel_called:
+            self._tell_late()
+        self._forget_late()
 
-    def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
+    def _limit_cleanup(self) -> float:
+        """When the source must be closed. If it is not by then, the log tells of it at once: one
+        that swallows its cancellation may never return."""
+        self._forget_late()
+        deadline = self._loop.time() + self._options.cleanup_timeout
+        self._cancel_late = self._loop.call_at(deadline, self._tell_late)
+        return deadline
+
+    def _forget_late(self) -> None:
+        if self._cancel_late is not None:
+            self._cancel_late()
+
+    def _tell_late(self) -> None:
+        if self._is_late:
+            return
+        self._is_late = True
+        log.warning(
+            "%s: the source was not closed within cleanup_timeout=%s s",
+            self._head.name,
+            self._options.cleanup_timeout,
+        )
+
+    async def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
         if isinstance(error, anyio.get_cancelled_exc_class()):
             if scope.cancel_called:
-                raise error  # the scope's own: the time for cleaning up is over
+                # The time for cleaning up is over. Raise what the scope knows as its own: this
+                # may be an earlier one, and the scope's was swallowed by the source.
+                await anyio.lowlevel.checkpoint_if_cancelled()
             self.end(Ending.CANCELLED)
             self._error = self._error or error
         elif self.ending is None or self.ending is Ending.COMPLETE:
@@ -303,19 +333,6 @@ class Stream:
             self.end(Ending.FAILED)
         finally:
             self._delivered.set()
-
-    async def _listen(self, receive: Receive) -> None:
-        try:
-            while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
-                pass
-        except anyio.get_cancelled_exc_class():
-            self.end(Ending.CANCELLED)
-            raise
-        except Exception as error:  # noqa: BLE001 - a server's or middleware's error: raised later
-            self._error = self._error or error
-            self.end(Ending.FAILED)
-        else:
-            self.end(Ending.LEFT)
 
     def _look_at_clock(self) -> None:
         verdict = self._deadlines.check(self._loop.time(), self._connection.unsent)

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, name_of, serve
+from tailrace.pump import Ending, Head, name_of, send_whole, serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
@@ -114,9 +114,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
                 encoding = encoding_for(scope, self.status_code, self.raw_headers, self.media_type)
             head = Head(self.status_code, encoding.headers, name_of(scope))
             if scope.get("method") == "HEAD":
-                await send(head.message())
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                return Ending.COMPLETE
+                return await send_whole(b"", options, head, scope, receive, send)
             if options.release_dependencies:
                 await release_dependencies(scope)
             framing = self.make_framing()

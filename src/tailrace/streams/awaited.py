@@ -10,7 +10,17 @@ from starlette.types import Message, Receive, Scope, Send
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
 from tailrace.fanout import End, Format, LiveResponse, Reason
-from tailrace.pump import ATTACH, Ending, extensions_of, registered
+from tailrace.pump import (
+    ATTACH,
+    Ending,
+    Head,
+    Leaving,
+    extensions_of,
+    leaving_of,
+    name_of,
+    registered,
+    send_whole,
+)
 from tailrace.store import START, Retention, Store, StreamInfo
 from tailrace.streams.reading import until_there
 from tailrace.types import StreamOptions
@@ -49,17 +59,23 @@ class Awaited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self._live.headers_of(_to_be(self._path))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        options, head = self._options, Head(200, headers, name_of(scope))
         if scope["method"] == "HEAD":
-            await send({"type": "http.response.body", "body": b""})
+            await send_whole(b"", options, head, scope, receive, send)
             return
-        await send(_body(self._format.heartbeat))
-        with registered(self), self._waiting:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._listen, receive)
-                group.start_soon(self._beat, send)
-                await self._wait()
-                group.cancel_scope.cancel()
+        async with leaving_of(scope, receive, send) as leaving:
+            await send(head.message())
+            await send(_body(self._format.heartbeat))
+            take_back = leaving.on_left(self._waiting.cancel)
+            with registered(self), self._waiting:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._beat, send, leaving)
+                    await self._wait()
+                    group.cancel_scope.cancel()
+            take_back()
+            await self._finish(scope, receive, send)
+
+    async def _finish(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._there:
             # The head was sent, so the connection cannot be handed over any more.
             extensions = {**extensions_of(scope)}
@@ -92,16 +108,12 @@ class Awaited:
         """The server's patience is over."""
         self._waiting.cancel()
 
-    async def _listen(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._waiting.cancel()
-
-    async def _beat(self, send: Send) -> None:
+    async def _beat(self, send: Send, leaving: Leaving) -> None:
         while self._format.heartbeat and self._options.heartbeat is not None:
             await anyio.sleep(self._options.heartbeat)
             with anyio.move_on_after(self._options.send_timeout) as sending:
                 await send(_body(self._format.heartbeat))
+            leaving.look()
             if sending.cancelled_caught:
                 self._waiting.cancel()
 

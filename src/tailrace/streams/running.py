@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from tailrace import limits
 from tailrace.errors import (
@@ -86,6 +87,7 @@ class Running:
         self._dismissed = False
         """The stream is no longer ours: nothing can be appended, not even the end."""
         self._finishing = False
+        self._is_late = False
         self._ended = False
         """The stream has its end."""
         self._give_up: Callable[[], None] | None = None
@@ -168,7 +170,9 @@ class Running:
                     await self.source.run(_Sink(self._batches, self._progress), self._loop)
             except anyio.get_cancelled_exc_class():
                 if self._iterating.cancel_called:
-                    raise  # the time for cleaning up is over
+                    # The time for cleaning up is over. Raise what the scope knows as its own: this
+                    # may be an earlier one, and the scope's was swallowed by the source.
+                    await anyio.lowlevel.checkpoint_if_cancelled()
                 self._stopped = self._stopped or CANCELLED_ITSELF
             except Exception as error:  # noqa: BLE001 - it is how the run ended
                 self._fail(error)
@@ -179,12 +183,23 @@ class Running:
                 await self.source.close()
             except Exception as error:  # noqa: BLE001 - it is how the run ended, or it is logged
                 self._fail(error)
-        if closing.cancelled_caught or self._iterating.cancelled_caught:
-            log.warning(
-                "run %a: the source was not closed within cleanup_timeout=%s s",
-                self.claim.path,
-                self._options.cleanup_timeout,
-            )
+        # Not whether it came back by that cancellation: a source may have swallowed it.
+        if closing.cancel_called or self._iterating.cancel_called:
+            self._tell_late()
+
+    def _tell_late(self) -> None:
+        if self._is_late:
+            return
+        self._is_late = True
+        log.warning(
+            "run %a: the source was not closed within cleanup_timeout=%s s",
+            self.claim.path,
+            self._options.cleanup_timeout,
+        )
+
+    def _give_source_up(self) -> None:
+        self._tell_late()
+        self._finish()
 
     def _interrupt(self) -> None:
         now, patience = self._loop.time(), self._options.cleanup_timeout
@@ -192,7 +207,7 @@ class Running:
         self._stretch.interrupt()
         if self._give_up is None:
             # A source that lets go of nothing must not keep readers from the end.
-            self._give_up = self._loop.call_at(now + 2 * patience, self._finish)
+            self._give_up = self._loop.call_at(now + 2 * patience, self._give_source_up)
 
     def _fail(self, error: Exception) -> None:
         log.error("run %a failed", self.claim.path, exc_info=error)
