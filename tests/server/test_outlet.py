@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from tailrace import limits
+from tailrace.server.connection import ResponseConnection
 from tailrace.server.outlet import Outlet
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -160,6 +161,44 @@ def test_an_abort_drops_what_waits_and_tells_who_waits(run: Callable[[Test], Non
         await drained.wait()
         assert outlet.closed
         assert outlet.buffered_bytes == 0
+
+    run(test)
+
+
+def test_the_loss_is_told_once_to_each_who_asked(run: Callable[[Test], None]) -> None:
+    async def test(protocol: Protocol, theirs: socket.socket) -> None:
+        outlet, told, lost = protocol.outlet, list[str](), asyncio.Event()
+        outlet.on_lost(lambda: told.append("first"))
+        take_back = outlet.on_lost(lambda: told.append("taken back"))
+        outlet.on_lost(lost.set)
+        take_back()
+        take_back()
+        theirs.close()
+        await lost.wait()
+        outlet.lose()  # as a protocol may say again
+        late = asyncio.Event()
+        outlet.on_lost(late.set)
+        await late.wait()
+        take_back()
+        assert told == ["first"]
+
+    run(test)
+
+
+def test_a_response_is_told_of_the_loss_and_after_its_end_soon(run: Callable[[Test], None]) -> None:
+    async def nowhere(message: Any) -> None: ...
+
+    async def test(protocol: Protocol, theirs: socket.socket) -> None:
+        connection = ResponseConnection(protocol.outlet, nowhere)
+        lost, late = asyncio.Event(), asyncio.Event()
+        connection.on_lost(lost.set)
+        await asyncio.sleep(0)
+        assert not lost.is_set()
+        protocol.outlet.abort()
+        await lost.wait()
+        connection.end()
+        connection.on_lost(late.set)
+        await late.wait()
 
     run(test)
 

@@ -80,6 +80,10 @@ class ServerConnection(Protocol):
         """Call once when nothing is buffered here, or the connection is closed; soon if that is so
         now. Returns what takes the call back."""
 
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when the client is gone, or the connection is another protocol's; soon if that
+        is so now, or the response is over. Returns what takes the call back."""
+
     def reached_by(self, send: Send) -> bool:
         """Whether what is given to `send` comes to the server as it is, body and all."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.types import Send
@@ -74,6 +75,11 @@ class ResponseConnection:
             call()
             return _nothing
         return self._outlet.on_drain(call)
+
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        if self._outlet is None:
+            return asyncio.get_running_loop().call_soon(call).cancel
+        return self._outlet.on_lost(call)
 
     def reached_by(self, send: Send) -> bool:
         return self._send is not None and leads_to(send, self._send)

@@ -95,7 +95,7 @@ class Outlet:
         self._paused_at = self._seen_at = 0.0
         self._seen = 0
         self._calls: list[Callable[[], None]] = []
-        self._losses: list[asyncio.Future[None]] = []
+        self._losses: list[Callable[[], None]] = []
         # asyncio's TLS pauses at "as much as the mark", sockets at "more than": 0 would pause TLS
         # for ever.
         transport.set_write_buffer_limits(high=int(encrypted), low=0)
@@ -191,21 +191,21 @@ class Outlet:
         if guest is not None:
             guest.lost()
         self._call_all()
-        for loss in self._losses:
-            if not loss.done():
-                loss.set_result(None)
+        losses, self._losses = self._losses, []
+        for call in losses:
+            self._loop.call_soon(call)
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when nothing waits, or the connection is lost; soon if that is so now."""
         if self.closed or not (self.paused or self._rest):
             return self._loop.call_soon(call).cancel
-        self._calls.append(call)
+        return _kept(call, self._calls)
 
-        def take_back() -> None:
-            with suppress(ValueError):
-                self._calls.remove(call)
-
-        return take_back
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when the connection is lost; soon if that is so now."""
+        if self.closed:
+            return self._loop.call_soon(call).cancel
+        return _kept(call, self._losses)
 
     def _call_all(self) -> None:
         calls, self._calls = self._calls, []
@@ -284,9 +284,20 @@ class Outlet:
     async def lost(self) -> None:
         """Wait until the connection is lost."""
         if not self.closed:
-            loss: asyncio.Future[None] = self._loop.create_future()
-            self._losses.append(loss)
-            await loss
+            lost = asyncio.Event()
+            self.on_lost(lost.set)
+            await lost.wait()
+
+
+def _kept(call: Callable[[], None], calls: list[Callable[[], None]]) -> Callable[[], None]:
+    """Keep a call for later; what takes it back, as long as it is not due."""
+    calls.append(call)
+
+    def take_back() -> None:
+        with suppress(ValueError):
+            calls.remove(call)
+
+    return take_back
 
 
 def _without(parts: tuple[bytes, ...], count: int) -> list[memoryview]:
