@@ -223,9 +223,13 @@ def test_a_client_that_left_is_found_out_by_writing(run: Callable[[Test], None])
 def test_a_close_in_order_sends_what_waits_first(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         protocol.outlet.write(bytes(1_000_000))
+        drained = asyncio.Event()
+        protocol.outlet.on_drain(drained.set)
+        reading = asyncio.create_task(read(theirs, 1_000_000))
+        await drained.wait()
         protocol.outlet._transport.close()
         protocol.outlet.write(b"too late")
-        assert await read(theirs, 1_000_000) == bytes(1_000_000)
+        assert await reading == bytes(1_000_000)
         assert await asyncio.to_thread(theirs.recv, 100) == b""
 
     run(test)

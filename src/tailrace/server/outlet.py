@@ -11,8 +11,8 @@ The transport's marks are set so that it is *paused* exactly while it holds anyt
 (`sendfile` too) and nothing is overtaken.
 
 The number of a descriptor that was closed is soon another client's. So nobody but this class has
-the number, and it asks the transport before each use whether the socket is still its own. A
-connection that another protocol takes over is lost for this one, as is one that is closed.
+the number, and it uses it only while the connection is not lost: a loop tells so before it closes
+the socket, and a connection that another protocol takes over is lost for this one as well.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Outlet:
     def write(self, *parts: bytes) -> None:
         """Write all parts, now or as soon as the client takes them; they are not copied.
 
-        What is written to a connection that is closing goes nowhere.
+        What is written to a connection that is closing goes nowhere. Whoever closes it in order
+        waits first until nothing waits here (`on_drain`), as uvicorn's cycle does.
         """
         if self.is_closing:
             return
@@ -132,9 +133,7 @@ class Outlet:
     def _advance(self) -> None:
         rest = self._rest
         while rest and not self.paused and not self.dropped:
-            # One that closes in order sends what waits here through its transport, and keeps its
-            # socket for as long as that has something.
-            if self.direct and not self.is_closing:
+            if self.direct:
                 parts = [rest[at] for at in range(min(len(rest), _MOST_PARTS))]
                 self._drop(self._send(parts))
                 if not rest:
@@ -205,8 +204,9 @@ class Outlet:
 
     def _send(self, parts: list[memoryview] | tuple[bytes, ...]) -> int:
         try:
-            # One part is the usual, and `write` is the cheaper of the two.
-            fd = self._descriptor()
+            # One part is the usual, and `write` is the cheaper of the two. A transport that closes
+            # in order keeps its socket until we are told that the connection is lost.
+            fd = self._fd
             sent = os.write(fd, parts[0]) if len(parts) == 1 else os.writev(fd, parts)
         except BlockingIOError:
             return 0
