@@ -225,6 +225,21 @@ the head. nginx's `client_header_timeout` is 60 s.
 Stops: connections that are opened and say nothing, until no descriptor is left ("slowloris").
 """
 
+MAX_PIPELINED_BYTES: Final = 64 * 1024
+"""Bytes that are read ahead while a request is answered; then nothing more is read. They are not
+parsed before the answer is complete. nginx keeps as much as its buffer for a head, 1 to 32 KiB.
+
+Stops: requests that are sent without end by a client that takes no answer.
+"""
+
+HALF_CLOSE_GRACE: Final = 0.5
+"""Seconds in which a client that has ended its side right behind its request has to acknowledge a
+byte of an endless response; then it is known to read. Two round trips to the other side of the
+world.
+
+Stops: event streams that are kept open for clients that have left.
+"""
+
 # The access log ----------------------------------------------------------------------------------
 
 MAX_LOGGED_BYTES: Final = 2048

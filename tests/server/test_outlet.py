@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import uvloop
 
 from tailrace import limits
+from tailrace.pump import Frame
+from tailrace.server.attach import AttachedOutlet
 from tailrace.server.connection import ResponseConnection
+from tailrace.server.opened import OpenedFile
 from tailrace.server.outlet import Outlet
+from tailrace.server.transfer import Transfer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -217,9 +223,83 @@ def test_a_client_that_left_is_found_out_by_writing(run: Callable[[Test], None])
 def test_a_close_in_order_sends_what_waits_first(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         protocol.outlet.write(bytes(1_000_000))
+        drained = asyncio.Event()
+        protocol.outlet.on_drain(drained.set)
+        reading = asyncio.create_task(read(theirs, 1_000_000))
+        await drained.wait()
         protocol.outlet._transport.close()
         protocol.outlet.write(b"too late")
-        assert await read(theirs, 1_000_000) == bytes(1_000_000)
+        assert await reading == bytes(1_000_000)
         assert await asyncio.to_thread(theirs.recv, 100) == b""
+
+    run(test)
+
+
+# Descriptors that are used again ------------------------------------------------------------------
+
+
+@contextmanager
+def same_numbers(count: int = 50) -> Iterator[list[socket.socket]]:
+    """Strangers' connections, which have the numbers that were let go of; their clients' ends."""
+    with ExitStack() as stack:
+        ends = []
+        for _ in range(count):
+            mine, theirs = map(stack.enter_context, socket.socketpair())
+            mine.setblocking(False)
+            theirs.setblocking(False)
+            ends += [mine, theirs]
+        yield ends
+
+
+class Other(asyncio.Protocol):
+    """The protocol that a connection is handed over to."""
+
+
+async def lose(protocol: Protocol, way: str) -> None:
+    transport = protocol.outlet._transport
+    if way == "upgrade":
+        protocol.outlet.lose()
+        transport.set_protocol(Other())
+        transport.close()
+        await asyncio.sleep(0.05)
+    elif way == "abort":
+        protocol.outlet.abort()
+        await protocol.outlet.lost()
+    else:
+        transport.close()
+        if way == "closed":
+            await protocol.outlet.lost()
+
+
+@pytest.mark.parametrize("way", ["upgrade", "abort", "closed", "closing"])
+def test_nothing_is_written_to_a_number_that_somebody_else_has(
+    run: Callable[[Test], None], way: str, tmp_path: Path
+) -> None:
+    """Kind of fault: frames of one connection are written into another client's connection."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a stranger must not see this" * 1000)
+
+    async def test(protocol: Protocol, theirs: socket.socket) -> None:
+        outlet = protocol.outlet
+        connection = ResponseConnection(outlet, lambda message: None)  # type: ignore[arg-type] # not called
+        attached = AttachedOutlet(outlet)
+        await lose(protocol, way)
+        with same_numbers() as strangers, path.open("rb") as file:
+            assert attached.closed
+            assert connection.closed
+            assert not attached.write(Frame(b"a secret"))
+            outlet.write(b"a secret")
+            with pytest.raises(ConnectionAbortedError):
+                outlet.sendfile(file.fileno(), 0, 1000)
+            with pytest.raises(ConnectionAbortedError):
+                outlet.duplicate()
+            opened = OpenedFile(file.fileno(), "file", borrowed=True)
+            transfer = Transfer(outlet, opened, 0, 1000, asyncio.get_running_loop())
+            with anyio.fail_after(5):
+                await transfer.run()
+            await asyncio.sleep(0)
+            for stranger in strangers:
+                with pytest.raises(BlockingIOError):
+                    stranger.recv(1)
 
     run(test)

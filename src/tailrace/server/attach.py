@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from tailrace import limits
@@ -46,18 +45,7 @@ class AttachedOutlet:
                 return False
             outlet.write(frame.chunk)
             return True
-        # What `Outlet.write` does, without its detours: called for each client of each message.
-        try:
-            sent = os.write(outlet.fd, frame.chunk)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # the client is gone; the response is told by the connection's loss
-            outlet.abort()
-            return False
-        outlet.given += sent
-        if sent != frame.size:
-            outlet.write_later(memoryview(frame.chunk)[sent:])
-        return True
+        return outlet.write_whole(frame.chunk)
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         if self._outlet is None:

@@ -9,11 +9,16 @@ held once, however many of them stall.
 The transport's marks are set so that it is *paused* exactly while it holds anything. Thereby
 "paused" is the one fact that orders everything: not paused, the socket may be written directly
 (`sendfile` too) and nothing is overtaken.
+
+The number of a descriptor that was closed is soon another client's. So nobody but this class has
+the number, and it uses it only while the connection is not lost: a loop tells so before it closes
+the socket, and a connection that another protocol takes over is lost for this one as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import termios
@@ -24,6 +29,7 @@ from typing import Protocol
 
 from tailrace import limits
 from tailrace.pump import reset
+from tailrace.server.hangup import HangupWatch
 
 __all__ = ["Guest", "Outlet"]
 
@@ -48,6 +54,7 @@ class Outlet:
 
     __slots__ = (
         "_calls",
+        "_fd",
         "_loop",
         "_losses",
         "_paused_at",
@@ -62,7 +69,6 @@ class Outlet:
         "cut_off",
         "direct",
         "dropped",
-        "fd",
         "given",
         "guest",
         "paused",
@@ -72,9 +78,9 @@ class Outlet:
         self._transport = transport
         self._loop = loop
         connection = transport.get_extra_info("socket")
-        self.fd: int = -1 if connection is None else connection.fileno()
+        self._fd: int = -1 if connection is None else connection.fileno()
         encrypted = transport.get_extra_info("sslcontext") is not None
-        self.direct = self.fd >= 0 and not encrypted
+        self.direct = self._fd >= 0 and not encrypted
         """The bytes on the socket are the response's own: it may be written directly."""
         # Encrypted, everything goes out piece by piece: then by whole records.
         self._piece = limits.STALLED_PIECE_BYTES if self.direct else limits.WRITE_PIECE_BYTES
@@ -105,7 +111,8 @@ class Outlet:
     def write(self, *parts: bytes) -> None:
         """Write all parts, now or as soon as the client takes them; they are not copied.
 
-        What is written to a connection that is closing goes nowhere.
+        What is written to a connection that is closing goes nowhere. Whoever closes it in order
+        waits first until nothing waits here (`on_drain`), as uvicorn's cycle does.
         """
         if self.is_closing:
             return
@@ -137,10 +144,70 @@ class Outlet:
             self._transport.write(bytes(piece))
             self._drop(len(piece))
 
+    def write_whole(self, chunk: bytes) -> bool:
+        """Write one part, where the socket may be written directly and nothing waits.
+
+        What `write` does, without its detours: called for each client of each message.
+
+        Returns:
+            False if the client is gone.
+        """
+        if self.is_closing:
+            return False
+        try:
+            sent = os.write(self._fd, chunk)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone; the response is told by the connection's loss
+            self.abort()
+            return False
+        self.given += sent
+        if sent != len(chunk):
+            self.write_later(memoryview(chunk)[sent:])
+        return True
+
+    def sendfile(self, file: int, at: int, count: int) -> int:
+        """Have the kernel send a stretch of a file, as much of it as the socket takes.
+
+        Returns:
+            Bytes that were sent.
+
+        Raises:
+            BlockingIOError: The socket is full.
+            OSError: The client is gone, or the file cannot be read.
+        """
+        sent = os.sendfile(self._descriptor(), file, at, count)
+        self.given += sent
+        return sent
+
+    def duplicate(self) -> int:
+        """A descriptor of the same socket, the caller's to close.
+
+        Raises:
+            OSError: The client is gone.
+        """
+        return os.dup(self._descriptor())
+
+    def watch_hangup(self, call: Callable[[], None], *, half: bool) -> HangupWatch:
+        """Call once when the client goes, though nothing is read from it.
+
+        Raises:
+            OSError: It is gone.
+        """
+        return HangupWatch(self._loop, self._descriptor(), call, half=half)
+
+    def _descriptor(self) -> int:
+        """The socket's number, for one call of the system; nobody keeps it."""
+        if self.is_closing:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the connection is closing")
+        return self._fd
+
     def _send(self, parts: list[memoryview] | tuple[bytes, ...]) -> int:
         try:
-            # One part is what an attached connection writes, and `write` is the cheaper of the two.
-            sent = os.write(self.fd, parts[0]) if len(parts) == 1 else os.writev(self.fd, parts)
+            # One part is the usual, and `write` is the cheaper of the two. A transport that closes
+            # in order keeps its socket until we are told that the connection is lost.
+            fd = self._fd
+            sent = os.write(fd, parts[0]) if len(parts) == 1 else os.writev(fd, parts)
         except BlockingIOError:
             return 0
         except OSError:  # the client is gone; whoever waits is told by the connection's loss
@@ -182,7 +249,9 @@ class Outlet:
         return True
 
     def lose(self) -> None:
-        """The connection is lost."""
+        """The connection is lost: closed, or taken over by another protocol. Once."""
+        if self.closed:
+            return
         self.closed = True
         self.dropped = True
         self._rest.clear()
@@ -263,10 +332,10 @@ class Outlet:
         return max(self._paused_at, self._seen_at)
 
     def _in_kernel(self) -> int:
-        if self.fd < 0 or self.closed:
+        if self._fd < 0 or self.closed:
             return 0
         try:
-            answer = fcntl.ioctl(self.fd, termios.TIOCOUTQ, b"\0\0\0\0")
+            answer = fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0\0\0\0")
         except OSError:  # no such question on this platform
             return 0
         return int.from_bytes(answer, "little")

@@ -139,7 +139,7 @@ class Transfer:
             return
         began = monotonic()
         try:
-            sent = os.sendfile(self._outlet.fd, self._file.fd, at, end - at)
+            sent = self._outlet.sendfile(self._file.fd, at, end - at)
         except BlockingIOError:
             self._watch()
             return
@@ -148,11 +148,12 @@ class Transfer:
                 raise
             self._unwatch()
             self._outlet.abort()  # `lost` follows
+            if self._outlet.closed:  # or was before
+                self._finish(None)
             return
         self._pages.took(monotonic() - began)
         if not sent:
             raise TransferFailed(self._file.name, f"it ends at byte {at}", self._sent)
-        self._outlet.given += sent
         self.at = at + sent
         if self.at == self._stop:
             self._finish(None)
@@ -167,7 +168,7 @@ class Transfer:
         if self._watched:
             return
         if self._fd is None:
-            self._fd = os.dup(self._outlet.fd)
+            self._fd = self._outlet.duplicate()
         self._loop.add_writer(self._fd, self._step)
         self._watched = True
 

@@ -4,6 +4,17 @@ What is used of it: that the protocol calls `self.app(scope, receive, send)` wit
 its request-response cycle; the cycle's attributes that are named in `_CYCLE`; that the cycle waits
 for `flow.drain()` before it writes. Nothing is patched and no cycle is replaced: the application is
 called with a `send` of ours, which does what uvicorn cannot and hands all else on to uvicorn's.
+
+What came of a connection is in one of these states, by what its last request is doing:
+
+| state | its request | its response | what comes next |
+|---|---|---|---|
+| head | none, or all of it is here | complete | is parsed; a head has an end |
+| body | its body is coming | open, or complete | is parsed, as far as the body goes |
+| answering | all of it is here | open | is kept as it is, and not parsed |
+
+So requests are parsed and answered one after another (`borders`), an upgrade meets no open
+response, and what is kept for later has a bound.
 """
 
 from __future__ import annotations
@@ -16,6 +27,7 @@ from functools import cache
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -24,10 +36,12 @@ from uvicorn.server import ServerState
 
 from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
+from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
+from tailrace.server.peer import PeerWatch
 from tailrace.server.shutdown import Shutdown
 
 __all__ = ["HttpProtocol", "why_unknown"]
@@ -47,10 +61,12 @@ _CYCLE = frozenset(
 _PROTOCOL = frozenset(
     {"app", "connections", "cycle", "loop", "scope", "server_state", "tasks", "transport"}
 )
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
+_OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Header fields that say where a body ends."""
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
@@ -86,6 +102,31 @@ def _is_known() -> bool:
 _shutdowns: WeakKeyDictionary[ServerState, Shutdown] = WeakKeyDictionary()
 
 
+class _Flow(FlowControl):
+    """uvicorn's flow control, which an application's `receive` cannot resume while it is held."""
+
+    held = False
+
+    def hold(self) -> None:
+        self.held = True
+        self.pause_reading()
+
+    def let_go(self) -> None:
+        self.held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class _BodyOf:
+    """What a parser calls that is to parse a body alone."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.body_complete
+
+
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
@@ -106,6 +147,15 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes that came since a request was complete, or since the last of its body."""
     _head_timer: asyncio.TimerHandle | None = None
     """Runs while a head is waited for."""
+    _in_message = False
+    """A request has begun, and not all of it is here."""
+    _unread = b""
+    """What came behind a request that is being answered."""
+    _asked_at = 0.0
+    """When the last request was complete."""
+    _peer: PeerWatch | None = None
+    """Made when it is needed: it refers to us, and most connections read all the while."""
+    flow: _Flow
 
     @property
     def app(self) -> ASGIApp:
@@ -139,58 +189,36 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         if _is_known():
             self.outlet = Outlet(transport, self.loop)
+            self._borders = Borders()
             self._watch_head()
-
-    # uvicorn has no bound for a head, and waits for it for ever. Both are looked at once for each
-    # piece that comes, so that an ordinary request, which is one, pays next to nothing.
 
     def data_received(self, data: bytes) -> None:
-        self._fed += len(data)
-        super().data_received(data)
         if self.outlet is None:
+            super().data_received(data)
             return
-        if self._fed > limits.MAX_HEAD_BYTES:
-            self._refuse_head()
-        elif self._is_in_head():
-            self._watch_head()
-        elif self._head_timer is not None:
-            self._stop_watching()
+        self._unset_keepalive_if_required()
+        if self._unread:
+            self._keep(self._unread + data)
+        else:
+            self._take(data)
 
-    def on_body(self, body: bytes) -> None:
-        self._fed = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._fed = 0
-        super().on_message_complete()
-
-    def _is_in_head(self) -> bool:
-        """Part of a head is here, and nobody waits for the answer to the request before."""
-        cycle = self.cycle
-        return cycle is None or (cycle.response_complete and cycle.scope is not self.scope)
-
-    def _watch_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self.transport.close)
-
-    def _stop_watching(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _refuse_head(self) -> None:
-        """A head, trailers or the extension of a chunk without an end."""
-        if self._is_in_head() and not self.transport.is_closing():
-            self.transport.write(_TOO_LONG)
-        self.transport.close()
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
+        if self.outlet is None or not self._is_open or self._in_message:
+            return False  # nobody waits for an answer, or the rest of a request will never come
+        if self.transport.get_extra_info("sslcontext") is not None:
+            return False  # TLS has no half of a connection
+        self._watched.ended(self._asked_at)
+        return not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_watching()
-        super().connection_lost(exc)
         if self.outlet is not None:
             self.outlet.lose()
+            self._forget()
+        super().connection_lost(exc)
+        if self.outlet is not None:
             shutdown = _shutdowns.get(self.server_state)
             if shutdown is not None:
                 shutdown.connection_lost()
@@ -204,23 +232,201 @@ class HttpProtocol(HttpToolsProtocol):
         if self.outlet is None or self.outlet.resume():
             super().resume_writing()
 
-    # uvicorn's protocol
+    # The input, one request at a time
+
+    @property
+    def _is_open(self) -> bool:
+        """A request is here, in part at least, and its response is not complete."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _take(self, data: bytes) -> None:
+        """Parse what came, up to the end of a request that is to be answered first."""
+        at = 0
+        while at < len(data):
+            if self._is_open and not self._in_message:
+                self._keep(data[at:])
+                return
+            end = self._borders.end_of_piece(data, at)
+            if not self._feed(data[at:end] if end - at < len(data) else data):
+                return
+            at = end
+            if self.outlet is None:
+                self._hand_over(data[at:])
+                return
+        if self._is_open:
+            self._stop_watching()
+        else:
+            self._watch_head()
+
+    def _feed(self, piece: bytes) -> bool:
+        """Have a piece parsed; False if nothing more is to be."""
+        self._fed += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._ignore_upgrade()
+        except httptools.HttpParserError:
+            if not self.transport.is_closing():
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("Invalid HTTP request received.")
+        if self._fed > limits.MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(_TOO_LONG)
+        return not self.transport.is_closing()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what came for when the response is complete, and read no more if it is much."""
+        self._unread = data
+        if len(data) > limits.MAX_PIPELINED_BYTES and not self.flow.held:
+            self.flow.hold()
+            self._watched.paused(self._asked_at)
+
+    def on_response_complete(self) -> None:
+        if self.outlet is None:
+            super().on_response_complete()
+            return
+        if self._peer is not None:
+            self._peer.over()
+        self.flow.let_go()
+        super().on_response_complete()
+        data, self._unread = self._unread, b""
+        if self.transport.is_closing():
+            return
+        if data:
+            self._unset_keepalive_if_required()
+            self._take(data)
+        if self._peer is not None and self._peer.has_ended:
+            if self._is_open and not self._in_message:  # it had asked for more before
+                self._peer.ended(self._asked_at)
+            else:
+                self.transport.close()
+
+    @property
+    def _watched(self) -> PeerWatch:
+        assert self.outlet is not None
+        if self._peer is None:
+            self._peer = PeerWatch(self.outlet, self.loop, self.transport, self._response_state)
+        return self._peer
+
+    def _response_state(self) -> tuple[bool, bool]:
+        return self.cycle.response_started, self.cycle.chunked_encoding is not False
+
+    # The parser's calls
+
+    def on_message_begin(self) -> None:
+        if self.outlet is not None:
+            if self._is_open:
+                raise RuntimeError("a request was parsed before the one ahead of it was answered")
+            self._in_message = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if self.outlet is not None:
+            if self.parser.get_http_version() not in ("1.0", "1.1"):
+                self._refuse(_OTHER_VERSION)
+                return
+            for name, value in self.headers:
+                if name == b"content-length":
+                    self._borders.sized(int(value))  # the parser has checked it
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.outlet is not None:
+            if self.parser.should_upgrade() and not self._should_upgrade():
+                return  # the parser takes what follows for bytes of another protocol
+            if self.transport.is_closing():
+                return
+            self._in_message = False
+            self._asked_at = self.loop.time()
+        self._fed = 0
+        super().on_message_complete()
+
+    # Upgrades
+
+    def _should_upgrade(self) -> bool:
+        """A handshake for a WebSocket is a GET without a body (RFC 6455 4.1); all else is not."""
+        if self.outlet is not None:
+            framed = any(name in _FRAMING for name, _ in self.headers)
+            what = self.parser.get_method(), self.parser.get_http_version()
+            if framed or what != (b"GET", "1.1"):
+                return False
+        return super()._should_upgrade()
+
+    def _ignore_upgrade(self) -> None:
+        """Answer the request as one that offers nothing (RFC 9110 7.8), body and all.
+
+        The parser takes the request to be over with its head. So another one gets as much of the
+        head as says where the body ends, and then the body.
+        """
+        framing = b"".join(b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING)
+        if self.parser.get_method() == b"CONNECT":
+            self.cycle.keep_alive = False  # what follows is for the other end of a tunnel
+            framing = b""
+        self.parser = httptools.HttpRequestParser(_BodyOf(self))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+
+    def body_complete(self) -> None:
+        """A request whose upgrade was not taken is all here."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         if self.outlet is not None:
-            self.transport.set_write_buffer_limits()  # asyncio's own: it is another's now
+            self._forget()
+            # It is another protocol's now: gone for everyone who may still hold it.
+            self.outlet.lose()
             self.outlet = None
-            self._stop_watching()
+            self.transport.set_write_buffer_limits()  # asyncio's own
         super().handle_websocket_upgrade()
 
+    def _hand_over(self, rest: bytes) -> None:
+        """Give another protocol, which has the connection now, what came behind the handshake."""
+        protocol = self.transport.get_protocol()
+        if rest and isinstance(protocol, asyncio.Protocol):
+            protocol.data_received(rest)
+
+    # A head has an end. uvicorn has no bound for one, and waits for it for ever. Both are looked at
+    # once for each piece, so that an ordinary request, which is one, pays next to nothing.
+
+    def _watch_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self.transport.close)
+
+    def _stop_watching(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer what is no request that can be taken, unless one is being answered, and close."""
+        if not self._is_open and not self.transport.is_closing():
+            self.transport.write(answer)
+        self.transport.close()
+
     def send_400_response(self, msg: str) -> None:
-        cycle = self.cycle
-        if cycle is None or not cycle.response_started or cycle.response_complete:
+        if self.outlet is None or not self._is_open:
             super().send_400_response(msg)
         else:
-            # What cannot be parsed came behind a request that is still being answered: a second
-            # status line would become part of that answer's body.
+            # It came in the body of a request that is being answered: a second status line would
+            # become part of that answer.
             self.transport.close()
+
+    def _forget(self) -> None:
+        """The connection is lost, or another protocol's."""
+        self._stop_watching()
+        if self._peer is not None:
+            self._peer.over()
+            self._peer = None
+        self._unread = b""
+
+    # uvicorn's protocol
 
     def shutdown(self) -> None:
         super().shutdown()

@@ -1,0 +1,115 @@
+"""Notices that the client goes while nothing is read from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from tailrace import limits
+from tailrace.server.halfclose import HalfClosed, Progress, Verdict
+from tailrace.server.hangup import HangupWatch
+from tailrace.server.outlet import Outlet
+
+__all__ = ["PeerWatch"]
+
+
+class PeerWatch:
+    """The client of one connection, while its transport reads nothing.
+
+    Args:
+        outlet: The way out.
+        loop: The event loop.
+        transport: Closed when the client has left.
+        response: Whether the open response has started, and whether it may be without an end.
+    """
+
+    __slots__ = (
+        *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_outlet", "_response"),
+        "_transport",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        response: Callable[[], tuple[bool, bool]],
+    ) -> None:
+        self._outlet = outlet
+        self._loop = loop
+        self._transport = transport
+        self._response = response
+        self._asked_at = 0.0
+        self._half_closed: HalfClosed | None = None
+        self._hangup: HangupWatch | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """The client has ended its side: nothing more will come."""
+        return self._half_closed is not None
+
+    def paused(self, asked_at: float) -> None:
+        """Nothing more is read before the open response is complete."""
+        self._asked_at = asked_at
+        self._watch(half=True)
+
+    def ended(self, asked_at: float) -> None:
+        """The client has ended its side while a response is open.
+
+        Args:
+            asked_at: When its request was complete; the loop's time.
+        """
+        self._half_closed = HalfClosed.seen(self._loop.time(), asked_at, self._progress)
+        self._look()
+
+    def over(self) -> None:
+        """The open response is complete, or the connection is lost."""
+        self._stop_alarm()
+        self._stop_watching()
+
+    @property
+    def _progress(self) -> Progress:
+        started, endless = self._response()
+        return Progress(started, endless, self._outlet.progress)
+
+    def _look(self) -> None:
+        self._stop_alarm()
+        assert self._half_closed is not None
+        now, progress = self._loop.time(), self._progress
+        verdict = self._half_closed.verdict(now, progress)
+        if verdict is Verdict.LEFT:
+            self._transport.close()
+            return
+        if self._hangup is None:
+            self._watch(half=False)
+        if verdict is Verdict.UNKNOWN:
+            if not progress.started:
+                self._half_closed = replace(self._half_closed, since=now)
+            self._alarm = self._loop.call_later(limits.HALF_CLOSE_GRACE / 4, self._look)
+
+    def _watch(self, *, half: bool) -> None:
+        self._stop_watching()
+        with suppress(OSError):  # it is gone, which the transport will say
+            self._hangup = self._outlet.watch_hangup(self._hung_up, half=half)
+
+    def _hung_up(self) -> None:
+        self._stop_watching()
+        if self._transport.is_closing():
+            return
+        if self._half_closed is None:
+            self.ended(self._asked_at)  # or more than that, which the next watch tells at once
+        else:
+            self._transport.abort()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _stop_watching(self) -> None:
+        if self._hangup is not None:
+            self._hangup.close()
+            self._hangup = None
