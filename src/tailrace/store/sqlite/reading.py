@@ -51,9 +51,10 @@ def border_at(connection: apsw.Connection, state: State, position: int) -> int:
     for generation, stop in (*levels, (state.generation, state.tail)):
         if position < stop:
             row = connection.execute(_AROUND, (generation, position)).fetchone()
-            assert row is not None  # it is retained
-            end, length, chunk = row
+            end, length, chunk = row or (0, 0, 0)
             start = end - length
+            if row is None or start > position:
+                raise apsw.CorruptError(f"stream {generation}: nothing follows {position}")
             if start == position:
                 return position
             data = connection.execute("SELECT data FROM chunk WHERE id = ?", (chunk,)).get
@@ -103,5 +104,7 @@ def _of_level(
     ends = [int(end) for end in tails.split(",")]
     # A reader may begin within an append, and a fork within one of its source.
     start = ends[-1] - len(data)
+    if start > position:
+        raise apsw.CorruptError(f"stream {generation}: something is missing after {position}")
     ends[-1] = min(ends[-1], stop)
     return data[position - start : ends[-1] - start], ends
