@@ -11,6 +11,7 @@ TailraceError
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
 ├── PathRefused      a path leads out of the directory that is served, or to no plain file
 ├── RunEnded         a run did not end as its source would have: failed, cancelled, or lost
+├── SourceExited     a source raised what is no `Exception`: SystemExit, KeyboardInterrupt
 ├── SourceSpent      a response was sent a second time, and its source can be read only once
 ├── StoreUnavailable a store cannot work (503); its kinds say why
 │   ├── StoreCorrupt      its file is damaged, or is no store
@@ -79,6 +80,7 @@ __all__ = [
     "ProducerGap",
     "RunEnded",
     "SequenceConflict",
+    "SourceExited",
     "SourceSpent",
     "StoreCorrupt",
     "StoreFull",
@@ -276,6 +278,22 @@ class RunEnded(TailraceError):
 
 
 _ENDED = {"failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+
+
+class SourceExited(TailraceError, RuntimeError):
+    """A source raised what is not an `Exception`: `sys.exit()` in a library, a `KeyboardInterrupt`.
+
+    It ends that source alone, never its server; `__cause__` is what was raised.
+
+    Args:
+        raised: Its repr.
+    """
+
+    code = "source_exited"
+
+    def __init__(self, raised: str) -> None:
+        super().__init__(f"a source raised {raised}: this ends the source, and nothing beside it")
+        self.raised = raised
 
 
 class SourceSpent(TailraceError, RuntimeError):

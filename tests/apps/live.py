@@ -131,6 +131,13 @@ async def fails(
     return JSONLinesResponse(source) if form == "jsonl" else EventSourceResponse(source)
 
 
+@api.get("/{style}/exits/{form}")
+async def exits(style: Style, form: Literal["jsonl", "sse"], key: str) -> StreamingResponse:
+    """Some items, then what `sys.exit()` raises."""
+    source = failing(style, key, ITEMS, SystemExit(3), lambda n: {"n": n})
+    return JSONLinesResponse(source) if form == "jsonl" else EventSourceResponse(source)
+
+
 @api.get("/{style}/forbidden")
 async def forbidden(style: Style, key: str, items: int) -> StreamingResponse:
     """Some items, then HTTPException(403)."""

@@ -24,6 +24,8 @@ from tests.cli.streaming import (
 from tests.tools.tool import until
 
 LIVE = "?offset=-1&live=sse"
+SOON = 2.0
+"""Seconds within which one of several workers that died together is replaced and serves."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,36 @@ def test_a_worker_that_is_killed_is_replaced_and_others_go_on(four: Running) -> 
         assert _appended_after_all(four, "lives", b"after")
         until_said(reader, b"after")
     assert send(four, "GET", "lives").body == b"before,after"
+
+
+@pytest.mark.slow
+def test_after_all_workers_died_together_somebody_serves_again_soon(
+    four: Running, tmp_path: Path
+) -> None:
+    create(four, "kept", b"before,")
+    began = time.monotonic()
+    with running_serve(tmp_path):
+        alone = time.monotonic() - began  # what one server takes to begin, on this machine now
+    victims = {worker.pid for worker in workers_of(four)}
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    until(lambda: _is_answered(four), bool)
+    assert time.monotonic() - began < max(SOON, 1.5 * alone)
+    pids = until(
+        lambda: {each.pid for each in workers_of(four)},
+        lambda pids: len(pids) == 4 and not pids & victims,
+    )
+    assert len(pids - victims) == 4
+    assert _appended_after_all(four, "kept", b"after")
+    assert send(four, "GET", "kept").body == b"before,after"
+
+
+def _is_answered(server: Running) -> bool:
+    try:
+        return send(server, "GET", "kept").status == 200
+    except OSError:  # what a worker that was killed had in its queue
+        return False
 
 
 def _appended_after_all(server: Running, path: str, body: bytes) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tailrace.testing import EventParser
 from tests.apps.live import CHUNK, ITEMS, SECRET
 from tests.live.live_server import LiveServer, new_key
@@ -31,6 +33,18 @@ def test_events_that_fail_end_with_an_error_event(live: LiveServer, style: str) 
     assert (last.event, json.loads(last.data)) == ("error", PROBLEM)
     assert not reply.complete
     assert live.wait_for(key, "returned") == ["started", "closed", "returned"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "sse"])
+def test_a_source_that_exits_ends_its_own_response_and_not_the_server(
+    live: LiveServer, style: str, form: str
+) -> None:
+    key = new_key()
+    reply = live.request(f"/{style}/exits/{form}?key={key}")
+    assert b"source_exited" in reply.body
+    assert not reply.complete
+    assert live.wait_for(key, "returned") == ["started", "closed", "returned"]
+    assert live.request("/quick").status == 200
 
 
 def test_a_raw_body_that_fails_is_whole_up_to_there_and_cut(live: LiveServer, style: str) -> None:

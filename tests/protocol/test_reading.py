@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from tailrace.protocol import ProtocolOptions
 from tailrace.store import START
-from tests.protocol.asking import Answer, Streams, streams
+from tailrace.testing import EventParser
+from tests.protocol.asking import ROOT, Answer, Streams, streams
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +50,77 @@ async def test_at_the_tail_there_is_nothing_and_the_same_offset() -> None:
         assert (nothing.status, nothing.body) == (200, b"")
         assert nothing.next_offset == made.next_offset
         assert nothing.headers["cache-control"] == "private, no-cache"
+
+
+def moved(offset: str, by: int) -> str:
+    """An offset that nobody gave out."""
+    generation, position = offset.split("_")
+    return f"{generation}_{int(position) + by:016d}"
+
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize("live", ["", "&live=long-poll", "&live=sse"])
+async def test_from_within_a_message_the_whole_of_it_is_read(live: str) -> None:
+    async with streams() as site:
+        await site.put("j", b'{"word":"one"}', content_type=JSON)
+        two = await site.post("j", b'[{"word":"two, three"}, [4, 5]]', content_type=JSON)
+        await site.put("b", b"one")
+        four = await site.post("b", b"four")
+        for path, tail in (("j", two), ("b", four)):
+            await site.ask("POST", path, stream_closed="true")
+            whole = (await site.get(path)).body
+            messages = [b"one", b"four"] if path == "b" else json.loads(whole)
+            for back in range(1, int(tail.next_offset.split("_")[1])):
+                read = await site.get(f"{path}?offset={moved(tail.next_offset, -back)}{live}")
+                assert read.status == 200
+                assert found_in(path, read, live) in tails_of(messages)
+
+
+def tails_of(messages: list[Any]) -> list[list[Any]]:
+    return [messages[begin:] for begin in range(len(messages))]
+
+
+def found_in(path: str, read: Answer, live: str) -> list[Any]:
+    if live.endswith("sse"):
+        events = EventParser().feed(read.body)
+        data = [event.data for event in events if event.event != "control"]
+        found: list[Any] = []
+        for each in data:
+            found += json.loads(each) if path == "j" else [each.encode()]
+        return found if path == "j" else split_words(b"".join(found))
+    return json.loads(read.body) if path == "j" else split_words(read.body)
+
+
+def split_words(body: bytes) -> list[bytes]:
+    return [word for word in (b"one", b"four") if word in body]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", JSON])
+async def test_no_fork_begins_within_a_message(content_type: str) -> None:
+    async with streams() as site:
+        tail = (await site.put("s", b"12345", content_type=content_type)).next_offset
+        for by in (-4, -1, 1, 2):
+            fork = await site.put(
+                "f",
+                content_type=content_type,
+                stream_forked_from=f"{ROOT}/s",
+                stream_fork_offset=moved(tail, by),
+            )
+            assert (fork.status, fork.problem["code"]) == (400, "fork_refused")
+
+
+async def test_one_byte_beyond_the_tail_is_the_tail() -> None:
+    async with streams() as site:
+        tail = (await site.put("s", b"hello")).next_offset
+        beyond = moved(tail, 1)
+        read = await site.get(f"s?offset={beyond}")
+        assert (read.status, read.body, read.next_offset) == (200, b"", tail)
+        assert read.headers["stream-up-to-date"] == "true"
+        assert (await site.get(f"s?offset={moved(tail, 2)}")).status == 400
+        await site.post("s", b"world")
+        assert (await site.get(f"s?offset={beyond}")).body == b"world"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def test_a_stream_that_is_no_fork_begins_where_it_is_kept() -> None:
         (Offset(25, 9), 9),
         (Offset(30, 10), 10),
         (Offset(30, 12), 12),
+        (Offset(30, 13), 12),  # the tail and one, as the Yjs layer makes it
     ],
 )
 def test_a_place_has_a_position(where: Offset | Mark, position: int) -> None:
@@ -156,7 +157,7 @@ def test_a_place_has_a_position(where: Offset | Mark, position: int) -> None:
     [
         (START, OffsetGone),  # before what is kept
         (Offset(10, 1), OffsetGone),
-        (Offset(30, 13), InvalidOffset),  # beyond the tail
+        (Offset(30, 14), InvalidOffset),  # beyond the tail
         (Offset(10, 5), OffsetGone),  # of its source, after the fork
         (Offset(20, 5), OffsetGone),
         (Offset(25, 10), OffsetGone),

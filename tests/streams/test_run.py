@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
@@ -86,6 +87,42 @@ async def _before_the_end(run: Run) -> AsyncIterator[Message]:
             yield message
     except RunEnded:
         return
+
+
+@pytest.mark.parametrize("place", ["body", "finally"])
+@pytest.mark.parametrize("style", ["sync", "async"])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError])
+async def test_a_source_that_exits_ends_its_own_run_and_no_other(
+    streams: Streams, kind: type[BaseException], style: str, place: str
+) -> None:
+    def in_thread() -> Iterator[int]:
+        try:
+            yield 1
+            if place == "body":
+                raise kind
+        finally:
+            if place == "finally":
+                raise kind
+
+    async def in_task() -> AsyncIterator[int]:
+        for item in in_thread():
+            yield item
+
+    other = await streams.run("other", gated(gate := anyio.Event()), on_disconnect="continue")
+    run = await streams.run("exits", in_thread() if style == "sync" else in_task())
+    with pytest.raises(RunEnded) as ended:
+        await run.wait()
+    assert (run.status, ended.value.code) == ("failed", "source_exited")
+    assert other.status == "running"
+    await (await streams.run("later", [1])).wait()
+    gate.set()
+    assert await items_of(other) == [1, 2]
+
+
+async def gated(gate: anyio.Event) -> AsyncIterator[int]:
+    yield 1
+    await gate.wait()
+    yield 2
 
 
 async def test_what_can_not_be_iterated_is_refused(streams: Streams) -> None:

@@ -253,3 +253,32 @@ def test_a_script_that_forgets_to_shut_down_ends(url: str) -> None:
         check=False,
     )
     assert (script.stdout, script.returncode) == ("done\n", 0), script.stderr
+
+
+# A source that exits -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_source_that_exits_ends_its_own_run_and_no_other(
+    streams: SyncStreams, kind: type[BaseException]
+) -> None:
+    gate = threading.Event()
+
+    def waits() -> Iterator[int]:
+        yield 1
+        assert gate.wait(PATIENCE)
+        yield 2
+
+    def exits() -> Iterator[int]:
+        yield 1
+        raise kind
+
+    other = streams.run("other", waits())
+    run = streams.run("exits", exits())
+    with pytest.raises(RunEnded, match="failed"):
+        run.wait()
+    streams.append("notes", 1)
+    gate.set()
+    other.wait()
+    streams.run("later", [1]).wait()
+    assert data_of(streams, "other") == [1, 2]

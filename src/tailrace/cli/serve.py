@@ -22,6 +22,7 @@ from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Setti
 from tailrace.cli.listener import is_loopback, listen, url_of
 from tailrace.cli.options import finite, host_and_port
 from tailrace.cli.words import printable
+from tailrace.cli.workers import Workers
 from tailrace.errors import InvalidOption
 from tailrace.store import open_store
 
@@ -198,7 +199,7 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
     arguments: dict[str, Any] = {"sockets": [listener]}
     if "target" in inspect.signature(Multiprocess).parameters:  # as uvicorn had it
         arguments["target"] = uvicorn.Server(config).run
-    supervisor = Multiprocess(config, **arguments)
+    supervisor = Workers(config, **arguments)
     supervisor.run()
     if any(worker.process.exitcode == _STARTUP_FAILURE for worker in supervisor.processes):
         raise click.ClickException("a worker could not start; the log says why")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from anyio.lowlevel import checkpoint
 
 from tailrace import limits
+from tailrace.source.contained import Contained
 from tailrace.source.loop import Loop, Signal
 from tailrace.source.threads import source_threads
 from tailrace.source.turn import Rest, stepper
@@ -46,10 +47,15 @@ class Source(Protocol):
     """Items may be spans, which are sent by themselves."""
 
     async def run(self, sink: Sink, loop: Loop) -> None:
-        """Put every item. An interrupt ends it; `close` must follow."""
+        """Put every item. An interrupt ends it; `close` must follow.
+
+        Raises:
+            Exception: The source's; what it raises beside those is `SourceExited`, so anything else
+                comes from outside.
+        """
 
     async def close(self) -> None:
-        """Let the source run its cleanup; the caller shields and bounds this."""
+        """Let the source run its cleanup; the caller shields and bounds this. Raises as `run`."""
 
 
 def open_source(content: Any) -> Source:
@@ -87,6 +93,10 @@ class AsyncSource:
         self._iterator: AsyncIterator[Any] | None = None
 
     async def run(self, sink: Sink, loop: Loop) -> None:
+        with Contained():
+            await self._take_all(sink)
+
+    async def _take_all(self, sink: Sink) -> None:
         self._iterator = aiter(self._content)
         take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
         # What an async generator's `__anext__` gives can be driven as it is.
@@ -120,7 +130,8 @@ class AsyncSource:
             self._content if self._iterator is None else self._iterator, "aclose", None
         )
         if aclose is not None:
-            await aclose()
+            with Contained():
+                await aclose()
 
 
 class SyncSource:
@@ -162,12 +173,15 @@ class SyncSource:
         # itself as soon as that returns, even if nobody waits here any more.
         await self._job_over()
         if self._iterator is None and not self._closed:
-            self._close()  # never begun: there is nothing that blocks, and no thread is needed
+            # Never begun: there is nothing that blocks, and no thread is needed.
+            with Contained():
+                self._close()
         elif not self._closed:
             try:
                 await self._in_thread(self._close)
             except _NoThread:
-                self._close()  # it may hold the loop up; it must not stay open
+                with Contained():
+                    self._close()  # it may hold the loop up; it must not stay open
         self._raise_error()
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
@@ -188,7 +202,8 @@ class SyncSource:
     def _raise_error(self) -> None:
         error, self._error = self._error, None
         if error is not None:
-            raise error
+            with Contained():
+                raise error
 
     def _run_job(self, work: Callable[[], None]) -> None:
         assert self._loop is not None

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from tailrace.errors import InvalidChunk, WrongLength
+from tailrace.source.contained import Contained
 from tailrace.source.file import Extent, Piece
 from tailrace.source.iterate import Sink, Source, open_source
 from tailrace.source.loop import Loop
@@ -65,7 +66,8 @@ class RangedSource:
 
     async def _run_extent(self, extent: Extent, sink: Sink, loop: Loop) -> None:
         counted = _Counted(sink, extent)
-        self._current = open_source(self._ranges.read(extent.start, extent.stop))
+        with Contained():
+            self._current = open_source(self._ranges.read(extent.start, extent.stop))
         await self._current.run(counted, loop)
         counted.check_end()
         await self.close()

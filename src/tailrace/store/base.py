@@ -390,7 +390,10 @@ class Store(ABC):
 
         It ends with the first append that reaches a whole multiple of `max_bytes` (counted in
         positions of the stream, not from `start`), or at the tail. An append is never cut, so it
-        may be longer than `max_bytes`. Any position inside an append may be read from.
+        may be longer than `max_bytes`.
+
+        It begins between two messages (of JSON, or else appends): from an offset within one, with
+        the whole of it. One byte beyond the tail is read as the tail is.
 
         Args:
             path: The stream.
@@ -399,7 +402,7 @@ class Store(ABC):
 
         Raises:
             OffsetGone: Before what is retained, or of another stream that had this path (410).
-            InvalidOffset: Beyond the tail (400).
+            InvalidOffset: Further beyond the tail (400).
         """
 
     @abstractmethod

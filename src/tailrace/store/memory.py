@@ -121,7 +121,7 @@ class MemoryStore(Store):
         stream = self._require(path, now)
         state = stream.state
         state.touched = now
-        position = rules.locate(state, self._first(stream), start)
+        position = self._border(stream, rules.locate(state, self._first(stream), start))
         until = rules.read_until(position, max_bytes)
         chunks = self._chunks(stream, position, until)
         return Slice(self._info(stream), rules.offset_at(state, position), chunks)
@@ -194,12 +194,30 @@ class MemoryStore(Store):
     def _info(self, stream: _Stream) -> StreamInfo:
         return rules.info_of(stream.state, self._first(stream))
 
+    def _owners(self, stream: _Stream) -> tuple[tuple[_Stream, int], ...]:
+        """The streams that its bytes were appended to, and up to which position; oldest first."""
+        state = stream.state
+        levels = ((self._streams[level.path], level.until) for level in state.lineage)
+        return (*levels, (stream, state.tail))
+
+    def _border(self, stream: _Stream, position: int) -> int:
+        """The nearest position between two messages that is not after a position."""
+        for owner, stop in self._owners(stream):
+            if position < stop:
+                index = bisect_right(owner.ends, position)
+                data = owner.data[index]
+                start = owner.ends[index] - len(data)
+                if start == position:
+                    return position
+                whole = data[: stop - start]
+                return rules.border_in(stream.state.content_type, start, whole, position)
+        return position
+
     def _chunks(self, stream: _Stream, position: int, until: int) -> tuple[Chunk, ...]:
         """What was appended after a position, up to the append that reaches another."""
         chunks: list[Chunk] = []
         state = stream.state
-        owners = [(self._streams[level.path], level.until) for level in state.lineage]
-        for owner, stop in (*owners, (stream, state.tail)):
+        for owner, stop in self._owners(stream):
             index = bisect_right(owner.ends, position)
             while position < stop and position < until and index < len(owner.ends):
                 end, data = owner.ends[index], owner.data[index]
@@ -222,6 +240,7 @@ class MemoryStore(Store):
         first = 0 if source is None else self._first(source)
         point = rules.fork_point(fork, _state_of(source), first, new)
         assert source is not None
+        rules.check_border(fork, point, self._border(source, point))
         following = self._chunks(source, point, point + 1)
         data = following[0].data if following else b""
         return source, point + rules.fork_reach(fork, source.state.content_type, data)

@@ -44,6 +44,8 @@ __all__ = [
     "State",
     "Trim",
     "apply_append",
+    "border_in",
+    "check_border",
     "check_size",
     "essence",
     "first_of",
@@ -162,7 +164,11 @@ def first_of(state: State, lows: tuple[int, ...]) -> int:
 
 
 def locate(state: State, first: int, where: Where) -> int:
-    """The position of a place.
+    """The position of a place, which may be within an append (`border_in`).
+
+    One byte beyond the tail is taken for the tail: the protocol's Yjs layer adds one to the tail at
+    which it made a snapshot, and reads on from there. Further beyond, a client has seen bytes that
+    this stream never had, and must be told.
 
     Args:
         state: The stream.
@@ -175,7 +181,9 @@ def locate(state: State, first: int, where: Where) -> int:
     """
     if isinstance(where, Mark):
         return first if where is Mark.BEGINNING else state.tail
-    position = where.position
+    position, tail = where.position, offset_at(state, state.tail)
+    if position == state.tail + 1 and where.generation in (tail.generation, state.generation):
+        return state.tail
     if where != offset_at(state, position):
         if where.generation == 0 or where.generation > state.generation:
             raise InvalidOffset(str(where))
@@ -185,6 +193,31 @@ def locate(state: State, first: int, where: Where) -> int:
     if position < first:
         raise OffsetGone(str(where), str(offset_at(state, first)))
     return position
+
+
+def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
+    """Where the message begins that a position is within; the position, if it is between two.
+
+    A message is one of JSON, or else an append. What is read and what is forked begins and ends
+    between two, so nobody gets a part of one.
+
+    Args:
+        content_type: The stream's.
+        start: Where the append begins that the position is within.
+        data: That append.
+        position: More than `start`.
+    """
+    if not is_json(content_type):
+        return start
+    border = start
+    try:
+        for end in message_ends(data):
+            if start + end > position:
+                break
+            border = start + end
+    except InvalidBody:  # no messages, then, but one
+        return start
+    return border
 
 
 def read_until(start: int, max_bytes: int) -> int:
@@ -315,9 +348,21 @@ def fork_point(fork: Fork, source: State | None, first: int, new: NewStream) -> 
     if fork.offset is None:
         return source.tail
     try:
-        return locate(source, first, fork.offset)
+        position = locate(source, first, fork.offset)
     except (InvalidOffset, OffsetGone) as error:
         raise ForkRefused(fork.source, str(error), 400) from error
+    check_border(fork, fork.offset.position, position)
+    return position
+
+
+def check_border(fork: Fork, position: int, border: int) -> None:
+    """Refuse to fork at a position that is not between two messages.
+
+    Raises:
+        ForkRefused: `border`, the nearest before it that is, is another (400).
+    """
+    if position != border:
+        raise ForkRefused(fork.source, "its offset is not between two messages", 400)
 
 
 def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
@@ -344,7 +389,7 @@ def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
             if count == wanted:
                 return end
     except InvalidBody:
-        raise ForkRefused(fork.source, "its offset is not between two messages", 400) from None
+        raise ForkRefused(fork.source, "what follows its offset is not JSON", 400) from None
     raise ForkRefused(fork.source, f"sub-offset {wanted} is beyond the next append", 400)
 
 

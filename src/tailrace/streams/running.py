@@ -44,7 +44,7 @@ STOPPED = End("cancelled", "cancelled", "it was stopped")
 SHUTTING_DOWN = End("cancelled", "cancelled", "the worker that ran it was stopped")
 DELETED = End("cancelled", "cancelled", "its stream was deleted")
 CLOSED = End("cancelled", "cancelled", "its stream was closed by somebody else")
-CANCELLED_ITSELF = End("cancelled", "cancelled", "its source was cancelled")
+CANCELLED = End("cancelled", "cancelled", "its task was cancelled")
 
 _PROGRESS_ENDS: dict[str, EndState] = {"done": "done", "failed": "failed"}
 
@@ -173,7 +173,7 @@ class Running:
                     # The time for cleaning up is over. Raise what the scope knows as its own: this
                     # may be an earlier one, and the scope's was swallowed by the source.
                     await anyio.lowlevel.checkpoint_if_cancelled()
-                self._stopped = self._stopped or CANCELLED_ITSELF
+                self._stopped = self._stopped or CANCELLED
             except Exception as error:  # noqa: BLE001 - it is how the run ended
                 self._fail(error)
 

@@ -26,7 +26,7 @@ async def make(file: Path) -> None:
 async def test_as_many_read_at_a_time_as_there_are_threads_and_the_next_waits(file: Path) -> None:
     await make(file)
     async with no_leaks():
-        readers = Readers(str(file), lambda: open_reader(str(file), vfs=None), 3)
+        readers = Readers(str(file), lambda: open_reader(str(file), vfs=None), 3, lambda _: None)
         go = threading.Event()
         begun: list[int] = []
         done: list[int] = []

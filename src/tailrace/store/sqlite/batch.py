@@ -15,7 +15,7 @@ import apsw
 
 from tailrace.errors import TailraceError
 from tailrace.store import rules
-from tailrace.store.base import Append, Appended, Chunk, Created, NewStream
+from tailrace.store.base import Append, Appended, Chunk, Created, Fork, NewStream
 from tailrace.store.rules import State
 from tailrace.store.sqlite.cache import Cache
 from tailrace.store.sqlite.forks import forks_of
@@ -32,7 +32,7 @@ from tailrace.store.sqlite.operation import (
     Touch,
     Trim,
 )
-from tailrace.store.sqlite.reading import chunks_between
+from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import KEEP_ALL, Record, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
 from tailrace.store.sqlite.uses import Use, Uses
@@ -214,12 +214,17 @@ class Batch:
         state = None if source is None else source.state
         point = rules.fork_point(fork, state, first, new)
         assert source is not None
-        if fork.sub_offset:
-            following = chunks_between(self._ledger.flush(), source.state, point, point + 1)
-            data = following[0].data if following else b""
-            point += rules.fork_reach(fork, source.state.content_type, data)
+        if point != source.state.tail or fork.sub_offset:
+            point = self._reach(fork, source.state, point)
         self._uses.note(source.state, self._now)
         return source, point
+
+    def _reach(self, fork: Fork, source: State, point: int) -> int:
+        connection = self._ledger.flush()
+        rules.check_border(fork, point, border_at(connection, source, point))
+        following = chunks_between(connection, source, point, point + 1)
+        data = following[0].data if following else b""
+        return point + rules.fork_reach(fork, source.content_type, data)
 
     def _delete(self, operation: Delete) -> None:
         self._remove(self._require(operation.path))

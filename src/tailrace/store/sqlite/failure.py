@@ -14,7 +14,7 @@ from tailrace.errors import (
     StoreUnavailable,
 )
 
-__all__ = ["DRIVER_ERRORS", "failure_of", "is_fatal"]
+__all__ = ["DRIVER_ERRORS", "failure_of", "is_damage", "is_fatal"]
 
 DRIVER_ERRORS = (apsw.Error, OSError, MemoryError)
 """What SQLite and the calls around it raise."""
@@ -34,7 +34,6 @@ _BY_CLASS: tuple[tuple[type[apsw.Error], type[StoreUnavailable], str], ...] = (
     (apsw.BusyError, StoreLocked, _LOCKED),
     (apsw.LockedError, StoreLocked, _LOCKED),
     (apsw.ProtocolError, StoreLocked, _LOCKED),
-    (apsw.CorruptError, StoreCorrupt, _CORRUPT),
     (apsw.NotADBError, StoreCorrupt, "is no store: its file is something else"),
 )
 
@@ -57,6 +56,8 @@ def failure_of(store: str, error: BaseException, number: int = 0) -> StoreUnavai
     for kind, ours, words in _BY_CLASS:
         if isinstance(error, kind):
             return ours(store, words)
+    if is_damage(error):
+        return StoreCorrupt(store, _CORRUPT)
     return StoreUnavailable(store, f"failed: {error}")
 
 
@@ -74,6 +75,13 @@ def is_fatal(error: BaseException, number: int) -> bool:
         return False
     synced = getattr(error, "extendedresult", 0) in _SYNC
     return synced or _system_number(error, number) not in (*_NO_ROOM, *_READ_ONLY)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file is not what was written to it: nothing more may be acknowledged on it."""
+    # A file that was emptied is a database without our tables, which it had when it was opened.
+    emptied = isinstance(error, apsw.SQLError) and str(error).startswith("no such table")
+    return emptied or isinstance(error, (apsw.CorruptError, apsw.NotADBError))
 
 
 _SYNC = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)

@@ -31,6 +31,8 @@ _WRITER = slice(0, 8)
 """Who wrote last: 8 random bytes that each process draws."""
 _PEERS = slice(8, 16)
 """Changed whenever a process begins or ends to listen for hints."""
+_DAMAGED = slice(16, 24)
+"""The inode of a file that somebody has found to be damaged; 0 as long as nobody has."""
 
 
 class WriteLock:
@@ -99,6 +101,19 @@ class WriteLock:
     def tell_peers_changed(self) -> None:
         """Let all look again who listens."""
         self._map[_PEERS] = secrets.token_bytes(8)
+
+    @property
+    def damaged(self) -> int:
+        """The inode of the file that was found to be damaged, in any process; 0 for none."""
+        return int.from_bytes(self._map[_DAMAGED], "little")
+
+    def tell_damaged(self, inode: int) -> None:
+        """Let no process write to a file any more, and none open it before it is looked at.
+
+        Args:
+            inode: The file's; 0 takes it back.
+        """
+        self._map[_DAMAGED] = inode.to_bytes(8, "little")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -15,7 +15,7 @@ from tailrace.store.offset import Where
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import moment
 from tailrace.store.sqlite.forks import forks_of
-from tailrace.store.sqlite.reading import chunks_between
+from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import Record, load, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
 from tailrace.store.sqlite.uses import Uses
@@ -57,7 +57,7 @@ class Questions:
             state = record.state
             self.uses.note(state, now)
             first = self._first(connection, record, now)
-            position = rules.locate(state, first, start)
+            position = border_at(connection, state, rules.locate(state, first, start))
             until = rules.read_until(position, max_bytes)
             chunks = chunks_between(connection, state, position, until)
         return Slice(rules.info_of(state, first), rules.offset_at(state, position), chunks)

@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from tailrace.store.sqlite.connection import close
-from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of
+from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of, is_damage, is_fatal
 
 __all__ = ["Question", "Readers"]
 
@@ -41,12 +41,20 @@ class Readers:
         store: The file, for messages.
         connect: Opens a connection.
         most: Threads at the same time.
+        on_damage: Told, in a reading thread, of what shows that the file is damaged.
     """
 
-    def __init__(self, store: str, connect: Callable[[], apsw.Connection], most: int) -> None:
+    def __init__(
+        self,
+        store: str,
+        connect: Callable[[], apsw.Connection],
+        most: int,
+        on_damage: Callable[[BaseException], None],
+    ) -> None:
         self._store = store
         self._connect = connect
         self._most = most
+        self._on_damage = on_damage
         self._questions: SimpleQueue[Question | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -103,7 +111,10 @@ class Readers:
             connection = connection or self._connect()
             question.result = question.ask(connection)
         except DRIVER_ERRORS as error:
-            question.error = failure_of(self._store, error)
+            number = connection.system_errno if connection is not None else 0
+            if is_damage(error) or is_fatal(error, number):
+                self._on_damage(error)
+            question.error = failure_of(self._store, error, number)
             question.error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - raised again in the task that asks
             question.error = error

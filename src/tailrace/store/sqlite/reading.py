@@ -17,7 +17,12 @@ from tailrace.store.base import Chunk, Cut
 from tailrace.store.offset import Offset
 from tailrace.store.rules import State
 
-__all__ = ["chunks_between"]
+__all__ = ["border_at", "chunks_between"]
+
+_AROUND: Final = """
+SELECT tail, length(data), id FROM chunk WHERE sid = ?1 AND tail > ?2 ORDER BY tail LIMIT 1
+"""
+"""The append that ends after a position: found in the index, and of it no more than the header."""
 
 _CHUNKS: Final = """
 SELECT CAST(string_agg(data, '') AS BLOB), string_agg(tail, ',')
@@ -32,6 +37,29 @@ FROM (
 
 `LIMIT -1` keeps the inner order: SQLite leaves the order of a subquery away if it has no limit.
 """
+
+
+def border_at(connection: apsw.Connection, state: State, position: int) -> int:
+    """The nearest position between two messages that is not after a position.
+
+    Args:
+        connection: To the file, in a transaction if others write.
+        state: The stream, of the same moment.
+        position: Retained.
+    """
+    levels = [(level.generation, level.until) for level in state.lineage]
+    for generation, stop in (*levels, (state.generation, state.tail)):
+        if position < stop:
+            row = connection.execute(_AROUND, (generation, position)).fetchone()
+            end, length, chunk = row or (0, 0, 0)
+            start = end - length
+            if row is None or start > position:
+                raise apsw.CorruptError(f"stream {generation}: nothing follows {position}")
+            if start == position:
+                return position
+            data = connection.execute("SELECT data FROM chunk WHERE id = ?", (chunk,)).get
+            return rules.border_in(state.content_type, start, data[: stop - start], position)
+    return position
 
 
 def chunks_between(
@@ -76,5 +104,7 @@ def _of_level(
     ends = [int(end) for end in tails.split(",")]
     # A reader may begin within an append, and a fork within one of its source.
     start = ends[-1] - len(data)
+    if start > position:
+        raise apsw.CorruptError(f"stream {generation}: something is missing after {position}")
     ends[-1] = min(ends[-1], stop)
     return data[position - start : ends[-1] - start], ends

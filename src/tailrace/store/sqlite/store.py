@@ -125,7 +125,6 @@ class SQLiteStore(Store):
         uses = self._uses = Uses(self._watchers.has, self._write_uses)
         self._telling = Telling(self._watchers, uses, self._clock)
         self._questions = Questions(uses, self._clock, self._trim, self._see)
-        self._readers = Readers(file, connect, limits.STORE_READ_THREADS)
         self._writer = Writer(
             self._location,
             name,
@@ -134,6 +133,9 @@ class SQLiteStore(Store):
             self._from_writer,
             vfs=self._vfs,
             synchronous=self._synchronous,
+        )
+        self._readers = Readers(
+            file, connect, limits.STORE_READ_THREADS, self._writer.refuse_for_damage
         )
         opened = self._loop.signal()
         opening = Operation("", 0, opened.set)

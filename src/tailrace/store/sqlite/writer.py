@@ -17,22 +17,23 @@ from typing import Final
 import apsw
 
 from tailrace import limits
-from tailrace.errors import StoreLocked, StoreUnavailable
+from tailrace.errors import StoreCorrupt, StoreLocked, StoreUnavailable
 from tailrace.store.private import kept_private
 from tailrace.store.sqlite import schema
 from tailrace.store.sqlite.batch import Batch
 from tailrace.store.sqlite.cache import Cache
 from tailrace.store.sqlite.connection import Synchronous, close, open_writer, use_log
-from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of, is_fatal
+from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of, is_damage, is_fatal
 from tailrace.store.sqlite.held import held
 from tailrace.store.sqlite.ledger import Stale, make_inbox
 from tailrace.store.sqlite.location import Location
 from tailrace.store.sqlite.lock import WriteLock
-from tailrace.store.sqlite.operation import Event, Operation, Stop
+from tailrace.store.sqlite.operation import Event, Operation, Stop, Touch
 from tailrace.store.sqlite.peers import Peers
 from tailrace.store.sqlite.telling import news_of
 from tailrace.store.sqlite.upkeep import Upkeep
 from tailrace.store.sqlite.uses import Uses
+from tailrace.store.sqlite.verify import verify
 
 __all__ = ["Done", "Writer"]
 
@@ -79,6 +80,8 @@ class Writer:
         self._cache = Cache()
         self._broken: str | None = None
         """Why nothing can be written any more."""
+        self._damage: BaseException | None = None
+        """What a reader here has found."""
         self._inode: tuple[int, int] | None = None
         """Which file it is, as long as nobody moves it."""
         self._opening: Operation | None = None
@@ -102,6 +105,12 @@ class Writer:
         """Wait for the end of the thread, once `Stop` is answered."""
         if not self._is_given_up:
             self._thread.join()
+
+    def refuse_for_damage(self, error: BaseException) -> None:
+        """Acknowledge nothing more: a reader, in its thread, has found the file damaged."""
+        if self._damage is None:
+            self._damage = error
+            self._queue.put(Touch())  # others are told now, not with the next append
 
     # The thread
 
@@ -152,13 +161,17 @@ class Writer:
                     opened.enter_context(held(self._location.file, schema.look_at))
                     # The file first, for nobody may open it in passing from here on.
                     opened.enter_context(kept_private((self._location.file,)))
-                    connection = self._connect()
                     self._inode = self._location.inode()
+                    self._look_at_damage(lock)
+                    connection = self._connect()
                     opened.enter_context(kept_private(self._location.paths()))
                 try:
                     return self._serve(lock, connection)
                 finally:
                     with lock:
+                        if self._broken is not None:
+                            # What is left is for whoever looks into it: nothing is copied into it.
+                            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                         close(connection)
         finally:
             lock.close()
@@ -207,14 +220,16 @@ class Writer:
                 batch, stop = self._gather(self._take_held(), requests)
                 if batch:
                     events = self._commit(lock, connection, upkeep, batch)
-                if stop is not None:
+                if stop is not None and self._broken is None:
                     upkeep.finish()
             if batch:
                 self._done(batch, events)
         if events and peers.look():
             peers.tell(news_of(events, _all))
         peers.retry()
-        error = None if stop is not None else upkeep.run(idle=self._queue.empty())
+        error = None
+        if stop is None and self._broken is None:
+            error = upkeep.run(idle=self._queue.empty())
         if error is not None:
             self._judge(connection, error)
         return stop
@@ -232,9 +247,37 @@ class Writer:
         all that is acknowledged from then on would be lost. To ask costs 2 µs for each commit.
         """
         if lock.is_deleted or self._location.inode() != self._inode:
-            self._broken = "was deleted or replaced under this process: restart it"
-            _log.error("the store %a %s", self._location.file, self._broken)
-            raise StoreUnavailable(self._location.file, self._broken)
+            raise self._break("was deleted or replaced under this process: restart it")
+
+    def _look_at_damage(self, lock: WriteLock) -> None:
+        """Refuse to open a file that was found damaged, unless it is whole now, or another."""
+        assert self._inode is not None
+        if not lock.damaged:
+            return
+        if lock.damaged == self._inode[1]:
+            problems = verify(self._location.file, vfs=self._vfs)
+            if problems:
+                raise StoreCorrupt(
+                    self._location.file,
+                    f"is damaged ({problems[0]}): put back a copy of its file, or move it away",
+                )
+        lock.tell_damaged(0)
+
+    def _heed_damage(self, lock: WriteLock) -> None:
+        """Write nothing more, if a reader here or anybody elsewhere has found damage."""
+        assert self._inode is not None
+        if self._broken is not None or (self._damage is None and not lock.damaged):
+            return
+        if self._damage is not None and is_damage(self._damage):
+            lock.tell_damaged(self._inode[1])
+        reason = f": {self._damage}" if self._damage is not None else ", as another process found"
+        self._break(f"is damaged{reason}; put back a copy of its file, and restart this process")
+
+    def _break(self, reason: str) -> StoreUnavailable:
+        """Write nothing more; told once."""
+        self._broken = reason
+        _log.error("the store %a %s", self._location.file, reason)
+        return StoreUnavailable(self._location.file, reason)
 
     def _take_over(self, lock: WriteLock) -> None:
         if lock.take_over():
@@ -279,9 +322,10 @@ class Writer:
         operations: list[Operation],
     ) -> Sequence[Event]:
         """Do a batch; each of its operations has a result or an error after it."""
+        self._heed_damage(lock)
         if self._broken is not None:
             upkeep.pause()
-            return self._fail(operations, StoreUnavailable(self._location.file, self._broken))
+            return self._fail(operations, self._refusal(lock))
         try:
             batch = self._run(lock, connection, operations)
         except StoreUnavailable as error:
@@ -339,11 +383,18 @@ class Writer:
 
     def _judge(self, connection: apsw.Connection, error: BaseException) -> StoreUnavailable:
         number = connection.system_errno if isinstance(error, apsw.Error) else 0
-        if is_fatal(error, number):
+        if is_damage(error):
+            self._damage = error
+            self._heed_damage(self.lock)
+        elif is_fatal(error, number):
             # What the system dropped after a failed sync, a second one would report as written.
-            self._broken = f"failed to write, and does not try again: {error}; restart this process"
-            _log.error("the store %a %s", self._location.file, self._broken)
+            self._break(f"failed to write, and does not try again: {error}; restart this process")
         return failure_of(self._location.file, error, number)
+
+    def _refusal(self, lock: WriteLock) -> StoreUnavailable:
+        kind = StoreCorrupt if lock.damaged else StoreUnavailable
+        assert self._broken is not None
+        return kind(self._location.file, self._broken)
 
     def _fail(
         self,

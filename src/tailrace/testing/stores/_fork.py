@@ -32,6 +32,13 @@ MESSAGES = [b"1,", b'"a, ]",{"b":[2,{}]},', b"[3],4,5,"]
 """Three appends of 1, 2 and 3 messages."""
 
 
+def within(offsets: list[Offset]) -> list[Offset]:
+    """The positions within the appends that end at these offsets."""
+    ends = {offset.position for offset in offsets}
+    positions = (each for each in range(max(ends)) if each not in ends)
+    return [Offset(offsets[-1].generation, position) for position in positions]
+
+
 class ForkContract(StoreSuite):
     async def test_a_fork_begins_at_the_tail_of_its_source(self, store: Store) -> None:
         *_, tail = await fill(store, "a", b"one", b"two", new=NewStream(content_type="text/plain"))
@@ -64,7 +71,7 @@ class ForkContract(StoreSuite):
         for offset in offsets[:3]:
             assert (await store.read("b", offset)).data == b"onetwoown"[offset.position :]
         middle = Offset(offsets[1].generation, 4)
-        assert (await store.read("b", middle)).data == b"woown"
+        assert (await store.read("b", middle)).data == b"twoown"
 
     async def test_an_offset_of_the_source_after_the_fork_is_not_misread(
         self, store: Store
@@ -152,9 +159,30 @@ class ForkContract(StoreSuite):
             assert (await store.create(path, NewStream(fork=fork))).info.tail == tail
             await store.append(path, Append(data=b"own"))
             whole = b"onetwo"[: tail.position] + b"own"
-            for offset in (*offsets[:2], middle, tail):
+            for offset in (*offsets[:2], tail):
                 assert (await store.read(path, offset)).data == whole[offset.position :]
+            # What it inherits of an append is whole for its readers.
+            within = Offset(offsets[2].generation, 4)
+            assert (await store.read(path, within)).data == whole[3:]
             assert (await store.read(path, START)).chunks[1].end == tail
+
+    async def test_a_fork_begins_between_two_messages(self, store: Store) -> None:
+        offsets = await fill(store, "a", b"one", b"two")
+        json = await fill(store, "j", b'{"n":1},[2,3],', new=NewStream(content_type=JSON))
+        refused = (
+            *((path, at) for path, of in (("a", offsets), ("j", json)) for at in within(of)),
+            ("a", Offset(offsets[-1].generation, offsets[-1].position + 1)),
+        )
+        for source, at in refused:
+            if (source, at.position) == ("j", 8):
+                continue  # between its two
+            for sub_offset in (0, 1):
+                with pytest.raises(ForkRefused) as error:
+                    await store.create("b", NewStream(fork=Fork(source, at, sub_offset)))
+                assert error.value.status == 400
+        between = Fork("j", Offset(json[-1].generation, 8))
+        await store.create("c", NewStream(fork=between))
+        assert (await store.read("c", START)).data == b'{"n":1},'
 
     async def test_what_a_sub_offset_adds_goes_when_its_source_lets_it_go(
         self, store: Store

@@ -8,7 +8,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
-from tailrace.store import START, Append, Mark, NewStream, Offset, Store
+from tailrace.store import START, Append, Fork, Mark, NewStream, Offset, Store
 from tailrace.testing.stores._suite import StoreSuite, fill, read_all
 from tailrace.testing.stores.clock import StoreClock
 
@@ -74,14 +74,34 @@ class ReadContract(StoreSuite):
             assert [chunk.data for chunk in read.chunks] == all_parts[index:]
             assert [chunk.end for chunk in read.chunks] == offsets[index + 1 :]
 
-    async def test_every_position_can_be_read_from(self, store: Store) -> None:
+    async def test_from_within_an_append_the_whole_of_it_is_read(self, store: Store) -> None:
         whole = b"".join(parts())
-        *_, tail = await fill(store, "a", *parts())
-        for position in range(1, len(whole) + 1):
-            read = await store.read("a", Offset(tail.generation, position))
-            assert read.data == whole[position:]
-            assert read.start == Offset(tail.generation, position)
-            assert read.end == tail
+        offsets = await fill(store, "a", *parts())
+        for position in range(1, len(whole)):
+            read = await store.read("a", Offset(offsets[-1].generation, position))
+            start = max(offset for offset in offsets if offset.position <= position)
+            assert (read.start, read.data) == (start, whole[start.position :])
+            assert read.end == offsets[-1]
+
+    async def test_from_within_a_message_of_json_the_whole_of_it_is_read(
+        self, store: Store
+    ) -> None:
+        messages = [b'{"a":"x,y"},', b"[1,[2,3]],", b'",\\",",', '"\u00e4,",'.encode(), b"5,"]
+        new = NewStream(content_type="application/json")
+        first, tail = await fill(store, "a", b"".join(messages), new=new)
+        ends = [sum(map(len, messages[:count])) for count in range(len(messages))]
+        for position in range(1, tail.position):
+            border = max(end for end in ends if end <= position)
+            for max_bytes in (1, 12, 13, 20, 1000):
+                read = await store.read("a", Offset(tail.generation, position), max_bytes)
+                assert read.start == (Offset(tail.generation, border) if border else first)
+                assert (read.data, read.end) == (b"".join(messages)[border:], tail)
+
+    async def test_from_where_it_begins_a_slice_is_the_same_for_all(self, store: Store) -> None:
+        *_, tail = await fill(store, "a", b"one", b"x" * 20, b"two", b"three")
+        for max_bytes, position in product((4, 10, 16), range(1, tail.position)):
+            read = await store.read("a", Offset(tail.generation, position), max_bytes)
+            assert read == await store.read("a", read.start, max_bytes)
 
     async def test_a_read_ends_with_the_append_that_reaches_the_next_multiple(
         self, store: Store
@@ -91,7 +111,8 @@ class ReadContract(StoreSuite):
         places = product((1, 2, 3, 5, 13, 52, 53, 54, 1000), range(0, tail.position, 2))
         for max_bytes, position in places:
             start = Offset(tail.generation, position) if position else START
-            wanted = (position // max_bytes + 1) * max_bytes
+            border = max((end for end in ends if end <= position), default=0)
+            wanted = (border // max_bytes + 1) * max_bytes
             end = next((end for end in ends if end >= wanted), tail.position)
             read = await store.read("a", start, max_bytes)
             assert read.end.position == end
@@ -106,7 +127,7 @@ class ReadContract(StoreSuite):
             meetings = {read.end for read in slices}
             for position in range(1, len(whole), 3):
                 others = await read_all(store, "a", Offset(tail.generation, position), max_bytes)
-                assert b"".join(read.data for read in others) == whole[position:]
+                assert b"".join(read.data for read in others) == whole[others[0].start.position :]
                 assert {read.end for read in others} <= meetings
 
     async def test_a_slice_that_does_not_end_at_the_tail_stays_as_it_is(self, store: Store) -> None:
@@ -135,11 +156,23 @@ class ReadContract(StoreSuite):
 
     async def test_beyond_the_tail_there_is_nothing_to_read(self, store: Store) -> None:
         *_, tail = await fill(store, "a", b"one")
-        for beyond in (1, 2, 10**9):
+        for beyond in (2, 3, 10**9):
             offset = Offset(tail.generation, tail.position + beyond)
             with pytest.raises(InvalidOffset) as refused:
                 await store.read("a", offset)
             assert refused.value.token == str(offset)
+
+    async def test_one_byte_beyond_the_tail_is_read_as_the_tail_is(self, store: Store) -> None:
+        await store.create("empty", NewStream())
+        await fill(store, "a", b"one", b"two")
+        await store.create("fork", NewStream(fork=Fork("a")))
+        for path in ("empty", "fork", "a"):
+            tail = (await store.head(path)).tail
+            after = Offset(tail.generation, tail.position + 1)
+            read = await store.read(path, after)
+            assert (read.start, read.chunks, read.up_to_date) == (tail, (), True)
+        await store.append("a", Append(data=b"three"))
+        assert (await store.read("a", after)).data == b"three"
 
     async def test_the_greatest_token_of_all_is_beyond_the_tail(self, store: Store) -> None:
         await fill(store, "a", b"one")
