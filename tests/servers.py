@@ -24,13 +24,17 @@ from typing import Literal, get_args
 
 import psutil
 
-__all__ = ["SERVERS", "RunningServer", "ServerName", "serve"]
+__all__ = ["ALL_SERVERS", "SERVERS", "RunningServer", "ServerName", "serve"]
 
 ServerName = Literal[
     *("uvicorn", "uvicorn-h11", "uvloop", "uvicorn-tailrace", "uvloop-tailrace"),
     *("granian", "hypercorn", "hypercorn-trio"),
+    # zttp's HTTP/2 is spoken by prior knowledge: see tests/rawhttp2.py.
+    *("uvicorn-zttp", "uvicorn-zttp-http2", "gunicorn-uvicorn", "gunicorn-asgi", "daphne"),
 ]
-SERVERS: tuple[ServerName, ...] = get_args(ServerName)
+ALL_SERVERS: tuple[ServerName, ...] = get_args(ServerName)
+SERVERS: tuple[ServerName, ...] = ALL_SERVERS[:8]
+"""Those that a test with `server_name` runs on; `tests/live/test_matrix.py` runs on all."""
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -66,6 +70,24 @@ COMMANDS: dict[ServerName, list[str]] = {
     "hypercorn-trio": [
         *("hypercorn", "{app}", "--bind={host}:{port}", "--workers=0", "--worker-class=trio")
     ],
+    "uvicorn-zttp": [
+        *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio", "--http=zttp")
+    ],
+    "uvicorn-zttp-http2": [
+        *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio"),
+        *("--http=zttp", "--http2"),
+    ],
+    # The heartbeat of its worker touches a file: not on a disk that is busy. Its control socket
+    # would be one for all, in the home directory.
+    "gunicorn-uvicorn": [
+        *("gunicorn", "{app}", "--bind={host}:{port}", "--worker-tmp-dir=/dev/shm"),
+        *("--no-control-socket", "--worker-class=uvicorn.workers.UvicornWorker"),
+    ],
+    "gunicorn-asgi": [
+        *("gunicorn", "{app}", "--bind={host}:{port}", "--worker-tmp-dir=/dev/shm"),
+        *("--no-control-socket", "--worker-class=asgi"),
+    ],
+    "daphne": ["daphne", "--bind={host}", "--port={port}", "{app}"],
 }
 
 
