@@ -16,7 +16,7 @@ from tailrace.errors import TailraceError
 from tailrace.fanout import Hub
 from tailrace.protocol.command import Read
 from tailrace.protocol.options import ProtocolOptions
-from tailrace.pump import Ending, registered
+from tailrace.pump import Ending, Farewell, registered
 from tailrace.store import Slice, Where
 
 __all__ = ["LongPoll"]
@@ -66,7 +66,12 @@ class LongPoll:
             raise self._error
         return piece
 
-    def say_farewell(self) -> None:
+    @property
+    def lingers(self) -> float:
+        """It answers at once."""
+        return 0.0
+
+    def say_farewell(self, farewell: Farewell) -> None:
         """The server stops: answer now."""
         self._waiting.cancel()
 

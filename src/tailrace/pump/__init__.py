@@ -9,7 +9,14 @@ from tailrace.pump.connection import (
     reset,
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
-from tailrace.pump.open_streams import Drained, drain, registered
+from tailrace.pump.farewell import Farewell
+from tailrace.pump.open_streams import (
+    Drained,
+    drain,
+    drain_beside,
+    registered,
+    shutdown_event,
+)
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
 from tailrace.pump.whole import send_whole
@@ -22,6 +29,7 @@ __all__ = [
     "Connection",
     "Drained",
     "Ending",
+    "Farewell",
     "Frame",
     "Head",
     "ServerConnection",
@@ -30,6 +38,7 @@ __all__ = [
     "attach_offer",
     "counters",
     "drain",
+    "drain_beside",
     "extensions_of",
     "log",
     "name_of",
@@ -37,5 +46,6 @@ __all__ = [
     "reset",
     "send_whole",
     "serve",
+    "shutdown_event",
     "stats",
 ]

@@ -15,19 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from random import uniform
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
-from tailrace import limits
 from tailrace.errors import Problem, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
+from tailrace.pump.farewell import Farewell
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
 from tailrace.source import Buffer, Source, current_loop
@@ -118,11 +117,13 @@ class Stream:
         "__weakref__",
         "_buffer",
         "_cancel_alarm",
+        "_cancel_grace",
         "_connection",
         "_deadlines",
         "_delivered",
         "_delivery",
         "_error",
+        "_farewell",
         "_framing",
         "_group",
         "_head",
@@ -169,7 +170,9 @@ class Stream:
         self._stretch = loop.interruptible()
         self._iterating = anyio.CancelScope(shield=True)
         self._cancel_alarm: Callable[[], None] | None = None
+        self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
+        self._farewell: Farewell | None = None
         self.ending: Ending | None = None
 
     # The way of the data
@@ -190,8 +193,9 @@ class Stream:
             with anyio.CancelScope(shield=True):
                 await self._deliver_rest()
         finally:
-            if self._cancel_alarm is not None:
-                self._cancel_alarm()
+            for cancel in (self._cancel_alarm, self._cancel_grace):
+                if cancel is not None:
+                    cancel()
 
     # Ends, from wherever they come
 
@@ -209,9 +213,21 @@ class Stream:
             self._iterating.deadline = self._loop.time() + self._options.cleanup_timeout
             self._stretch.interrupt()
 
-    def say_farewell(self) -> None:
-        """End with the format's farewell; a format that has none goes on."""
-        if self._framing.farewell(0.0) is not None:
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
+
+    def say_farewell(self, farewell: Farewell) -> None:
+        """End with the format's farewell, when the source had its grace; others go on."""
+        if self.lingers == inf or self._farewell is not None:
+            return
+        self._farewell = farewell
+        grace = min(self.lingers, farewell.left)
+        if grace > 0:
+            until = self._loop.time() + grace
+            self._cancel_grace = self._loop.call_at(until, lambda: self.end(Ending.DRAINED))
+        else:
             self.end(Ending.DRAINED)
 
     def take_error(self) -> BaseException | None:
@@ -235,7 +251,7 @@ class Stream:
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
             self._keep(error, self._iterating)
         if self.ending is None:
-            self.ending = Ending.COMPLETE
+            self.ending = Ending.COMPLETE if self._farewell is None else Ending.DRAINED
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
@@ -279,8 +295,9 @@ class Stream:
         if self.ending is Ending.COMPLETE:
             return Tail(self._framing.closing(), complete=True)
         if self.ending is Ending.DRAINED:
-            farewell = self._framing.farewell(uniform(*limits.FAREWELL_RETRY))
-            return Tail(farewell or b"", complete=True)
+            assert self._farewell is not None
+            words = self._framing.farewell(self._farewell.draw_retry())
+            return Tail(words or b"", complete=True)
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)

@@ -107,6 +107,11 @@ class HttpProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     """Runs while a head is waited for."""
 
+    @staticmethod
+    def tells_streams() -> bool:
+        """Whether `shutdown` tells the open streams, so that nobody needs to watch the server."""
+        return _is_known()
+
     @property
     def app(self) -> ASGIApp:
         # Made anew each time: kept, it would be a reference cycle for each connection.
