@@ -56,6 +56,16 @@ async def own_words() -> EventSourceResponse:
     return EventSourceResponse(source(), options=_OWN_WORDS)
 
 
+@app.get("/run")
+async def run(request: Request) -> Response:
+    return (await streams.run("ticks", _ticks())).response(request)
+
+
+@app.get("/subscription")
+async def subscription(request: Request) -> Response:
+    return streams.subscribe("ticks", request, start="start")
+
+
 @app.get("/download")
 async def download() -> StreamingResponse:
     async def parts() -> AsyncIterator[bytes]:
