@@ -127,6 +127,7 @@ def proxy(name: str, upstream: int) -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"tailrace-{name}-") as folder:
         Path(folder).chmod(0o755)
+        Path(folder, "away").write_text("retry: 1000\n\n")  # what Apache answers meanwhile
         values = {"folder": folder, "port": port, "upstream": upstream}
         path = Path(folder, config)
         path.write_text((HERE / config).read_text().format(**values))
