@@ -5,6 +5,8 @@
 # date by Debian. Playwright's own driver is a Node that needs libatomic, which a small system
 # lacks; and a machine without any font would show pages without text.
 #
+# tests/proxies has real proxies between the server and browsers, Firefox among them.
+#
 # tests/tools downloads with the programs that people use, has ffmpeg make and read films, and has
 # strace fail a disk.
 set -eu
@@ -18,9 +20,18 @@ fi
 need() {
     command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
+need_sbin() {
+    [ -x "/usr/sbin/$1" ] || missing="$missing $2"
+}
 need aria2c aria2
+need caddy caddy
 need curl curl
 need ffmpeg ffmpeg
+need firefox-esr firefox-esr
+need_sbin haproxy haproxy
+need_sbin nginx nginx
+need_sbin varnishd varnish
+need_sbin apache2 apache2
 need strace strace
 need wget wget
 missing=${missing# }
@@ -53,6 +64,6 @@ as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq --yes --no-install-recommends $missing >/dev/null ||
     fail "apt-get install failed."
 [ -x /usr/bin/chromium ] || fail "apt-get left none at /usr/bin/chromium."
-for tool in aria2c curl ffmpeg strace wget; do
+for tool in aria2c caddy curl ffmpeg firefox-esr strace wget; do
     command -v "$tool" >/dev/null 2>&1 || fail "apt-get left no $tool on the PATH."
 done

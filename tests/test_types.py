@@ -21,6 +21,7 @@ def test_the_defaults_are_the_limits() -> None:
         "heartbeat": limits.HEARTBEAT,
         "start_grace": limits.START_GRACE,
         "cleanup_timeout": limits.CLEANUP_TIMEOUT,
+        "shutdown_grace": 0,
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
         "expose_errors": False,

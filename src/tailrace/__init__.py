@@ -24,7 +24,7 @@ from tailrace.errors import (
 )
 from tailrace.files import Files
 from tailrace.framing import Event, Part
-from tailrace.pump import Drained, Stats, drain, stats
+from tailrace.pump import Drained, Stats, drain, shutdown_event, stats
 from tailrace.responses import (
     CSVResponse,
     EventSourceResponse,
@@ -88,5 +88,6 @@ __all__ = [
     "WrongLength",
     "drain",
     "negotiate",
+    "shutdown_event",
     "stats",
 ]

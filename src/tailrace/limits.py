@@ -40,11 +40,24 @@ CLEANUP_TIMEOUT: Final = 5.0
 DRAIN_TIMEOUT: Final = 10.0
 """Seconds that `drain()` gives open streams. Kubernetes waits 30 s before SIGKILL."""
 
-FAREWELL_RETRY: Final = (1.0, 5.0)
-"""Seconds, drawn evenly, that a farewell asks an SSE client to wait before it comes back.
+FAREWELL_RETRY: Final = (2.0, 5.0)
+"""Seconds, drawn evenly, after the end of the old server at which a farewell asks an SSE client to
+come back. A FastAPI application needs one to two seconds to start.
 
-Stops: all clients of a server that restarts coming back in the same instant.
+Stops: clients that come before anybody listens, of which browsers give up for ever; and all clients
+of a server that restarts coming back in the same instant.
 """
+
+FAREWELL_RETRY_IN_LINE: Final = (0.1, 1.0)
+"""Seconds, drawn evenly, where the listening socket outlives the server (uvicorn's `--reload`): who
+comes early waits for the next one to answer."""
+
+LONGEST_STOP: Final = 30.0
+"""Seconds that a server which waits for open responses for ever is thought to take. Kubernetes
+kills after 30 s, Docker after 10."""
+
+SERVER_WATCH: Final = 0.25
+"""Seconds between two looks whether the server has been told to stop, while streams are open."""
 
 TURN_BUDGET: Final = 0.005
 """Seconds of work without a real wait after which the event loop gets its turn.

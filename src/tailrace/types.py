@@ -27,6 +27,9 @@ class StreamOptions:
         start_grace: Seconds that the status line waits for the first item, so that an error
             before it is an ordinary error response; 0 sends the status line at once.
         cleanup_timeout: Seconds that closing the source may take, more than 0.
+        shutdown_grace: Seconds that the source has to end by itself when the server stops, which
+            `shutdown_event()` tells it; 0 ends it at once. For formats with a farewell (SSE): all
+            others have the server's own time.
         max_batch_bytes: Bytes that are put together for one write, from `limits.MIN_BATCH_BYTES`
             to `limits.LARGEST_BATCH_BYTES`. Also what one stalled client can hold here, twice:
             one batch made and one being sent.
@@ -44,6 +47,7 @@ class StreamOptions:
     heartbeat: float | None = limits.HEARTBEAT
     start_grace: float = limits.START_GRACE
     cleanup_timeout: float = limits.CLEANUP_TIMEOUT
+    shutdown_grace: float = 0
     max_batch_bytes: int = limits.MAX_BATCH_BYTES
     release_dependencies: bool = False
     expose_errors: bool = False
@@ -56,6 +60,8 @@ class StreamOptions:
         if self.start_grace != 0 or isinstance(self.start_grace, bool):
             _check_number("start_grace", self.start_grace, "seconds, 0 or more")
         _check_number("cleanup_timeout", self.cleanup_timeout, "seconds, more than 0")
+        if self.shutdown_grace != 0 or isinstance(self.shutdown_grace, bool):
+            _check_number("shutdown_grace", self.shutdown_grace, "seconds, 0 or more")
         smallest, largest = limits.MIN_BATCH_BYTES, limits.LARGEST_BATCH_BYTES
         batch = self.max_batch_bytes
         if type(batch) is not int or not smallest <= batch <= largest:

@@ -16,6 +16,7 @@ from tailrace import (
     StreamOptions,
     drain,
     limits,
+    shutdown_event,
     stats,
 )
 from tailrace.testing import Client, Clock, SourceProbe, Truncated, wait_until
@@ -200,3 +201,65 @@ async def test_heartbeat_options_do_not_matter_to_a_farewell() -> None:
         await exchange.read()
         await drain(1)
         assert b"event: farewell" in await exchange.read_all()
+
+
+async def test_a_source_that_is_told_says_its_own_farewell(clock: Clock) -> None:
+    probe = SourceProbe()
+
+    async def source() -> AsyncIterator[str]:
+        with probe.inside():
+            yield "hello"
+            await shutdown_event().wait()
+            await anyio.sleep(1)
+            yield "bye"
+
+    app = EventSourceResponse(source(), options=StreamOptions(shutdown_grace=2))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        assert await exchange.event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain, 5.0)
+            await clock.advance(1.5)
+            rest = await exchange.read_all()
+        assert rest.startswith(b"data: bye\n\nevent: farewell\n")
+        assert (await exchange.finished()).complete
+
+
+async def test_a_source_that_takes_longer_than_its_grace_is_ended(clock: Clock) -> None:
+    probe = SourceProbe()
+    app = EventSourceResponse(ticking(probe), options=StreamOptions(shutdown_grace=2))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        assert await exchange.event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(drain, 5.0)
+            await clock.advance(1.9)
+            assert not probe.closed.is_set()
+            await clock.advance(0.2)
+            assert (await exchange.read_all()).startswith(b"event: farewell\n")
+    assert probe.closed.is_set()
+
+
+async def test_the_farewell_looks_past_what_holds_the_drain(clock: Clock) -> None:
+    responses = iter(
+        [StreamingResponse(ticking(SourceProbe())), EventSourceResponse(ticking(SourceProbe()))]
+    )
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await next(responses)(scope, receive, send)
+
+    async with Client(app) as client, client.open("GET", "/") as holding:
+        await holding.read()
+        async with client.open("GET", "/") as exchange, anyio.create_task_group() as group:
+            await exchange.read()
+            group.start_soon(drain, 7.0)
+            await clock.settle()
+            rest = await exchange.read_all()
+            await clock.advance(7.1)
+    retry = int(rest.split(b"retry: ")[1].split(b"\n")[0])
+    assert retry >= 7000 + limits.FAREWELL_RETRY[0] * 1000
+
+
+async def test_the_event_of_a_later_stream_is_not_set() -> None:
+    before = shutdown_event()
+    await drain(0)
+    assert before.is_set()
+    assert not shutdown_event().is_set()

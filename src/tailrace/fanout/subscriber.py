@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
-from random import uniform
 
 import anyio.lowlevel
 
@@ -24,7 +23,7 @@ from tailrace.fanout.opening import Opening
 from tailrace.fanout.place import Next, Place
 from tailrace.fanout.recent import Entry
 from tailrace.fanout.slow import Slow
-from tailrace.pump import Attached, Ending, Frame, counters, log, registered
+from tailrace.pump import Attached, Ending, Farewell, Frame, counters, log, registered
 from tailrace.store import Offset
 from tailrace.types import StreamOptions
 
@@ -49,9 +48,9 @@ class Subscriber:
     """
 
     __slots__ = (
-        *("_attached", "_beat", "_drain", "_error", "_format", "_gap", "_in_crowd"),
-        *("_lagging", "_line", "_loop", "_options", "_over", "_place", "_sent_at", "_slow"),
-        *("_until", "_was_at_tail", "_woken", "tick"),
+        *("_attached", "_beat", "_drain", "_error", "_farewell", "_format", "_gap"),
+        *("_in_crowd", "_lagging", "_line", "_loop", "_options", "_over", "_place", "_sent_at"),
+        *("_slow", "_until", "_was_at_tail", "_woken", "tick"),
     )
 
     def __init__(
@@ -82,6 +81,7 @@ class Subscriber:
         self._over: Reason | Ending | None = None
         """Why it ends: in order, or cut."""
         self._error: TailraceError | None = None
+        self._farewell: Farewell | None = None
         self._gap: Gap | None = None
         self.tick = 0
 
@@ -130,10 +130,15 @@ class Subscriber:
         else:
             self._await_drain()
 
-    def say_farewell(self) -> None:
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return 0.0 if self._format.says_farewell else math.inf
+
+    def say_farewell(self, farewell: Farewell) -> None:
         """End with the format's farewell; a format that has none goes on."""
         if self._format.says_farewell and self._over is None:
-            self._over = Reason.FAREWELL
+            self._over, self._farewell = Reason.FAREWELL, farewell
             self.wake()
 
     def end(self, ending: Ending) -> None:
@@ -372,7 +377,7 @@ class Subscriber:
 
     def _end_of(self, reason: Reason) -> End:
         place = self._place
-        retry = uniform(*limits.FAREWELL_RETRY) if reason is Reason.FAREWELL else 0.0
+        retry = 0.0 if self._farewell is None else self._farewell.draw_retry()
         return End(
             reason, place.live.path, place.offset, place.closing, self._gap, self._error, retry
         )

@@ -13,7 +13,7 @@ import anyio
 from tailrace.fanout import Hub
 from tailrace.protocol.command import Read
 from tailrace.protocol.options import ProtocolOptions
-from tailrace.pump import Ending, Leaving, registered
+from tailrace.pump import Ending, Farewell, Leaving, registered
 from tailrace.store import Slice, Where
 
 __all__ = ["LongPoll"]
@@ -62,7 +62,12 @@ class LongPoll:
             self._hub.leave(live)
         return piece
 
-    def say_farewell(self) -> None:
+    @property
+    def lingers(self) -> float:
+        """It answers at once."""
+        return 0.0
+
+    def say_farewell(self, farewell: Farewell) -> None:
         """The server stops: answer now."""
         self._waiting.cancel()
 

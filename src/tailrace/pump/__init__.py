@@ -9,8 +9,15 @@ from tailrace.pump.connection import (
     reset,
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
+from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
-from tailrace.pump.open_streams import Drained, drain, registered
+from tailrace.pump.open_streams import (
+    Drained,
+    drain,
+    drain_beside,
+    registered,
+    shutdown_event,
+)
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
 from tailrace.pump.whole import send_whole
@@ -23,6 +30,7 @@ __all__ = [
     "Connection",
     "Drained",
     "Ending",
+    "Farewell",
     "Frame",
     "Head",
     "Leaving",
@@ -32,6 +40,7 @@ __all__ = [
     "attach_offer",
     "counters",
     "drain",
+    "drain_beside",
     "extensions_of",
     "leaving_of",
     "log",
@@ -40,5 +49,6 @@ __all__ = [
     "reset",
     "send_whole",
     "serve",
+    "shutdown_event",
     "stats",
 ]

@@ -17,19 +17,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from random import uniform
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
-from tailrace import limits
 from tailrace.errors import Problem, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
+from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
@@ -122,12 +121,14 @@ class Stream:
         "__weakref__",
         "_buffer",
         "_cancel_alarm",
+        "_cancel_grace",
         "_cancel_late",
         "_connection",
         "_deadlines",
         "_delivered",
         "_delivery",
         "_error",
+        "_farewell",
         "_framing",
         "_group",
         "_head",
@@ -178,7 +179,9 @@ class Stream:
         self._cancel_late: Callable[[], None] | None = None
         """Takes back what tells of a source that is not closed in time; None: there is none yet."""
         self._is_late = False
+        self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
+        self._farewell: Farewell | None = None
         self.ending: Ending | None = None
 
     # The way of the data
@@ -199,8 +202,9 @@ class Stream:
                 await self._deliver_rest()
         finally:
             take_back()
-            if self._cancel_alarm is not None:
-                self._cancel_alarm()
+            for cancel in (self._cancel_alarm, self._cancel_grace):
+                if cancel is not None:
+                    cancel()
 
     # Ends, from wherever they come
 
@@ -218,9 +222,21 @@ class Stream:
             self._iterating.deadline = self._limit_cleanup()
             self._stretch.interrupt()
 
-    def say_farewell(self) -> None:
-        """End with the format's farewell; a format that has none goes on."""
-        if self._framing.farewell(0.0) is not None:
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
+
+    def say_farewell(self, farewell: Farewell) -> None:
+        """End with the format's farewell, when the source had its grace; others go on."""
+        if self.lingers == inf or self._farewell is not None:
+            return
+        self._farewell = farewell
+        grace = min(self.lingers, farewell.left)
+        if grace > 0:
+            until = self._loop.time() + grace
+            self._cancel_grace = self._loop.call_at(until, lambda: self.end(Ending.DRAINED))
+        else:
             self.end(Ending.DRAINED)
 
     def take_error(self) -> BaseException | None:
@@ -244,7 +260,7 @@ class Stream:
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
             await self._keep(error, self._iterating)
         if self.ending is None:
-            self.ending = Ending.COMPLETE
+            self.ending = Ending.COMPLETE if self._farewell is None else Ending.DRAINED
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
@@ -309,8 +325,9 @@ class Stream:
         if self.ending is Ending.COMPLETE:
             return Tail(self._framing.closing(), complete=True)
         if self.ending is Ending.DRAINED:
-            farewell = self._framing.farewell(uniform(*limits.FAREWELL_RETRY))
-            return Tail(farewell or b"", complete=True)
+            assert self._farewell is not None
+            words = self._framing.farewell(self._farewell.draw_retry())
+            return Tail(words or b"", complete=True)
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)

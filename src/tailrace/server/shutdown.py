@@ -10,13 +10,17 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tailrace.pump import drain, log
+from tailrace.pump import drain_beside, log
 from tailrace.server.outlet import Outlet
 
 __all__ = ["Shutdown"]
 
 _LAST_WORDS = 0.1
 """Seconds between the end of the streams and the end of their connections."""
+
+
+_STALLED = 0.5
+"""Seconds without progress after which a client is thought not to take its farewell either."""
 
 
 class Shutdown:
@@ -41,7 +45,9 @@ class Shutdown:
             return
         self._begun = True
         # Among the server's own: it waits for them, and cancels them when its own time is up.
-        task = asyncio.get_running_loop().create_task(self._run(budget), name="tailrace-shutdown")
+        task = asyncio.get_running_loop().create_task(
+            self._run(budget, self._held()), name="tailrace-shutdown"
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -50,11 +56,18 @@ class Shutdown:
         if self._begun and not self._outlets():
             self._empty.set()
 
-    async def _run(self, budget: float) -> None:
+    def _held(self) -> int:
+        """Responses that hold the server; a stream whose client stalls counts twice."""
+        now = asyncio.get_running_loop().time()
+        since = (outlet.stalled_since for outlet in self._outlets())
+        stalled = sum(1 for each in since if each is not None and each + _STALLED <= now)
+        return len(self._tasks) + stalled
+
+    async def _run(self, budget: float, held: int) -> None:
         # A little later than the streams are cut, so that those that read get their last words.
         alarm = asyncio.get_running_loop().call_later(budget + _LAST_WORDS, self._cut, budget)
         try:
-            await drain(budget)
+            await drain_beside(held, budget)
             if self._outlets():
                 await self._empty.wait()
         finally:

@@ -157,6 +157,11 @@ class HttpProtocol(HttpToolsProtocol):
     """Made when it is needed: it refers to us, and most connections read all the while."""
     flow: _Flow
 
+    @staticmethod
+    def tells_streams() -> bool:
+        """Whether `shutdown` tells the open streams, so that nobody needs to watch the server."""
+        return _is_known()
+
     @property
     def app(self) -> ASGIApp:
         # Made anew each time: kept, it would be a reference cycle for each connection.

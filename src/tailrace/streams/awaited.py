@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from random import uniform
+import math
 
 import anyio
 from starlette.types import Message, Receive, Scope, Send
 
-from tailrace import limits
 from tailrace.errors import StoreUnavailable
 from tailrace.fanout import End, Format, LiveResponse, Reason
 from tailrace.pump import (
     ATTACH,
     Ending,
+    Farewell,
     Head,
     Leaving,
     extensions_of,
@@ -54,7 +54,7 @@ class Awaited:
         self._options = options
         self._waiting = anyio.CancelScope()
         self._there = False
-        self._farewell = False
+        self._farewell: Farewell | None = None
         self._error: StoreUnavailable | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,8 +81,8 @@ class Awaited:
             extensions = {**extensions_of(scope)}
             extensions.pop(ATTACH, None)
             await self._live({**scope, "extensions": extensions}, receive, _without_start(send))
-        elif self._farewell:
-            retry = uniform(*limits.FAREWELL_RETRY)
+        elif self._farewell is not None:
+            retry = self._farewell.draw_retry()
             end = End(Reason.FAREWELL, self._path, START, retry=retry)
             data = self._format.end(end)
             await send({"type": "http.response.body", "body": data, "more_body": False})
@@ -98,10 +98,15 @@ class Awaited:
         except StoreUnavailable as error:
             self._error = error  # not through the task group, which would wrap it
 
-    def say_farewell(self) -> None:
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return 0.0 if self._format.says_farewell else math.inf
+
+    def say_farewell(self, farewell: Farewell) -> None:
         """The server stops."""
         if self._format.says_farewell:
-            self._farewell = True
+            self._farewell = farewell
             self._waiting.cancel()
 
     def end(self, _ending: Ending) -> None:

@@ -1,0 +1,217 @@
+"""Browsers that listen through proxies while the server restarts, with a download that holds it.
+
+python -m tests.proxies      # both browsers, each proxy, ten restarts: some three minutes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.test_tour_page import CHROMIUM_ARGUMENTS
+from tests.servers import HOST, ROOT, free_port, stop
+
+__all__ = ["PROXIES", "Reports", "run_restarts"]
+
+HERE = Path(__file__).parent
+DRAIN = 3
+"""Seconds that the download holds each restart."""
+COMING_BACK = 40.0
+"""Seconds in which every browser must be back: the drain, the start, and the longest `retry`."""
+
+PROXIES = {
+    "nginx": ("nginx.conf", ["nginx", "-c", "{config}", "-e", "{folder}/nginx.log"]),
+    "caddy": ("Caddyfile", ["caddy", "run", "--config", "{config}", "--adapter", "caddyfile"]),
+    "haproxy": ("haproxy.cfg", ["haproxy", "-db", "-f", "{config}"]),
+    "varnish": (
+        "varnish.vcl",
+        ["varnishd", "-F", "-a", "127.0.0.1:{port}", "-f", "{config}", "-n", "{folder}/varnish"],
+    ),
+    "apache": ("apache.conf", ["apache2", "-D", "FOREGROUND", "-f", "{config}"]),
+}
+_SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+@dataclass
+class Reports:
+    """What the pages have told: the numbers of their events, in order, and who has given up."""
+
+    numbers: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    gone: set[str] = field(default_factory=set)
+
+    def in_order(self, name: str) -> bool:
+        """Every event came once. Reports travel on connections of their own: any order."""
+        numbers = sorted(self.numbers[name])
+        return numbers == list(range(1, len(numbers) + 1))
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[tuple[Reports, str]]:
+    reports = Reports()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = parse_qs(urlsplit(self.path).query)
+            name = told.get("from", [""])[0]
+            if "number" in told:
+                reports.numbers[name].append(int(told["number"][0]))
+            elif "gone" in told:
+                reports.gone.add(name)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield reports, f"http://{HOST}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def process(
+    command: list[str], env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    started = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": _SBIN, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        stop(started)
+
+
+def accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
+
+
+def wait_until(true: object, what: str, seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():  # type: ignore[operator] # a callable
+        if time.monotonic() > until:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def proxy(name: str, upstream: int) -> Iterator[int]:
+    config, command = PROXIES[name]
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix=f"tailrace-{name}-") as folder:
+        Path(folder).chmod(0o755)
+        Path(folder, "away").write_text("retry: 1000\n\n")  # what Apache answers meanwhile
+        values = {"folder": folder, "port": port, "upstream": upstream}
+        path = Path(folder, config)
+        path.write_text((HERE / config).read_text().format(**values))
+        arguments = [part.format(config=path, **values) for part in command]
+        with process(arguments, {"HOME": folder, "XDG_DATA_HOME": folder}):
+            wait_until(lambda: accepts(port), name)
+            yield port
+
+
+@contextlib.contextmanager
+def chromium(urls: list[str]) -> Iterator[None]:
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        for url in urls:
+            browser.new_page().goto(url)
+        yield
+        browser.close()
+
+
+@contextlib.contextmanager
+def firefox(urls: list[str]) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="tailrace-firefox-") as folder:
+        quiet = {
+            "browser.shell.checkDefaultBrowser": "false",
+            "browser.aboutwelcome.enabled": "false",
+            "datareporting.policy.dataSubmissionEnabled": "false",
+            "toolkit.telemetry.enabled": "false",
+            "app.update.enabled": "false",
+            "network.captive-portal-service.enabled": "false",
+            "network.connectivity-service.enabled": "false",
+            "browser.tabs.unloadOnLowMemory": "false",
+        }
+        lines = [f'user_pref("{name}", {value});' for name, value in quiet.items()]
+        Path(folder, "user.js").write_text("\n".join(lines))
+        command = ["firefox-esr", "--headless", "--no-remote", "--profile", folder, *urls]
+        with process(command, {"HOME": folder}):
+            yield
+
+
+BROWSERS = {"chromium": chromium, "firefox": firefox}
+
+
+def run_restarts(browsers: dict[str, list[str]], restarts: int) -> Reports:
+    """Restart a server while pages listen: each browser with a page through each of its proxies.
+
+    Args:
+        browsers: The proxies of each browser; "direct" is none.
+        restarts: How often, each time with a download that holds the drain.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tests.apps.restarted:app", f"--host={HOST}"]
+    command += [f"--port={port}", "--http=tailrace.server:HttpProtocol"]
+    fronts = {name for names in browsers.values() for name in names} - {"direct"}
+    with contextlib.ExitStack() as stack:
+        reports, url = stack.enter_context(reporting())
+        environment = {"REPORTS": url, "TAILRACE_DRAIN_TIMEOUT": str(DRAIN)}
+        server = stack.enter_context(contextlib.ExitStack())
+        running = server.enter_context(process(command, environment))
+        wait_until(lambda: accepts(port), "the server")
+        ports = {"direct": port} | {
+            name: stack.enter_context(proxy(name, port)) for name in sorted(fronts)
+        }
+        pages = []
+        for browser, names in browsers.items():
+            urls = [f"http://{HOST}:{ports[name]}/page?{browser}-{name}" for name in names]
+            stack.enter_context(BROWSERS[browser](urls))
+            pages += [f"{browser}-{name}" for name in names]
+        wait_until(lambda: all(reports.numbers[page] for page in pages), "the pages", 60)
+        for _ in range(restarts):
+            with socket.create_connection((HOST, port)) as download:
+                download.sendall(b"GET /download HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert download.recv(1000)
+                running.send_signal(signal.SIGTERM)
+                running.wait(DRAIN + 5)
+            server.close()
+            running = server.enter_context(process(command, environment))
+            before = {page: len(reports.numbers[page]) for page in pages}
+            wait_until(
+                lambda before=before: all(  # type: ignore[misc] # its own
+                    page in reports.gone or len(reports.numbers[page]) > before[page] + 1
+                    for page in pages
+                ),
+                "every page back",
+                COMING_BACK,
+            )
+        return reports
