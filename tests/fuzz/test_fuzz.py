@@ -1,0 +1,61 @@
+"""Real servers under random conversations: half a minute of `python -m tests.fuzz`."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.fuzz.conversation import Conversation, Request, Send, mark_of
+from tests.fuzz.generate import conversation
+from tests.fuzz.requests import head
+from tests.fuzz.run import fuzz, replay
+from tests.fuzz.target import Loop, Target, server_name, target
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 12.0
+"""For each event loop; with start, rest and old seeds it is a quarter of a minute."""
+
+OLD = [
+    *((1, 1), (1, 8), (1, 12), (1, 15), (1, 46), (1, 54), (1, 60), (1, 72), (1, 85), (1, 95)),
+    *((1, 98), (1, 145), (1, 153), (1, 220), (1, 230), (1, 232), (1, 240), (1, 351), (1, 585)),
+    *((1, 647), (1, 663), (1, 664), (1, 738)),
+]
+"""Seed and number of conversations that went wrong once; the generator's changes make others."""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_nothing_goes_wrong(loop: Loop) -> None:
+    seed = random.randrange(1 << 31)
+    with target(server_name("tailrace", loop)) as found:
+        assert replay(found, [conversation(*which) for which in OLD], at_once=32) == []
+        report = fuzz(found, seed, seconds=SECONDS)
+    assert not report.failed, str(report)
+    assert report.requests > 100
+    assert report.health.asked > 10
+
+
+def test_the_faults_of_a_broken_server_are_found() -> None:
+    """One that fails, answers with another's mark, or keeps a task, for some of its clients."""
+    with target("uvicorn", "tests.apps.fuzzed:broken") as found:
+        found.rest = 1.0
+        said = str(faults_of(found))
+    assert "500 to #" in said
+    assert "bytes of [b'mk000000000000']" in said
+    assert "RuntimeError: on purpose" in said
+    assert "tasks" in said
+
+
+def faults_of(found: Target) -> list[object]:
+    asked = [_asking(number) for number in range(16)]
+    return [*replay(found, asked), *found.faults()]
+
+
+def _asking(number: int) -> Conversation:
+    """One request for a text."""
+    mark = mark_of(3, number)
+    body = f"{mark} 0\n".encode()
+    raw = head("GET", f"/text/{mark}")
+    request = Request("text", raw, "GET", 0, frozenset({200}), body)
+    return Conversation(3, number, mark, (request,), (Send(raw),))
