@@ -13,7 +13,7 @@ import sys
 
 from tests.fuzz.conversation import Conversation
 from tests.fuzz.generate import conversation
-from tests.fuzz.run import fuzz, replay
+from tests.fuzz.run import MOST_FAILURES, fuzz, replay
 from tests.fuzz.shrink import shrink
 from tests.fuzz.target import Target, server_name, target
 
@@ -34,6 +34,7 @@ def main() -> int:
             seconds=options.seconds,
             at_once=options.connections,
             left_out=options.without,
+            most_failures=options.failures,
         )
     print(f"{name}, {report}")  # noqa: T201
     return report.failed
@@ -64,6 +65,7 @@ def _options() -> argparse.Namespace:
         "--server", choices=("tailrace", "uvicorn", "uvicorn-h11"), default="tailrace"
     )
     parser.add_argument("--without", action="append", default=[], help="a kind of request")
+    parser.add_argument("--failures", type=int, default=MOST_FAILURES, help="end after so many")
     parser.add_argument("--replay", metavar="SEED:NUMBER", help="one conversation again")
     parser.add_argument("--shrink", action="store_true", help="with --replay: make it smaller")
     options = parser.parse_args()

@@ -24,6 +24,7 @@ from tests.fuzz.conversation import (
     mark_of,
 )
 from tests.fuzz.frames import Opcode, masked
+from tests.fuzz.protocol import StreamsModel
 from tests.fuzz.requests import OFFERS, RIGHT, WRONG, Make, handshake
 
 __all__ = ["SHAPES", "conversation"]
@@ -196,6 +197,17 @@ def _slow_reader(draft: _Draft) -> None:
         draft.leave()
 
 
+def _streams(draft: _Draft) -> None:
+    """The protocol of streams, one by one or pipelined."""
+    model = StreamsModel(draft.rng, draft.mark)
+    waits = draft.rng.random() < 0.5
+    for number in range(draft.rng.randint(1, 15)):
+        draft.requests.append(model.request(number))
+        draft.send(draft.requests[-1].raw)
+        if waits:
+            draft.await_all()
+
+
 def _silent(draft: _Draft) -> None:
     """Nothing is asked, so nothing may come."""
     draft.steps.append(Pause(draft.rng.choice((0.01, 0.05, 0.2))))
@@ -211,6 +223,7 @@ SHAPES: Final[Mapping[Callable[[_Draft], None], int]] = {
     _trickle: 3,
     _slow_reader: 5,
     _silent: 4,
+    _streams: 8,
 }
 
 

@@ -15,7 +15,7 @@ from tests.fuzz.health import Health, watched
 from tests.fuzz.oracle import judge
 from tests.fuzz.target import Target
 
-__all__ = ["Failure", "Report", "conversations", "fuzz", "replay"]
+__all__ = ["MOST_FAILURES", "Failure", "Report", "conversations", "fuzz", "replay"]
 
 MOST_FAILURES = 200
 """After so many the run ends: what is wrong is known by then."""
@@ -115,13 +115,15 @@ def fuzz(
     seconds: float | None = None,
     at_once: int = 64,
     left_out: Iterable[str] = (),
+    most_failures: int = MOST_FAILURES,
 ) -> Report:
     """Play until `requests` are sent or `seconds` have passed, and look at what is left."""
     report = Report(seed)
     began = time.monotonic()
     deadline = None if seconds is None else began + seconds
     with watched(*target.address, "/healthz") as report.health:
-        coming = _until_enough(conversations(seed, requests, deadline, left_out), report)
+        coming = conversations(seed, requests, deadline, left_out)
+        coming = _until_enough(coming, report, most_failures)
         for played in play(coming, target.address, at_once):
             _note(report, played)
     report.seconds = time.monotonic() - began
@@ -132,9 +134,11 @@ def fuzz(
     return report
 
 
-def _until_enough(coming: Iterable[Conversation], report: Report) -> Iterator[Conversation]:
+def _until_enough(
+    coming: Iterable[Conversation], report: Report, most_failures: int
+) -> Iterator[Conversation]:
     for each in coming:
-        if len(report.failures) >= MOST_FAILURES:
+        if len(report.failures) >= most_failures:
             return
         yield each
 

@@ -17,19 +17,57 @@ pytestmark = pytest.mark.slow
 SECONDS = 12.0
 """For each event loop; with start, rest and old seeds it is a quarter of a minute."""
 
-OLD = [
-    *((1, 1), (1, 8), (1, 12), (1, 15), (1, 46), (1, 54), (1, 60), (1, 72), (1, 85), (1, 95)),
-    *((1, 98), (1, 145), (1, 153), (1, 220), (1, 230), (1, 232), (1, 240), (1, 351), (1, 585)),
-    *((1, 647), (1, 663), (1, 664), (1, 738)),
-]
-"""Seed and number of conversations that went wrong once; the generator's changes make others."""
+OLD_SEED = 1
+OLD = (
+    0,
+    1,
+    8,
+    12,
+    15,
+    20,
+    22,
+    42,
+    46,
+    52,
+    56,
+    75,
+    85,
+    95,
+    113,
+    142,
+    144,
+    153,
+    213,
+    325,
+    351,
+    383,
+    407,
+    414,
+    460,
+    470,
+    517,
+    524,
+    583,
+    623,
+    626,
+    651,
+    663,
+    667,
+    680,
+    709,
+    778,
+    823,
+    845,
+    936,
+)
+"""Numbers of conversations that went wrong once; a change of the generator makes others of them."""
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_nothing_goes_wrong(loop: Loop) -> None:
     seed = random.randrange(1 << 31)
     with target(server_name("tailrace", loop)) as found:
-        assert replay(found, [conversation(*which) for which in OLD], at_once=32) == []
+        assert replay(found, [conversation(OLD_SEED, number) for number in OLD], at_once=32) == []
         report = fuzz(found, seed, seconds=SECONDS)
     assert not report.failed, str(report)
     assert report.requests > 100
