@@ -18,48 +18,13 @@ SECONDS = 12.0
 """For each event loop; with start, rest and old seeds it is a quarter of a minute."""
 
 OLD_SEED = 1
+# fmt: off
 OLD = (
-    0,
-    1,
-    8,
-    12,
-    15,
-    20,
-    22,
-    42,
-    46,
-    52,
-    56,
-    75,
-    85,
-    95,
-    113,
-    142,
-    144,
-    153,
-    213,
-    325,
-    351,
-    383,
-    407,
-    414,
-    460,
-    470,
-    517,
-    524,
-    583,
-    623,
-    626,
-    651,
-    663,
-    667,
-    680,
-    709,
-    778,
-    823,
-    845,
-    936,
+    0, 1, 8, 12, 15, 20, 22, 42, 46, 52, 56, 75, 85, 95, 113, 142,
+    144, 153, 213, 325, 351, 383, 407, 414, 460, 470, 517, 524, 583, 623, 626, 651,
+    663, 667, 680, 709, 778, 823, 845, 936,
 )
+# fmt: on
 """Numbers of conversations that went wrong once; a change of the generator makes others of them."""
 
 
