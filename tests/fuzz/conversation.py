@@ -88,7 +88,7 @@ class Await:
 
 @dataclass(frozen=True, slots=True)
 class AwaitBytes:
-    """Wait for so many bytes in all, or for the end of the connection."""
+    """Wait for so many bytes in all, or for the end of the connection, or a moment."""
 
     count: int
 

@@ -32,6 +32,9 @@ __all__ = ["PATIENCE", "Played", "play"]
 PATIENCE = 20.0
 """Seconds for a whole conversation; alone it takes less than one."""
 
+ENOUGH = 0.3
+"""Seconds to wait for bytes that may not come."""
+
 READ_BYTES = 64 * 1024
 SMALL_BUFFER = 4096
 
@@ -98,7 +101,7 @@ class _Player:
             case Await(count):
                 return gone or self.answers.complete >= count
             case AwaitBytes(count):
-                return gone or self.answers.received >= count
+                return gone or self.answers.received >= count or self._passed(ENOUGH, now)
             case AwaitFrames(count):
                 return gone or self._frames() >= count
             case HalfClose():
