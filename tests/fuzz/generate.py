@@ -94,8 +94,13 @@ def _send_expecting(draft: _Draft, request: Request) -> None:
 
 def _pipelined(draft: _Draft) -> None:
     most = draft.rng.choice((2, 5, 10, 20, MOST_PIPELINED))
-    requests = [draft.make(RIGHT) for _ in range(draft.rng.randint(2, most))]
-    draft.send(b"".join(request.raw for request in requests))
+    for _ in range(draft.rng.randint(2, most)):
+        if draft.make(RIGHT).ends is Ends.MUST:
+            # Much behind it would be unread when the server closes, and the reset that follows
+            # may take the answers away.
+            draft.make({"text": RIGHT["text"]})
+            break
+    draft.send(b"".join(request.raw for request in draft.requests))
     draft.await_all()
 
 
