@@ -272,6 +272,12 @@ the head. nginx's `client_header_timeout` is 60 s.
 Stops: connections that are opened and say nothing, until no descriptor is left ("slowloris").
 """
 
+MAX_HOST_BYTES: Final = 512
+"""Bytes of a request's Host. A name of DNS has 253, and a port follows it.
+
+Stops: names that fill the cache of those that were found to be good.
+"""
+
 # The access log ----------------------------------------------------------------------------------
 
 MAX_LOGGED_BYTES: Final = 2048

@@ -1,4 +1,4 @@
-"""Who may call a server that asks nobody who he is.
+"""Who may call a server that asks nobody for a name.
 
 What listens on 127.0.0.1 is reached by every page that a browser on this machine shows. Two things
 stand between: a page of another site may not write (a `POST` of plain text needs no permission, so
@@ -72,12 +72,12 @@ class Guard:
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Why a request may not be served; None if it may."""
-        host = origin = b""
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) > 1:  # our own protocol lets none through; other servers do
+            return Refusal(400, "host_not_clear", "the request has more than one Host: send one")
+        host = hosts[0] if hosts else b""
+        # Of two origins none is a page's.
+        origin = b", ".join(value for name, value in scope["headers"] if name == b"origin")
         if ANY_HOST not in self._hosts and _name(host) not in self._hosts:
             detail = (
                 f"this server is not called {host.decode('latin-1')!a}: "

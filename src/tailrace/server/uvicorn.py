@@ -26,6 +26,7 @@ from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
+from tailrace.server.hosts import why_no_host
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.shutdown import Shutdown
@@ -157,6 +158,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch_head()
         elif self._head_timer is not None:
             self._stop_watching()
+
+    def on_headers_complete(self) -> None:
+        hosts = [value for name, value in self.headers if name == b"host"]
+        reason = why_no_host(self.parser.get_http_version(), self.url, hosts)
+        if reason is not None:
+            raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
