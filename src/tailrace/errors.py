@@ -21,7 +21,7 @@ TailraceError
 │   └── StoreVersion      its file was written by another version
 ├── StreamError      an operation on a stream cannot be done (the client's)
 │   ├── AccessRefused        `authorize` has refused it (403, or the status that it gave)
-│   ├── BodyStalled          a request's body stopped coming (408)
+│   ├── BodyStalled          a request's body came too slowly (408)
 │   ├── ContentTypeMismatch  an append of another type than the stream's (409)
 │   ├── ForkRefused          a fork's source, offset or type does not fit (400, 404, 409)
 │   ├── InvalidBody          what was sent cannot be appended (400)
@@ -383,17 +383,17 @@ class AccessRefused(StreamError):
 
 
 class BodyStalled(StreamError):
-    """A request's body stopped coming before its end; nothing of it was appended.
+    """A request's body came too slowly, or stopped coming; nothing of it was appended.
 
     Args:
-        seconds: How long nothing came.
+        seconds: How long it is waited for.
     """
 
     status = 408
     code = "body_stalled"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body stopped coming for {seconds:g} seconds: send it again")
+        super().__init__(f"the body came too slowly for {seconds:g} seconds: send it again")
         self.seconds = seconds
 
 

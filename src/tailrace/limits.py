@@ -253,6 +253,12 @@ world.
 Stops: event streams that are kept open for clients that have left.
 """
 
+MAX_HOST_BYTES: Final = 512
+"""Bytes of a request's Host. A name of DNS has 253, and a port follows it.
+
+Stops: names that fill the cache of those that were found to be good.
+"""
+
 # The access log ----------------------------------------------------------------------------------
 
 MAX_LOGGED_BYTES: Final = 2048
@@ -341,6 +347,20 @@ BODY_TIMEOUT: Final = 30.0
 """Seconds without a byte of a request's body that was announced; nginx's `client_body_timeout` is
 60 s, counted the same way. Stops: a client that sends half a body and holds it for ever."""
 
+BODY_MIN_RATE: Final = 500
+"""Bytes per second of a request's body; each second of waiting for less uses up `BODY_TIMEOUT`, and
+each 500 bytes give a second of it back. Apache's `mod_reqtimeout` has `MinRate=500`, IIS 240.
+
+Stops: a client that sends a byte now and then, and holds its body for ever ("R-U-Dead-Yet").
+"""
+
+BODY_SURE: Final = 1.0
+"""Seconds of waiting for a body for which nobody else gets its room, when `BODIES_BYTES` are held.
+
+Who wants to hold all of them must send as much each second. Without it bodies that come all at once
+would cut each other off, and none would be appended.
+"""
+
 BODY_LINGER: Final = 2.0
 """Seconds that the rest of a body is still read, and thrown away, after it was refused. nginx's
 `lingering_timeout` is 5 s. Without it the connection is reset, and the client may never see why.
@@ -353,7 +373,8 @@ BODY_LINGER_BYTES: Final = 1024 * 1024
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, from what came first until the append is made; those of
-up to `BODY_FREE_BYTES` are not counted. One that would be more is refused (503).
+up to `BODY_FREE_BYTES` are not counted. For one that would be more the slowest are cut off (408);
+it is refused (503) if none is slower than itself.
 
 Sixteen of the largest. Stops: a crowd of clients that each send most of a large body, and stall.
 """

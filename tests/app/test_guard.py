@@ -67,3 +67,19 @@ def test_what_only_looks_like_our_own_may_not_write(origin: str) -> None:
 def test_an_origin_that_is_allowed_may_write(origins: tuple[str, ...]) -> None:
     request = asked("POST", "localhost:8000", "https://app.example")
     assert Guard(("*",), origins).refusal(request) is None
+
+
+@pytest.mark.parametrize("hosts", [("localhost", "evil.example"), ("evil.example", "localhost")])
+def test_two_hosts_are_refused_whatever_they_are(hosts: tuple[str, str]) -> None:
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", h.encode()) for h in hosts]}
+    refusal = Guard(("*",), ()).refusal(scope)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (400, "host_not_clear")
+
+
+def test_two_origins_are_none_of_ours() -> None:
+    scope = asked("POST", "localhost", "https://evil.example")
+    scope["headers"].append((b"origin", b"http://localhost"))
+    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(scope)
+    assert refusal is not None
+    assert refusal.status == 403

@@ -284,3 +284,47 @@ def as_it_was() -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
     os.environ.clear()
     os.environ.update(variables)
+
+
+# What proxies say ---------------------------------------------------------------------------------
+
+FORGED = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+
+
+def put_forged(running: Running) -> tuple[str | None, str]:
+    """Where a stream is that was made through a proxy, and who the log says has made it."""
+    with Connection(HOST, running.port) as connection:
+        connection.sock.sendall(
+            b"PUT /v1/stream/forged HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+            + b"".join(f"{name}: {value}\r\n".encode() for name, value in FORGED.items())
+            + b"\r\n"
+        )
+        reply = connection.read_reply()
+    assert reply.status == 201
+    return reply.headers.get("location"), running.entry()["client"]
+
+
+def test_nobody_is_believed_to_be_a_proxy(tmp_path: Path) -> None:
+    with running_serve(tmp_path, env={"FORWARDED_ALLOW_IPS": "*"}) as running:
+        assert put_forged(running) == ("http://localhost/v1/stream/forged", HOST)
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "::1, 127.0.0.0/8", "*"])
+def test_but_those_that_the_operator_named(tmp_path: Path, proxies: str) -> None:
+    with running_serve(tmp_path, "--forwarded-allow-ips", proxies) as running:
+        assert put_forged(running) == ("https://localhost/v1/stream/forged", "203.0.113.9")
+
+
+def test_another_proxy_than_the_named_is_not(tmp_path: Path) -> None:
+    with running_serve(tmp_path, "--forwarded-allow-ips", "10.0.0.0/8") as running:
+        assert put_forged(running) == ("http://localhost/v1/stream/forged", HOST)
+
+
+@pytest.mark.parametrize("proxies", ["10.0.0.1/8", "proxy.example", "127.0.0.1,x"])
+def test_what_is_no_address_of_a_proxy_is_refused(
+    tmp_path: Path, proxies: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("serve", str(tmp_path), "--forwarded-allow-ips", proxies) == 2
+    text = capsys.readouterr().err
+    assert is_one_line(text)
+    assert "no address and no network" in text

@@ -56,7 +56,11 @@ def at_once(*parts: bytes) -> Arriving:
 
 async def read(body: Arriving, most: int = 10, length: int | None = None) -> bytes | None:
     fields = {} if length is None else {b"content-length": b"%d" % length}
-    return await Body(body.receive, fields).read(most, TIMEOUT)
+    reading = Body(body.receive, fields)
+    try:
+        return await reading.read(most, TIMEOUT)
+    finally:
+        reading.release()
 
 
 @pytest.mark.parametrize("parts", [(b"",), (b"hello",), (b"he", b"llo"), (b"", b"hello", b"")])
@@ -130,16 +134,35 @@ async def test_a_client_that_leaves_sends_no_body(
 
 
 async def test_a_slow_body_is_read_while_it_comes(clock: Clock) -> None:
-    body = Arriving(*((29.0, part(b"x")) for _ in range(8)), (29.0, part(b"y", more=False)))
+    some = b"x" * 29 * limits.BODY_MIN_RATE
+    body = Arriving(*((29.0, part(some)) for _ in range(8)), (29.0, part(b"y", more=False)))
     got: list[bytes | None] = []
 
     async def run() -> None:
-        got.append(await read(body))
+        got.append(await read(body, most=1_000_000))
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         await clock.advance(9 * 29.0)
-    assert got == [b"xxxxxxxxy"]
+    assert got == [8 * some + b"y"]
+
+
+@pytest.mark.parametrize("burst", [0, 1_000_000])
+async def test_a_byte_now_and_then_does_not_keep_a_body(burst: int, clock: Clock) -> None:
+    body = Arriving((0.0, part(b"x" * burst)), *((0.5, part(b"x")) for _ in range(200)))
+    caught: list[BodyStalled] = []
+
+    async def run() -> None:
+        with pytest.raises(BodyStalled) as stalled:
+            await read(body, most=2_000_000)
+        caught.append(stalled.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await clock.advance(TIMEOUT - 0.1)
+        assert not caught
+        await clock.advance(0.5)
+        assert caught
 
 
 @pytest.mark.parametrize(
@@ -155,7 +178,6 @@ async def test_a_body_that_stops_coming_is_given_up(
     make: Callable[[], Arriving], clock: Clock
 ) -> None:
     body = make()
-    first = body.parts[0][0] if body.parts else 0.0
     caught: list[BodyStalled] = []
 
     async def run() -> None:
@@ -165,13 +187,13 @@ async def test_a_body_that_stops_coming_is_given_up(
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        await clock.advance(first + TIMEOUT - 0.01)
+        await clock.advance(TIMEOUT - 0.01)
         assert not caught
         await clock.advance(0.02)
     assert caught[0].seconds == TIMEOUT
 
 
-async def test_who_is_cancelled_while_he_waits_is_cancelled() -> None:
+async def test_who_is_cancelled_while_it_waits_is_cancelled() -> None:
     body = Arriving()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
@@ -321,3 +343,44 @@ async def test_a_body_that_stalls_is_released_with_its_request(
         await app({**scope, "headers": headers}, stalling(size).receive, send)
     await app({**scope, "headers": headers}, at_once(b"x" * size).receive, send)
     assert statuses == [408, 408, 408, 201]
+
+
+async def test_a_few_slow_bodies_do_not_keep_the_room_of_all(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    size = 4 * limits.BODY_FREE_BYTES
+    monkeypatch.setattr(limits, "BODIES_BYTES", 4 * size)
+    slow = [stalling(size) for _ in range(4)]
+    cut: list[int] = []
+
+    async def hold(number: int, arriving: Arriving) -> None:
+        body = Body(arriving.receive, {})
+        try:
+            await body.read(2 * size, TIMEOUT)
+        except BodyStalled:
+            cut.append(number)
+        finally:
+            body.release()
+
+    async def append() -> bytes | None:
+        body = Body(at_once(b"y" * size).receive, {})
+        try:
+            return await body.read(size, TIMEOUT)
+        finally:
+            body.release()
+
+    async with anyio.create_task_group() as group:
+        for number, arriving in enumerate(slow):
+            group.start_soon(hold, number, arriving)
+        await clock.advance(limits.BODY_SURE - 0.1)
+        with pytest.raises(Overloaded):  # these may still be honest
+            await append()
+        assert not cut
+        await clock.advance(0.2)
+        for _ in range(10):
+            assert await append() == b"y" * size
+        await clock.advance(0.0)
+        assert len(cut) == 1, "no more than was needed"
+        await clock.advance(TIMEOUT)
+    assert len(cut) == 4
+    assert await append()

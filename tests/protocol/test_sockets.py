@@ -153,12 +153,14 @@ def test_a_body_that_stops_coming_is_given_up(
 def test_a_slow_body_is_taken_while_it_comes(
     connection: Connection, server: RunningServer, stream: str
 ) -> None:
-    connection.send(f"/small/{stream}", method="POST", headers={**TEXT, "content-length": "4"})
+    some = b"x" * int(BODY_TIMEOUT * limits.BODY_MIN_RATE)
+    headers = {**TEXT, "content-length": str(4 * len(some))}
+    connection.send(f"/small/{stream}", method="POST", headers=headers)
     for _ in range(4):
         time.sleep(BODY_TIMEOUT / 2)
-        connection.sock.sendall(b"x")
+        connection.sock.sendall(some)
     assert connection.read_reply().status == 204
-    assert content(server, stream) == b"xxxx"
+    assert content(server, stream) == 4 * some
 
 
 def test_a_large_answer_is_sent_as_its_client_takes_it(

@@ -72,10 +72,10 @@ class Guard:
 
     def refusal(self, scope: Scope) -> Refusal | None:
         """Why a request may not be served; None if it may."""
-        host = b""
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) > 1:  # our own protocol lets none through; other servers do
+            return Refusal(400, "host_not_clear", "the request has more than one Host: send one")
+        host = hosts[0] if hosts else b""
         if ANY_HOST not in self._hosts and _name(host) not in self._hosts:
             detail = (
                 f"this server is not called {host.decode('latin-1')!a}: "

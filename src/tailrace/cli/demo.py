@@ -78,7 +78,10 @@ def demo(host: str, port: int, store: str | None) -> None:
     with listen(host, port) as listener:
         click.echo(f"The tour is on {url_of(listener)} (Ctrl-C stops it)")
         config = uvicorn.Config(
-            create_tour(store), log_level="warning", timeout_graceful_shutdown=STOP_SECONDS
+            create_tour(store),
+            log_level="warning",
+            proxy_headers=False,  # there is no proxy
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         server = _Server(config)
         with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end

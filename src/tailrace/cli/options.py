@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-__all__ = ["finite", "host_and_port"]
+__all__ = ["addresses", "finite", "host_and_port"]
 
 
 def host_and_port(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,3 +32,15 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
     if not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number of seconds")
     return value
+
+
+def addresses(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    """IP addresses and networks, with commas between; a mistake would be a name nobody has."""
+    found = [each.strip() for each in (value or "").split(",") if each.strip()]
+    for each in found:
+        try:
+            if each != "*":
+                ipaddress.ip_network(each)
+        except ValueError as error:
+            raise click.BadParameter(f"{each!r} is no address and no network: {error}") from error
+    return found

@@ -20,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from tailrace import limits
 from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
 from tailrace.cli.listener import is_loopback, listen, url_of
-from tailrace.cli.options import finite, host_and_port
+from tailrace.cli.options import addresses, finite, host_and_port
 from tailrace.cli.words import printable
 from tailrace.cli.workers import Workers
 from tailrace.errors import InvalidOption
@@ -53,6 +53,13 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 )
 @click.option(
     "--root-path", default="", help="Where a proxy in front has put this server: /downloads."
+)
+@click.option(
+    "--forwarded-allow-ips",
+    metavar="ADDRESSES",
+    callback=addresses,
+    help="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: IP addresses and "
+    "networks (10.0.0.0/8), with commas between; * is any. [default: none]",
 )
 @click.option(
     "--ssl-certfile",
@@ -129,6 +136,7 @@ def serve(
     allow_remote: bool,
     workers: int,
     root_path: str,
+    forwarded_allow_ips: list[str],
     ssl_certfile: Path | None,
     ssl_keyfile: Path | None,
     log_level: str,
@@ -171,6 +179,9 @@ def serve(
             http=_HTTP,
             workers=workers,
             root_path=root_path.rstrip("/"),
+            # uvicorn would believe whoever is on this machine, and the environment.
+            proxy_headers=bool(forwarded_allow_ips),
+            forwarded_allow_ips=forwarded_allow_ips,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
             log_config=_log_config(log_level),

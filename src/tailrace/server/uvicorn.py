@@ -39,6 +39,7 @@ from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
+from tailrace.server.hosts import why_no_host
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
@@ -329,12 +330,19 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.outlet is not None:
-            if self.parser.get_http_version() not in ("1.0", "1.1"):
+            version = self.parser.get_http_version()
+            if version not in ("1.0", "1.1"):
                 self._refuse(_OTHER_VERSION)
                 return
+            hosts = []
             for name, value in self.headers:
-                if name == b"content-length":
+                if name == b"host":
+                    hosts.append(value)
+                elif name == b"content-length":
                     self._borders.sized(int(value))  # the parser has checked it
+            reason = why_no_host(version, self.url, hosts)
+            if reason is not None:
+                raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
