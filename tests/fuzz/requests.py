@@ -174,7 +174,7 @@ def _poll(rng: Random, mark: str, number: int) -> Request:
 
 
 def _event_pattern(mark: str, count: int, end: bytes = b"") -> re.Pattern[bytes]:
-    event = rb'(?::[^\n]*\n\n|retry: [0-9]+\n\n)*id: [0-9_]+\ndata: \{"m":"%b","n":%d\}\n\n'
+    event = rb'(?::[^\n]*\n\n|retry: [0-9]+\n\n)*data: \{"m":"%b","n":%d\}\nid: [0-9_]+\n\n'
     return re.compile(b"".join(event % (mark.encode(), n) for n in range(count)) + end)
 
 
@@ -194,7 +194,7 @@ def _run(rng: Random, mark: str, number: int) -> Request:
     if rng.random() < 0.5:
         return Request("run", head("GET", target), "GET", number, OK, _items(mark, 4, "%s\n"))
     raw = head("GET", target, [("Accept", "text/event-stream")])
-    body = _event_pattern(mark, 4, rb"(?::[^\n]*\n\n)*event: end\nid: [0-9_]+\ndata: \{\}\n\n")
+    body = _event_pattern(mark, 4, rb"(?::[^\n]*\n\n)*event: end\ndata: \{\}\nid: [0-9_]+\n\n")
     return Request("run as events", raw, "GET", number, OK, body)
 
 

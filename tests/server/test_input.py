@@ -119,6 +119,25 @@ def test_a_websocket_behind_an_open_response_waits_for_its_turn(site: Site) -> N
         assert answer.startswith(b"HTTP/1.1 101 ")
 
 
+def test_a_handshake_with_something_behind_it_is_refused(site: Site) -> None:
+    handshake = request_of(b"GET", b"/socket", OFFERS["a WebSocket"] + b"\r\n")
+    with site.connect() as connection:
+        connection.sock.sendall(handshake + SMUGGLED)
+        assert connection.read_reply().status == 400
+        assert connection.read_some() == b""
+    assert "smuggled" not in state(site)["asked"]
+
+
+def test_a_handshake_of_a_client_that_has_ended_its_side_is_an_ordinary_request(
+    site: Site,
+) -> None:
+    handshake = request_of(b"GET", b"/socket", OFFERS["a WebSocket"] + b"\r\n")
+    with half_closed(site, request_of(b"GET", b"/echo/x?wait=0.1", b"\r\n") + handshake) as client:
+        assert client.read_reply().body == b"GET x ''"
+        assert client.read_reply().status == 404
+        assert client.read_some() == b""
+
+
 @pytest.mark.parametrize("version", [b"2.0", b"3.0", b"0.9"])
 def test_another_version_of_http_is_refused(site: Site, version: bytes) -> None:
     with site.connect() as connection:

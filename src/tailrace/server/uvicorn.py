@@ -253,27 +253,28 @@ class HttpProtocol(HttpToolsProtocol):
                 self._keep(data[at:])
                 return
             end = self._borders.end_of_piece(data, at)
-            if not self._feed(data[at:end] if end - at < len(data) else data):
+            piece = data[at:end] if end - at < len(data) else data
+            if not self._feed(piece, is_last=end == len(data)) or self.outlet is None:
                 return
             at = end
-            if self.outlet is None:
-                self._hand_over(data[at:])
-                return
         if self._is_open:
             self._stop_watching()
         else:
             self._watch_head()
 
-    def _feed(self, piece: bytes) -> bool:
+    def _feed(self, piece: bytes, *, is_last: bool) -> bool:
         """Have a piece parsed; False if nothing more is to be."""
         self._fed += len(piece)
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
+            if not self._should_upgrade():
+                self._ignore_upgrade()
+            elif is_last:
                 self.handle_websocket_upgrade()
             else:
-                self._ignore_upgrade()
+                # A client waits for the answer to its handshake (RFC 6455 4.1).
+                self.send_400_response("Bytes behind a handshake.")
         except httptools.HttpParserError:
             if not self.transport.is_closing():
                 self.logger.warning("Invalid HTTP request received.")
@@ -303,11 +304,17 @@ class HttpProtocol(HttpToolsProtocol):
         if data:
             self._unset_keepalive_if_required()
             self._take(data)
-        if self._peer is not None and self._peer.has_ended:
+        if self._has_ended:
+            assert self._peer is not None
             if self._is_open and not self._in_message:  # it had asked for more before
                 self._peer.ended(self._asked_at)
             else:
                 self.transport.close()
+
+    @property
+    def _has_ended(self) -> bool:
+        """The client has ended its side."""
+        return self._peer is not None and self._peer.has_ended
 
     @property
     def _watched(self) -> PeerWatch:
@@ -367,7 +374,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.outlet is not None:
             framed = any(name in _FRAMING for name, _ in self.headers)
             what = self.parser.get_method(), self.parser.get_http_version()
-            if framed or what != (b"GET", "1.1"):
+            if framed or what != (b"GET", "1.1") or self._has_ended:
                 return False
         return super()._should_upgrade()
 
@@ -398,12 +405,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.outlet = None
             self.transport.set_write_buffer_limits()  # asyncio's own
         super().handle_websocket_upgrade()
-
-    def _hand_over(self, rest: bytes) -> None:
-        """Give another protocol, which has the connection now, what came behind the handshake."""
-        protocol = self.transport.get_protocol()
-        if rest and isinstance(protocol, asyncio.Protocol):
-            protocol.data_received(rest)
 
     # A head has an end. uvicorn has no bound for one, and waits for it for ever. Both are looked at
     # once for each piece, so that an ordinary request, which is one, pays next to nothing.
