@@ -33,6 +33,7 @@ need_sbin nginx nginx
 need_sbin varnishd varnish
 need_sbin apache2 apache2
 need strace strace
+need unzip unzip
 need wget wget
 missing=${missing# }
 [ -n "$missing" ] || exit 0
@@ -59,11 +60,12 @@ fi
 
 echo "make test: installing $missing for the tests"
 as_root apt-get update -qq || fail "apt-get update failed."
+# The tests start the proxies themselves: none is to run as a service of this machine.
 # shellcheck disable=SC2086 # a list of packages
-as_root env DEBIAN_FRONTEND=noninteractive \
+as_root env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 RUNLEVEL=1 \
     apt-get install -qq --yes --no-install-recommends $missing >/dev/null ||
     fail "apt-get install failed."
 [ -x /usr/bin/chromium ] || fail "apt-get left none at /usr/bin/chromium."
-for tool in aria2c caddy curl ffmpeg firefox-esr strace wget; do
+for tool in aria2c caddy curl ffmpeg firefox-esr strace unzip wget; do
     command -v "$tool" >/dev/null 2>&1 || fail "apt-get left no $tool on the PATH."
 done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import shutil
 import stat
 import tracemalloc
 import zipfile
@@ -24,6 +23,7 @@ from tailrace.semantics import MediaTypes
 from tailrace.testing import Client
 from tests.files.asking import ask
 from tests.files.tree import HIDDEN, SECRET
+from tests.tools.tool import tool
 
 pytestmark = pytest.mark.anyio
 
@@ -121,11 +121,10 @@ async def test_names_lead_nowhere_when_they_are_unpacked(tmp_path: Path) -> None
         }
 
 
-@pytest.mark.skipif(shutil.which("unzip") is None, reason="unzip is not installed")
 async def test_unzip_reads_it(root: Path, tmp_path: Path) -> None:
     reply = await ask(Files(root), "/?zip")
     (tmp_path / "made.zip").write_bytes(reply.body)
-    run = await anyio.run_process(["unzip", "-t", str(tmp_path / "made.zip")], check=False)
+    run = await anyio.run_process([tool("unzip"), "-t", str(tmp_path / "made.zip")], check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert b"No errors detected" in run.stdout
 
