@@ -25,7 +25,8 @@ class ProtocolOptions:
         long_poll_timeout: Seconds that a long-poll waits for data.
         sse_lifetime: Seconds after which an SSE answer ends and its client comes back, more or
             less (`limits.SSE_LIFETIME_SPREAD`); None never ends it.
-        body_timeout: Seconds without a byte after which a client that sends a body is cut off.
+        body_timeout: Seconds that a body is waited for before its client is cut off; each
+            `limits.BODY_MIN_RATE` bytes that come give one of them back.
         max_append_bytes: Bytes of one request's body, at most `limits.MAX_APPEND_BYTES`.
         read_bytes: Bytes of a stream in one answer; it ends with the append that reaches the next
             whole multiple.
