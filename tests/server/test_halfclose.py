@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tailrace import limits
@@ -15,7 +17,7 @@ READ_ON = Progress(started=True, endless=True, acknowledged=101)
 
 AT_ONCE = HalfClosed.seen(10.0, 10.0, SILENT)
 LATE = HalfClosed.seen(10.0, 10.0 - GRACE, SILENT)
-EARLY = HalfClosed.seen(10.0, 1.0, NOT_STARTED)
+PROBED = replace(LATE, probed=True)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +27,15 @@ EARLY = HalfClosed.seen(10.0, 1.0, NOT_STARTED)
         (AT_ONCE, GRACE, SILENT, Verdict.LEFT),
         (AT_ONCE, GRACE, READ_ON, Verdict.STAYS),
         (AT_ONCE, GRACE, SIZED, Verdict.STAYS),
+        (AT_ONCE, 0.0, NOT_STARTED, Verdict.UNKNOWN),
+        (AT_ONCE, GRACE, NOT_STARTED, Verdict.PROBE),
+        (AT_ONCE, GRACE, replace(NOT_STARTED, may_probe=False), Verdict.LEFT),
         (LATE, 0.0, SILENT, Verdict.LEFT),
         (LATE, 0.0, READ_ON, Verdict.STAYS),
         (LATE, 9.0, SIZED, Verdict.STAYS),
-        (EARLY, 0.0, NOT_STARTED, Verdict.UNKNOWN),
-        (EARLY, 99.0, NOT_STARTED, Verdict.UNKNOWN),
-        (EARLY, GRACE / 2, SILENT, Verdict.UNKNOWN),
-        (EARLY, GRACE, SILENT, Verdict.LEFT),
+        (LATE, 0.0, NOT_STARTED, Verdict.PROBE),
+        (PROBED, 99.0, NOT_STARTED, Verdict.STAYS),
+        (PROBED, 99.0, SILENT, Verdict.STAYS),
     ],
 )
 def test_who_waits_is_told_from_who_has_left(

@@ -206,7 +206,7 @@ def half_closed(site: Site, sent: bytes) -> Connection:
     return connection
 
 
-@pytest.mark.parametrize("target", ["/echo/half", "/echo/half?wait=0.3", "/lines?count=30"])
+@pytest.mark.parametrize("target", ["/echo/half", "/echo/half?wait=0.8", "/lines?count=30"])
 def test_a_client_that_ends_its_side_gets_its_answer(site: Site, target: str) -> None:
     """Kind of fault: the end of what a client sends is taken for the end of the client."""
     for _ in range(5):

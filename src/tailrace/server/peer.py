@@ -15,6 +15,10 @@ from tailrace.server.outlet import Outlet
 __all__ = ["PeerWatch"]
 
 
+_PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""The one interim response that every client knows."""
+
+
 class PeerWatch:
     """The client of one connection, while its transport reads nothing.
 
@@ -22,12 +26,13 @@ class PeerWatch:
         outlet: The way out.
         loop: The event loop.
         transport: Closed when the client has left.
-        response: Whether the open response has started, and whether it may be without an end.
+        response: Whether the open response has started, whether it may be without an end, and
+            whether its client knows interim responses.
     """
 
     __slots__ = (
         *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_outlet", "_response"),
-        "_transport",
+        *("_started", "_transport"),
     )
 
     def __init__(
@@ -35,7 +40,7 @@ class PeerWatch:
         outlet: Outlet,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
-        response: Callable[[], tuple[bool, bool]],
+        response: Callable[[], tuple[bool, bool, bool]],
     ) -> None:
         self._outlet = outlet
         self._loop = loop
@@ -43,6 +48,7 @@ class PeerWatch:
         self._response = response
         self._asked_at = 0.0
         self._half_closed: HalfClosed | None = None
+        self._started = False
         self._hangup: HangupWatch | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -62,7 +68,9 @@ class PeerWatch:
         Args:
             asked_at: When its request was complete; the loop's time.
         """
-        self._half_closed = HalfClosed.seen(self._loop.time(), asked_at, self._progress)
+        progress = self._progress
+        self._started = progress.started
+        self._half_closed = HalfClosed.seen(self._loop.time(), asked_at, progress)
         self._look()
 
     def over(self) -> None:
@@ -72,22 +80,26 @@ class PeerWatch:
 
     @property
     def _progress(self) -> Progress:
-        started, endless = self._response()
-        return Progress(started, endless, self._outlet.progress)
+        started, endless, may_probe = self._response()
+        return Progress(started, endless, self._outlet.progress, may_probe)
 
     def _look(self) -> None:
         self._stop_alarm()
         assert self._half_closed is not None
         now, progress = self._loop.time(), self._progress
+        if progress.started and not self._started:
+            self._started = True
+            self._half_closed = replace(self._half_closed, since=now)
         verdict = self._half_closed.verdict(now, progress)
         if verdict is Verdict.LEFT:
             self._transport.close()
             return
         if self._hangup is None:
             self._watch(half=False)
-        if verdict is Verdict.UNKNOWN:
-            if not progress.started:
-                self._half_closed = replace(self._half_closed, since=now)
+        if verdict is Verdict.PROBE:
+            self._transport.write(_PROBE)
+            self._half_closed = replace(self._half_closed, probed=True)
+        elif verdict is Verdict.UNKNOWN:
             self._alarm = self._loop.call_later(limits.HALF_CLOSE_GRACE / 4, self._look)
 
     def _watch(self, *, half: bool) -> None:

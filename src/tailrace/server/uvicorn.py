@@ -323,8 +323,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._peer = PeerWatch(self.outlet, self.loop, self.transport, self._response_state)
         return self._peer
 
-    def _response_state(self) -> tuple[bool, bool]:
-        return self.cycle.response_started, self.cycle.chunked_encoding is not False
+    def _response_state(self) -> tuple[bool, bool, bool]:
+        cycle = self.cycle
+        endless = cycle.chunked_encoding is not False
+        return cycle.response_started, endless, cycle.scope["http_version"] == "1.1"
 
     # The parser's calls
 
