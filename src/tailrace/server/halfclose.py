@@ -59,7 +59,7 @@ class HalfClosed:
         since: The loop's time, of its end or, if that is later, of the response's beginning.
         at_once: It was right behind its request.
         acknowledged: Bytes that it had acknowledged by then.
-        probed: It was sent an interim response, and did not answer with a reset.
+        probed: It was sent an interim response or a head, and did not answer with a reset.
     """
 
     since: float

@@ -32,7 +32,7 @@ class PeerWatch:
 
     __slots__ = (
         *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_outlet", "_response"),
-        *("_started", "_transport"),
+        *("_started", "_started_before", "_transport"),
     )
 
     def __init__(
@@ -48,7 +48,7 @@ class PeerWatch:
         self._response = response
         self._asked_at = 0.0
         self._half_closed: HalfClosed | None = None
-        self._started = False
+        self._started = self._started_before = False
         self._hangup: HangupWatch | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -69,7 +69,7 @@ class PeerWatch:
             asked_at: When its request was complete; the loop's time.
         """
         progress = self._progress
-        self._started = progress.started
+        self._started = self._started_before = progress.started
         self._half_closed = HalfClosed.seen(self._loop.time(), asked_at, progress)
         self._look()
 
@@ -83,6 +83,11 @@ class PeerWatch:
         started, endless, may_probe = self._response()
         return Progress(started, endless, self._outlet.progress, may_probe)
 
+    @property
+    def _begun_since(self) -> bool:
+        """The response has begun, and had not when the client ended its side."""
+        return self._started and not self._started_before
+
     def _look(self) -> None:
         self._stop_alarm()
         assert self._half_closed is not None
@@ -90,6 +95,9 @@ class PeerWatch:
         if progress.started and not self._started:
             self._started = True
             self._half_closed = replace(self._half_closed, since=now)
+        elif self._begun_since and not self._outlet.unsent_bytes:
+            # It has acknowledged the head, and a reset would have been told by now.
+            self._half_closed = replace(self._half_closed, probed=True)
         verdict = self._half_closed.verdict(now, progress)
         if verdict is Verdict.LEFT:
             self._transport.close()
