@@ -206,6 +206,18 @@ def test_all_that_it_had_asked_for_is_answered(site: Site) -> None:
         assert connection.read_some() == b""
 
 
+@pytest.mark.parametrize("count", [3_000, 10_000])
+def test_the_end_behind_more_than_is_read_at_once_cuts_no_answer(site: Site, count: int) -> None:
+    """Kind of fault: an end that the kernel has is taken for the end of what was read."""
+    with site.connect(timeout=60) as connection:
+        connection.sock.sendall(get("first?wait=0.3") + get("more") * count)
+        connection.half_close()
+        came = bytearray()
+        while data := connection.read_some():
+            came += data
+        assert (came.count(b"200 OK"), connection.ended) == (count + 1, "closed")
+
+
 def test_a_request_whose_rest_will_never_come_is_over(site: Site) -> None:
     with half_closed(site, request_of(b"POST", b"/echo/part", SIZED[:-5])) as connection:
         assert not connection.read_some()
