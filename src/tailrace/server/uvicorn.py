@@ -251,7 +251,7 @@ class HttpProtocol(HttpToolsProtocol):
         while at < len(data):
             if self._is_open and not self._in_message:
                 self._keep(data[at:])
-                return
+                break
             end = self._borders.end_of_piece(data, at)
             if not self._feed(data[at:end] if end - at < len(data) else data):
                 return
