@@ -92,6 +92,14 @@ def test_curl_may_offer_http_2_with_a_post(site: Site) -> None:
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"POST curl 'a body'"
 
 
+def test_an_offer_with_a_body_that_has_no_end_is_refused_in_silence(site: Site) -> None:
+    """The server's log is looked at when all are done: it has no traceback."""
+    with site.connect() as connection:
+        offer = OFFERS["h2c"] + b"transfer-encoding: gzip\r\n\r\n"
+        connection.sock.sendall(request_of(b"POST", b"/echo/endless", offer))
+        assert not connection.read_some()
+
+
 def test_what_is_for_the_other_end_of_a_tunnel_is_no_request(site: Site) -> None:
     with site.connect() as connection:
         connection.sock.sendall(request_of(b"CONNECT", b"a:443", b"\r\n") + SMUGGLED)

@@ -268,12 +268,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Have a piece parsed; False if nothing more is to be."""
         self._fed += len(piece)
         try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-            else:
-                self._ignore_upgrade()
+            self._parse(piece)
         except httptools.HttpParserError:
             if not self.transport.is_closing():
                 self.logger.warning("Invalid HTTP request received.")
@@ -281,6 +276,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self._fed > limits.MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LONG)
         return not self.transport.is_closing()
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+            else:
+                self._ignore_upgrade()  # whose parser may refuse what the first one did not look at
 
     def _keep(self, data: bytes) -> None:
         """Keep what came for when the response is complete, and read no more if it is much."""
