@@ -245,6 +245,20 @@ parsed before the answer is complete. nginx keeps as much as its buffer for a he
 Stops: requests that are sent without end by a client that takes no answer.
 """
 
+INPUT_PIECE_BYTES: Final = 4 * 1024
+"""Bytes of a head, or of a body in chunks, that are parsed in one go. A chunk of one byte takes six
+of them and a call of Python: so these are half a millisecond.
+
+Stops: bodies in pieces of a byte that hold the event loop for as long as there are any.
+"""
+
+INPUT_TURN: Final = 0.001
+"""Seconds in which one connection's input is parsed before others have their turn; with a piece
+that was begun, about twice as much.
+
+Stops: as above.
+"""
+
 HALF_CLOSE_GRACE: Final = 0.5
 """Seconds in which a client that has ended its side right behind its request has to acknowledge a
 byte of an endless response; then it is known to read. Two round trips to the other side of the

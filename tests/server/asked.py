@@ -30,6 +30,17 @@ async def echo(name: str, request: Request, wait: float = 0) -> PlainTextRespons
     return PlainTextResponse(f"{request.method} {name} {body.decode('latin-1')!r}")
 
 
+@app.post("/fields")
+async def fields(request: Request) -> list[tuple[str, str]]:
+    await request.body()
+    return [(name.decode(), value.decode()) for name, value in request.headers.raw]
+
+
+@app.post("/size")
+async def size(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
 @app.get("/lines")
 async def lines(count: int = 3) -> StreamingResponse:
     async def source() -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from starlette.applications import Starlette
@@ -22,6 +23,12 @@ async def echo(request: Request) -> Response:
     return Response(json.dumps([len(request.headers.raw), len(body)]))
 
 
+async def slow(_request: Request) -> Response:
+    """Takes longer than a head may."""
+    await asyncio.sleep(3 * limits.HEAD_TIMEOUT)
+    return Response("done")
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -29,5 +36,9 @@ async def socket(websocket: WebSocket) -> None:
 
 
 app = Starlette(
-    routes=[Route("/", echo, methods=["GET", "POST"]), WebSocketRoute("/socket", socket)]
+    routes=[
+        Route("/", echo, methods=["GET", "POST"]),
+        Route("/slow", slow),
+        WebSocketRoute("/socket", socket),
+    ]
 )

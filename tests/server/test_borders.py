@@ -8,6 +8,7 @@ import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailrace import limits
 from tailrace.server.borders import Borders
 
 SIZED = b"POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%b"
@@ -111,3 +112,8 @@ def test_a_long_body_is_cut_where_it_came_in_pieces_only() -> None:
     borders.sized(100_000)
     assert borders.end_of_piece(b"\r\n\r\n" * 10_000, 0) == 40_000
     assert borders.end_of_piece(b"\r\n\r\n" * 20_000, 0) == 60_000
+
+
+def test_what_has_no_length_comes_in_small_pieces() -> None:
+    borders = Borders()
+    assert borders.end_of_piece(b"1\r\nx\r\n" * 10_000, 0) == limits.INPUT_PIECE_BYTES

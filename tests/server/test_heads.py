@@ -163,6 +163,15 @@ def test_a_body_may_take_longer_than_a_head(connection: Connection) -> None:
     assert connection.read_reply().status == 200
 
 
+@pytest.mark.parametrize("behind", [b"\r\n", START], ids=["an empty line", "half a head"])
+def test_what_is_behind_a_request_does_not_limit_its_answer(
+    connection: Connection, behind: bytes
+) -> None:
+    """Kind of fault: the time for a head runs on while the request is answered."""
+    connection.sock.sendall(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n" + behind)
+    assert connection.read_reply().status == 200
+
+
 def test_a_connection_that_is_asked_now_and_then_is_kept(connection: Connection) -> None:
     for _ in range(4):
         connection.send("/")

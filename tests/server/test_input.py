@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import subprocess
@@ -92,6 +93,14 @@ def test_curl_may_offer_http_2_with_a_post(site: Site) -> None:
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"POST curl 'a body'"
 
 
+def test_an_offer_with_a_body_that_has_no_end_is_refused_in_silence(site: Site) -> None:
+    """The server's log is looked at when all are done: it has no traceback."""
+    with site.connect() as connection:
+        offer = OFFERS["h2c"] + b"transfer-encoding: gzip\r\n\r\n"
+        connection.sock.sendall(request_of(b"POST", b"/echo/endless", offer))
+        assert not connection.read_some()
+
+
 def test_what_is_for_the_other_end_of_a_tunnel_is_no_request(site: Site) -> None:
     with site.connect() as connection:
         connection.sock.sendall(request_of(b"CONNECT", b"a:443", b"\r\n") + SMUGGLED)
@@ -144,6 +153,32 @@ def test_another_version_of_http_is_refused(site: Site, version: bytes) -> None:
         connection.sock.sendall(request_of(b"GET", b"/echo/version", b"\r\n", version))
         assert connection.read_reply().status in (400, 505)
     assert "version" not in state(site)["asked"]
+
+
+def test_trailers_are_no_fields_of_the_request(site: Site) -> None:
+    trailer = b"x-forwarded-for: 6.6.6.6\r\nhost: b\r\n"
+    body = b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n%b\r\n" % trailer
+    with site.connect() as connection:
+        connection.sock.sendall(request_of(b"POST", b"/fields", body))
+        fields = json.loads(connection.read_reply().body)
+    assert fields == [["host", "a"], ["transfer-encoding", "chunked"]]
+
+
+def test_chunks_over_http_1_0_are_refused(site: Site) -> None:
+    with site.connect() as connection:
+        connection.sock.sendall(request_of(b"POST", b"/echo/old", CHUNKED, b"1.0"))
+        assert connection.read_reply().status == 400
+    assert "smuggled" not in state(site)["asked"]
+
+
+@pytest.mark.parametrize("part", [b"1\r\nx\r\n", b"4\r\n\r\n\r\n\r\n"], ids=["bytes", "lines"])
+def test_a_body_of_tiny_chunks_comes_whole(site: Site, part: bytes) -> None:
+    """Kind of fault: input in tiny pieces holds the event loop."""
+    body = b"transfer-encoding: chunked\r\n\r\n" + part * 60_000 + b"0\r\n\r\n"
+    with site.connect() as connection:
+        connection.sock.sendall(request_of(b"POST", b"/size", body) + get("after"))
+        assert connection.read_reply().body == b"%d" % (60_000 * int(part[:1]))
+        assert connection.read_reply().body == b"GET after ''"
 
 
 # Pipelines ----------------------------------------------------------------------------------------
@@ -223,6 +258,18 @@ def test_all_that_it_had_asked_for_is_answered(site: Site) -> None:
         bodies = [connection.read_reply().body for _ in range(3)]
         assert bodies[1:] == [b"GET b ''", b"GET c ''"]
         assert connection.read_some() == b""
+
+
+@pytest.mark.parametrize("count", [3_000, 10_000])
+def test_the_end_behind_more_than_is_read_at_once_cuts_no_answer(site: Site, count: int) -> None:
+    """Kind of fault: an end that the kernel has is taken for the end of what was read."""
+    with site.connect(timeout=60) as connection:
+        connection.sock.sendall(get("first?wait=0.3") + get("more") * count)
+        connection.half_close()
+        came = bytearray()
+        while data := connection.read_some():
+            came += data
+        assert (came.count(b"200 OK"), connection.ended) == (count + 1, "closed")
 
 
 def test_a_request_whose_rest_will_never_come_is_over(site: Site) -> None:

@@ -137,7 +137,9 @@ class Connection:
 def reset(transport: asyncio.WriteTransport) -> None:
     """Drop a connection at once, with what is buffered for it here and in the kernel."""
     connection = transport.get_extra_info("socket")
-    if connection is not None:
+    # One that was closed before may name a number that somebody else has by now (uvloop).
+    is_ours = not transport.is_closing() or transport.get_write_buffer_size() > 0
+    if connection is not None and is_ours:
         # Without this the kernel keeps what it holds for the client, megabytes of it, and goes on
         # asking whether it can be sent. With it the client gets a reset.
         with suppress(OSError):

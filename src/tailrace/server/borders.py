@@ -14,6 +14,8 @@ Source: RFC 9112 2.1, 6.3, 7.1.
 
 from __future__ import annotations
 
+from tailrace import limits
+
 __all__ = ["Borders"]
 
 _BLANK_LINE = b"\r\n\r\n"
@@ -52,9 +54,10 @@ class Borders:
                 end = at + found + 4 - len(self._before)
                 self._before = b""
                 return end
-        found = data.find(_BLANK_LINE, at)
+        most = min(len(data), at + limits.INPUT_PIECE_BYTES)
+        found = data.find(_BLANK_LINE, at, most)
         if found >= 0:
             self._before = b""
             return found + 4
-        self._before = (self._before + data[at:])[-3:]
-        return len(data)
+        self._before = (self._before + data[max(at, most - 3) : most])[-3:]
+        return most

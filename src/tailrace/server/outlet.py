@@ -133,6 +133,12 @@ class Outlet:
     def _advance(self) -> None:
         rest = self._rest
         while rest and not self.paused and not self.dropped:
+            if self._transport.is_closing():
+                # In order: what the transport has once, it sends before it closes.
+                self._transport.write(b"".join(rest))
+                self.given += self._rest_bytes
+                self._drop(self._rest_bytes)
+                return
             if self.direct:
                 parts = [rest[at] for at in range(min(len(rest), _MOST_PARTS))]
                 self._drop(self._send(parts))

@@ -32,7 +32,7 @@ class PeerWatch:
 
     __slots__ = (
         *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_outlet", "_response"),
-        *("_started", "_started_before", "_transport"),
+        *("_started", "_started_before", "_transport", "has_ended"),
     )
 
     def __init__(
@@ -51,11 +51,8 @@ class PeerWatch:
         self._started = self._started_before = False
         self._hangup: HangupWatch | None = None
         self._alarm: asyncio.TimerHandle | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """The client has ended its side: nothing more will come."""
-        return self._half_closed is not None
+        self.has_ended = False
+        """The client has ended its side, and all that it sent was read: nothing more will come."""
 
     def paused(self, asked_at: float) -> None:
         """Nothing more is read before the open response is complete."""
@@ -63,11 +60,15 @@ class PeerWatch:
         self._watch(half=True)
 
     def ended(self, asked_at: float) -> None:
-        """The client has ended its side while a response is open.
+        """The client has ended its side while a response is open, and all that it sent was read.
 
         Args:
             asked_at: When its request was complete; the loop's time.
         """
+        self.has_ended = True
+        self._half_close(asked_at)
+
+    def _half_close(self, asked_at: float) -> None:
         progress = self._progress
         self._started = self._started_before = progress.started
         self._half_closed = HalfClosed.seen(self._loop.time(), asked_at, progress)
@@ -77,6 +78,8 @@ class PeerWatch:
         """The open response is complete, or the connection is lost."""
         self._stop_alarm()
         self._stop_watching()
+        # Seen past what is not read yet, the end is told again by the transport when it gets there.
+        self._half_closed = None
 
     @property
     def _progress(self) -> Progress:
@@ -120,7 +123,8 @@ class PeerWatch:
         if self._transport.is_closing():
             return
         if self._half_closed is None:
-            self.ended(self._asked_at)  # or more than that, which the next watch tells at once
+            # Or more than that, which the next watch tells at once.
+            self._half_close(self._asked_at)
         else:
             self._transport.abort()
 

@@ -24,6 +24,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from functools import cache
+from time import monotonic
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -44,6 +45,7 @@ from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
 from tailrace.server.shutdown import Shutdown
+from tailrace.server.turns import turns_of
 
 __all__ = ["HttpProtocol", "why_unknown"]
 
@@ -107,16 +109,26 @@ class _Flow(FlowControl):
     """uvicorn's flow control, which an application's `receive` cannot resume while it is held."""
 
     held = False
+    asked = False
+    """uvicorn wants nothing to be read: the body of a request is much already."""
 
     def hold(self) -> None:
         self.held = True
-        self.pause_reading()
+        super().pause_reading()
 
     def let_go(self) -> None:
         self.held = False
 
+    def pause_reading(self) -> None:
+        self.asked = True
+        super().pause_reading()
+
     def resume_reading(self) -> None:
-        if not self.held:
+        self.asked = False
+        self.resume_unless_asked()
+
+    def resume_unless_asked(self) -> None:
+        if not (self.held or self.asked):
             super().resume_reading()
 
 
@@ -151,6 +163,7 @@ class HttpProtocol(HttpToolsProtocol):
     _in_message = False
     """A request has begun, and not all of it is here."""
     _unread = b""
+    _unread_at = 0
     """What came behind a request that is being answered."""
     _asked_at = 0.0
     """When the last request was complete."""
@@ -207,7 +220,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         if self._unread:
-            self._keep(self._unread + data)
+            self._keep(self._unread[self._unread_at :] + data)
         else:
             self._take(data)
 
@@ -245,13 +258,23 @@ class HttpProtocol(HttpToolsProtocol):
         """A request is here, in part at least, and its response is not complete."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _take(self, data: bytes) -> None:
-        """Parse what came, up to the end of a request that is to be answered first."""
-        at = 0
+    def _take(self, data: bytes, at: int = 0) -> None:
+        """Parse what came, up to the end of a request that is to be answered first.
+
+        A client may send pieces of a byte, each a call. So others have their turn in between.
+        """
+        ends = 0.0
         while at < len(data):
             if self._is_open and not self._in_message:
-                self._keep(data[at:])
-                return
+                self._keep(data, at)
+                break
+            if not ends:
+                ends = monotonic() + limits.INPUT_TURN
+            elif monotonic() >= ends:
+                self._unread, self._unread_at = data, at
+                self.flow.hold()
+                turns_of(self.loop).add(self._go_on)
+                break
             end = self._borders.end_of_piece(data, at)
             piece = data[at:end] if end - at < len(data) else data
             if not self._feed(piece, is_last=end == len(data)) or self.outlet is None:
@@ -266,15 +289,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Have a piece parsed; False if nothing more is to be."""
         self._fed += len(piece)
         try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            if not self._should_upgrade():
-                self._ignore_upgrade()
-            elif is_last:
-                self.handle_websocket_upgrade()
-            else:
-                # A client waits for the answer to its handshake (RFC 6455 4.1).
-                self.send_400_response("Bytes behind a handshake.")
+            self._parse(piece, is_last=is_last)
         except httptools.HttpParserError:
             if not self.transport.is_closing():
                 self.logger.warning("Invalid HTTP request received.")
@@ -283,31 +298,53 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(_TOO_LONG)
         return not self.transport.is_closing()
 
-    def _keep(self, data: bytes) -> None:
-        """Keep what came for when the response is complete, and read no more if it is much."""
-        self._unread = data
-        if len(data) > limits.MAX_PIPELINED_BYTES and not self.flow.held:
+    def _parse(self, piece: bytes, *, is_last: bool) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            if not self._should_upgrade():
+                self._ignore_upgrade()  # whose parser may refuse what the first one did not look at
+            elif is_last:
+                self.handle_websocket_upgrade()
+            else:
+                # A client waits for the answer to its handshake (RFC 6455 4.1).
+                self.send_400_response("Bytes behind a handshake.")
+
+    def _keep(self, data: bytes, at: int = 0) -> None:
+        """Keep what came for when its turn comes, and read no more if it is much."""
+        self._unread, self._unread_at = data, at
+        if len(data) - at > limits.MAX_PIPELINED_BYTES and not self.flow.held:
             self.flow.hold()
             self._watched.paused(self._asked_at)
+
+    def _go_on(self) -> None:
+        """Parse more of what is kept: it is this connection's turn."""
+        if self.outlet is None or self.transport.is_closing() or not self._unread:
+            return
+        data, at, self._unread = self._unread, self._unread_at, b""
+        self._take(data, at)
+        if not self._unread:
+            self.flow.let_go()
+            self.flow.resume_unless_asked()
 
     def on_response_complete(self) -> None:
         if self.outlet is None:
             super().on_response_complete()
             return
-        if self._peer is not None:
-            self._peer.over()
+        peer = self._peer
+        if peer is not None:
+            peer.over()
         self.flow.let_go()
         super().on_response_complete()
-        data, self._unread = self._unread, b""
+        data, at, self._unread = self._unread, self._unread_at, b""
         if self.transport.is_closing():
             return
         if data:
             self._unset_keepalive_if_required()
-            self._take(data)
-        if self._has_ended:
-            assert self._peer is not None
+            self._take(data, at)
+        if peer is not None and peer.has_ended:
             if self._is_open and not self._in_message:  # it had asked for more before
-                self._peer.ended(self._asked_at)
+                peer.ended(self._asked_at)
             else:
                 self.transport.close()
 
@@ -350,9 +387,19 @@ class HttpProtocol(HttpToolsProtocol):
                 elif name == b"content-length":
                     self._borders.sized(int(value))  # the parser has checked it
             reason = why_no_host(version, self.url, hosts)
+            if reason is None and version == "1.0" and self._is_in_chunks():
+                reason = (
+                    "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
+                )
             if reason is not None:
                 raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
         super().on_headers_complete()
+        if self.outlet is not None and not self.parser.should_upgrade():
+            # Trailers, which the parser tells as it tells fields, are none of the request's.
+            self.headers = []
+
+    def _is_in_chunks(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
