@@ -280,6 +280,16 @@ async def test_a_subscription_names_no_stream_that_its_maker_may_not_follow(told
         assert (await it.api("GET", "s", user="ben"))[0] == 404
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["users/ann/../ben/*", "users/ann//**", "users/ann/./*", "users/ann/\x00/**", "__ds/**", "/"],
+)
+async def test_a_pattern_is_spelt_as_the_paths_that_it_meets(pattern: str) -> None:
+    async with world() as it:
+        status, refused = await it.api("PUT", "s", {**WAKES, "pattern": pattern})
+        assert (status, refused["error"]["code"], it.asked) == (400, "INVALID_REQUEST", [])
+
+
 async def test_a_subscription_to_ones_own_works_and_its_worker_acks_by_its_token() -> None:
     async with world() as it:
         await it.streams.create("users/ann/wakes")
