@@ -13,7 +13,8 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.types import ASGIApp
 
-from tailrace.protocol import ProtocolOptions, SubscriptionOptions
+from tailrace.errors import SubscriptionRefused
+from tailrace.protocol import Authorize, ProtocolOptions, SubscriptionOptions
 from tailrace.store import MemoryStore
 from tailrace.streams import Streams
 from tailrace.testing import Client
@@ -31,9 +32,9 @@ AS_JSON = {"content-type": "application/json"}
 class World:
     """Streams of two users, asked by one of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, authorize: Authorize | None = None) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.streams = Streams(MemoryStore(), authorize=self.authorize)
+        self.streams = Streams(MemoryStore(), authorize=authorize or self.authorize)
         self.app = FastAPI(lifespan=self.streams.lifespan)
         router = self.streams.router(subscriptions=SubscriptionOptions(allow_localhost=True))
         self.app.include_router(router, prefix=PREFIX)
@@ -279,6 +280,16 @@ async def test_a_subscription_names_no_stream_that_its_maker_may_not_follow(told
         assert (await it.api("GET", "s", user="ben"))[0] == 404
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    ["users/ann/../ben/*", "users/ann//**", "users/ann/./*", "users/ann/\x00/**", "__ds/**", "/"],
+)
+async def test_a_pattern_is_spelt_as_the_paths_that_it_meets(pattern: str) -> None:
+    async with world() as it:
+        status, refused = await it.api("PUT", "s", {**WAKES, "pattern": pattern})
+        assert (status, refused["error"]["code"], it.asked) == (400, "INVALID_REQUEST", [])
+
+
 async def test_a_subscription_to_ones_own_works_and_its_worker_acks_by_its_token() -> None:
     async with world() as it:
         await it.streams.create("users/ann/wakes")
@@ -323,6 +334,51 @@ async def test_the_subscription_of_somebody_else_is_not_seen_or_changed(
         assert BEN not in json.dumps(refused)
         status, still = await it.api("GET", "s", user="ben")
         assert (status, [each["path"] for each in still["streams"]]) == (200, [BEN])
+
+
+class Overtaken(World):
+    """A hook that takes its time once: meanwhile Ben gives the name to a subscription of his."""
+
+    meanwhile: Any = None
+
+    async def authorize(self, request: Request, action: str, path: str) -> None:
+        await super().authorize(request, action, path)
+        before, self.meanwhile = self.meanwhile, None
+        if before is not None:
+            await before()
+
+
+async def test_a_subscription_that_took_the_name_of_another_is_not_deleted_with_it() -> None:
+    made = Overtaken()
+    async with Client(made.app, lifespan=True) as client:
+        made.client = client
+        ann = {"type": "pull-wake", "wake_stream": "users/ann/w", "streams": ["users/ann/a"]}
+        ben = {"type": "pull-wake", "wake_stream": "users/ben/w", "streams": [BEN]}
+        assert (await made.api("PUT", "s", ann))[0] == 201
+
+        async def replace() -> None:
+            assert (await made.api("DELETE", "s"))[0] == 204
+            assert (await made.api("PUT", "s", ben, user="ben"))[0] == 201
+
+        made.meanwhile = replace
+        assert (await made.api("DELETE", "s"))[0] == 204
+        assert (await made.api("GET", "s", user="ben"))[0] == 200
+
+
+async def test_a_subscription_is_not_deleted_whatever_error_of_ours_refuses_it() -> None:
+    def authorize(request: Request, action: str, path: str) -> None:
+        if "user" not in request.headers:
+            raise SubscriptionRefused("NOT_YOURS", 404, "there is none for you")
+
+    made = World(authorize)
+    async with Client(made.app, lifespan=True) as client:
+        made.client = client
+        told = {"type": "pull-wake", "wake_stream": "w", "streams": ["a"]}
+        assert (await made.api("PUT", "s", told))[0] == 201
+        url = f"{PREFIX}/__ds/subscriptions/s"
+        async with client.open("DELETE", url) as exchange:
+            assert (await exchange.response()).status == 404
+        assert (await made.api("GET", "s"))[0] == 200
 
 
 async def test_a_stream_is_added_to_ones_own_subscription_only_if_it_may_be_followed() -> None:

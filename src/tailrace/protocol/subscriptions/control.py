@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -214,9 +213,12 @@ class Control:
         return _json(200, await self._document(record, self._base_url(asked)))
 
     async def _delete(self, asked: _Asked) -> Reply:
-        with suppress(SubscriptionRefused):  # there is none to be asked for
-            await self._permitted(asked)
-        await self._desk.delete(asked.route.name)
+        try:
+            record = await self._desk.get(asked.route.name)
+        except SubscriptionRefused:
+            return _nothing()  # there is none
+        await ask_scope(self._authorize, asked.scope, record.rights)
+        await self._desk.delete(record)
         return _nothing()
 
     async def _link(self, asked: _Asked) -> Reply:

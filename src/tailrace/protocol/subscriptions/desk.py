@@ -119,17 +119,22 @@ class Desk:
         """
         return (await self._find(name)).record
 
-    async def delete(self, name: str) -> None:
-        """Delete a subscription; nothing if there is none.
+    async def delete(self, record: Record) -> None:
+        """Delete a subscription; nothing if it is gone, also where another has its name by now.
 
         Source: Durable Streams 6.3.
         """
+
+        def decide(now: Record, _: Moment) -> Step:
+            return transitions.deleted(now) if now.nonce == record.nonce else Step(now)
+
         try:
-            done = await self.change(name, lambda record, _: transitions.deleted(record))
+            done = await self.change(record.id, decide)
         except SubscriptionRefused:  # nobody's, or somebody else was faster
             return
-        await self._catalogue.remove(name, done.record.nonce)
-        self._views.drop(name)
+        if done.record.nonce == record.nonce:
+            await self._catalogue.remove(record.id, record.nonce)
+            self._views.drop(record.id)
 
     async def link(self, name: str, paths: tuple[str, ...]) -> None:
         """Add explicit streams.

@@ -125,7 +125,8 @@ def config_of(told: Mapping[str, Any]) -> Config:
         raise _invalid('type must be "webhook" or "pull-wake"')
     pattern = _text(told, "pattern", limits.MAX_PATTERN_BYTES)
     if pattern is not None:
-        pattern = Pattern(pattern.strip("/")).text
+        # Spelt as the paths that it meets: `a/../b` would match nothing, but begins as `a/` does.
+        pattern = Pattern(_stream(pattern)).text
     streams = streams_of(told) if told.get("streams") is not None else ()
     if pattern is None and not streams:
         raise _invalid("give a pattern, or streams")
