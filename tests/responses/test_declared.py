@@ -421,3 +421,30 @@ async def test_the_error_names_no_value_of_the_item() -> None:
     assert "hash" not in str(error)
     assert error.__cause__ is None
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("first", [JSONLinesResponse, EventSourceResponse])
+async def test_each_format_of_one_route_has_its_own_filter(first: type[StreamingResponse]) -> None:
+    """`-> AsyncIterator[Event]`: in events it names no item, in lines it is the item."""
+    chosen: list[type[StreamingResponse]] = []
+
+    class Either(StreamingResponse):
+        def make_framing(self) -> Framing:
+            return chosen[-1]([]).make_framing()
+
+    async def rows() -> AsyncIterator[Event]:
+        yield User(name="ann")  # type: ignore[misc] # what the type checker cannot stop
+
+    app = FastAPI()
+    path = plain(app, rows, response_class=Either)
+    bodies: dict[type[StreamingResponse], str] = {}
+    for response_class in (first, JSONLinesResponse, EventSourceResponse):
+        chosen.append(response_class)
+        async with (
+            Client(app, raise_app_exceptions=False) as client,
+            client.open("GET", path) as exchange,
+        ):
+            status = (await exchange.response()).status
+            bodies[response_class] = str(status)
+            await exchange.finished()
+    assert bodies == {JSONLinesResponse: "500", EventSourceResponse: "200"}

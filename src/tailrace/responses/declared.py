@@ -30,8 +30,11 @@ from tailrace.framing import Carries, Event, Framing, is_event
 
 __all__ = ["Filtered", "ItemFilter", "declared_type", "filter_of", "response_class_of"]
 
-_KEPT = "_tailrace_item_filter"
-"""The attribute under which a route keeps its filter: making one takes pydantic a millisecond."""
+_KEPT = "_tailrace_item_filters"
+"""The attribute under which a route keeps its filters: making one takes pydantic a millisecond.
+
+One for each `Carries`, as a response class may choose its format anew for each request.
+"""
 
 _SERIALIZING = (
     "by_alias",
@@ -161,9 +164,11 @@ def filter_of(scope: Scope, response: Any, content: Any, framing: Framing) -> It
     if inspect.isclass(response_class) and not isinstance(response, response_class):
         return None
     if not hasattr(route, _KEPT):
-        setattr(route, _KEPT, _filter(route, framing.carries))
-    kept: ItemFilter | None = getattr(route, _KEPT)
-    return kept
+        setattr(route, _KEPT, {})
+    kept: dict[Carries, ItemFilter | None] = getattr(route, _KEPT)
+    if framing.carries not in kept:
+        kept[framing.carries] = _filter(route, framing.carries)
+    return kept[framing.carries]
 
 
 def response_class_of(route: Any) -> Any:
