@@ -423,6 +423,28 @@ async def test_the_error_names_no_value_of_the_item() -> None:
     assert error.__context__ is None
 
 
+@pytest.mark.parametrize("response_class", [JSONLinesResponse, JSONArrayResponse, CSVResponse])
+@pytest.mark.parametrize("item", [Public | Event, Annotated[Public | Event, "both"]])
+async def test_the_data_of_an_event_is_filtered_in_a_format_without_events(
+    response_class: type[StreamingResponse], item: Any
+) -> None:
+    async def rows():  # type: ignore[no-untyped-def] # its annotation is set below
+        yield Event(User(name="ann"), id="1")
+
+    rows.__annotations__["return"] = AsyncIterator[item]
+    text = await body_of(plain, rows, response_class=response_class)
+    assert "ann" in text
+    assert "hash" not in text
+
+
+async def test_an_event_of_an_annotated_union_may_have_other_data() -> None:
+    async def rows() -> AsyncIterator[Annotated[Public | Event, "both"]]:
+        yield Event({"percent": 10})
+
+    text = await body_of(plain, rows, response_class=EventSourceResponse)
+    assert data_of(text) == [{"percent": 10}]
+
+
 @pytest.mark.parametrize("first", [JSONLinesResponse, EventSourceResponse])
 async def test_each_format_of_one_route_has_its_own_filter(first: type[StreamingResponse]) -> None:
     """`-> AsyncIterator[Event]`: in events it names no item, in lines it is the item."""
