@@ -421,3 +421,52 @@ async def test_the_error_names_no_value_of_the_item() -> None:
     assert "hash" not in str(error)
     assert error.__cause__ is None
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("response_class", [JSONLinesResponse, JSONArrayResponse, CSVResponse])
+@pytest.mark.parametrize("item", [Public | Event, Annotated[Public | Event, "both"]])
+async def test_the_data_of_an_event_is_filtered_in_a_format_without_events(
+    response_class: type[StreamingResponse], item: Any
+) -> None:
+    async def rows():  # type: ignore[no-untyped-def] # its annotation is set below
+        yield Event(User(name="ann"), id="1")
+
+    rows.__annotations__["return"] = AsyncIterator[item]
+    text = await body_of(plain, rows, response_class=response_class)
+    assert "ann" in text
+    assert "hash" not in text
+
+
+async def test_an_event_of_an_annotated_union_may_have_other_data() -> None:
+    async def rows() -> AsyncIterator[Annotated[Public | Event, "both"]]:
+        yield Event({"percent": 10})
+
+    text = await body_of(plain, rows, response_class=EventSourceResponse)
+    assert data_of(text) == [{"percent": 10}]
+
+
+@pytest.mark.parametrize("first", [JSONLinesResponse, EventSourceResponse])
+async def test_each_format_of_one_route_has_its_own_filter(first: type[StreamingResponse]) -> None:
+    """`-> AsyncIterator[Event]`: in events it names no item, in lines it is the item."""
+    chosen: list[type[StreamingResponse]] = []
+
+    class Either(StreamingResponse):
+        def make_framing(self) -> Framing:
+            return chosen[-1]([]).make_framing()
+
+    async def rows() -> AsyncIterator[Event]:
+        yield User(name="ann")  # type: ignore[misc] # what the type checker cannot stop
+
+    app = FastAPI()
+    path = plain(app, rows, response_class=Either)
+    bodies: dict[type[StreamingResponse], str] = {}
+    for response_class in (first, JSONLinesResponse, EventSourceResponse):
+        chosen.append(response_class)
+        async with (
+            Client(app, raise_app_exceptions=False) as client,
+            client.open("GET", path) as exchange,
+        ):
+            status = (await exchange.response()).status
+            bodies[response_class] = str(status)
+            await exchange.finished()
+    assert bodies == {JSONLinesResponse: "500", EventSourceResponse: "200"}

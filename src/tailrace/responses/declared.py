@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.utils import get_stream_item_type, get_typed_return_annotation
@@ -30,8 +30,11 @@ from tailrace.framing import Carries, Event, Framing, is_event
 
 __all__ = ["Filtered", "ItemFilter", "declared_type", "filter_of", "response_class_of"]
 
-_KEPT = "_tailrace_item_filter"
-"""The attribute under which a route keeps its filter: making one takes pydantic a millisecond."""
+_KEPT = "_tailrace_item_filters"
+"""The attribute under which a route keeps its filters: making one takes pydantic a millisecond.
+
+One for each `Carries`, as a response class may choose its format anew for each request.
+"""
 
 _SERIALIZING = (
     "by_alias",
@@ -110,6 +113,8 @@ class Filtered(Framing):
         try:
             if self.carries is Carries.EVENTS and is_event(type(item)):
                 return self._framing.frame(self._event(item))
+            if self._items.names_events and isinstance(item, Event):
+                return self._framing.frame(self._event(item))  # as a value, its data as declared
             return self._frame(self._items.validate(item))
         except InvalidItem:
             raise
@@ -135,8 +140,11 @@ class Filtered(Framing):
             return event
         if self._items.names_events and not self._items.is_one(data):
             return event
-        text = self._items.json(self._items.validate(data))
-        return Event(text, event=event.event, id=event.id, retry=event.retry, comment=event.comment)
+        value = self._items.validate(data)
+        # An event has its data as text; in another format it is a part of the value.
+        in_events = self.carries is Carries.EVENTS
+        written = self._items.json(value) if in_events else self._items.plain(value, "json")
+        return replace(event, data=written)
 
 
 def filter_of(scope: Scope, response: Any, content: Any, framing: Framing) -> ItemFilter | None:
@@ -161,9 +169,11 @@ def filter_of(scope: Scope, response: Any, content: Any, framing: Framing) -> It
     if inspect.isclass(response_class) and not isinstance(response, response_class):
         return None
     if not hasattr(route, _KEPT):
-        setattr(route, _KEPT, _filter(route, framing.carries))
-    kept: ItemFilter | None = getattr(route, _KEPT)
-    return kept
+        setattr(route, _KEPT, {})
+    kept: dict[Carries, ItemFilter | None] = getattr(route, _KEPT)
+    if framing.carries not in kept:
+        kept[framing.carries] = _filter(route, framing.carries)
+    return kept[framing.carries]
 
 
 def response_class_of(route: Any) -> Any:
@@ -213,7 +223,7 @@ def _filter(route: Any, carries: Carries) -> ItemFilter | None:
         _adapter(item_type),
         getattr(route.endpoint, "__name__", repr(route.endpoint)),
         serializing,
-        any(is_event(kind) for kind in _options(get_stream_item_type(annotation))),
+        _names_events(get_stream_item_type(annotation)),
     )
 
 
@@ -230,6 +240,13 @@ def _options(item_type: Any) -> tuple[Any, ...]:
     item_type = getattr(item_type, "__value__", item_type)  # of `type Item = Price | Event`
     is_union = get_origin(item_type) in (Union, UnionType)
     return get_args(item_type) if is_union else (item_type,)
+
+
+def _names_events(item_type: Any) -> bool:
+    item_type = getattr(item_type, "__value__", item_type)
+    if get_origin(item_type) is Annotated:
+        return _names_events(get_args(item_type)[0])
+    return any(is_event(kind) for kind in _options(item_type))
 
 
 def _yields(endpoint: Callable[..., Any]) -> bool:
