@@ -11,8 +11,8 @@ Three things come out of a source and are not of it. They go on as they are:
 * GeneratorExit where Python closes the coroutine, because its loop is gone;
 * the end of the process: what a signal's handler raises, in whatever the main thread does then.
 
-What cannot be contained: SystemExit and KeyboardInterrupt in a task that the source has begun itself
-(`asyncio.TaskGroup`). asyncio hands these two to its loop as soon as the task's step raises them,
+What cannot be contained: SystemExit and KeyboardInterrupt in a task that the source has begun
+(`asyncio.TaskGroup`). asyncio hands these two to its loop as soon as the task raises them,
 before anybody waits for the task, and the server ends, as it does under any application.
 """
 
