@@ -185,12 +185,12 @@ class OpenFile:
         now, seen = os.fstat(self.descriptor), self._seen
         if now.st_size == seen.st_size and now.st_ctime_ns == seen.st_ctime_ns:
             return
-        if now.st_size == seen.st_size and now.st_mtime_ns != seen.st_mtime_ns:
-            now = self._after_an_append(now)
         if now.st_nlink == 0 and self.stat.st_nlink > 0:
             raise FileChanged(self.path, "was deleted or replaced")
         if self._was_renamed_or_owned(now):
             return
+        if now.st_size == seen.st_size:
+            now = self._after_an_append(now)
         if now.st_size < seen.st_size:
             raise FileChanged(self.path, "was truncated")
         if now.st_size == seen.st_size or not self._has_its_edges():
