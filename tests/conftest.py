@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
@@ -61,11 +62,14 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the processes that tests have left, and fail the run that left them."""
+    if hasattr(session.config, "workerinput"):
+        return  # the process that began this one looks at all of them
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     left = [
         process
         for process in psutil.Process().children(recursive=True)
         if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if not is_worker(process)
     ]
     for process in left:
         reporter.write_line(f"left behind by a test: {process.pid} {' '.join(process.cmdline())}")
@@ -73,3 +77,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     psutil.wait_procs(left, timeout=10)
     if left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """It runs half of the tests: `pytest -n 2`."""
+    return process.ppid() == os.getpid() and any("execnet" in part for part in process.cmdline())
