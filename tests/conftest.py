@@ -60,6 +60,12 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
     return run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first: where two processes share the files, they end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the processes that tests have left, and fail the run that left them."""
     if hasattr(session.config, "workerinput"):
