@@ -267,6 +267,14 @@ world.
 Stops: event streams that are kept open for clients that have left.
 """
 
+TLS_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a client has to answer the end of TLS, once it has all that was sent. asyncio and
+uvloop wait for 30 s.
+
+Stops: clients that keep idle connections in a pool and do not read from them, which would hold a
+server that stops.
+"""
+
 MAX_HOST_BYTES: Final = 512
 """Bytes of a request's Host. A name of DNS has 253, and a port follows it.
 
