@@ -75,8 +75,6 @@ class Batch:
         """A stream was created, used or let go that expires."""
         self.ages = False
         """A stream was created that keeps by age."""
-        self.kept = False
-        """The uses of watched streams were written down."""
 
     def run(self, operations: Iterable[Operation]) -> None:
         """Decide and commit.
@@ -255,7 +253,6 @@ class Batch:
         self._write_uses(used)
 
     def _keep(self, operation: Keep) -> None:
-        self.kept = True
         for path in operation.paths:
             self._find(path)  # notes the use
             self._uses.resolve(path)
