@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -13,16 +11,12 @@ import pytest
 from tailrace import limits
 from tailrace.errors import StreamNotFound
 from tailrace.store import START, Append, NewStream
-from tailrace.store.sqlite import SQLiteStore, schema
-from tailrace.store.sqlite.batch import Batch
-from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.connection import open_writer
-from tailrace.store.sqlite.expiry import Expiry
-from tailrace.store.sqlite.ledger import make_inbox
-from tailrace.store.sqlite.operation import AppendTo, Create, Keep, Operation
+from tailrace.store.sqlite import SQLiteStore
+from tailrace.store.sqlite.operation import AppendTo, Create, Keep
 from tailrace.store.sqlite.uses import Uses, lag_ms
 from tailrace.testing import wait_until
 from tailrace.testing.stores import StoreClock
+from tests.store.sqlite.writing import Writing
 from tests.store.work import opcodes, steps
 
 pytestmark = pytest.mark.anyio
@@ -130,48 +124,19 @@ async def test_a_watching_keeps_nothing_of_a_stream_once_it_has_ended(file: Path
         assert len(store._uses) == 0
 
 
-class Watched:
-    """A writer's parts, in the thread of the test, beside watched streams that expire."""
+class Watched(Writing):
+    """Beside watched streams that expire."""
 
-    def __init__(self, connection: apsw.Connection, count: int, ttl: int = 3600) -> None:
-        self.connection = connection
-        self.clock = StoreClock()
-        self.calls = 0
-        self.uses = Uses(lambda path: path != "other", self._called)
-        self.cache = Cache()
-        self.expiry = Expiry(connection, self.uses, self.clock)
+    def __init__(self, folder: Path, count: int, ttl: int = 3600) -> None:
+        super().__init__(folder, is_watched=lambda path: path != "other")
         made = [Create(f"s/{number}", NewStream(ttl=ttl), None) for number in range(count)]
-        self.commit([Create("other", NewStream(), None), *made])
+        self.commit(Create("other", NewStream(), None), *made)
         for path in self.cache.records:
             self.uses.begin(path, self.clock())
-        self.commit([Keep([each.path for each in made])])
-
-    def _called(self) -> None:
-        self.calls += 1
-
-    def commit(self, operations: list[Operation]) -> None:
-        self.cache.version = int(self.connection.pragma("data_version"))
-        batch = Batch(self.connection, self.cache, self.uses, self.clock())
-        batch.run([*operations, *self.expiry.requests()])
-        assert all(operation.error is None for operation in operations)
-        self.expiry.note(batch)
-        self.expiry.next_in()
+        self.commit(Keep([each.path for each in made]))
 
     def append(self) -> None:
-        self.commit([AppendTo("other", Append(data=b"x"), None)])
-
-
-@contextmanager
-def writing(folder: Path, count: int, ttl: int = 3600) -> Iterator[Watched]:
-    folder.mkdir()
-    (folder / "streams.db").touch()
-    connection = open_writer(str(folder / "streams.db"), vfs=None, synchronous="NORMAL")
-    schema.prepare(connection, "")
-    make_inbox(connection)
-    try:
-        yield Watched(connection, count, ttl)
-    finally:
-        connection.close()
+        self.commit(AppendTo("other", Append(data=b"x"), None))
 
 
 def test_an_append_costs_the_same_beside_ten_and_a_thousand_watched_streams(
@@ -179,7 +144,7 @@ def test_an_append_costs_the_same_beside_ten_and_a_thousand_watched_streams(
 ) -> None:
     counts = []
     for count in (10, 1000):
-        with writing(tmp_path / str(count), count) as writer:
+        with Watched(tmp_path / str(count), count) as writer:
             writer.append()
             with steps(writer.connection) as done:
                 counts.append((opcodes(writer.append), done.count))
@@ -190,11 +155,11 @@ def test_those_that_are_watched_are_written_down_so_many_in_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STORE_CHORE_STREAMS", 4)
-    with writing(tmp_path / "few", 10, ttl=100) as writer:
+    with Watched(tmp_path, 10, ttl=100) as writer:
         written = f"SELECT count(*) FROM stream WHERE touched = {writer.clock() + 11_000}"
         writer.clock.advance(11)
         seen = []
-        while writer.expiry.next_in() == 0:
+        while (writer.uses.keep_at() or 0) <= writer.clock():
             writer.append()
             seen.append(int(writer.connection.execute(written).get))
         assert seen == [5, 9, 11], "and the one that was appended to"
