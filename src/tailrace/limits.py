@@ -488,6 +488,14 @@ STORE_SLICE_ROWS: Final = 1000
 STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
 
+STORE_TRIM_ROWS: Final = 10_000
+"""Entries beyond a stream's retention that are let go of in one commit, some 3 ms; the rest follows
+with the next. It is more than one commit can bring, or it would never end."""
+
+STORE_CHORE_STREAMS: Final = 200
+"""Streams that are looked at in one commit because their time has come, some 5 ms, for the same
+reason; the rest follows with the next."""
+
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
 as much; a reader searches an index of it, and a restart reads all of it."""

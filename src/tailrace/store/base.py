@@ -44,7 +44,8 @@ class Retention:
     """How much of a stream is kept; what is older is gone. None: without that bound.
 
     A store may keep up to a quarter more than it was asked to, so that it need not look at each
-    append; never less. What is gone is gone for a stream's forks too.
+    append; never less. Where very many appends go at once, it may take a moment. What is gone is
+    gone for a stream's forks too.
 
     Args:
         max_bytes: Wire bytes, at least 1.
