@@ -7,6 +7,7 @@ from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, 
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
+from tailrace.semantics.live import LIVE
 from tailrace.semantics.media_types import MediaTypes
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
@@ -20,6 +21,7 @@ from tailrace.semantics.ranges import (
 
 __all__ = [
     "HARMLESS",
+    "LIVE",
     "Answer",
     "ByteRange",
     "ByteRanges",

@@ -175,6 +175,8 @@ class StreamInfo:
         retention: How much of it is kept.
         forked_from: The path of its source, for a fork.
         created_at: Milliseconds since the epoch.
+        generation: Of the offsets after its own bytes; no other stream of this path has had it. 0:
+            it is not there yet.
     """
 
     path: str
@@ -187,6 +189,7 @@ class StreamInfo:
     retention: Retention
     forked_from: str | None
     created_at: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
