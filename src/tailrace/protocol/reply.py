@@ -32,7 +32,7 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import HARMLESS, Outcome, Validators, answer
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer, tag_as_named
 from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
 
 __all__ = [
@@ -206,15 +206,16 @@ class Replies:
             from_beginning: The client asked for the beginning, wherever that is.
         """
         etag = etag_of(piece)
+        has_it = condition is not None and _has(condition, etag)
         headers = [
             *self._base,
             (b"cache-control", self._caching(piece)),
-            (b"etag", etag.encode()),
+            (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
             *_place(piece, cursor),
         ]
         if from_beginning and piece.start.position:
             headers.append((b"stream-first-offset", str(piece.start).encode()))
-        if condition is not None and _has(condition, etag):
+        if has_it:
             return Reply(304, headers)
         return self._whole(headers, piece)
 

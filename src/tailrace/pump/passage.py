@@ -35,6 +35,7 @@ _IN_CLOSURE = frozenset(
         ("starlette.middleware.sessions", "SessionMiddleware.__call__.<locals>.send_wrapper"),
         # It counts bodies, but takes what is written past it from the connection.
         ("tailrace.app.access", "AccessLog.__call__.<locals>.counted"),
+        ("tailrace.streams.subscription", "_Array.__call__.<locals>.sending"),
     }
 )
 """Functions that look at the start of a response only, and hold the next `send` as `send`."""

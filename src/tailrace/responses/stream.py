@@ -111,7 +111,9 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             options = self.options or options_of_app(scope)
             encoding = Encoding(self.raw_headers, None)
             if options.compress:
-                encoding = encoding_for(scope, self.status_code, self.raw_headers, self.media_type)
+                encoding = encoding_for(
+                    scope, self.status_code, self.raw_headers, self.media_type, send
+                )
             head = Head(self.status_code, encoding.headers, name_of(scope))
             if scope.get("method") == "HEAD":
                 return await send_whole(b"", options, head, scope, receive, send)
