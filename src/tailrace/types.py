@@ -15,8 +15,9 @@ __all__ = ["StreamOptions"]
 class StreamOptions:
     """How a stream behaves; one frozen object, given to a response or to the application.
 
-    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`. What is
-    given to a response replaces the application's options as a whole.
+    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`, also for
+    those that are mounted in it and have none of their own. What is given to a response replaces
+    the application's options as a whole.
 
     Args:
         send_timeout: Seconds without progress on a write before the client is cut off; None never.
