@@ -25,7 +25,7 @@ def test_the_defaults_are_the_limits() -> None:
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
         "expose_errors": False,
-        "compress": True,
+        "compress": False,
     }
 
 

@@ -141,8 +141,8 @@ Stops: links that point at each other, and links made to be walked for ever.
 MAX_LISTING_ENTRIES: Final = 10_000
 """Entries of a directory's listing; a longer one says that it was cut. Apache sends all of them.
 
-10,000 rows are 3.3 MB of HTML (0.2 MB compressed) and 0.3 s of CPU in threads. Stops: a directory
-of millions that is read, sorted and held for each request.
+10,000 rows are 3.3 MB of HTML (0.2 MB where a proxy compresses it) and 0.3 s of CPU in threads.
+Stops: a directory of millions that is read, sorted and held for each request.
 """
 
 MAX_ARCHIVE_ENTRIES: Final = 100_000

@@ -167,7 +167,14 @@ async def starlette_file(scope: Any, receive: Any, send: Any, query: dict[str, s
 
 
 async def extensions(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    await answer(send, sorted(scope.get("extensions", {})))
+    names = ["http.response.pathsend", "http.response.zerocopysend"]
+    asked = [name for name in names if is_offered(name, scope["extensions"], send)]
+    await answer(send, asked + sorted(scope["extensions"]))
+
+
+def is_offered(name: str, extensions: Any, send: Any) -> bool:
+    """Asked, as by Starlette's FileResponse, in a function that has `send`."""
+    return name in extensions
 
 
 async def process(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import HARMLESS, Outcome, Validators, answer
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer, tag_as_named
 from tailrace.store import (
     START,
     Appended,
@@ -217,15 +217,16 @@ class Replies:
             where: What the client asked for.
         """
         etag = etag_of(piece)
+        has_it = condition is not None and _has(condition, etag)
         headers = [
             *self._base,
             (b"cache-control", self._caching(piece, where)),
-            (b"etag", etag.encode()),
+            (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
             *_place(piece, cursor),
         ]
         if where is Mark.BEGINNING and piece.start.position:
             headers.append((b"stream-first-offset", str(piece.start).encode()))
-        if condition is not None and _has(condition, etag):
+        if has_it:
             return Reply(304, headers)
         return self._whole(headers, piece)
 

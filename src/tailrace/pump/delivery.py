@@ -11,6 +11,7 @@ from starlette.types import Message, Scope, Send
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
+from tailrace.semantics import ResponseFields
 from tailrace.source import Buffer, Span
 
 __all__ = ["Delivery", "Head", "Tail", "Unsendable", "name_of"]
@@ -31,7 +32,8 @@ class Head:
     name: str
 
     def message(self) -> Message:
-        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        fields = ResponseFields(self.headers)
+        return {"type": "http.response.start", "status": self.status, "headers": fields}
 
 
 def name_of(scope: Scope) -> str:

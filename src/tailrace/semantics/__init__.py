@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from tailrace.semantics.accept import choose_encoding, choose_media_type
-from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
+from tailrace.semantics.conditional import (
+    Answer,
+    Outcome,
+    Validators,
+    answer,
+    is_entity_tag,
+    tag_as_named,
+)
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
@@ -18,8 +25,10 @@ from tailrace.semantics.ranges import (
     parse_ranges,
     unsatisfied,
 )
+from tailrace.semantics.response_fields import DIGESTS, ResponseFields
 
 __all__ = [
+    "DIGESTS",
     "HARMLESS",
     "LIVE",
     "Answer",
@@ -27,6 +36,7 @@ __all__ = [
     "ByteRanges",
     "MediaTypes",
     "Outcome",
+    "ResponseFields",
     "Validators",
     "answer",
     "choose_encoding",
@@ -39,5 +49,6 @@ __all__ = [
     "is_entity_tag",
     "parse_date",
     "parse_ranges",
+    "tag_as_named",
     "unsatisfied",
 ]

@@ -40,7 +40,8 @@ from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.encrypted import end_soon
-from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
+from tailrace.server.exchange import Exchange
+from tailrace.server.extensions import Extensions
 from tailrace.server.hosts import why_no_host
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
@@ -144,7 +145,8 @@ class _BodyOf:
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
-    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them;
+    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to who asks
+      with a `send` that leads here (see `extensions`);
     * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
 
     At shutdown it tells the open streams, and cuts what has not ended within
@@ -191,13 +193,9 @@ class HttpProtocol(HttpToolsProtocol):
         response = _UvicornResponse(receive.__self__)  # type: ignore[attr-defined] # bound to it
         exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
         connection = ResponseConnection(self.outlet, exchange.send)
-        extensions = scope["extensions"] = {
-            **(scope.get("extensions") or {}),
-            PATHSEND: {},
-            ZEROCOPYSEND: {},
-            ATTACH: exchange,
-            CONNECTION: connection,
-        }
+        extensions = scope["extensions"] = Extensions(
+            {**(scope.get("extensions") or {}), ATTACH: exchange, CONNECTION: connection}
+        )
         try:
             return await self._app(scope, receive, exchange.send)
         finally:
