@@ -207,7 +207,7 @@ async def test_a_first_item_that_does_not_fit_is_a_500(
 
 
 TAILS = [
-    (EventSourceResponse, b'event: error\ndata: {"code":"invalid_item",'),
+    (EventSourceResponse, b'event: error\ndata: {"error":{"code":"invalid_item",'),
     (JSONLinesResponse, b'{"error":{"code":"invalid_item",'),
 ]
 
@@ -281,7 +281,7 @@ async def test_events_beside_items_in_an_annotation_describe_and_check_the_items
             await exchange.event()
     assert [event and event.event for event in got] == ["message", "message", "error"]
     assert got[2] is not None
-    assert got[2].json()["code"] == "invalid_item"
+    assert got[2].json()["error"]["code"] == "invalid_item"
 
 
 # Other endpoints on such a route -----------------------------------------------------------------
