@@ -202,6 +202,11 @@ def test_a_heartbeat_is_seen_by_no_page() -> None:
     assert len(reader.comments) == 1
 
 
+def test_each_line_of_a_heartbeats_text_is_a_comment() -> None:
+    wire = ServerSentEvents("one\ntwo").beat()
+    assert wire == b": one\n: two\n\n"
+
+
 @given(st.lists(text | text.map(str.encode), max_size=4), st.data())
 def test_text_comes_back_with_its_lines_normalised(items: list[Any], data: st.DataObject) -> None:
     wire = b"".join(map(frame, items))

@@ -18,6 +18,7 @@ from tailrace import (
     JSONArrayResponse,
     JSONLinesResponse,
     StreamingResponse,
+    StreamOptions,
     StreamRoute,
 )
 from tailrace.testing import Client, Clock, Truncated
@@ -194,6 +195,7 @@ async def test_a_first_item_that_does_not_fit_is_a_500(
     clock: Clock, build: Build, make: Any, response_class: Any
 ) -> None:
     app, path = built(build, response_class, make([{"price": 1}]))
+    app.state.stream_options = StreamOptions(start_grace=0.1)  # events wait for nothing by default
     async with (
         Client(app, raise_app_exceptions=False) as client,
         client.open("GET", path) as exchange,

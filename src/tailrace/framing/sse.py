@@ -35,6 +35,13 @@ class ServerSentEvents(Framing):
     Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
     anything else as JSON.
 
+    Args:
+        heartbeat_text: What the comment says that breaks a silence; several lines are several
+            comments.
+
+    Raises:
+        InvalidEvent: A text that cannot be written.
+
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
 
@@ -42,6 +49,11 @@ class ServerSentEvents(Framing):
     media_type = "text/event-stream"
     carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
+    start_grace = 0.0
+
+    def __init__(self, heartbeat_text: str | None = None) -> None:
+        if heartbeat_text is not None:
+            self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
     def frame(self, item: Any) -> bytes:
         """The item as one event.
