@@ -138,6 +138,7 @@ class Deadlines:
                 return Verdict(Due.START, again)
             return Verdict(Due.NOTHING, min(self._grace_ends, again))
         if self.needs_push(now):
+            self._quiet_since = now
             return Verdict(Due.PUSH, self._idle_again(now))
         # The same sum as in `again`: a difference may round to a little less, and ask for ever.
         if now >= self._quiet_since + self._heartbeat:

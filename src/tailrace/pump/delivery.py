@@ -173,10 +173,10 @@ class Delivery:
         self._deadlines.begun()
         self._deadlines.writing(0, self._time())
         await self._send(self._head.message())
-        if not self._buffer.size:
-            # An empty item asks for the head to be sent now.
-            if self._buffer.has_frames or self._deadlines.needs_push(self._time()):
-                await self._push()
+        # A frame without bytes asks for the head to be sent now.
+        asked = self._buffer.has_frames or self._deadlines.needs_push(self._time())
+        if asked and not self._buffer.size:
+            await self._push()
         self._deadlines.written(self._time())
 
     async def _push(self) -> None:

@@ -29,7 +29,9 @@ class EventSourceResponse(StreamingResponse):
 
     The status line goes out at once, though the first event may be late, unless the options name a
     `start_grace`: an error that the source raises before it has waited for anything is an ordinary
-    error response, and with a grace any error within it. The response is not stored by caches nor buffered by nginx, sends a comment after each
+    error response, and with a grace any error within it.
+
+    The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
     farewell with an event that tells the client when to come back.
 
