@@ -32,7 +32,11 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence before an SSE comment; the WHATWG text advises "every 15 seconds or so"."""
 
 START_GRACE: Final = 0.1
-"""Seconds that the status line waits for the first item, to be a truthful one."""
+"""Seconds that the status line waits for the first item, to be a truthful one; not that of events.
+
+And seconds after which a head that went out alone is followed by an empty body: hypercorn, granian,
+daphne and Starlette's GZipMiddleware keep the head back until a body comes. Not at once, so that
+the first body is the first item where one comes in time."""
 
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""

@@ -26,7 +26,9 @@ class StreamOptions:
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
             (SSE: a comment); None sends none.
         start_grace: Seconds that the status line waits for the first item, so that an error
-            before it is an ordinary error response; 0 sends the status line at once.
+            before it is an ordinary error response; 0 sends the status line at once. None (the
+            default) is `limits.START_GRACE`, and 0 for events: a browser says that it is connected
+            when the status line is there, and a source of events may be silent for long.
         cleanup_timeout: Seconds that closing the source may take, more than 0.
         shutdown_grace: Seconds that the source has to end by itself when the server stops, which
             `shutdown_event()` tells it; 0 ends it at once. For formats with a farewell (SSE): all
@@ -47,7 +49,7 @@ class StreamOptions:
     send_timeout: float | None = limits.SEND_TIMEOUT
     min_rate: float | None = None
     heartbeat: float | None = limits.HEARTBEAT
-    start_grace: float = limits.START_GRACE
+    start_grace: float | None = None
     cleanup_timeout: float = limits.CLEANUP_TIMEOUT
     shutdown_grace: float = 0
     max_batch_bytes: int = limits.MAX_BATCH_BYTES
@@ -60,7 +62,7 @@ class StreamOptions:
         _check_positive("min_rate", self.min_rate, "bytes per second, more than 0, or None")
         _check_positive("heartbeat", self.heartbeat, "seconds, more than 0, or None")
         if self.start_grace != 0 or isinstance(self.start_grace, bool):
-            _check_number("start_grace", self.start_grace, "seconds, 0 or more")
+            _check_positive("start_grace", self.start_grace, "seconds, 0 or more, or None")
         _check_number("cleanup_timeout", self.cleanup_timeout, "seconds, more than 0")
         if self.shutdown_grace != 0 or isinstance(self.shutdown_grace, bool):
             _check_number("shutdown_grace", self.shutdown_grace, "seconds, 0 or more")

@@ -326,7 +326,9 @@ async def test_a_store_that_fails_while_a_stream_is_waited_for_is_told(clock: Cl
             link.failing = True
             await Streams(store).append("a", 1)
             assert await exchange.read() == b": keep-alive\n\n"
-            assert b'event: error\ndata: {"code":"store_unavailable"' in await exchange.read()
+            assert (
+                b'event: error\ndata: {"error":{"code":"store_unavailable"' in await exchange.read()
+            )
             with pytest.raises(Truncated) as truncated:
                 await exchange.read()
     assert isinstance(truncated.value.__cause__, StoreUnavailable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.framing._json import json_text
+from tailrace.framing._json import error_json, json_text
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
@@ -27,6 +27,7 @@ __all__ = [
     "Raw",
     "ServerSentEvents",
     "codec_for",
+    "error_json",
     "is_compressible",
     "is_event",
     "json_text",

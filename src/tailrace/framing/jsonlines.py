@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tailrace.errors import Problem
-from tailrace.framing._json import json_of, problem_json
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing
 
 __all__ = ["JSONLines"]
@@ -33,4 +33,4 @@ class JSONLines(Framing):
         return text + b"\n"
 
     def failure(self, problem: Problem) -> bytes:
-        return b'{"error":' + problem_json(problem) + b"}\n"
+        return error_json(problem) + b"\n"

@@ -16,10 +16,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pydantic_core import to_json
-
 from tailrace.errors import InvalidEvent, Problem
-from tailrace.framing._json import json_of, problem_json
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
@@ -28,12 +26,21 @@ __all__ = ["ServerSentEvents", "is_event"]
 
 _Writer = Callable[[Any], bytes]
 
+_GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
+
 
 class ServerSentEvents(Framing):
     """What an `EventSource` reads: each item one event.
 
     Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
     anything else as JSON.
+
+    Args:
+        heartbeat_text: What the comment says that breaks a silence; several lines are several
+            comments.
+
+    Raises:
+        InvalidEvent: A text that cannot be written.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -42,6 +49,11 @@ class ServerSentEvents(Framing):
     media_type = "text/event-stream"
     carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
+    start_grace = 0.0
+
+    def __init__(self, heartbeat_text: str | None = None) -> None:
+        if heartbeat_text is not None:
+            self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
     def frame(self, item: Any) -> bytes:
         """The item as one event.
@@ -62,14 +74,14 @@ class ServerSentEvents(Framing):
         return b"data: " + text + b"\n\n"
 
     def failure(self, problem: Problem) -> bytes:
-        """An event named "error" whose data is the problem as JSON."""
-        return b"event: error\ndata: " + problem_json(problem) + b"\n\n"
+        """An event named "error" whose data is `{"error": {"code": ..., "message": ...}}`."""
+        return b"event: error\ndata: " + error_json(problem) + b"\n\n"
 
     def farewell(self, retry: float) -> bytes:
         """An event named "farewell" that tells the client when to come back."""
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
-        words = {"code": "shutting_down", "message": "the server is going away: connect again"}
-        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, to_json(words))
+        # It ends the answer before its end, so its data is an error to who knows no farewells.
+        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
 
 
 def _write_text(text: str) -> bytes:

@@ -24,6 +24,12 @@ class EventSourceResponse(StreamingResponse):
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
         status_code, headers, media_type, background, options: As in `StreamingResponse`.
+        heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
+            subclass that is the `response_class` of `yield` endpoints.
+
+    The status line goes out at once, though the first event may be late, unless the options name a
+    `start_grace`: an error that the source raises before it has waited for anything is an ordinary
+    error response, and with a grace any error within it.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
@@ -33,6 +39,7 @@ class EventSourceResponse(StreamingResponse):
     """
 
     media_type = "text/event-stream"
+    heartbeat_text: str | None = None
 
     def __init__(
         self,
@@ -43,13 +50,17 @@ class EventSourceResponse(StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        heartbeat_text: str | None = None,
     ) -> None:
         super().__init__(content, status_code, headers, media_type, background, options=options)
+        if heartbeat_text is not None:
+            self.heartbeat_text = heartbeat_text
+        self.make_framing()  # a text that cannot be written is told here, not when it is sent
         self.headers.setdefault("cache-control", "no-store")
         self.headers.setdefault("x-accel-buffering", "no")
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents()
+        return ServerSentEvents(self.heartbeat_text)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None
