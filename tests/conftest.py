@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import psutil
 import pytest
+from hypothesis import settings
 
 from tailrace.source import current_loop
 
@@ -27,6 +28,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+# An example that takes long says only that the machine is busy.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 TEST_TIMEOUT = 120.0
 """Seconds that an async test may take. It is less than the plugin's own `timeout`, which raises in

@@ -319,7 +319,7 @@ requests = st.tuples(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(st.lists(requests, min_size=1, max_size=5))
 def test_no_request_brings_about_a_fault_of_the_server(asked: list[Any]) -> None:
     anyio.run(answer_all, asked)
