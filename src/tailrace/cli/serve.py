@@ -34,6 +34,9 @@ _HTTP = "tailrace.server:HttpProtocol"
 _STARTUP_FAILURE = 3
 """The exit code of a uvicorn that could not start; its name has moved between versions."""
 
+_HEALTHY = 10
+"""Seconds within which a worker answers its supervisor; one that has died is noticed at once."""
+
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
@@ -188,6 +191,8 @@ def serve(
             log_level=log_level,
             access_log=False,
             server_header=False,
+            # More than it takes to begin on a machine that has a lot to do: it is killed then.
+            timeout_worker_healthcheck=_HEALTHY,
             # The last resort, for what even a cut connection did not end.
             timeout_graceful_shutdown=math.ceil(drain_timeout + limits.CLEANUP_TIMEOUT),
         )
