@@ -524,6 +524,9 @@ HINT_RETRY: Final = 0.005
 SAFETY_CHECK: Final = 1.0
 """Seconds between two looks whether the file changed without a hint, while streams are watched."""
 
+SAFETY_STREAMS: Final = 1000
+"""Watched streams that are compared with the file in one such check, some 3 ms."""
+
 # Subscriptions ----------------------------------------------------------------------------------
 
 MAX_SUBSCRIPTIONS: Final = 1000
@@ -623,6 +626,12 @@ LEASE: Final = 6
 It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
 that wait for ever for a worker that was killed, or that holds its event loop for so long.
 """
+
+SWEEP_RUNS: Final = 250
+"""Runs that a worker looks at in each `LEASE`, some 20 ms, for one whose worker has died unseen.
+
+When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
+reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.
