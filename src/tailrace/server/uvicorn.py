@@ -10,7 +10,8 @@ What came of a connection is in one of these states, by what its last request is
 | state | its request | its response | what comes next |
 |---|---|---|---|
 | head | none, or all of it is here | complete | is parsed; a head has an end |
-| body | its body is coming | open, or complete | is parsed, as far as the body goes |
+| body | its body is coming | open | is parsed, as far as the body goes |
+| lingering | its body is coming | complete | is parsed, as far as the body goes, for a while |
 | answering | all of it is here | open | is kept as it is, and not parsed |
 
 So requests are parsed and answered one after another (`borders`), an upgrade meets no open
@@ -41,6 +42,7 @@ from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
 from tailrace.server.hosts import why_no_host
+from tailrace.server.lingering import Lingering
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
@@ -167,6 +169,10 @@ class HttpProtocol(HttpToolsProtocol):
     """What came behind a request that is being answered."""
     _asked_at = 0.0
     """When the last request was complete."""
+    _closes = False
+    """The connection ends with the open response, and we are who closes it."""
+    _lingering: Lingering | None = None
+    """Runs while the rest of a request is read whose response is complete."""
     _peer: PeerWatch | None = None
     """Made when it is needed: it refers to us, and most connections read all the while."""
     flow: _Flow
@@ -187,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
         assert self.outlet is not None
-        response = _UvicornResponse(receive.__self__)  # type: ignore[attr-defined] # bound to it
+        response = _UvicornResponse(receive.__self__, self.head_sent)  # type: ignore[attr-defined] # bound to it
         exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
         connection = ResponseConnection(self.outlet, exchange.send)
         extensions = scope["extensions"] = {
@@ -280,7 +286,7 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._feed(piece, is_last=end == len(data)) or self.outlet is None:
                 return
             at = end
-        if self._is_open:
+        if self._is_open or self._lingering is not None:
             self._stop_watching()
         else:
             self._watch_head()
@@ -337,7 +343,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.let_go()
         super().on_response_complete()
         data, at, self._unread = self._unread, self._unread_at, b""
+        is_last, self._closes = self._closes, False
         if self.transport.is_closing():
+            return
+        if self._in_message:
+            self._linger(is_last)
+        elif is_last:
+            self.transport.close()
             return
         if data:
             self._unset_keepalive_if_required()
@@ -346,6 +358,29 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_open and not self._in_message:  # it had asked for more before
                 peer.ended(self._asked_at)
             else:
+                self.transport.close()
+
+    def head_sent(self) -> None:
+        """A response's head was sent.
+
+        uvicorn closes the connection behind the response where it is to be closed, which would
+        reset one on which a body is still coming.
+        """
+        if self._in_message and self._is_open and not self.cycle.keep_alive:
+            self.cycle.keep_alive = True
+            self._closes = True
+
+    def _linger(self, is_last: bool) -> None:
+        self._unset_keepalive_if_required()
+        self._lingering = Lingering(self.loop, self.transport.close, is_last=is_last)
+        if is_last and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _stop_lingering(self) -> None:
+        lingering, self._lingering = self._lingering, None
+        if lingering is not None:
+            lingering.stop()
+            if lingering.is_last:
                 self.transport.close()
 
     @property
@@ -403,6 +438,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
+        if self._lingering is not None:
+            self._lingering.came += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -415,6 +452,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._asked_at = self.loop.time()
         self._fed = 0
         super().on_message_complete()
+        self._stop_lingering()
 
     # Upgrades
 
@@ -469,21 +507,26 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         """Answer what is no request that can be taken, unless one is being answered, and close."""
-        if not self._is_open and not self.transport.is_closing():
+        if self._may_answer and not self.transport.is_closing():
             self.transport.write(answer)
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        if self.outlet is None or not self._is_open:
+        if self.outlet is None or self._may_answer:
             super().send_400_response(msg)
         else:
-            # It came in the body of a request that is being answered: a second status line would
-            # become part of that answer.
             self.transport.close()
+
+    @property
+    def _may_answer(self) -> bool:
+        """Nothing was answered yet. A second status line, for what came in the body of a request
+        that is or was answered, would become part of that answer or be taken for the next one."""
+        return not self._is_open and self._lingering is None
 
     def _forget(self) -> None:
         """The connection is lost, or another protocol's."""
         self._stop_watching()
+        self._stop_lingering()
         if self._peer is not None:
             self._peer.over()
             self._peer = None
@@ -495,6 +538,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.outlet is None:
             return
+        if self._is_open and self.cycle.response_started:
+            self.head_sent()
         shutdown = _shutdowns.get(self.server_state)
         if shutdown is None:
             connections = self.server_state.connections
@@ -516,10 +561,11 @@ def _outlets(connections: set[Any]) -> list[Outlet]:
 class _UvicornResponse:
     """What `tailrace.server.response.Response` says, of uvicorn's cycle."""
 
-    __slots__ = ("_cycle", "forward")
+    __slots__ = ("_cycle", "begun", "forward")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, begun: Callable[[], None]) -> None:
         self._cycle = cycle
+        self.begun = begun
         self.forward: Callable[[Any], Awaitable[None]] = cycle.send
 
     @property
