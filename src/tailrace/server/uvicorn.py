@@ -43,6 +43,7 @@ from tailrace.server.connection import ResponseConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
 from tailrace.server.hosts import why_no_host
 from tailrace.server.lingering import Lingering
+from tailrace.server.offers import FRAMING, head_of_body, parser_of_body, why_no_end
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
@@ -69,9 +70,6 @@ _PROTOCOL = frozenset(
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
 _OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
-
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-"""Header fields that say where a body ends."""
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
@@ -132,14 +130,6 @@ class _Flow(FlowControl):
     def resume_unless_asked(self) -> None:
         if not (self.held or self.asked):
             super().resume_reading()
-
-
-class _BodyOf:
-    """What a parser calls that is to parse a body alone."""
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.body_complete
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -309,7 +299,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             if not self._should_upgrade():
-                self._ignore_upgrade()  # whose parser may refuse what the first one did not look at
+                self._ignore_upgrade()
             elif is_last:
                 self.handle_websocket_upgrade()
             else:
@@ -416,16 +406,15 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(_OTHER_VERSION)
                 return
             hosts = []
+            is_coded = False
             for name, value in self.headers:
                 if name == b"host":
                     hosts.append(value)
+                elif name == b"transfer-encoding":
+                    is_coded = True
                 elif name == b"content-length":
                     self._borders.sized(int(value))  # the parser has checked it
-            reason = why_no_host(version, self.url, hosts)
-            if reason is None and version == "1.0" and self._is_in_chunks():
-                reason = (
-                    "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
-                )
+            reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
             if reason is not None:
                 raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
         super().on_headers_complete()
@@ -433,8 +422,15 @@ class HttpProtocol(HttpToolsProtocol):
             # Trailers, which the parser tells as it tells fields, are none of the request's.
             self.headers = []
 
-    def _is_in_chunks(self) -> bool:
-        return any(name == b"transfer-encoding" for name, _ in self.headers)
+    def _why_no_end(self, version: str, is_coded: bool) -> str | None:
+        """Why nobody knows where the request's body ends; None if it is known."""
+        if version == "1.0" and is_coded:
+            return "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
+        # The parser looks at codings only when it has told us of the head, and the application
+        # would be called by then; behind an offer it looks at nothing.
+        if is_coded or (self.parser.should_upgrade() and not self._should_upgrade()):
+            return why_no_end(head_of_body(self.parser.get_method(), self.headers))
+        return None
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
@@ -459,24 +455,20 @@ class HttpProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """A handshake for a WebSocket is a GET without a body (RFC 6455 4.1); all else is not."""
         if self.outlet is not None:
-            framed = any(name in _FRAMING for name, _ in self.headers)
+            framed = any(name in FRAMING for name, _ in self.headers)
             what = self.parser.get_method(), self.parser.get_http_version()
             if framed or what != (b"GET", "1.1") or self._has_ended:
                 return False
         return super()._should_upgrade()
 
     def _ignore_upgrade(self) -> None:
-        """Answer the request as one that offers nothing (RFC 9110 7.8), body and all.
-
-        The parser takes the request to be over with its head. So another one gets as much of the
-        head as says where the body ends, and then the body.
-        """
-        framing = b"".join(b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING)
-        if self.parser.get_method() == b"CONNECT":
-            self.cycle.keep_alive = False  # what follows is for the other end of a tunnel
-            framing = b""
-        self.parser = httptools.HttpRequestParser(_BodyOf(self))
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        """Answer the request as one that offers nothing, body and all."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.cycle.keep_alive = False
+        head = head_of_body(method, self.headers)
+        self.parser = parser_of_body(self.on_body, self.body_complete)
+        self.parser.feed_data(head)
 
     def body_complete(self) -> None:
         """A request whose upgrade was not taken is all here."""
