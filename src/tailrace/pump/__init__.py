@@ -11,6 +11,7 @@ from tailrace.pump.connection import (
 from tailrace.pump.delivery import Head, Unsendable, name_of
 from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
+from tailrace.pump.lifespan import answer_lifespan
 from tailrace.pump.open_streams import (
     Drained,
     drain,
@@ -38,6 +39,7 @@ __all__ = [
     "ServerConnection",
     "Stats",
     "Unsendable",
+    "answer_lifespan",
     "attach_offer",
     "counters",
     "drain",

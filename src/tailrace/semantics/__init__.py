@@ -15,6 +15,7 @@ from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
 from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
@@ -45,6 +46,7 @@ __all__ = [
     "foreign_origin",
     "format_date",
     "is_entity_tag",
+    "mounted",
     "parse_date",
     "parse_ranges",
     "tag_as_named",
