@@ -10,19 +10,30 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from tailrace import Files, Streams
 from tailrace.protocol import ProtocolOptions
+from tailrace.pump import answer_lifespan, is_clear
 
 __all__ = ["FRAMEWORKS"]
 
 urlpatterns: list[Any] = []
 """Django's."""
 
-FILES, STREAMS = "/files", "/v1/stream"
+FILES, STREAMS, CLEAR = "/files", "/v1/stream", "/clear"
 
 files = Files(os.environ.get("FOLDER", "."))
 streams = Streams("memory://")
 options = ProtocolOptions(forks=True)
+
+
+async def clear(scope: Any, receive: Any, send: Any) -> None:
+    """Whether nothing between here and the server may look at bodies; nothing of a lifespan."""
+    if scope["type"] == "lifespan":
+        await answer_lifespan(receive, send)
+    else:
+        await JSONResponse(is_clear(send))(scope, receive, send)
 
 
 def litestar() -> Any:
@@ -40,6 +51,7 @@ def litestar() -> Any:
         return asgi(path, is_mount=True, copy_scope=True)(handler)
 
     handlers = [own, mounted(FILES, files), mounted(STREAMS, streams.asgi(options))]
+    handlers.append(mounted(CLEAR, clear))
     return Litestar(handlers, lifespan=[streams.lifespan])
 
 
@@ -58,7 +70,9 @@ def quart() -> Any:
         async with streams:
             yield
 
-    return DispatcherMiddleware({FILES: files, STREAMS: streams.asgi(options), "": app})
+    return DispatcherMiddleware(
+        {FILES: files, STREAMS: streams.asgi(options), CLEAR: clear, "": app}
+    )
 
 
 def django() -> Any:
@@ -77,6 +91,7 @@ def django() -> Any:
     routes = [
         Mount(FILES, files),
         Mount(STREAMS, streams.asgi(options)),
+        Mount(CLEAR, clear),
         Mount("/", get_asgi_application()),
     ]
     return Starlette(routes=routes, lifespan=streams.lifespan)
@@ -98,6 +113,7 @@ def blacksheep() -> Any:
 
     app.mount(FILES, files)
     app.mount(STREAMS, streams.asgi(options))
+    app.mount(CLEAR, clear)
     return app
 
 

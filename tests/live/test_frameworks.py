@@ -50,6 +50,10 @@ def test_the_frameworks_own_pages_are_served_beside(server: RunningServer) -> No
     assert (status, body) == (200, b"own")
 
 
+def test_no_framework_is_in_the_way_to_the_server(server: RunningServer) -> None:
+    assert get(server, "/clear/")[2] == b"true"
+
+
 def test_files_are_found_by_their_names(server: RunningServer) -> None:
     status, headers, body = get(server, "/files/film.bin")
     assert (status, body == CONTENT) == (200, True)

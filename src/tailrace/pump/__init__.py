@@ -10,7 +10,7 @@ from tailrace.pump.connection import (
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
 from tailrace.pump.farewell import Farewell
-from tailrace.pump.leaving import Leaving, leaving_of
+from tailrace.pump.leaving import Leaving, has_left, leaving_of
 from tailrace.pump.lifespan import answer_lifespan
 from tailrace.pump.open_streams import (
     Drained,
@@ -45,6 +45,7 @@ __all__ = [
     "drain",
     "drain_beside",
     "extensions_of",
+    "has_left",
     "is_clear",
     "leads_to",
     "leaving_of",
