@@ -55,7 +55,10 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve."
 )
 @click.option(
-    "--root-path", default="", help="Where a proxy in front has put this server: /downloads."
+    "--root-path",
+    default="",
+    help="Where a proxy in front has put this server: /downloads. The proxy takes it off the path "
+    "and sends the rest.",
 )
 @click.option(
     "--forwarded-allow-ips",
@@ -204,6 +207,12 @@ def serve(
             f"and streams on {url}{STREAMS}/ (Ctrl-C stops it)",
             err=True,
         )
+        if config.root_path:
+            click.echo(
+                f"The proxy in front takes {config.root_path} off the path: "
+                f"{config.root_path}/files/ is asked for as /files/ here",
+                err=True,
+            )
         _run(config, listener)
 
 

@@ -16,6 +16,7 @@ from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
 from tailrace.semantics.live import LIVE
 from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
@@ -47,6 +48,7 @@ __all__ = [
     "foreign_origin",
     "format_date",
     "is_entity_tag",
+    "mounted",
     "parse_date",
     "parse_ranges",
     "tag_as_named",
