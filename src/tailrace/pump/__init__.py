@@ -17,6 +17,7 @@ from tailrace.pump.open_streams import (
     drain_beside,
     registered,
     shutdown_event,
+    tell_stopping,
 )
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
@@ -51,4 +52,5 @@ __all__ = [
     "serve",
     "shutdown_event",
     "stats",
+    "tell_stopping",
 ]
