@@ -428,3 +428,26 @@ async def test_what_the_server_says_of_the_response_is_raised_and_the_source_clo
         outcome = await exchange.finished()
     assert isinstance(outcome.error, RuntimeError)
     assert probe.closed.is_set()
+
+
+async def test_a_source_that_waits_for_a_turn_each_time_is_cancelled_from_outside() -> None:
+    """Of a server whose `send` never waits, as test clients and gateways have."""
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    made = 0
+
+    async def source() -> AsyncIterator[str]:
+        nonlocal made
+        while made < 20_000:  # or a failure would hang
+            made += 1
+            yield "x"
+            await anyio.sleep(0)
+
+    async def send(message: Any) -> None:
+        if made > 100:
+            outer.cancel()
+
+    outer = anyio.CancelScope()
+    with outer:
+        await StreamingResponse(source())(scope, anyio.sleep_forever, send)  # type: ignore[arg-type] # never asked
+    assert outer.cancelled_caught
+    assert made < 20_000
