@@ -556,3 +556,26 @@ async def test_a_channel_whose_senders_have_closed_is_sent_to_its_end_and_closed
         assert await exchange.read_all() == b"one two three"
     with pytest.raises(anyio.ClosedResourceError):
         reader.receive_nowait()
+
+
+async def test_a_source_that_waits_for_a_turn_each_time_is_cancelled_from_outside() -> None:
+    """Of a server whose `send` never waits, as test clients and gateways have."""
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    made = 0
+
+    async def source() -> AsyncIterator[str]:
+        nonlocal made
+        while made < 20_000:  # or a failure would hang
+            made += 1
+            yield "x"
+            await anyio.sleep(0)
+
+    async def send(message: Any) -> None:
+        if made > 100:
+            outer.cancel()
+
+    outer = anyio.CancelScope()
+    with outer:
+        await StreamingResponse(source())(scope, anyio.sleep_forever, send)  # type: ignore[arg-type] # never asked
+    assert outer.cancelled_caught
+    assert made < 20_000

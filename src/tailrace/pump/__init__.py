@@ -18,6 +18,7 @@ from tailrace.pump.open_streams import (
     drain_beside,
     registered,
     shutdown_event,
+    tell_stopping,
 )
 from tailrace.pump.passage import is_clear, leads_to
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
@@ -57,4 +58,5 @@ __all__ = [
     "serve",
     "shutdown_event",
     "stats",
+    "tell_stopping",
 ]

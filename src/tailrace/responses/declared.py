@@ -130,7 +130,10 @@ class Filtered(Framing):
     def _as_json(self, value: Any) -> bytes:
         if isinstance(value, (str, bytes)) and self.carries is Carries.EVENTS:
             # Text is an event's data as it stands, not its JSON.
-            return self._framing.frame(self._items.plain(value, "json"))
+            mode: Literal["json", "python"] = "json" if isinstance(value, str) else "python"
+            return self._framing.frame(self._items.plain(value, mode))
+        if isinstance(value, dict) and self._framing.dicts_are_events:
+            return self._framing.frame(self._items.plain(value, "python"))
         return self._framing.frame_json(self._items.json(value))
 
     def _event(self, event: Any) -> Any:
