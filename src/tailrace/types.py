@@ -23,7 +23,7 @@ class StreamOptions:
         min_rate: Bytes per second that a client must take, counted over
             `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
-            (SSE: a comment); None sends none.
+            (SSE: a comment; JSON Lines: an empty line, if asked for); None sends none.
         start_grace: Seconds that the status line waits for the first item, so that an error
             before it is an ordinary error response; 0 sends the status line at once.
         cleanup_timeout: Seconds that closing the source may take, more than 0.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from tailrace.errors import InvalidChunk, Problem
+from tailrace.errors import InvalidChunk, InvalidOption, Problem
 from tailrace.framing import JSONLines
 from tests.framing.strategies import json_values
 
@@ -47,6 +47,23 @@ def test_a_failure_is_a_line_that_no_item_can_be_taken_for() -> None:
     line = JSONLines().failure(Problem("stream_failed", "it broke"))
     assert line.endswith(b"\n")
     assert json.loads(line) == {"error": {"code": "stream_failed", "message": "it broke"}}
+
+
+def test_an_end_mark_is_a_line_of_its_own() -> None:
+    assert JSONLines(end_mark=True).closing() == b'{"end":{}}\n'
+    assert JSONLines().closing() == b""
+
+
+def test_a_heartbeat_is_an_empty_line_and_off_by_default() -> None:
+    assert JSONLines(heartbeat=True).heartbeat == b"\n"
+    assert JSONLines().heartbeat == b""
+
+
+@pytest.mark.parametrize("switch", ["heartbeat", "end_mark"])
+@pytest.mark.parametrize("value", [15, "end", None])
+def test_a_switch_is_true_or_false(switch: str, value: Any) -> None:
+    with pytest.raises(InvalidOption, match=f"{switch}=.*True or False"):
+        JSONLines(**{switch: value})
 
 
 @given(st.lists(json_values))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar
 
-from tailrace.errors import Problem
+from tailrace.errors import InvalidOption, Problem
 
-__all__ = ["Carries", "Framing"]
+__all__ = ["Carries", "Framing", "check_flag"]
 
 
 class Carries(Enum):
@@ -64,3 +64,13 @@ class Framing:
             retry: Seconds after which the client should come back.
         """
         return None
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False: a text given to a switch is a mistake.
+
+    Raises:
+        InvalidOption: It is none of both.
+    """
+    if type(value) is not bool:
+        raise InvalidOption(name, value, "True or False")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tailrace.errors import Problem
 from tailrace.framing._json import json_of, problem_json
-from tailrace.framing.base import Carries, Framing
+from tailrace.framing.base import Carries, Framing, check_flag
 
 __all__ = ["JSONLines"]
 
@@ -19,6 +19,10 @@ class JSONLines(Framing):
 
     A source that failed ends with the line `{"error": {"code": ..., "message": ...}}`.
 
+    Args:
+        heartbeat: Keep an idle connection alive by empty lines, which the reader must skip.
+        end_mark: End with the line `{"end": {}}`, if the source ended well.
+
     Source: jsonlines.org; RFC 8259.
     """
 
@@ -26,11 +30,20 @@ class JSONLines(Framing):
     media_type = "application/jsonl"
     carries = Carries.JSON
 
+    def __init__(self, heartbeat: bool = False, end_mark: bool = False) -> None:
+        check_flag("heartbeat", heartbeat)  # its seconds are in StreamOptions
+        check_flag("end_mark", end_mark)
+        self.heartbeat = b"\n" if heartbeat else b""  # type: ignore[misc] # of this response
+        self._end_mark = end_mark
+
     def frame(self, item: Any) -> bytes:
         return json_of(item, "jsonlines") + b"\n"
 
     def frame_json(self, text: bytes) -> bytes:
         return text + b"\n"
+
+    def closing(self) -> bytes:
+        return b'{"end":{}}\n' if self._end_mark else b""
 
     def failure(self, problem: Problem) -> bytes:
         return b'{"error":' + problem_json(problem) + b"}\n"

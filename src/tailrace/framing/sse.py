@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from tailrace.errors import InvalidEvent, Problem
 from tailrace.framing._json import json_of, problem_json
-from tailrace.framing.base import Carries, Framing
+from tailrace.framing.base import Carries, Framing, check_flag
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
 
@@ -35,6 +35,9 @@ class ServerSentEvents(Framing):
     Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
     anything else as JSON.
 
+    Args:
+        end_mark: End with an event named "end", if the source ended well.
+
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
 
@@ -42,6 +45,10 @@ class ServerSentEvents(Framing):
     media_type = "text/event-stream"
     carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
+
+    def __init__(self, end_mark: bool = False) -> None:
+        check_flag("end_mark", end_mark)
+        self._end_mark = end_mark
 
     def frame(self, item: Any) -> bytes:
         """The item as one event.
@@ -60,6 +67,9 @@ class ServerSentEvents(Framing):
 
     def frame_json(self, text: bytes) -> bytes:
         return b"data: " + text + b"\n\n"
+
+    def closing(self) -> bytes:
+        return b"event: end\ndata: {}\n\n" if self._end_mark else b""
 
     def failure(self, problem: Problem) -> bytes:
         """An event named "error" whose data is the problem as JSON."""

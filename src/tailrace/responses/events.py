@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from starlette.background import BackgroundTask
 from starlette.types import Scope
 
 from tailrace.framing import Framing, ServerSentEvents
 from tailrace.responses.stream import StreamingResponse
 from tailrace.source import Source, open_source
-from tailrace.types import StreamOptions
 
 __all__ = ["EventSourceResponse", "last_event_id"]
 
@@ -23,7 +20,10 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
-        status_code, headers, media_type, background, options: As in `StreamingResponse`.
+        end_mark: End with an event named "end" if the content ended well, so that a page knows a
+            whole stream from one that was cut.
+        status_code, headers, media_type, background, options, filename, content_disposition_type:
+            As in `StreamingResponse`.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
@@ -33,23 +33,10 @@ class EventSourceResponse(StreamingResponse):
     """
 
     media_type = "text/event-stream"
-
-    def __init__(
-        self,
-        content: Any,
-        status_code: int = 200,
-        headers: Mapping[str, str] | None = None,
-        media_type: str | None = None,
-        background: BackgroundTask | None = None,
-        *,
-        options: StreamOptions | None = None,
-    ) -> None:
-        super().__init__(content, status_code, headers, media_type, background, options=options)
-        self.headers.setdefault("cache-control", "no-store")
-        self.headers.setdefault("x-accel-buffering", "no")
+    utf8_only = True
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents()
+        return ServerSentEvents(end_mark=self._end_mark or False)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None

@@ -7,7 +7,7 @@ from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, 
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
-from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
@@ -27,6 +27,7 @@ __all__ = [
     "Outcome",
     "Validators",
     "answer",
+    "charset_of",
     "choose_encoding",
     "choose_media_type",
     "coalesce",
@@ -35,6 +36,7 @@ __all__ = [
     "foreign_origin",
     "format_date",
     "is_entity_tag",
+    "is_utf8",
     "parse_date",
     "parse_ranges",
     "unsatisfied",
