@@ -11,7 +11,7 @@ from tailrace.framing.jsonarray import JSONArray
 from tailrace.framing.jsonlines import JSONLines
 from tailrace.framing.multipart import MultipartMixedReplace, Part
 from tailrace.framing.raw import Raw
-from tailrace.framing.row import json_text
+from tailrace.framing.row import by_keys, json_text, known, without_nat
 from tailrace.framing.sse import ServerSentEvents, is_event
 
 __all__ = [
@@ -27,9 +27,12 @@ __all__ = [
     "Part",
     "Raw",
     "ServerSentEvents",
+    "by_keys",
     "codec_for",
     "is_compressible",
     "is_event",
     "json_of",
     "json_text",
+    "known",
+    "without_nat",
 ]

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
-__all__ = ["json_text", "plain_of", "read_item", "record_of"]
+__all__ = ["by_keys", "json_text", "known", "plain_of", "read_item", "record_of", "without_nat"]
 
 _Reader = Callable[[Any], Any]
 
@@ -52,14 +52,26 @@ def record_of(item: Any) -> Any:
     if hasattr(kind, "__pydantic_serializer__"):
         # As its JSON is made, for a serialiser of its own may be there to hide a value in JSON.
         return kind.__pydantic_serializer__.to_python(
-            record, mode="json", by_alias=True, fallback=_known
+            record, mode="json", by_alias=True, fallback=known
         )
     if is_dataclass(kind):
         return {field.name: getattr(record, field.name) for field in fields(kind)}
     return record
 
 
-def _known(value: Any) -> Any:
+def by_keys(item: Any) -> Any:
+    """A row that has its cells by `keys()` alone as a dict; anything else as it is.
+
+    What is to become of it is declared, and pydantic looks into mappings and attributes only.
+
+    Raises:
+        ValueError: It has one name twice.
+    """
+    read = _reader_of(type(item))  # type: ignore[arg-type]  # as above
+    return item if read is not _keyed else read(item)
+
+
+def known(value: Any) -> Any:
     """A value that pydantic-core does not know as one that it does: its `fallback`.
 
     Raises:
@@ -79,7 +91,7 @@ def json_text(value: Any) -> bytes:
     """
     value = read_item(value)
     try:
-        text = to_json(value, inf_nan_mode="null", fallback=_known)
+        text = to_json(value, inf_nan_mode="null", fallback=known)
         if b'None":' not in text and b"None," not in text:
             return text
         # In this mode pydantic-core calls keys that are NaN or infinite "None", all of them alike
@@ -87,7 +99,7 @@ def json_text(value: Any) -> bytes:
         return to_json(_named_keys(value), inf_nan_mode="null")
     except ValueError:
         # A `NaT` is a datetime to pydantic-core, which then fails at it.
-        if (without := _without_nat(value)) is value:
+        if (without := without_nat(value)) is value:
             raise
         return json_text(without)
 
@@ -102,25 +114,25 @@ def plain_of(value: Any) -> Any:
     try:
         return _named_keys(value)
     except (TypeError, ValueError) as error:  # the first is what pydantic-core has for a `NaT`
-        if (without := _without_nat(value)) is value:
+        if (without := without_nat(value)) is value:
             raise ValueError(str(error)) from error
         return plain_of(without)
 
 
 def _named_keys(value: Any) -> Any:
-    return to_jsonable_python(value, inf_nan_mode="constants", fallback=_known)
+    return to_jsonable_python(value, inf_nan_mode="constants", fallback=known)
 
 
-def _without_nat(value: Any) -> Any:
+def without_nat(value: Any) -> Any:
     """The value with None for each `NaT` in its dicts and lists; itself if it has none."""
     if _is_nat(value):
         return None
     if isinstance(value, dict):
-        cells = [_without_nat(cell) for cell in value.values()]
+        cells = [without_nat(cell) for cell in value.values()]
         changed = any(map(_differ, cells, value.values()))
         return dict(zip(value, cells, strict=True)) if changed else value
     if isinstance(value, (list, tuple)):
-        cells = [_without_nat(cell) for cell in value]
+        cells = [without_nat(cell) for cell in value]
         return cells if any(map(_differ, cells, value)) else value
     return value
 
@@ -160,7 +172,7 @@ def _named_reader(kind: type) -> _Reader | None:
         names = [attribute.name for attribute in kind.__attrs_attrs__]
         return lambda item: {name: getattr(item, name) for name in names}
     if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):  # of sqlite3, asyncpg and others
-        return _by_keys
+        return _keyed
     known_to_pydantic = issubclass(kind, (list, tuple))
     return list if issubclass(kind, Sequence) and not known_to_pydantic else None
 
@@ -191,7 +203,7 @@ def _time_of(value: Any) -> Any:
     return time
 
 
-def _by_keys(item: Any) -> dict[Any, Any]:
+def _keyed(item: Any) -> dict[Any, Any]:
     names = list(item.keys())
     return _named(names, [item[name] for name in names])
 
