@@ -10,7 +10,7 @@ import pytest
 from tailrace import InvalidOption, StreamOptions, TailraceError, limits
 
 TIMES = ["send_timeout", "heartbeat", "start_grace", "cleanup_timeout"]
-OFF = ["send_timeout", "min_rate", "heartbeat"]
+OFF = ["send_timeout", "min_rate", "heartbeat", "start_grace"]
 FLAGS = ["release_dependencies", "expose_errors", "compress"]
 
 
@@ -19,13 +19,13 @@ def test_the_defaults_are_the_limits() -> None:
         "send_timeout": limits.SEND_TIMEOUT,
         "min_rate": None,
         "heartbeat": limits.HEARTBEAT,
-        "start_grace": limits.START_GRACE,
+        "start_grace": None,
         "cleanup_timeout": limits.CLEANUP_TIMEOUT,
         "shutdown_grace": 0,
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
         "expose_errors": False,
-        "compress": True,
+        "compress": False,
     }
 
 
@@ -80,7 +80,7 @@ WRONG: list[tuple[str, Any, str]] = [
     *[("send_timeout", value, "seconds, more than 0, or None") for value in (0, *BAD_NUMBERS)],
     *[("min_rate", value, "bytes per second, more than 0, or None") for value in (0, *BAD_NUMBERS)],
     *[("heartbeat", value, "seconds, more than 0, or None") for value in (0, *BAD_NUMBERS)],
-    *[("start_grace", value, "seconds, 0 or more") for value in (None, *BAD_NUMBERS)],
+    *[("start_grace", value, "seconds, 0 or more, or None") for value in BAD_NUMBERS],
     *[("cleanup_timeout", value, "seconds, more than 0") for value in (0, None, *BAD_NUMBERS)],
     *[
         ("max_batch_bytes", value, "1024 to 16777216 bytes")

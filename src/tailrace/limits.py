@@ -32,7 +32,11 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence before an SSE comment; the WHATWG text advises "every 15 seconds or so"."""
 
 START_GRACE: Final = 0.1
-"""Seconds that the status line waits for the first item, to be a truthful one."""
+"""Seconds that the status line waits for the first item, to be a truthful one; not that of events.
+
+And seconds after which a head that went out alone is followed by an empty body: hypercorn, granian,
+daphne and Starlette's GZipMiddleware keep the head back until a body comes. Not at once, so that
+the first body is the first item where one comes in time."""
 
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""
@@ -141,8 +145,8 @@ Stops: links that point at each other, and links made to be walked for ever.
 MAX_LISTING_ENTRIES: Final = 10_000
 """Entries of a directory's listing; a longer one says that it was cut. Apache sends all of them.
 
-10,000 rows are 3.3 MB of HTML (0.2 MB compressed) and 0.3 s of CPU in threads. Stops: a directory
-of millions that is read, sorted and held for each request.
+10,000 rows are 3.3 MB of HTML (0.2 MB where a proxy compresses it) and 0.3 s of CPU in threads.
+Stops: a directory of millions that is read, sorted and held for each request.
 """
 
 MAX_ARCHIVE_ENTRIES: Final = 100_000
@@ -265,6 +269,14 @@ byte of an endless response; then it is known to read. Two round trips to the ot
 world.
 
 Stops: event streams that are kept open for clients that have left.
+"""
+
+TLS_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a client has to answer the end of TLS, once it has all that was sent. asyncio and
+uvloop wait for 30 s.
+
+Stops: clients that keep idle connections in a pool and do not read from them, which would hold a
+server that stops.
 """
 
 MAX_HOST_BYTES: Final = 512
@@ -479,6 +491,14 @@ STORE_SLICE_ROWS: Final = 1000
 
 STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
+
+STORE_TRIM_ROWS: Final = 10_000
+"""Entries beyond a stream's retention that are let go of in one commit, some 3 ms; the rest follows
+with the next. It is more than one commit can bring, or it would never end."""
+
+STORE_CHORE_STREAMS: Final = 200
+"""Streams that are looked at in one commit because their time has come, some 5 ms, for the same
+reason; the rest follows with the next."""
 
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half

@@ -187,8 +187,7 @@ def test_a_failure_is_a_typed_event() -> None:
     (message,) = read([wire]).messages
     assert message.type == "error"
     assert json.loads(message.data) == {
-        "code": "stream_failed",
-        "message": 'it said\n"no" \\ud800',
+        "error": {"code": "stream_failed", "message": 'it said\n"no" \\ud800'}
     }
 
 
@@ -200,13 +199,18 @@ def test_a_farewell_names_itself_and_when_to_come_back(seconds: float, retry_ms:
     assert reader.retry_ms == retry_ms
     (message,) = reader.messages
     assert message.type == "farewell"
-    assert json.loads(message.data)["code"] == "shutting_down"
+    assert json.loads(message.data)["error"]["code"] == "shutting_down"
 
 
 def test_a_heartbeat_is_seen_by_no_page() -> None:
     reader = read([frame("a"), ServerSentEvents.heartbeat, frame("b")])
     assert [message.data for message in reader.messages] == ["a", "b"]
     assert len(reader.comments) == 1
+
+
+def test_each_line_of_a_heartbeats_text_is_a_comment() -> None:
+    wire = ServerSentEvents("one\ntwo").beat()
+    assert wire == b": one\n: two\n\n"
 
 
 @given(st.lists(text | text.map(str.encode), max_size=4), st.data())

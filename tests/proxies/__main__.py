@@ -2,7 +2,8 @@
 
 import click
 
-from tests.proxies.restarts import PROXIES, run_restarts
+from tests.proxies.restarts import run_restarts
+from tests.proxies.running import PROXIES
 
 RESTARTS = 10
 

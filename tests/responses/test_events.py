@@ -112,7 +112,7 @@ async def test_an_item_that_nobody_can_write_is_an_error_event_after_the_first()
         assert await exchange.event() == ReceivedEvent("first")
         error = await exchange.event()
         assert error is not None
-        assert (error.event, error.json()["code"]) == ("error", "invalid_chunk")
+        assert (error.event, error.json()["error"]["code"]) == ("error", "invalid_chunk")
         with pytest.raises(Truncated):
             await exchange.event()
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import io
+import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -13,6 +18,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import StreamingResponse as StarletteStreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tailrace import (
     CSVResponse,
@@ -26,7 +32,7 @@ from tailrace import (
     StreamOptions,
 )
 from tailrace.semantics import content_disposition
-from tailrace.testing import Client, SourceProbe, Truncated
+from tailrace.testing import Client, SourceProbe, Truncated, no_leaks
 from tests.responses.fetched import fetch
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +135,59 @@ async def test_what_can_be_iterated_once_is_spent_when_it_is_sent_again(
     async with Client(response) as client, client.open("GET", "/") as exchange:
         with pytest.raises(SourceSpent, match="make a new response for each request"):
             await exchange.response()
+
+
+LINES = b"".join(b"line %d\n" % number for number in range(3_000))
+
+
+@contextmanager
+def temporary(make: Callable[[], Any]) -> Iterator[Any]:
+    with make() as file:
+        file.write(LINES)
+        file.seek(0)
+        yield file
+
+
+OF_FILES: list[Callable[[], Any]] = [
+    lambda: io.BytesIO(LINES),
+    lambda: io.StringIO(LINES.decode()),
+    partial(temporary, tempfile.TemporaryFile),
+    partial(temporary, tempfile.SpooledTemporaryFile),
+]
+
+
+@pytest.mark.parametrize("make", OF_FILES)
+async def test_a_file_object_stays_its_owners_and_may_be_sent_again(
+    make: Callable[[], Any],
+) -> None:
+    with make() as file:
+        file.seek(7)
+        response = StreamingResponse(file)
+        for _ in range(2):
+            async with no_leaks():
+                assert (await fetch(response)).body == LINES[7:]
+        assert not file.closed
+        file.seek(14)
+        assert (await fetch(StreamingResponse(file))).body == LINES[14:]
+
+
+async def test_a_file_object_that_is_being_sent_is_not_sent_beside_it() -> None:
+    response = StreamingResponse(io.BytesIO(bytes(10_000_000)))
+    async with Client(response) as client:
+        async with client.open("GET", "/", window_bytes=1) as first:
+            await first.read()
+            async with client.open("GET", "/") as second:
+                with pytest.raises(SourceSpent):
+                    await second.response()
+
+
+async def test_a_pipe_is_closed_as_every_source() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"once")
+    os.close(writing)
+    file = os.fdopen(reading, "rb")
+    assert (await fetch(StreamingResponse(file))).body == b"once"
+    assert file.closed
 
 
 @pytest.mark.parametrize("content", ["text", b"text", bytearray(b"text"), memoryview(b"text")])
@@ -503,6 +562,68 @@ async def test_a_body_iterator_that_cannot_be_iterated_is_refused() -> None:
 # Options -----------------------------------------------------------------------------------------
 
 
+NAMED = StreamOptions(compress=True)
+
+
+def mounted(
+    main: Starlette, part: Starlette, *between: Starlette, middleware: bool = False
+) -> Starlette:
+    """An application in another, `/part/…/`, whose options are those of the main one."""
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        return StreamingResponse(["x"], media_type="text/plain")
+
+    part.add_route("/", endpoint)
+    inner = part
+    for each in (*between, main):
+        each.mount("/part", inner)
+        inner = each
+    if middleware:
+        main.add_middleware(Passing)
+    return main
+
+
+class Passing:
+    """Calls in a task of its own, as BaseHTTPMiddleware does; hands `send` on as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.app, scope, receive, send)
+
+
+async def is_compressed(app: ASGIApp, path: str) -> bool:
+    got = await fetch(app, path, accept_encoding="gzip")
+    assert got.status == 200
+    return "content-encoding" in got.headers
+
+
+@pytest.mark.parametrize("part", [Starlette, FastAPI])
+@pytest.mark.parametrize(
+    ("main", "middleware"), [(Starlette, False), (FastAPI, False), (FastAPI, True)]
+)
+async def test_options_of_the_main_application_reach_what_is_mounted_in_it(
+    main: type[Starlette], part: type[Starlette], middleware: bool
+) -> None:
+    app = mounted(main(), part(), middleware=middleware)
+    assert not await is_compressed(app, "/part/")
+    app.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/")
+
+
+async def test_options_of_an_application_come_before_those_of_one_around_it() -> None:
+    part, between, main = FastAPI(), FastAPI(), FastAPI()
+    app = mounted(main, part, between)
+    main.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/part/")
+    between.state.stream_options = StreamOptions()
+    assert not await is_compressed(app, "/part/part/")
+    part.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/part/")
+
+
 def application(response: StreamingResponse, options: StreamOptions | None) -> Starlette:
     async def endpoint(request: Request) -> StreamingResponse:
         return response
@@ -516,9 +637,9 @@ def application(response: StreamingResponse, options: StreamOptions | None) -> S
 @pytest.mark.parametrize(
     ("of_response", "of_app", "compressed"),
     [
-        (None, None, True),
-        (None, False, False),
-        (False, None, False),
+        (None, None, False),
+        (None, True, True),
+        (True, None, True),
         (True, False, True),
         (False, True, False),
     ],
@@ -538,8 +659,8 @@ async def test_a_responses_options_replace_the_applications_as_a_whole() -> None
     response = StreamingResponse(
         ["x"], media_type="text/plain", options=StreamOptions(heartbeat=1.0)
     )
-    app = application(response, StreamOptions(compress=False))
-    assert "content-encoding" in (await fetch(app, accept_encoding="gzip")).headers
+    app = application(response, StreamOptions(compress=True))
+    assert "content-encoding" not in (await fetch(app, accept_encoding="gzip")).headers
 
 
 async def test_what_are_no_options_is_refused_where_the_response_is_made() -> None:

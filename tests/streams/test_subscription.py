@@ -326,7 +326,9 @@ async def test_a_store_that_fails_while_a_stream_is_waited_for_is_told(clock: Cl
             link.failing = True
             await Streams(store).append("a", 1)
             assert await exchange.read() == b": keep-alive\n\n"
-            assert b'event: error\ndata: {"code":"store_unavailable"' in await exchange.read()
+            assert (
+                b'event: error\ndata: {"error":{"code":"store_unavailable"' in await exchange.read()
+            )
             with pytest.raises(Truncated) as truncated:
                 await exchange.read()
     assert isinstance(truncated.value.__cause__, StoreUnavailable)
@@ -480,15 +482,36 @@ async def test_no_answer_of_a_stream_is_a_page_of_the_applications_origin(
                 assert start.status != 405
                 assert start.headers.getlist("content-security-policy") == ["sandbox"]
                 assert start.headers.getlist("x-content-type-options") == ["nosniff"]
+                # Nor given by a cache to somebody else, or held back by a proxy.
+                assert start.headers.getlist("cache-control") == ["no-store"]
+                if start.status == 200:
+                    assert start.headers.getlist("x-accel-buffering") == ["no"]
 
 
-async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: World) -> None:
+async def test_the_answer_that_ends_an_event_source_is_not_kept(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        last = await world.streams.append("closed", 1)
+        await world.streams.close("closed")
+        back = {**EVENTS, "last-event-id": str(last)}
+        async with client.open("GET", "/read/closed", headers=back) as exchange:
+            start = await exchange.response()
+            assert (start.status, start.headers["cache-control"]) == (204, "no-store")
+
+
+OF_ITS_OWN = {
+    "content-security-policy": "default-src 'none'",
+    "cache-control": "public, max-age=5",
+    "x-accel-buffering": "yes",
+}
+
+
+async def test_what_an_application_says_of_a_stream_goes_before(world: World) -> None:
     streams = world.streams
 
     @world.app.get("/own/{path}")
     async def own(path: str, request: Request) -> Any:
         response = streams.subscribe(path, request, start="start")
-        response.headers["content-security-policy"] = "default-src 'none'"
+        response.headers.update(OF_ITS_OWN)
         return response
 
     async with Client(world.app, lifespan=True) as client:
@@ -497,4 +520,6 @@ async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: Worl
         for path, accept in (("page", "*/*"), ("json", "application/json"), ("json", "*/*")):
             async with client.open("GET", f"/own/{path}", headers={"accept": accept}) as exchange:
                 headers = (await exchange.response()).headers
-                assert headers.getlist("content-security-policy") == ["default-src 'none'"]
+                assert {name: headers.getlist(name) for name in OF_ITS_OWN} == {
+                    name: [value] for name, value in OF_ITS_OWN.items()
+                }

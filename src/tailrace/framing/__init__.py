@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.framing._json import json_of
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
@@ -29,6 +29,7 @@ __all__ = [
     "ServerSentEvents",
     "by_keys",
     "codec_for",
+    "error_json",
     "is_compressible",
     "is_event",
     "json_of",

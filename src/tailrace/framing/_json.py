@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from tailrace.errors import InvalidChunk, Problem
 from tailrace.framing.row import json_text, record_of
 
-__all__ = ["json_of", "problem_json"]
+__all__ = ["error_json", "json_of"]
 
 _MAX_REASON = 200
 """Characters of pydantic's own words in our message: the full text is chained behind it."""
@@ -49,7 +49,13 @@ def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa
     return InvalidChunk(item, format, wanted)
 
 
-def problem_json(problem: Problem) -> bytes:
-    """`{"code": ..., "message": ...}`; never raises, for it is written when something else did."""
+def error_json(problem: Problem) -> bytes:
+    """`{"error": {"code": ..., "message": ...}}`: what any format in JSON says of its stream.
+
+    Clients of model APIs look for `error` in each value that they read, take it for a failure and
+    show its `message`; a value of any other shape is a part of the answer to them.
+
+    Never raises, for it is written when something else did.
+    """
     message = problem.message.encode("utf-8", "backslashreplace").decode()
-    return to_json({"code": problem.code, "message": message})
+    return to_json({"error": {"code": problem.code, "message": message}})

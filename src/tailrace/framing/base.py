@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar
 
+from tailrace import limits
 from tailrace.errors import InvalidOption, Problem
 
 __all__ = ["Carries", "Framing", "check_flag"]
@@ -32,8 +33,11 @@ class Framing:
     name: ClassVar[str] = "raw"
     """The format as errors name it."""
 
-    heartbeat: ClassVar[bytes] = b""
+    heartbeat: bytes = b""
     """What keeps an idle connection alive; empty where the format has nothing of the kind."""
+
+    start_grace: ClassVar[float] = limits.START_GRACE
+    """Seconds that the status line waits for the first item, unless the options say."""
 
     carries: ClassVar[Carries] = Carries.VALUES
 
@@ -48,6 +52,10 @@ class Framing:
     def frame_json(self, text: bytes) -> bytes:
         """The bytes of one item that was written as JSON before; for formats that carry JSON."""
         raise NotImplementedError
+
+    def beat(self) -> bytes:
+        """One heartbeat, for a format that has them."""
+        return self.heartbeat
 
     def closing(self) -> bytes:
         """What follows the last item of a source that ended well."""

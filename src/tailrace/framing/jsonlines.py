@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tailrace.errors import Problem
-from tailrace.framing._json import json_of, problem_json
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing, check_flag
 
 __all__ = ["JSONLines"]
@@ -33,7 +33,7 @@ class JSONLines(Framing):
     def __init__(self, heartbeat: bool = False, end_mark: bool = False) -> None:
         check_flag("heartbeat", heartbeat)  # its seconds are in StreamOptions
         check_flag("end_mark", end_mark)
-        self.heartbeat = b"\n" if heartbeat else b""  # type: ignore[misc] # of this response
+        self.heartbeat = b"\n" if heartbeat else b""
         self._end_mark = end_mark
 
     def frame(self, item: Any) -> bytes:
@@ -46,4 +46,4 @@ class JSONLines(Framing):
         return b'{"end":{}}\n' if self._end_mark else b""
 
     def failure(self, problem: Problem) -> bytes:
-        return b'{"error":' + problem_json(problem) + b"}\n"
+        return error_json(problem) + b"\n"

@@ -16,10 +16,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pydantic_core import to_json
-
 from tailrace.errors import InvalidEvent, Problem
-from tailrace.framing._json import json_of, problem_json
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing, check_flag
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
@@ -27,6 +25,8 @@ from tailrace.limits import MAX_RETRY_MS
 __all__ = ["ServerSentEvents", "is_event"]
 
 _Writer = Callable[[Any], bytes]
+
+_GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
 
 
 class ServerSentEvents(Framing):
@@ -36,7 +36,12 @@ class ServerSentEvents(Framing):
     anything else as JSON.
 
     Args:
+        heartbeat_text: What the comment says that breaks a silence; several lines are several
+            comments.
         end_mark: End with an event named "end", if the source ended well.
+
+    Raises:
+        InvalidEvent: A text that cannot be written.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -45,10 +50,13 @@ class ServerSentEvents(Framing):
     media_type = "text/event-stream"
     carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
+    start_grace = 0.0
 
-    def __init__(self, end_mark: bool = False) -> None:
+    def __init__(self, heartbeat_text: str | None = None, *, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
         self._end_mark = end_mark
+        if heartbeat_text is not None:
+            self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
     def frame(self, item: Any) -> bytes:
         """The item as one event.
@@ -72,14 +80,14 @@ class ServerSentEvents(Framing):
         return b"event: end\ndata: {}\n\n" if self._end_mark else b""
 
     def failure(self, problem: Problem) -> bytes:
-        """An event named "error" whose data is the problem as JSON."""
-        return b"event: error\ndata: " + problem_json(problem) + b"\n\n"
+        """An event named "error" whose data is `{"error": {"code": ..., "message": ...}}`."""
+        return b"event: error\ndata: " + error_json(problem) + b"\n\n"
 
     def farewell(self, retry: float) -> bytes:
         """An event named "farewell" that tells the client when to come back."""
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
-        words = {"code": "shutting_down", "message": "the server is going away: connect again"}
-        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, to_json(words))
+        # It ends the answer before its end, so its data is an error to who knows no farewells.
+        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
 
 
 def _write_text(text: str) -> bytes:

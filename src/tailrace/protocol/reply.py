@@ -32,8 +32,19 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import HARMLESS, Outcome, Validators, answer
-from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer, tag_as_named
+from tailrace.store import (
+    START,
+    Appended,
+    Created,
+    Mark,
+    Offset,
+    Slice,
+    StreamInfo,
+    Where,
+    array_of,
+    is_json,
+)
 
 __all__ = [
     "METHODS",
@@ -195,7 +206,7 @@ class Replies:
         *,
         cursor: int | None = None,
         condition: str | None = None,
-        from_beginning: bool = False,
+        where: Where = START,
     ) -> Reply:
         """To a GET with what there is: 200, or 304 if the client has it.
 
@@ -203,18 +214,19 @@ class Replies:
             piece: What was read.
             cursor: Of a live answer.
             condition: `If-None-Match`.
-            from_beginning: The client asked for the beginning, wherever that is.
+            where: What the client asked for.
         """
         etag = etag_of(piece)
+        has_it = condition is not None and _has(condition, etag)
         headers = [
             *self._base,
-            (b"cache-control", self._caching(piece)),
-            (b"etag", etag.encode()),
+            (b"cache-control", self._caching(piece, where)),
+            (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
             *_place(piece, cursor),
         ]
-        if from_beginning and piece.start.position:
+        if where is Mark.BEGINNING and piece.start.position:
             headers.append((b"stream-first-offset", str(piece.start).encode()))
-        if condition is not None and _has(condition, etag):
+        if has_it:
             return Reply(304, headers)
         return self._whole(headers, piece)
 
@@ -245,12 +257,17 @@ class Replies:
         )
         return Reply(200, headers, body)
 
-    def _caching(self, piece: Slice) -> bytes:
-        if not piece.chunks and not piece.closed:
-            # "Nothing yet" stops being true with the next append: a browser that kept it for a
-            # minute would not see what it has written itself. It may ask by ETag.
-            return self._reach + b", no-cache"
+    def _caching(self, piece: Slice, where: Where) -> bytes:
+        """How long a cache may answer without asking again by ETag."""
         info = piece.info
+        # "Nothing yet" stops being true with the next append: a browser that kept it for a minute
+        # would not see what it has written itself.
+        is_nothing_yet = not piece.chunks and not piece.closed
+        # And what has a URL that the next stream of this path has as well, it would answer for
+        # that: the beginning, and what a fork has of its source.
+        is_this_streams = isinstance(where, Offset) and where.generation == info.generation
+        if is_nothing_yet or not is_this_streams:
+            return self._reach + b", no-cache"
         age = limits.CACHE_MAX_AGE
         if info.ttl is not None:
             age = min(age, info.ttl)  # a cache must not outlive the stream by much

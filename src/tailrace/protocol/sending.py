@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.framing import Raw
@@ -18,6 +18,7 @@ from tailrace.protocol.body import Body
 from tailrace.protocol.engine import Request
 from tailrace.protocol.reply import Reply
 from tailrace.pump import Head, name_of, send_whole, serve
+from tailrace.semantics import ResponseFields
 from tailrace.source import open_source
 from tailrace.types import StreamOptions
 
@@ -94,8 +95,9 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[at : at + limits.MAX_BATCH_BYTES]
 
 
-def _start(reply: Reply) -> dict[str, object]:
-    return {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+def _start(reply: Reply) -> Message:
+    fields = ResponseFields(reply.headers)
+    return {"type": "http.response.start", "status": reply.status, "headers": fields}
 
 
 def _body_of(reply: Reply, scope: Scope) -> bytes:

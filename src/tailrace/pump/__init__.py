@@ -18,6 +18,7 @@ from tailrace.pump.open_streams import (
     registered,
     shutdown_event,
 )
+from tailrace.pump.passage import is_clear, leads_to
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
 from tailrace.pump.whole import send_whole
@@ -42,6 +43,8 @@ __all__ = [
     "drain",
     "drain_beside",
     "extensions_of",
+    "is_clear",
+    "leads_to",
     "leaving_of",
     "log",
     "name_of",

@@ -174,7 +174,12 @@ class Stream:
         self._buffer = Buffer(
             loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
         )
-        self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
+        self._deadlines = Deadlines(
+            options,
+            heartbeat=bool(framing.heartbeat),
+            start_grace=framing.start_grace,
+            now=loop.time(),
+        )
         self._delivery = Delivery(
             send, head, self._buffer, framing, make_codec, self._deadlines, loop.time, leaving.look
         )
@@ -323,7 +328,8 @@ class Stream:
         elif self.ending is Ending.FAILED and not (
             self._delivery.started or self._buffer.has_frames
         ):
-            self._sending.cancel()  # nothing was sent: an ordinary error response can be
+            self._delivery.withhold()  # nothing was sent: an ordinary error response can be
+            self._sending.cancel()
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
@@ -362,6 +368,8 @@ class Stream:
         verdict = self._deadlines.check(self._loop.time(), self._connection.unsent)
         if verdict.due is Due.START:
             self._delivery.start_now()
+        elif verdict.due is Due.PUSH:
+            self._delivery.push_head()
         elif verdict.due is Due.HEARTBEAT:
             self._delivery.beat()
         elif verdict.due in _CUT_OFF:

@@ -115,7 +115,9 @@ class Filtered(Framing):
         self._frame = self._as_json if framing.carries is not Carries.VALUES else self._as_value
         self.name = framing.name  # type: ignore[misc] # the format's, not the class's
         self.carries = framing.carries  # type: ignore[misc]
-        self.heartbeat = framing.heartbeat  # type: ignore[misc]
+        self.heartbeat = framing.heartbeat
+        self.start_grace = framing.start_grace  # type: ignore[misc]
+        self.beat = framing.beat  # type: ignore[method-assign]
         self.closing = framing.closing  # type: ignore[method-assign] # passed on as they are
         self.failure = framing.failure  # type: ignore[method-assign]
         self.farewell = framing.farewell  # type: ignore[method-assign]

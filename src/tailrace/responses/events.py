@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.types import Scope
 
 from tailrace.framing import Framing, ServerSentEvents
 from tailrace.responses.stream import StreamingResponse
 from tailrace.source import Source, open_source
+from tailrace.types import StreamOptions
 
 __all__ = ["EventSourceResponse", "last_event_id"]
 
@@ -20,10 +23,16 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
+        heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
+            subclass that is the `response_class` of `yield` endpoints.
         end_mark: End with an event named "end" if the content ended well, so that a page knows a
             whole stream from one that was cut.
         status_code, headers, media_type, background, options, filename, content_disposition_type:
             As in `StreamingResponse`.
+
+    The status line goes out at once, though the first event may be late, unless the options name a
+    `start_grace`: an error that the source raises before it has waited for anything is an ordinary
+    error response, and with a grace any error within it.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
@@ -34,9 +43,38 @@ class EventSourceResponse(StreamingResponse):
 
     media_type = "text/event-stream"
     utf8_only = True
+    heartbeat_text: str | None = None
+
+    def __init__(
+        self,
+        content: Any,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+        *,
+        options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
+        end_mark: bool = False,
+        heartbeat_text: str | None = None,
+    ) -> None:
+        if heartbeat_text is not None:
+            self.heartbeat_text = heartbeat_text
+        super().__init__(
+            content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+            filename=filename,
+            content_disposition_type=content_disposition_type,
+            end_mark=end_mark,
+        )
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents(end_mark=self._end_mark or False)
+        return ServerSentEvents(self.heartbeat_text, end_mark=self._end_mark)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None

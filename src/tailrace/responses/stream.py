@@ -23,11 +23,12 @@ from starlette.types import Receive, Scope, Send
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
 from tailrace.pump import Ending, Head, name_of, send_whole, serve
+from tailrace.responses.applications import applications_of
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
-from tailrace.semantics import charset_of, content_disposition, is_utf8
-from tailrace.source import Source, open_source
+from tailrace.semantics import LIVE, charset_of, content_disposition, is_utf8
+from tailrace.source import Source, is_rewindable, open_source
 from tailrace.types import StreamOptions
 
 __all__ = ["StreamingResponse", "options_of_app"]
@@ -42,7 +43,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Args:
         content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
-            a thread of its own kind, so it may block.
+            a thread of its own kind, so it may block. A file that can be rewound is not closed, for
+            it may be sent again: from where it stood the first time.
         status_code: The HTTP status.
         headers: Response headers.
         media_type: The Content-Type; text types get a charset. One that it names is what str is
@@ -91,8 +93,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         super().init_headers(headers)
-        for name, value in _DEFAULT_HEADERS:
-            self.headers.setdefault(name.decode(), value.decode())
+        for name, value in LIVE:
+            self.headers.setdefault(name, value)
         charset = self.sent_charset
         if self.utf8_only and not is_utf8(charset):
             raise InvalidOption("charset", charset, f"utf-8: {self.media_type} has no other")
@@ -122,6 +124,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         open_source(content)  # a mistake is told where it was made, not when it is sent
         self._content: Iterable[Any] | AsyncIterable[Any] = content
         self._sent = False
+        self._is_open = False
+        self._stood_at: int | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listen: Receive | None = receive
@@ -132,10 +136,14 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             await self.background()
 
     def _open(self, scope: Scope) -> Source:
-        content = self._content
-        if self._sent and (hasattr(content, "__next__") or hasattr(content, "__anext__")):
-            raise SourceSpent(content)
-        self._sent = True
+        content: Any = self._content
+        if not self._sent:
+            self._stood_at = content.tell() if is_rewindable(content) else None
+        elif hasattr(content, "__next__") or hasattr(content, "__anext__"):
+            if self._stood_at is None or self._is_open or not is_rewindable(content):
+                raise SourceSpent(content)
+            content.seek(self._stood_at)
+        self._sent = self._is_open = True
         return open_source(content)
 
     async def _stream(
@@ -147,7 +155,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             headers = _without_replaced(self.raw_headers)
             encoding = Encoding(headers, None)
             if options.compress:
-                encoding = encoding_for(scope, self.status_code, headers, self.media_type)
+                encoding = encoding_for(scope, self.status_code, headers, self.media_type, send)
             head = Head(self.status_code, encoding.headers, name_of(scope))
             if scope.get("method") == "HEAD":
                 return await send_whole(b"", options, head, scope, receive, send)
@@ -161,15 +169,18 @@ class StreamingResponse(starlette.responses.StreamingResponse):
                 source, framing, encoding.make_codec, options, head, scope, receive, send
             )
         finally:
+            self._is_open = False
             if not begun:
                 await source.close()
 
 
 def options_of_app(scope: Scope) -> StreamOptions:
-    """The settings of the application that a request is for, or the defaults."""
-    state = getattr(scope.get("app"), "state", None)
-    options = getattr(state, "stream_options", None)
-    return _DEFAULTS if options is None else _checked(options, "app.state.stream_options")
+    """The settings of the application that a request is for, of one around it, or the defaults."""
+    for app in applications_of(scope):
+        options = getattr(getattr(app, "state", None), "stream_options", None)
+        if options is not None:
+            return _checked(options, "app.state.stream_options")
+    return _DEFAULTS
 
 
 def _checked(options: Any, name: str) -> StreamOptions:
@@ -188,14 +199,10 @@ def _without_replaced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, b
     return [
         line
         for place, line in enumerate(headers, 1)
-        if line not in _DEFAULT_HEADERS or line[0] not in names[place:]
+        if line not in _LIVE or line[0] not in names[place:]
     ]
 
 
 _DEFAULTS = StreamOptions()
 
-_DEFAULT_HEADERS = (
-    # What is made for one client is nobody else's: Varnish keeps for 120 s what says nothing.
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would keep it back until it has enough
-)
+_LIVE = tuple((name.encode(), value.encode()) for name, value in LIVE)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from tailrace.semantics.accept import choose_encoding, choose_media_type
-from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
+from tailrace.semantics.conditional import (
+    Answer,
+    Outcome,
+    Validators,
+    answer,
+    is_entity_tag,
+    tag_as_named,
+)
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
+from tailrace.semantics.live import LIVE
 from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
@@ -17,14 +25,18 @@ from tailrace.semantics.ranges import (
     parse_ranges,
     unsatisfied,
 )
+from tailrace.semantics.response_fields import DIGESTS, ResponseFields
 
 __all__ = [
+    "DIGESTS",
     "HARMLESS",
+    "LIVE",
     "Answer",
     "ByteRange",
     "ByteRanges",
     "MediaTypes",
     "Outcome",
+    "ResponseFields",
     "Validators",
     "answer",
     "charset_of",
@@ -39,5 +51,6 @@ __all__ = [
     "is_utf8",
     "parse_date",
     "parse_ranges",
+    "tag_as_named",
     "unsatisfied",
 ]

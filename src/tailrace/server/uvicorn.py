@@ -39,7 +39,9 @@ from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
-from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
+from tailrace.server.encrypted import end_soon
+from tailrace.server.exchange import Exchange
+from tailrace.server.extensions import Extensions
 from tailrace.server.hosts import why_no_host
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
@@ -143,7 +145,8 @@ class _BodyOf:
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
-    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them;
+    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to who asks
+      with a `send` that leads here (see `extensions`);
     * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
 
     At shutdown it tells the open streams, and cuts what has not ended within
@@ -190,13 +193,9 @@ class HttpProtocol(HttpToolsProtocol):
         response = _UvicornResponse(receive.__self__)  # type: ignore[attr-defined] # bound to it
         exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
         connection = ResponseConnection(self.outlet, exchange.send)
-        extensions = scope["extensions"] = {
-            **(scope.get("extensions") or {}),
-            PATHSEND: {},
-            ZEROCOPYSEND: {},
-            ATTACH: exchange,
-            CONNECTION: connection,
-        }
+        extensions = scope["extensions"] = Extensions(
+            {**(scope.get("extensions") or {}), ATTACH: exchange, CONNECTION: connection}
+        )
         try:
             return await self._app(scope, receive, exchange.send)
         finally:
@@ -227,7 +226,7 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
         if self.outlet is None or not self._is_open or self._in_message:
             return False  # nobody waits for an answer, or the rest of a request will never come
-        if self.transport.get_extra_info("sslcontext") is not None:
+        if self.outlet.encrypted:
             return False  # TLS has no half of a connection
         self._watched.ended(self._asked_at)
         return not self.transport.is_closing()
@@ -338,6 +337,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         data, at, self._unread = self._unread, self._unread_at, b""
         if self.transport.is_closing():
+            self._closes()
             return
         if data:
             self._unset_keepalive_if_required()
@@ -346,7 +346,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_open and not self._in_message:  # it had asked for more before
                 peer.ended(self._asked_at)
             else:
-                self.transport.close()
+                self._close()
 
     @property
     def _has_ended(self) -> bool:
@@ -460,7 +460,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self.transport.close)
+            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._close)
 
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
@@ -471,15 +471,28 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer what is no request that can be taken, unless one is being answered, and close."""
         if not self._is_open and not self.transport.is_closing():
             self.transport.write(answer)
-        self.transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._closes()
+
+    def _closes(self) -> None:
+        if self.outlet is not None and self.transport.is_closing():
+            end_soon(self.outlet, self.transport, self.loop)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._closes()
 
     def send_400_response(self, msg: str) -> None:
         if self.outlet is None or not self._is_open:
             super().send_400_response(msg)
-        else:
-            # It came in the body of a request that is being answered: a second status line would
-            # become part of that answer.
-            self.transport.close()
+        # It came in the body of a request that is being answered: a second status line would
+        # become part of that answer.
+        self._close()
 
     def _forget(self) -> None:
         """The connection is lost, or another protocol's."""
@@ -492,9 +505,11 @@ class HttpProtocol(HttpToolsProtocol):
     # uvicorn's protocol
 
     def shutdown(self) -> None:
-        super().shutdown()
+        if self.outlet is None or not self.transport.is_closing():
+            super().shutdown()
         if self.outlet is None:
             return
+        self._closes()
         shutdown = _shutdowns.get(self.server_state)
         if shutdown is None:
             connections = self.server_state.connections

@@ -21,7 +21,7 @@ from tailrace.source.loop import Loop, Signal
 from tailrace.source.threads import source_threads
 from tailrace.source.turn import Rest, stepper
 
-__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "open_source"]
+__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "is_rewindable", "open_source"]
 
 
 class Sink(Protocol):
@@ -78,6 +78,19 @@ def open_source(content: Any) -> Source:
         f"a stream needs an iterable or an async iterable, not {type(content).__qualname__}: "
         "give it a generator, or a list of chunks"
     )
+
+
+def is_rewindable(content: Any) -> bool:
+    """Whether this is an open file that can be read again: a BytesIO, an upload, a file on disk.
+
+    It is its owner's, who has opened it and may send it again, or read it in a background task. A
+    pipe or a connection that is read as a file is spent when it was read, and is closed.
+    """
+    seekable = None if isinstance(content, AsyncIterable) else getattr(content, "seekable", None)
+    try:
+        return seekable is not None and hasattr(content, "read") and bool(seekable())
+    except ValueError:  # it is closed
+        return False
 
 
 class AsyncSource:
@@ -234,6 +247,8 @@ class SyncSource:
 
     def _close(self) -> None:
         self._closed = True
+        if is_rewindable(self._content):
+            return
         close = getattr(self._content if self._iterator is None else self._iterator, "close", None)
         if close is not None:
             close()

@@ -77,6 +77,8 @@ class Telling:
         if self._watchers.has(state.path) and state.path not in self._told:
             told = _Told(state.generation, state.tail, state.closed)
             self._told.setdefault(state.path, told)
+            if not self._watchers.has(state.path):  # its watching has ended in this moment
+                self._told.pop(state.path, None)
 
     def forget(self, path: str) -> None:
         """Nobody watches it any more."""
