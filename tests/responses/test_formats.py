@@ -203,20 +203,21 @@ async def first_then_silence() -> AsyncIterator[Any]:
     await anyio.sleep_forever()
 
 
-@pytest.mark.parametrize(("kwargs", "beat"), [({}, b""), ({"heartbeat": True}, b"\n\n")])
+@pytest.mark.parametrize(("blank_lines", "beats"), [(False, b""), (True, b"\n\n")])
+@pytest.mark.parametrize("make", [JSONLinesResponse, JSONArrayResponse, CSVResponse])
 async def test_json_lines_have_a_heartbeat_where_it_is_asked_for(
-    clock: Clock, kwargs: Any, beat: bytes
+    clock: Clock, make: Any, blank_lines: bool, beats: bytes
 ) -> None:
-    response = JSONLinesResponse(
-        first_then_silence(), options=StreamOptions(heartbeat=5, compress=False), **kwargs
-    )
+    options = StreamOptions(heartbeat=5, blank_lines=blank_lines)
+    response = make(first_then_silence(), options=options)
     async with Client(response) as client, client.open("GET", "/") as exchange:
         await exchange.response()
         await clock.advance(11)
         await exchange.leave()
         await exchange.finished()
         body = b"".join(sent.message.get("body", b"") for sent in exchange.sends)
-        assert body == b'{"a":1}\n' + beat
+    silent = {JSONLinesResponse: b'{"a":1}\n' + beats, JSONArrayResponse: b'[{"a":1}'}
+    assert body == silent.get(make, b"a\r\n1\r\n")
 
 
 # Errors ------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ class JSONLines(Framing):
     A source that failed ends with the line `{"error": {"code": ..., "message": ...}}`.
 
     Args:
-        heartbeat: Keep an idle connection alive by empty lines, which the reader must skip.
         end_mark: End with the line `{"end": {}}`, if the source ended well.
 
     Source: jsonlines.org; RFC 8259.
@@ -29,11 +28,10 @@ class JSONLines(Framing):
     name = "jsonlines"
     media_type = "application/jsonl"
     carries = Carries.JSON
+    heartbeat = b"\n"  # only if it is asked for (`StreamOptions.blank_lines`)
 
-    def __init__(self, heartbeat: bool = False, end_mark: bool = False) -> None:
-        check_flag("heartbeat", heartbeat)  # its seconds are in StreamOptions
+    def __init__(self, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
-        self.heartbeat = b"\n" if heartbeat else b""
         self._end_mark = end_mark
 
     def frame(self, item: Any) -> bytes:

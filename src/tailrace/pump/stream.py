@@ -176,7 +176,7 @@ class Stream:
         )
         self._deadlines = Deadlines(
             options,
-            heartbeat=bool(framing.heartbeat),
+            heartbeat=options.beat_every(framing.heartbeat) < inf,
             start_grace=framing.start_grace,
             now=loop.time(),
         )

@@ -21,9 +21,6 @@ class JSONLinesResponse(StreamingResponse):
     fails ends with a line `{"error": {"code": ..., "message": ...}}`, and the connection is cut.
 
     Args:
-        heartbeat: Send an empty line after each `StreamOptions.heartbeat` seconds of silence, where
-            a proxy cuts what is silent. The reader must skip empty lines, so it is off unless
-            asked for.
         end_mark: End with a line `{"end": {}}` if the content ended well: a client that reads to it
             has all, whatever the proxies between did with the end of the body.
         content, status_code, headers, media_type, background, options, filename,
@@ -35,35 +32,8 @@ class JSONLinesResponse(StreamingResponse):
     media_type = "application/jsonl"
     utf8_only = True
 
-    def __init__(
-        self,
-        content: Any,
-        status_code: int = 200,
-        headers: Mapping[str, str] | None = None,
-        media_type: str | None = None,
-        background: BackgroundTask | None = None,
-        *,
-        options: StreamOptions | None = None,
-        filename: str | None = None,
-        content_disposition_type: str = "attachment",
-        end_mark: bool = False,
-        heartbeat: bool = False,
-    ) -> None:
-        self._heartbeat = heartbeat
-        super().__init__(
-            content,
-            status_code,
-            headers,
-            media_type,
-            background,
-            options=options,
-            filename=filename,
-            content_disposition_type=content_disposition_type,
-            end_mark=end_mark,
-        )
-
     def make_framing(self) -> Framing:
-        return JSONLines(heartbeat=self._heartbeat, end_mark=self._end_mark)
+        return JSONLines(end_mark=self._end_mark or False)
 
 
 class JSONArrayResponse(StreamingResponse):
