@@ -25,6 +25,8 @@ class StreamOptions:
             `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
             (SSE: a comment); None sends none.
+        blank_lines: JSON Lines have a heartbeat too, an empty line, which their readers must then
+            skip. For a proxy that cuts what is silent.
         start_grace: Seconds that the status line waits for the first item, so that an error
             before it is an ordinary error response; 0 sends the status line at once. None (the
             default) is `limits.START_GRACE`, and 0 for events: a browser says that it is connected
@@ -55,6 +57,7 @@ class StreamOptions:
     max_batch_bytes: int = limits.MAX_BATCH_BYTES
     release_dependencies: bool = False
     expose_errors: bool = False
+    blank_lines: bool = False
     compress: bool = False
 
     def __post_init__(self) -> None:
@@ -70,9 +73,19 @@ class StreamOptions:
         batch = self.max_batch_bytes
         if type(batch) is not int or not smallest <= batch <= largest:
             raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
-        for name in ("release_dependencies", "expose_errors", "compress"):
+        for name in ("release_dependencies", "expose_errors", "blank_lines", "compress"):
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
+
+    def beat_every(self, heartbeat: bytes) -> float:
+        """Seconds of silence after which a format's heartbeat is sent; infinite for none.
+
+        Args:
+            heartbeat: The format's; empty if it has none.
+        """
+        if self.heartbeat is None or not heartbeat or (heartbeat == b"\n" and not self.blank_lines):
+            return math.inf
+        return self.heartbeat
 
 
 def _check_positive(name: str, value: float | None, allowed: str) -> None:

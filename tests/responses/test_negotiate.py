@@ -150,6 +150,19 @@ async def test_background_and_options_are_passed_on() -> None:
     assert ran == ["background"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "body"),
+    [
+        ("application/jsonl", JSONL + b'{"end":{}}\n'),
+        ("application/json", ARRAY),
+        ("text/csv", CSV + b"#end\r\n"),
+        ("text/event-stream", SSE + b"event: end\ndata: {}\n\n"),
+    ],
+)
+async def test_the_end_can_be_told_in_each_format(accept: str, body: bytes) -> None:
+    assert (await fetch(serving(rows(), end_mark=True), accept=accept)).body == body
+
+
 async def test_it_is_what_an_endpoint_returns() -> None:
     app = FastAPI()
 

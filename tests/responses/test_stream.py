@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Response
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.requests import Request
@@ -20,7 +20,18 @@ from starlette.responses import StreamingResponse as StarletteStreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tailrace import InvalidOption, SourceSpent, StreamingResponse, StreamOptions
+from tailrace import (
+    CSVResponse,
+    EventSourceResponse,
+    InvalidOption,
+    JSONArrayResponse,
+    JSONLinesResponse,
+    MultipartMixedReplaceResponse,
+    SourceSpent,
+    StreamingResponse,
+    StreamOptions,
+)
+from tailrace.semantics import content_disposition
 from tailrace.testing import Client, SourceProbe, Truncated, no_leaks
 from tests.responses.fetched import fetch
 
@@ -217,6 +228,120 @@ async def test_text_is_encoded_in_the_charset_of_the_class() -> None:
     got = await fetch(Latin(["é"]))
     assert got.headers["content-type"] == "text/plain; charset=latin-1"
     assert got.body == b"\xe9"
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"media_type": "text/plain; charset=iso-8859-1"},
+        {"media_type": 'application/javascript;CHARSET="latin1"'},
+        {"headers": {"Content-Type": "text/plain; x=y; charset=latin-1"}},
+    ],
+)
+async def test_text_is_encoded_in_the_charset_that_the_content_type_says(
+    kwargs: dict[str, Any],
+) -> None:
+    assert (await fetch(StreamingResponse(["é"], **kwargs))).body == b"\xe9"
+
+
+async def test_the_content_type_that_counts_is_the_one_that_is_sent() -> None:
+    response = StreamingResponse(["é"], media_type="text/plain")
+    response.headers["content-type"] = "text/plain; charset=cp437"
+    assert (await fetch(response)).body == b"\x82"
+
+
+async def test_bytes_go_out_under_any_label() -> None:
+    got = await fetch(StreamingResponse([b"\x82"], media_type="text/plain; charset=x-klingon"))
+    assert (got.headers["content-type"], got.body) == ("text/plain; charset=x-klingon", b"\x82")
+
+
+STREAMS: list[Callable[..., StreamingResponse]] = [
+    StreamingResponse,
+    CSVResponse,
+    EventSourceResponse,
+    JSONArrayResponse,
+    JSONLinesResponse,
+    MultipartMixedReplaceResponse,
+]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_no_stream_is_kept_by_caches_or_by_nginx(make: Any) -> None:
+    got = await fetch(make([]))
+    assert got.headers.getlist("cache-control") == ["no-store"]
+    assert got.headers.getlist("x-accel-buffering") == ["no"]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_what_the_application_says_to_caches_and_proxies_counts(make: Any) -> None:
+    said = {"Cache-Control": "public, max-age=60", "X-Accel-Buffering": "yes"}
+    for response in (make([], headers=said), make([])):
+        response.headers.update(said)
+        got = await fetch(response)
+        assert got.headers.getlist("cache-control") == ["public, max-age=60"]
+        assert got.headers.getlist("x-accel-buffering") == ["yes"]
+
+
+async def test_what_a_dependency_says_by_its_response_parameter_counts() -> None:
+    app = FastAPI()
+
+    def kept(response: Response) -> None:
+        response.headers["cache-control"] = "max-age=60"
+
+    @app.get("/rows", response_class=JSONLinesResponse, dependencies=[Depends(kept)])
+    def rows() -> Iterator[int]:
+        yield 1
+
+    got = await fetch(app, "/rows")
+    assert got.headers.getlist("cache-control") == ["max-age=60"]
+    assert got.headers.getlist("x-accel-buffering") == ["no"]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_every_stream_can_have_a_file_name(make: Any) -> None:
+    got = await fetch(make([], filename='Zoë\n".csv'))
+    expected = content_disposition("attachment", 'Zoë\n".csv')
+    assert got.headers["content-disposition"] == expected
+    shown = make([], filename="a.csv", content_disposition_type="inline")
+    assert shown.headers["content-disposition"] == 'inline; filename="a.csv"'
+    own = make([], filename="a.csv", headers={"Content-Disposition": "inline"})
+    assert own.headers.getlist("content-disposition") == ["inline"]
+    assert "content-disposition" not in make([]).headers
+
+
+# The end mark -------------------------------------------------------------------------------------
+
+
+async def test_an_end_mark_is_behind_the_last_chunk_when_the_source_was_closed() -> None:
+    probe = SourceProbe()
+    response = StreamingResponse(probe.watch(["a\n", "b\n"]), end_mark="-- end --\n")
+    assert (await fetch(response)).body == b"a\nb\n-- end --\n"
+    assert probe.closed.is_set()
+
+
+async def test_a_stream_that_failed_has_no_end_mark() -> None:
+    def source() -> Iterator[str]:
+        yield "a\n"
+        raise RuntimeError
+
+    app = StreamingResponse(source(), end_mark="-- end --\n")
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        with pytest.raises(Truncated) as caught:
+            await exchange.read_all()
+        assert caught.value.partial == b"a\n"
+
+
+async def test_head_has_no_end_mark() -> None:
+    assert (await fetch(StreamingResponse([], end_mark="end"), method="HEAD")).body == b""
+
+
+@pytest.mark.parametrize("mark", [True, 1])
+async def test_an_end_mark_that_is_no_text_is_refused_where_the_response_is_made(mark: Any) -> None:
+    with pytest.raises(InvalidOption, match="end_mark="):
+        StreamingResponse(["x"], end_mark=mark)
+
+
+# Headers, again -----------------------------------------------------------------------------------
 
 
 async def test_headers_and_cookies_can_be_set_until_it_is_sent() -> None:

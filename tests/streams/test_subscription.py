@@ -18,6 +18,7 @@ from tailrace.pump import drain
 from tailrace.store import MemoryStore, Retention, Store
 from tailrace.streams import Streams
 from tailrace.testing import Client, Clock, Truncated, no_leaks, settle
+from tailrace.types import StreamOptions
 from tests.streams.worlds import Link, shared_store
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +39,8 @@ def world() -> World:
     return world_of(MemoryStore())
 
 
-def world_of(store: Store) -> World:
-    streams = Streams(store)
+def world_of(store: Store, options: StreamOptions | None = None) -> World:
+    streams = Streams(store, options=options)
     app = FastAPI(lifespan=streams.lifespan)
 
     @app.api_route("/read/{path:path}", methods=["GET", "HEAD"])
@@ -343,6 +344,24 @@ async def test_events_begin_before_there_is_a_stream(clock: Clock) -> None:
             assert await exchange.read() == b": keep-alive\n\n"
             await clock.advance(15)
             assert await exchange.read() == b": keep-alive\n\n"
+
+
+@pytest.mark.parametrize(("blank_lines", "beat"), [(False, b""), (True, b"\n")])
+async def test_lines_have_a_heartbeat_where_it_is_asked_for(
+    clock: Clock, blank_lines: bool, beat: bytes
+) -> None:
+    world = world_of(MemoryStore(), StreamOptions(heartbeat=15, blank_lines=blank_lines))
+    async with (
+        Client(world.app) as client,
+        client.open("GET", "/read/a", headers=LINES) as exchange,
+    ):
+        await clock.advance(16)  # it waits for the stream
+        await world.streams.append("a", 1)
+        await clock.advance(16)  # and then for more of it
+        await exchange.leave()
+        await exchange.finished()
+        body = b"".join(sent.message.get("body", b"") for sent in exchange.sends)
+    assert body == beat * 2 + b"1\n" + beat
 
 
 async def test_who_leaves_while_he_waits_leaves_nothing(world: World) -> None:

@@ -115,6 +115,7 @@ class Lines(Format):
     """
 
     media_type: ClassVar[str] = "application/jsonl"
+    heartbeat: ClassVar[bytes] = JSONLines.heartbeat
 
     def frame(self, piece: Piece) -> bytes:
         return b"".join(map(_line, messages_of(piece)))

@@ -23,7 +23,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import Problem, problem_of
+from tailrace.errors import InvalidChunk, InvalidItem, Problem, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
@@ -104,9 +104,16 @@ class _Sink:
     def __init__(self, framing: Framing, buffer: Buffer) -> None:
         # Called for each item: what it needs is in the closure, not looked up.
         frame_of, add, touch = framing.frame, buffer.put, buffer.touch
+        number = 0
 
         def put(item: Any) -> bool:
-            frame = frame_of(item)
+            nonlocal number
+            number += 1
+            try:
+                frame = frame_of(item)
+            except (InvalidChunk, InvalidItem) as error:
+                error.count(number)
+                raise
             return add(frame) if frame else touch()
 
         self.put = put
@@ -169,7 +176,7 @@ class Stream:
         )
         self._deadlines = Deadlines(
             options,
-            heartbeat=bool(framing.heartbeat),
+            heartbeat=options.beat_every(framing.heartbeat) < inf,
             start_grace=framing.start_grace,
             now=loop.time(),
         )

@@ -15,7 +15,7 @@ from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
 from tailrace.semantics.live import LIVE
-from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
 from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
@@ -40,6 +40,7 @@ __all__ = [
     "ResponseFields",
     "Validators",
     "answer",
+    "charset_of",
     "choose_encoding",
     "choose_media_type",
     "coalesce",
@@ -48,6 +49,7 @@ __all__ = [
     "foreign_origin",
     "format_date",
     "is_entity_tag",
+    "is_utf8",
     "mounted",
     "parse_date",
     "parse_ranges",
