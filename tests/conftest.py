@@ -24,8 +24,9 @@ pytest_plugins = ["tailrace.testing.plugin", "tests.server_fixtures"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.pthread_sigmask(signal.SIG_SETMASK, ())
+if hasattr(signal, "SIGHUP"):  # taken away by `tests.machines`
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 TEST_TIMEOUT = 120.0
 """Seconds that an async test may take. It is less than the plugin's own `timeout`, which raises in

@@ -201,6 +201,13 @@ def code() -> FileResponse:
     return FileResponse(__file__, media_type="text/plain")
 
 
+def _write_lines(directory: str) -> Path:
+    file = Path(directory, "lines.txt")
+    lines = (b"This is line %05d of 20000 in a file.\n" % number for number in range(1, 20_001))
+    file.write_bytes(b"".join(lines))
+    return file
+
+
 def create_tour(store: str = "memory://") -> FastAPI:
     """The application of the tour.
 
@@ -210,12 +217,12 @@ def create_tour(store: str = "memory://") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        with tempfile.NamedTemporaryFile(suffix=".txt") as made:
-            lines = (b"This is line %05d of 20000 in a file.\n" % n for n in range(1, 20_001))
-            made.writelines(lines)
-            made.flush()
+        # Not NamedTemporaryFile: Windows opens no such file a second time. Nor does it delete one
+        # that somebody reads.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+            made = _write_lines(directory)
             async with Streams(store) as streams:
-                yield {"file": made.name, "streams": streams}
+                yield {"file": made, "streams": streams}
 
     tour = FastAPI(title="The Tailrace tour", lifespan=lifespan)
     tour.include_router(router)

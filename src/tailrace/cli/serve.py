@@ -24,6 +24,7 @@ from tailrace.cli.options import addresses, finite, host_and_port
 from tailrace.cli.words import printable
 from tailrace.cli.workers import Workers
 from tailrace.errors import InvalidOption
+from tailrace.files import POSSIBLE
 from tailrace.store import open_store
 
 __all__ = ["serve"]
@@ -151,6 +152,8 @@ def serve(
     """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
     # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
     signal.signal(signal.SIGTERM, _end_well)
+    if not POSSIBLE:
+        raise click.UsageError("serve runs on Linux and macOS: on Windows, start it in WSL")
     if not allowed_hosts:
         allowed_hosts = (ANY_HOST,) if allow_remote else (*LOOPBACK_HOSTS, _in_url(host))
     settings = _settings(

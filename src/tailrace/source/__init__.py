@@ -2,7 +2,7 @@
 
 from tailrace.source.buffer import Buffer
 from tailrace.source.call import call_in_thread
-from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file
+from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file, read_at
 from tailrace.source.iterate import AsyncSource, Sink, Source, SyncSource, open_source
 from tailrace.source.loop import Interruptible, Loop, Signal, current_loop
 from tailrace.source.ranges import RangedSource, RangeSource
@@ -34,6 +34,7 @@ __all__ = [
     "current_loop",
     "open_file",
     "open_source",
+    "read_at",
     "source_threads",
     "stepper",
 ]
