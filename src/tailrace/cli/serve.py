@@ -19,8 +19,8 @@ from uvicorn.supervisors import Multiprocess
 
 from tailrace import limits
 from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
-from tailrace.cli.listener import is_loopback, listen, url_of
-from tailrace.cli.options import addresses, finite, host_and_port
+from tailrace.cli.listener import listen, url_of
+from tailrace.cli.options import addresses, finite, where_to_listen
 from tailrace.cli.words import printable
 from tailrace.cli.workers import Workers
 from tailrace.errors import InvalidOption
@@ -42,13 +42,7 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 @click.argument(
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path()
 )
-@host_and_port
-@click.option(
-    "--allow-remote",
-    is_flag=True,
-    help="Listen where other machines can reach it: they can read everything, for there is no "
-    "authentication.",
-)
+@where_to_listen
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve."
 )
@@ -168,12 +162,7 @@ def serve(
     _check_store(settings, workers)
     _check_root_path(root_path)
     _check_certificate(ssl_certfile, ssl_keyfile)
-    with listen(host, port) as listener:
-        if not allow_remote and not is_loopback(listener):
-            raise click.UsageError(
-                f"other machines can reach {host}, and there is no authentication: "
-                "add --allow-remote if that is meant"
-            )
+    with listen(host, port, allow_remote=allow_remote) as listener:
         # The environment is what reaches the workers, and the protocol's class when it is imported.
         os.environ.update(settings.environment(), TAILRACE_DRAIN_TIMEOUT=str(drain_timeout))
         config = uvicorn.Config(
