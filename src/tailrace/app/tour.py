@@ -97,10 +97,13 @@ class Price(BaseModel):
 
 
 @router.get("/ticker", response_class=EventSourceResponse)
-async def ticker(last_event_id: Annotated[str, Header()] = "") -> AsyncIterator[Price | Event]:
+async def ticker(
+    last_event_id: Annotated[str, Header()] = "", after: str = ""
+) -> AsyncIterator[Price | Event]:
     price = 100.0
+    seen = last_event_id or after  # a browser that comes back by itself; a page that was away
     # A client may come with the id of another server's event: to refuse it would end it for good.
-    last = int(last_event_id) if last_event_id.isdecimal() else 0
+    last = int(seen) if seen.isdecimal() else 0
     for number in itertools.count(last + 1):
         price *= random.gauss(1, 0.004)
         yield Event(data=Price(symbol="MILL", price=round(price, 2)), id=str(number))
