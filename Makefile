@@ -1,8 +1,10 @@
 # `make demo` and `make test` each work alone, on a machine that has Python 3.11 and make.
-# PYTHON names the interpreter that the environment is made with: `make demo PYTHON=python3.13`.
+# PYTHON names the interpreter that the environment is made with: `make demo PYTHON=python3.13`;
+# PORT where the tour is served: `make demo PORT=8001`.
 # JOBS is how many processes share the tests, a file each: most tests wait for a server or a clock.
 
 PYTHON ?= python3
+PORT ?= 8000
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,15 +15,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    serve the tour on http://127.0.0.1:8000"
+	@echo "make demo    serve the tour on http://127.0.0.1:8000; PORT=8001 takes another port"
 	@echo "make test    install what the tests need, then run every check and every test"
 	@echo "make lint    the checks without the tests"
 	@echo "make format  rewrite the code in the one format"
 	@echo "make bench   measure, and write benchmarks/RESULTS.md"
 	@echo "make clean   remove the environment and every cache"
 
+# It says first what it is doing: before there is an environment, that takes some seconds.
 demo: $(VENV)/demo.stamp
-	$(BIN)/tailrace demo
+	@echo "make: starting the tour on port $(PORT) (make demo PORT=... takes another)"
+	@$(BIN)/tailrace demo --port '$(PORT)'
 
 test: $(VENV)/test.stamp
 	@sh scripts/install-test-packages.sh
@@ -50,11 +54,13 @@ clean:
 # A stamp is newer than pyproject.toml only after pip has finished, so an install that was
 # interrupted is taken up again and a second run has nothing to do.
 $(VENV)/made.stamp:
+	@echo "make: making an environment for Python in $(VENV)"
 	@PYTHON='$(PYTHON)' sh scripts/make-environment.sh $(VENV)
 	@touch $@
 
 $(VENV)/demo.stamp: $(VENV)/made.stamp pyproject.toml
-	$(PIP) --editable '.[server]'
+	@echo "make: installing what the tour needs into $(VENV); a minute at most, and once"
+	@$(PIP) --editable '.[server]'
 	@touch $@
 
 # `--group` came with pip 25.1; Debian 12 makes environments with pip 23.

@@ -26,8 +26,9 @@ pytest_plugins = ["tailrace.testing.plugin", "tests.server_fixtures"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.pthread_sigmask(signal.SIG_SETMASK, ())
+if hasattr(signal, "SIGHUP"):  # taken away by `tests.machines`
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 # An example that takes long says only that the machine is busy.
 settings.register_profile("tests", deadline=None)

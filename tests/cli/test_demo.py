@@ -82,6 +82,19 @@ def test_a_port_in_use_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert is_one_line(error)
     assert f"127.0.0.1 port {taken_port}: Address already in use" in error
+    named = re.search(r"; port (\d+) is free$", error.strip())
+    assert named is not None
+    socket.create_server(("127.0.0.1", int(named[1]))).close()
+
+
+def test_a_public_address_is_refused_unless_it_is_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("demo", "--host", "0.0.0.0", "--port", "0") == 2
+    error = capsys.readouterr().err
+    assert is_one_line(error)
+    assert "other machines can reach 0.0.0.0" in error
+    assert "--allow-remote" in error
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def test_the_oldest_is_what_the_package_allows() -> None:
 def test_the_newest_is_what_the_tests_run_on() -> None:
     """If this fails: run these tests on the new version, then move `NEWEST`."""
     assert tuple(map(int, uvicorn.__version__.split(".")[:2])) <= NEWEST
+
+
+@pytest.mark.parametrize("missing", ["httptools", "uvicorn"])
+def test_without_what_it_needs_it_names_the_install_command(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; import tailrace.server"
+    end = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert end.stderr.splitlines()[-1] == (
+        f"ModuleNotFoundError: tailrace.server needs {missing}, which is not installed: "
+        'pip install "tailrace[server]"'
+    )
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,14 @@ def unix_socket(path: Path) -> None:
         server.bind(str(path))
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, fifo, unix_socket])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Path.mkdir,
+        pytest.param(fifo, marks=pytest.mark.posix),
+        pytest.param(unix_socket, marks=pytest.mark.posix),
+    ],
+)
 def test_what_is_no_regular_file_is_not_opened(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
@@ -94,6 +102,7 @@ def test_a_device_is_not_opened() -> None:
         open_file("/dev/zero")
 
 
+@pytest.mark.posix
 def test_what_an_opener_gives_must_be_a_regular_file_too(tmp_path: Path) -> None:
     fifo(tmp_path / "fifo")
     with no_leaks(), pytest.raises(FileUnavailable, match="is not a file"):
@@ -158,9 +167,9 @@ def overwrite_in_secret(path: Path) -> None:
         (overwrite, "was overwritten"),
         (overwrite_with_more, "was overwritten"),
         (touch, "was overwritten"),
-        (overwrite_in_secret, "was overwritten"),
-        (delete, "was deleted or replaced"),
-        (replace, "was deleted or replaced"),
+        pytest.param(overwrite_in_secret, "was overwritten", marks=pytest.mark.posix),
+        pytest.param(delete, "was deleted or replaced", marks=pytest.mark.posix),
+        pytest.param(replace, "was deleted or replaced", marks=pytest.mark.posix),
     ],
 )
 def test_a_file_that_was_changed_gives_no_more_bytes(
@@ -216,6 +225,7 @@ def test_a_file_that_grew_and_was_cut_again_is_not(path: Path, file: OpenFile) -
         file.check()
 
 
+@pytest.mark.posix
 def test_a_link_that_is_added_or_renamed_changes_nothing(path: Path, file: OpenFile) -> None:
     os.link(path, path.with_name("backup"))
     file.check()
@@ -271,8 +281,10 @@ def break_reads(path: Path, descriptor: int) -> None:
 def test_blocks_are_the_pieces_and_no_block_is_larger_than_asked(
     pieces: list[bytes | Extent], block_bytes: int
 ) -> None:
-    descriptor = os.memfd_create("content")
-    os.write(descriptor, CONTENT[:500])
+    with tempfile.TemporaryFile() as written:
+        written.write(CONTENT[:500])
+        written.flush()
+        descriptor = os.dup(written.fileno())
     blocks = FileBlocks(OpenFile("content", descriptor), pieces, block_bytes)
     got = list(blocks)
     blocks.close()

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace.source import Extent, Span, SpanSource, current_loop, open_file
+from tailrace.source import Extent, Span, SpanSource, current_loop, open_file, read_at
 from tailrace.testing import no_leaks, settle
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ async def test_no_more_than_two_spans_wait_and_the_last_block_is_read_when_all_a
             message = sink.spans[over].begin()
             assert (message["offset"], message["count"]) == (over * 300, 300)
             assert message["more_body"] is True
-            assert os.pread(message["file"], 300, over * 300) == CONTENT[over * 300 :][:300]
+            assert read_at(message["file"], 300, over * 300) == CONTENT[over * 300 :][:300]
             sink.spans[over].end()
         await settle()
         assert sink.items[0] == b"head"

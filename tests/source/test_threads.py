@@ -198,6 +198,7 @@ def test_the_process_has_as_many_as_the_limit_says() -> None:
     assert source_threads.limit == limits.SYNC_SOURCE_THREADS
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_that_was_forked_has_threads_of_its_own() -> None:
     ran_in(source_threads)  # now one is idle here, and in the child there is none

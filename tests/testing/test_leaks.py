@@ -51,6 +51,7 @@ def test_a_block_that_leaves_nothing_passes() -> None:
         thread.start()
 
 
+@pytest.mark.linux
 def test_an_open_descriptor_is_told_with_where_it_leads() -> None:
     with pytest.raises(Leaked, match=r"descriptor \d+: .*null") as caught, no_leaks():
         descriptor = os.open(os.devnull, os.O_RDONLY)

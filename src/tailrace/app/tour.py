@@ -97,10 +97,13 @@ class Price(BaseModel):
 
 
 @router.get("/ticker", response_class=EventSourceResponse)
-async def ticker(last_event_id: Annotated[str, Header()] = "") -> AsyncIterator[Price | Event]:
+async def ticker(
+    last_event_id: Annotated[str, Header()] = "", after: str = ""
+) -> AsyncIterator[Price | Event]:
     price = 100.0
+    seen = last_event_id or after  # a browser that comes back by itself; a page that was away
     # A client may come with the id of another server's event: to refuse it would end it for good.
-    last = int(last_event_id) if last_event_id.isdecimal() else 0
+    last = int(seen) if seen.isdecimal() else 0
     for number in itertools.count(last + 1):
         price *= random.gauss(1, 0.004)
         yield Event(data=Price(symbol="MILL", price=round(price, 2)), id=str(number))
@@ -201,6 +204,13 @@ def code() -> FileResponse:
     return FileResponse(__file__, media_type="text/plain")
 
 
+def _write_lines(directory: str) -> Path:
+    file = Path(directory, "lines.txt")
+    lines = (b"This is line %05d of 20000 in a file.\n" % number for number in range(1, 20_001))
+    file.write_bytes(b"".join(lines))
+    return file
+
+
 def create_tour(store: str = "memory://") -> FastAPI:
     """The application of the tour.
 
@@ -210,12 +220,12 @@ def create_tour(store: str = "memory://") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        with tempfile.NamedTemporaryFile(suffix=".txt") as made:
-            lines = (b"This is line %05d of 20000 in a file.\n" % n for n in range(1, 20_001))
-            made.writelines(lines)
-            made.flush()
+        # Not NamedTemporaryFile: Windows opens no such file a second time. Nor does it delete one
+        # that somebody reads.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+            made = _write_lines(directory)
             async with Streams(store) as streams:
-                yield {"file": made.name, "streams": streams}
+                yield {"file": made, "streams": streams}
 
     tour = FastAPI(title="The Tailrace tour", lifespan=lifespan)
     tour.include_router(router)

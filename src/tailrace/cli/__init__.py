@@ -11,7 +11,7 @@ __all__ = ["main"]
 WRONG_USE = 2
 INTERRUPTED = 130
 
-NEEDED = {"click", "uvicorn"}
+NEEDED = {"click", "httptools", "uvicorn"}
 """What the extra "server" installs."""
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from tailrace.app import create_tour
 from tailrace.cli.listener import listen, url_of
-from tailrace.cli.options import host_and_port
+from tailrace.cli.options import where_to_listen
 from tailrace.errors import InvalidOption
 from tailrace.pump import drain
 from tailrace.store import open_store
@@ -62,20 +62,20 @@ def _cache_directory() -> Path:
 
 
 @click.command()
-@host_and_port
+@where_to_listen
 @click.option(
     "--store",
     metavar="URL",
     help="Where the report and the chat are kept. [default: a file in your cache directory]",
 )
-def demo(host: str, port: int, store: str | None) -> None:
+def demo(host: str, port: int, allow_remote: bool, store: str | None) -> None:
     """Serve the tour: every kind of stream, live in a browser."""
     store = store or f"sqlite:///{_cache_directory() / 'tour.db'}"
     try:
         open_store(store)  # only the URL is looked at
     except InvalidOption as error:
         raise click.UsageError(str(error)) from error
-    with listen(host, port) as listener:
+    with listen(host, port, allow_remote=allow_remote) as listener:
         click.echo(f"The tour is on {url_of(listener)} (Ctrl-C stops it)")
         config = uvicorn.Config(
             create_tour(store),

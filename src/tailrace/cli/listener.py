@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 
 import click
 
-__all__ = ["is_loopback", "listen", "url_of"]
+__all__ = ["listen", "url_of"]
+
+_OTHERS = 10
+"""Ports behind one that is in use which are tried, to name one that is free."""
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, allow_remote: bool) -> socket.socket:
     """A socket that listens.
 
+    Args:
+        host: A name or an address of this machine.
+        port: 0 takes a free one.
+        allow_remote: Other machines may reach it.
+
     Raises:
-        click.UsageError: It cannot be had: the port is in use, the host is not this machine.
+        click.UsageError: It cannot be had: the port is in use, the host is not this machine; or
+            others could reach it, and nobody has said that they may.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        listener = _bind(host, port)
     except (OSError, UnicodeError) as error:  # the latter: no host could have such a name
         reason = getattr(error, "strerror", None) or error
-        raise click.UsageError(f"cannot listen on {host} port {port}: {reason}") from error
+        free = _free_behind(host, port) if _is_in_use(error) else None
+        advice = "" if free is None else f"; port {free} is free"
+        raise click.UsageError(f"cannot listen on {host} port {port}: {reason}{advice}") from error
+    if not allow_remote and not _is_loopback(listener):
+        listener.close()
+        raise click.UsageError(
+            f"other machines can reach {host}, and there is no authentication: "
+            "add --allow-remote if that is meant"
+        )
+    return listener
 
 
-def is_loopback(listener: socket.socket) -> bool:
+def _bind(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family)
+
+
+def _is_in_use(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+
+
+def _free_behind(host: str, port: int) -> int | None:
+    for other in range(port + 1, min(port + _OTHERS, 65535) + 1):
+        try:
+            _bind(host, other).close()
+        except OSError:
+            continue
+        return other
+    return None
+
+
+def _is_loopback(listener: socket.socket) -> bool:
     """Whether only this machine can reach it."""
     host = listener.getsockname()[0].partition("%")[0]
     return ipaddress.ip_address(host).is_loopback

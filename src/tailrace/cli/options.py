@@ -9,11 +9,17 @@ from typing import Any
 
 import click
 
-__all__ = ["addresses", "finite", "host_and_port"]
+__all__ = ["addresses", "finite", "where_to_listen"]
 
 
-def host_and_port(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where a command that serves listens: `host` and `port`."""
+def where_to_listen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a command that serves listens: `host`, `port` and `allow_remote`."""
+    remote = click.option(
+        "--allow-remote",
+        is_flag=True,
+        help="Listen where other machines can reach it: they can read everything, for there is no "
+        "authentication.",
+    )
     port = click.option(
         "--port",
         type=click.IntRange(0, 65535),
@@ -24,7 +30,7 @@ def host_and_port(command: Callable[..., Any]) -> Callable[..., Any]:
     host = click.option(
         "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
     )
-    return host(port(command))
+    return host(port(remote(command)))
 
 
 def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:

@@ -19,11 +19,12 @@ from uvicorn.supervisors import Multiprocess
 
 from tailrace import limits
 from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
-from tailrace.cli.listener import is_loopback, listen, url_of
-from tailrace.cli.options import addresses, finite, host_and_port
+from tailrace.cli.listener import listen, url_of
+from tailrace.cli.options import addresses, finite, where_to_listen
 from tailrace.cli.words import printable
 from tailrace.cli.workers import Workers
 from tailrace.errors import InvalidOption
+from tailrace.files import POSSIBLE
 from tailrace.store import open_store
 
 __all__ = ["serve"]
@@ -44,13 +45,7 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 @click.argument(
     "directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default=Path()
 )
-@host_and_port
-@click.option(
-    "--allow-remote",
-    is_flag=True,
-    help="Listen where other machines can reach it: they can read everything, for there is no "
-    "authentication.",
-)
+@where_to_listen
 @click.option(
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve."
 )
@@ -157,6 +152,8 @@ def serve(
     """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
     # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
     signal.signal(signal.SIGTERM, _end_well)
+    if not POSSIBLE:
+        raise click.UsageError("serve runs on Linux and macOS: on Windows, start it in WSL")
     if not allowed_hosts:
         allowed_hosts = (ANY_HOST,) if allow_remote else (*LOOPBACK_HOSTS, _in_url(host))
     settings = _settings(
@@ -171,12 +168,7 @@ def serve(
     _check_store(settings, workers)
     _check_root_path(root_path)
     _check_certificate(ssl_certfile, ssl_keyfile)
-    with listen(host, port) as listener:
-        if not allow_remote and not is_loopback(listener):
-            raise click.UsageError(
-                f"other machines can reach {host}, and there is no authentication: "
-                "add --allow-remote if that is meant"
-            )
+    with listen(host, port, allow_remote=allow_remote) as listener:
         # The environment is what reaches the workers, and the protocol's class when it is imported.
         os.environ.update(settings.environment(), TAILRACE_DRAIN_TIMEOUT=str(drain_timeout))
         config = uvicorn.Config(

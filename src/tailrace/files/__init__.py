@@ -1,5 +1,6 @@
 """A directory, served."""
 
+from tailrace.files.beneath import POSSIBLE
 from tailrace.files.files import Files, ResourcePolicy
 
-__all__ = ["Files", "ResourcePolicy"]
+__all__ = ["POSSIBLE", "Files", "ResourcePolicy"]

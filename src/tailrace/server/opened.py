@@ -21,7 +21,7 @@ __all__ = ["OpenedFile", "in_thread"]
 
 T = TypeVar("T")
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Non-blocking, so that a FIFO without a writer does not hold the thread that opens it."""
 
 

@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
-import termios
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +28,12 @@ from typing import Protocol
 from tailrace import limits
 from tailrace.pump import reset
 from tailrace.server.hangup import HangupWatch
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows, where nobody writes to a socket by its number: see `uvicorn.py`
+    pass
 
 __all__ = ["Guest", "Outlet"]
 

@@ -11,7 +11,8 @@ no time says that the file is warm again.
 Not chosen: `mincore` tells the truth only to who may write the file; `posix_fadvise` does not say
 when it is done; reading with RWF_NOWAIT costs the copy that zero copy is about.
 
-File systems that do not know RWF_NOWAIT (tmpfs, FUSE, NFS) are cold always. Between two samples a
+File systems that do not know RWF_NOWAIT (tmpfs, FUSE, NFS) are cold always, and so is all on macOS,
+whose `sendfile` sends to sockets alone: there the thread reads. Between two samples a
 page can be missing: then one read of the disk is waited for, and the time it took makes the file
 cold.
 """
@@ -41,6 +42,10 @@ _WAITED = 0.005
 """Seconds that a `sendfile` of what seemed to be there took, if it waited for the disk."""
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
+"""Linux has it; whose `sendfile` also writes to what is no socket."""
+
+_READ_BYTES = 256 * 1024
+"""Of one read, where reading is the only way to have the disk read."""
 
 
 class Pages:
@@ -154,6 +159,10 @@ class Pages:
 
 def read_into_cache(fd: int, at: int, stop: int) -> None:
     """Wait until a stretch of a file is in the page cache, or its end is met."""
+    if _NOWAIT is None:
+        while at < stop and (data := os.pread(fd, min(_READ_BYTES, stop - at), at)):
+            at += len(data)
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         while at < stop and (got := os.sendfile(nowhere, fd, at, stop - at)):

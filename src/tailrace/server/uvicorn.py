@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -75,7 +76,9 @@ _OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
-    """Why this uvicorn is not one that is known here; None if it is."""
+    """Why this is not a uvicorn and a system that are known here; None if they are."""
+    if not hasattr(os, "sendfile"):
+        return "it runs on Windows"
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
         oldest, newest = (".".join(map(str, end)) for end in (OLDEST, NEWEST))
@@ -143,7 +146,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     At shutdown it tells the open streams, and cuts what has not ended within
     `options.drain_timeout`. A request's head has an end, in bytes and in time. Under a uvicorn that
-    it does not know it says so once, and is the plain protocol.
+    it does not know, and on Windows, it says so once, and is the plain protocol.
     """
 
     options: ClassVar[ServerOptions] = ServerOptions.from_environment()

@@ -2,7 +2,7 @@
 
 from tailrace.source.buffer import Buffer
 from tailrace.source.call import call_in_thread
-from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file
+from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file, read_at
 from tailrace.source.iterate import (
     AsyncSource,
     Sink,
@@ -42,6 +42,7 @@ __all__ = [
     "is_rewindable",
     "open_file",
     "open_source",
+    "read_at",
     "source_threads",
     "stepper",
 ]

@@ -7,7 +7,8 @@ and after each read, before the bytes go out, the file is looked at again. What 
 * It shrinks, or is overwritten: its size or its modification time differs. The transfer ends. Who
   overwrites it may set both back (`rsync --inplace --times`). The time of its last change (`ctime`)
   cannot be set back, but a new name, mode, owner or link moves it, too: where none of those is
-  seen, the bytes may be others. The transfer ends.
+  seen, the bytes may be others. The transfer ends. (Windows has no such time: there it is that of
+  the file's creation, and nobody sees both set back.)
 * It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
   are no longer the file's; its count of links is 0. The transfer ends.
 * It grows, as a log does. That changes the modification time, too, but none of the bytes that were
@@ -32,7 +33,12 @@ from typing import TypeAlias
 
 from tailrace.errors import FileChanged, FileUnavailable
 
-__all__ = ["Extent", "FileBlocks", "OpenFile", "Opener", "Piece", "open_file"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Extent", "FileBlocks", "OpenFile", "Opener", "Piece", "open_file", "read_at"]
 
 Opener: TypeAlias = Callable[[str, int], int]
 """As `open`'s: a path and flags in, a descriptor out."""
@@ -47,6 +53,8 @@ _FLAGS = (
 )
 _EDGE_BYTES = 4096
 """A page: as much is read from the disk for one byte, too."""
+_MOST_PATH_BYTES = 1024
+"""macOS's MAXPATHLEN, which its `F_GETPATH` fills at most."""
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002
 """Seconds; with the number of looks, how long one write by somebody else may take."""
@@ -167,9 +175,9 @@ class OpenFile:
         if self._closed:
             raise FileUnavailable(self.path, "was closed")
         try:
-            data = os.pread(self.descriptor, stop - start, start)
+            data = read_at(self.descriptor, stop - start, start)
             while len(data) < stop - start:  # a signal, or 2 GiB: Linux reads no more at once
-                more = os.pread(self.descriptor, stop - start - len(data), start + len(data))
+                more = read_at(self.descriptor, stop - start - len(data), start + len(data))
                 if not more:
                     raise FileChanged(self.path, "was truncated")
                 data += more
@@ -183,7 +191,7 @@ class OpenFile:
         if self._closed:
             raise FileUnavailable(self.path, "was closed")
         now, seen = os.fstat(self.descriptor), self._seen
-        if now.st_size == seen.st_size and now.st_ctime_ns == seen.st_ctime_ns:
+        if _state_of(now) == _state_of(seen):
             return
         if now.st_nlink == 0 and self.stat.st_nlink > 0:
             raise FileChanged(self.path, "was deleted or replaced")
@@ -230,6 +238,7 @@ class OpenFile:
         return first, self._read(max(0, size - _EDGE_BYTES), size)
 
 
+_state_of = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns")
 _owner_of = attrgetter("st_mode", "st_uid", "st_gid", "st_nlink")
 
 
@@ -238,7 +247,31 @@ def _name_of(descriptor: int) -> str | None:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
+        return _name_on_macos(descriptor)
+
+
+def _name_on_macos(descriptor: int) -> str | None:
+    ask = getattr(fcntl, "F_GETPATH", None)
+    if ask is None:
         return None
+    try:
+        return os.fsdecode(fcntl.fcntl(descriptor, ask, bytes(_MOST_PATH_BYTES)).rstrip(b"\0"))
+    except OSError:
+        return None
+
+
+def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
+    """Read where one has to go first: whoever else reads from the descriptor must wait."""
+    before = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.lseek(descriptor, at, os.SEEK_SET)
+    try:
+        return os.read(descriptor, count)
+    finally:
+        os.lseek(descriptor, before, os.SEEK_SET)
+
+
+read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)
+"""Read from a descriptor so many bytes at an offset, or fewer. Windows has no `pread`."""
 
 
 class FileBlocks(Iterator[bytes]):

@@ -108,4 +108,5 @@ class Threads:
 source_threads = Threads(limits.SYNC_SOURCE_THREADS)
 """The process's threads for sync sources."""
 
-os.register_at_fork(after_in_child=source_threads.begin_anew)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=source_threads.begin_anew)

@@ -17,6 +17,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
+from tailrace.source import read_at
 from tailrace.testing.errors import ProtocolViolation
 
 __all__ = ["MessageOrder", "ResponseStart"]
@@ -154,7 +155,7 @@ def _descriptor_part(message: Mapping[str, Any]) -> _Part:
         raise ProtocolViolation(f"file={file!r}: give a descriptor's number")
     size = os.fstat(file).st_size if count is None else count
     # Without an offset the descriptor's own position counts, and moves, as with sendfile(2).
-    body = os.read(file, size) if offset is None else os.pread(file, size, offset)
+    body = os.read(file, size) if offset is None else read_at(file, size, offset)
     return _Part(body, not _flag(message.get("more_body", False)))
 
 

@@ -89,6 +89,7 @@ async def test_what_a_reader_finds_stops_the_writers_of_all_processes(
     assert len(told) == 2  # once by each
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_it_is_not_opened_again_before_it_is_put_right(
     filled: Path, tmp_path: Path, damage: Callable[[Path], None]

@@ -119,6 +119,7 @@ async def test_each_commit_is_synced_once_before_it_is_acknowledged(file: Path, 
             assert disk.syncs == [f"{file}-wal"]
 
 
+@pytest.mark.posix
 async def test_a_limit_of_the_system_on_a_files_size_is_a_full_disk(file: Path) -> None:
     script = (
         "import anyio, resource, sys\n"
@@ -192,6 +193,7 @@ def remove(path: str) -> None:
     Path(path).unlink()
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("lost", ["", "-lock"])
 async def test_a_file_that_was_deleted_under_it_is_written_no_more(file: Path, lost: str) -> None:
     # SQLite itself would go on, and all that it acknowledges would be gone with the process.
@@ -205,6 +207,7 @@ async def test_a_file_that_was_deleted_under_it_is_written_no_more(file: Path, l
             await store.check()
 
 
+@pytest.mark.posix
 async def test_a_file_that_was_replaced_under_it_is_written_no_more(
     file: Path, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def said_by_a_forked_child(file: Path) -> str:
     return words
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 async def test_a_child_that_was_forked_while_the_file_was_open_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "streams.db"
@@ -93,6 +94,7 @@ async def test_a_child_that_was_forked_while_the_file_was_open_is_refused(tmp_pa
         assert (await store.read("a", Mark.BEGINNING)).data == b"parent"
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 async def test_a_child_that_was_forked_when_the_file_was_closed_again_may_open_it(
     tmp_path: Path,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -16,6 +13,7 @@ from tailrace.errors import StoreLocked, StreamClosed
 from tailrace.store import START, Append, NewStream
 from tailrace.store.sqlite import SQLiteStore
 from tailrace.testing import no_leaks
+from tests.store.sqlite.locking import held
 
 pytestmark = pytest.mark.anyio
 
@@ -23,13 +21,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STORE_LOCK_TIMEOUT", 0.1)
-
-
-@contextmanager
-def held(file: Path) -> Iterator[None]:
-    with Path(f"{file}-lock").open("r+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 async def test_who_waits_behind_a_lock_is_told_and_goes_on_when_it_is_let_go(file: Path) -> None:

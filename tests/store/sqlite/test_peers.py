@@ -15,6 +15,8 @@ from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.peers import Peers
 from tailrace.store.sqlite.sockets import Sockets
 
+pytestmark = pytest.mark.posix
+
 TAIL = Offset(7, 1)
 NEWS = [News("a", 7, Change(TAIL, TAIL))]
 

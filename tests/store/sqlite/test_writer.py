@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,9 @@ from tailrace.errors import StoreUnavailable, StreamClosed, StreamNotFound
 from tailrace.store import START, Append, Change, Fork, Mark, NewStream, Producer
 from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.testing import settle
+from tests.store.sqlite.locking import held
 
 pytestmark = pytest.mark.anyio
-
-
-@contextmanager
-def held(file: Path) -> Iterator[None]:
-    """The writer waits, and what is asked for gathers behind it."""
-    with Path(f"{file}-lock").open("r+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 async def together(file: Path, *calls: Callable[[], Awaitable[Any]]) -> list[Any]:

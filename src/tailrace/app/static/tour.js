@@ -4,6 +4,7 @@
 const KEPT_CHARACTERS = 6000; // of a long text only the end is shown
 const KEPT_PRICES = 60;
 const KEPT_TIMES = 3; // of the first pieces, when they arrived
+const PATIENCE = 2000; // milliseconds until a stream that waits for its connection is told
 const number = new Intl.NumberFormat("en");
 
 class Cut extends Error {}
@@ -27,11 +28,12 @@ class Card {
     return this.element.querySelector(selector);
   }
 
-  /** Reads the stream from its start to its end, or until stop(). */
-  async start() {
+  /** Reads the stream from its start to its end, or until stop(); or goes on after a stop(). */
+  async start({ goesOn = false } = {}) {
     this.stop();
     const stopper = (this.stopper = new AbortController());
-    this.#reset();
+    if (!(goesOn && this.last)) this.#reset();
+    this.asked = performance.now();
     this.#become("waiting");
     try {
       await this.read(this, stopper.signal);
@@ -59,7 +61,14 @@ class Card {
 
   /** The server went away and the browser is coming back by itself. */
   interrupted() {
+    this.asked = null;
     this.#become("waiting");
+  }
+
+  /** Nothing has come for longer than a server takes: the browser has not even asked it. */
+  get isHeldBack() {
+    const since = this.state === "waiting" ? this.asked : null;
+    return since !== null && performance.now() - since > PATIENCE;
   }
 
   #become(state) {
@@ -72,6 +81,8 @@ class Card {
     this.pieces = 0;
     this.firstByte = null;
     this.times = [];
+    this.prices = [];
+    this.last = ""; // the id of the last event, where a stream can go on behind it
     this.begun = performance.now();
     this.paint = null;
     soon(this);
@@ -204,10 +215,11 @@ const readers = {
 
   /** Prices without end: server-sent events, which the browser resumes after a cut. */
   ticker(card, signal) {
-    const prices = [];
+    const { prices } = card;
     card.paint = () => drawPrices(card, prices);
     return new Promise((resolve, reject) => {
       const events = source(card, signal, resolve, (quote, event) => {
+        card.last = event.lastEventId;
         prices.push(quote.price);
         if (prices.length > KEPT_PRICES) prices.shift();
         card.find("[data-symbol]").textContent = quote.symbol;
@@ -244,7 +256,8 @@ const readers = {
 
 /** An EventSource whose messages are JSON, closed when the card is stopped. */
 function source(card, signal, stopped, show) {
-  const events = new EventSource(card.path);
+  // A browser that comes back by itself tells the last id; one that was closed here has forgotten it.
+  const events = new EventSource(card.last ? `${card.path}?after=${card.last}` : card.path);
   signal.addEventListener("abort", () => {
     events.close();
     stopped();
@@ -403,17 +416,45 @@ const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const movies = cards.filter((card) => card.element.dataset.stream === "camera");
 
 everything.addEventListener("click", () => {
+  resting = [];
   const stopping = cards.some((card) => card.running);
   for (const card of cards) stopping ? card.stop() : card.start();
 });
 
-// A browser opens six connections to a server, over all its tabs: a picture that nobody sees
-// gives its one back.
-let paused = [];
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) paused = movies.filter((card) => card.running);
-  for (const card of paused) document.hidden ? card.stop() : card.start();
-});
+// Over HTTP/1.1 a browser opens six connections to a server, for all its tabs and windows together,
+// and each open stream holds one. So a page that nobody sees holds none: what ran goes on when it is
+// seen again. `pagehide` is also the way into the back/forward cache, from where it may come back.
+const STAGGER = 80; // milliseconds
+let resting = still ? cards.filter((card) => !movies.includes(card)) : [...cards];
+let waking;
+
+function rest() {
+  clearInterval(waking);
+  const running = cards.filter((card) => card.running);
+  for (const card of running) card.stop();
+  resting = [...running, ...resting];
+}
+
+// One after the other, when the page itself has been drawn: or the browser's own work would count
+// as the server's first byte.
+function wake() {
+  clearInterval(waking);
+  if (document.hidden) return;
+  waking = setInterval(() => {
+    const card = resting.shift();
+    if (!card) clearInterval(waking);
+    else if (!card.running) card.start({ goesOn: true });
+  }, STAGGER);
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? rest() : wake()));
+addEventListener("pagehide", rest);
+addEventListener("pageshow", wake);
+
+const crowded = document.getElementById("crowded");
+setInterval(() => {
+  crowded.hidden = !cards.some((card) => card.isHeldBack);
+}, 500);
 
 const card = (path) => cards.find((one) => one.path === path);
 document.querySelector("[data-again]").addEventListener("click", async () => {
@@ -436,10 +477,3 @@ document.querySelector(".ask").addEventListener("submit", async (event) => {
 });
 
 document.getElementById("origin").textContent = location.origin;
-// One after the other, when the page itself has been drawn: or the browser's own work would count
-// as the server's first byte.
-const STAGGER = 80; // milliseconds
-addEventListener("load", () => {
-  const first = still ? cards.filter((card) => !movies.includes(card)) : cards;
-  first.forEach((card, index) => setTimeout(() => card.start(), STAGGER * (index + 1)));
-});

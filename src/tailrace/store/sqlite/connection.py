@@ -36,6 +36,9 @@ def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw
         close(connection)
         raise StoreReadOnly(path, "cannot be written: look at the rights of its file")
     connection.pragma("synchronous", synchronous)
+    # macOS's fsync leaves what was written in the disk's own cache; other systems ignore this.
+    connection.pragma("fullfsync", True)
+    connection.pragma("checkpoint_fullfsync", True)
     connection.pragma("temp_store", "MEMORY")
     return connection
 

@@ -22,7 +22,7 @@ import apsw
 from tailrace import limits
 from tailrace.store.sqlite.connection import close
 from tailrace.store.sqlite.hint import MOST_BYTES, Hint, News, parse
-from tailrace.store.sqlite.sockets import Sockets
+from tailrace.store.sqlite.sockets import TELLS_SENDER, Sockets
 from tailrace.store.sqlite.telling import Telling
 
 __all__ = ["Listener"]
@@ -70,7 +70,7 @@ class Listener:
         self._changed = changed
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._ear: _Ear | None = None
+        self._ear: _Ear | _Deaf | None = None
         self._stopping = False
 
     def start(self) -> None:
@@ -82,7 +82,7 @@ class Listener:
             if self._thread is not None:
                 return
             self._stopping = False
-            self._ear = _Ear(self._path, self._name)
+            self._ear = _listen(self._path, self._name)
             self._thread = threading.Thread(
                 target=self._work, args=(self._ear,), name="tailrace-store-listen", daemon=True
             )
@@ -101,7 +101,7 @@ class Listener:
 
     # The thread
 
-    def _work(self, ear: _Ear) -> None:
+    def _work(self, ear: _Ear | _Deaf) -> None:
         watch = _FileWatch(self._connect, self._telling)
         idle_since: float | None = None
         try:
@@ -123,7 +123,7 @@ class Listener:
         finally:
             watch.close()
 
-    def _ends(self, ear: _Ear, lingered: float) -> bool:
+    def _ends(self, ear: _Ear | _Deaf, lingered: float) -> bool:
         with self._lock:
             # Looked at once more under the lock: a watching may have begun right now.
             is_idle = lingered >= _LINGER and not self._is_watching()
@@ -135,40 +135,76 @@ class Listener:
         return True
 
 
+def _listen(path: str, name: str) -> _Ear | _Deaf:
+    """Where hints are heard.
+
+    Args:
+        path: The directory of the sockets.
+        name: That of ours.
+    """
+    try:
+        sockets = Sockets(path)
+    except OSError:
+        return _Deaf()
+    try:
+        return _Ear(sockets, name)
+    except OSError:
+        sockets.close()
+        return _Deaf()
+
+
+class _Deaf:
+    """Where there can be no socket: the file is looked at each second, and no more."""
+
+    is_deaf = True
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def hear(self, seconds: float) -> Hint | None:
+        self._woken.wait(seconds)
+        return None
+
+    def missed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
 class _Ear:
     """The socket, and what it was told.
 
     Args:
-        path: The directory of the sockets.
+        sockets: The directory of the sockets; closed with this one.
         name: That of this one.
     """
 
-    def __init__(self, path: str, name: str) -> None:
+    is_deaf = False
+
+    def __init__(self, sockets: Sockets, name: str) -> None:
+        self._sockets = sockets
         self._name = name
         self._counters: dict[bytes, int] = {}
         self._missed = False
-        self._sockets: Sockets | None = None
+        sockets.remove(name)
+        self._waker = sockets.new()
         try:
-            self._sockets = Sockets(path)
-            self._sockets.remove(name)
-            self._socket = self._sockets.bind(name)
-            self._waker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        except OSError:
-            # No hints then: the file is looked at each second, and no more.
-            if self._sockets is not None:
-                self._sockets.close()
-                self._sockets = None
-            self._socket, self._waker = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._socket = sockets.bind(name)
+        except BaseException:
+            self._waker.close()
+            raise
+        if TELLS_SENDER:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._waker.setblocking(False)
 
     def wake(self) -> None:
         """Let `hear` return; from another thread."""
         with suppress(OSError):  # its queue is full: that wakes it as well
-            if self._sockets is None:
-                self._waker.send(b"")
-            else:
-                self._waker.sendto(b"", self._sockets.address(self._name))
+            self._waker.sendto(b"", self._sockets.address(self._name))
 
     def hear(self, seconds: float) -> Hint | None:
         """The next hint; None after so long, and for what is none."""
@@ -187,11 +223,6 @@ class _Ear:
         self._missed = self._missed or hint.news is None or hint.counter != expected
         return hint
 
-    @property
-    def is_deaf(self) -> bool:
-        """No hints can be heard."""
-        return self._sockets is None
-
     def missed(self) -> bool:
         """Whether something was missed since this was asked last."""
         missed, self._missed = self._missed, False
@@ -201,13 +232,14 @@ class _Ear:
         """Remove the socket."""
         self._socket.close()
         self._waker.close()
-        if self._sockets is not None:
-            self._sockets.remove(self._name)
-            self._sockets.close()
+        self._sockets.remove(self._name)
+        self._sockets.close()
 
 
 def _is_ours(extra: Sequence[tuple[int, int, bytes]]) -> bool:
     """Whether a datagram comes from a process of our user, or of root; the kernel says so."""
+    if not TELLS_SENDER:
+        return True  # nobody else comes into the directory: see `Sockets`
     for level, kind, data in extra:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             _, user, _ = _CREDENTIALS.unpack(data)

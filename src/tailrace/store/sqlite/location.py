@@ -22,6 +22,8 @@ from tailrace.store.private import DIRECTORY
 
 __all__ = ["Location", "is_ours", "open_lock"]
 
+_CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
+
 _MOST_PATH_BYTES: Final = 500
 """SQLite's own bound is 512, with what it appends for the files beside it."""
 
@@ -83,7 +85,7 @@ class Location:
         parent = Path(self.file).parent
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            number = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            number = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o600)
         except FileExistsError:
             if stat.S_ISLNK((found := os.lstat(self.file)).st_mode) and not is_ours(
                 self.file, found
@@ -93,16 +95,21 @@ class Location:
                 ) from None
             return
         os.close(number)
-        # The name must survive a power cut as well as what is committed to the file.
-        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        if hasattr(os, "O_DIRECTORY"):  # Windows opens none; NTFS keeps names in a journal
+            _sync_directory(parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Let a new name survive a power cut as well as what is committed to its file."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def open_lock(path: str, size: int) -> int:
-    """Open the file that is locked and mapped; make it, if there is none.
+    """Open the file that is locked and mapped; make it, if there is none. Not for Windows.
 
     Args:
         path: Beside the database.
@@ -141,6 +148,8 @@ def is_ours(path: str, found: os.stat_result) -> bool:
         path: Where it is.
         found: What it is.
     """
+    if not hasattr(os, "geteuid"):  # Windows tells no owner
+        return True
     return found.st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
 
 

@@ -3,7 +3,8 @@
 SQLite's own waiting sleeps and tries again, and starves: one of four processes got nothing in four
 seconds. A plain `flock` on a file beside the database, in front of each transaction, is fair and
 costs a system call. The same file, mapped, tells without a system call who wrote last: as long as
-that is oneself, what one knows of the streams still holds.
+that is oneself, what one knows of the streams still holds. `lockfile.py` has both, and what Windows
+has in their place.
 
 Both are a convenience. SQLite locks by itself as well, and a writer's caches are checked once more
 within the transaction, by SQLite's own `data_version`.
@@ -11,9 +12,6 @@ within the transaction, by SQLite's own `data_version`.
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
 import secrets
 import threading
 import time
@@ -22,11 +20,10 @@ from types import TracebackType
 from typing import Self
 
 from tailrace import limits
-from tailrace.store.sqlite.location import open_lock
+from tailrace.store.sqlite.lockfile import open_lock_file
 
 __all__ = ["WriteLock"]
 
-_SIZE = 4096
 _WRITER = slice(0, 8)
 """Who wrote last: 8 random bytes that each process draws."""
 _PEERS = slice(8, 16)
@@ -45,17 +42,12 @@ class WriteLock:
 
     Raises:
         StoreUnavailable: What is at the path is no lock of ours; it is not touched.
+        StoreLocked: Another process has the store open, on a system where only one may.
     """
 
     def __init__(self, path: str, on_stuck: Callable[[], None]) -> None:
-        self._file = open_lock(path, _SIZE)
-        try:
-            if os.fstat(self._file).st_size < _SIZE:
-                os.ftruncate(self._file, _SIZE)
-            self._map = mmap.mmap(self._file, _SIZE)
-        except BaseException:
-            os.close(self._file)
-            raise
+        self._file = open_lock_file(path)
+        self._board = self._file.board
         self._me = secrets.token_bytes(8)
         self._on_stuck = on_stuck
         self._waits_since: float | None = None
@@ -63,9 +55,7 @@ class WriteLock:
         self._watch: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._file.acquire(wait=False):
             self._wait()
         return self
 
@@ -75,7 +65,7 @@ class WriteLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._file.release()
 
     def take_over(self) -> bool:
         """Whether somebody else wrote since this was asked last; from now on it was oneself.
@@ -83,29 +73,29 @@ class WriteLock:
         Said before the write and not after it: a process that dies in between must not leave the
         others with what they knew.
         """
-        if self._map[_WRITER] == self._me:
+        if self._board[_WRITER] == self._me:
             return False
-        self._map[_WRITER] = self._me
+        self._board[_WRITER] = self._me
         return True
 
     @property
     def is_deleted(self) -> bool:
         """The file is at no path any more: whoever comes next locks another one."""
-        return os.fstat(self._file).st_nlink == 0
+        return self._file.is_deleted
 
     @property
     def peers(self) -> bytes:
         """Changes when a process begins or ends to listen."""
-        return self._map[_PEERS]
+        return bytes(self._board[_PEERS])
 
     def tell_peers_changed(self) -> None:
         """Let all look again who listens."""
-        self._map[_PEERS] = secrets.token_bytes(8)
+        self._board[_PEERS] = secrets.token_bytes(8)
 
     @property
     def damaged(self) -> int:
         """The inode of the file that was found to be damaged, in any process; 0 for none."""
-        return int.from_bytes(self._map[_DAMAGED], "little")
+        return int.from_bytes(self._board[_DAMAGED], "little")
 
     def tell_damaged(self, inode: int) -> None:
         """Let no process write to a file any more, and none open it before it is looked at.
@@ -113,17 +103,16 @@ class WriteLock:
         Args:
             inode: The file's; 0 takes it back.
         """
-        self._map[_DAMAGED] = inode.to_bytes(8, "little")
+        self._board[_DAMAGED] = inode.to_bytes(8, "little")
 
     def close(self) -> None:
         """Let go of the file."""
         self._closed.set()
         if self._watch is not None:
             self._watch.join()
-        self._map.close()
-        os.close(self._file)
+        self._file.close()
 
-    # `flock` cannot be told how long to wait. So it waits for ever, and another thread sees to it
+    # A lock cannot be told how long to wait. So it waits for ever, and another thread sees to it
     # that nobody else does.
 
     def _wait(self) -> None:
@@ -134,7 +123,7 @@ class WriteLock:
             )
             self._watch.start()
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file.acquire(wait=True)
         finally:
             self._waits_since = None
 

@@ -96,7 +96,7 @@ class Peers:
                 self._sockets = Sockets(self._path)
             except OSError:
                 return  # hints are a convenience: who watches looks into the file each second
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket = self._sockets.new()
             self._socket.setblocking(False)
         try:
             names = sorted(name for name in self._sockets.names() if name != self._me)
