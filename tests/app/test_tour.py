@@ -36,7 +36,11 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sizes(folder: Path) -> list[int]:
-    return [file.stat().st_size for file in folder.iterdir()]
+    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+
+
+def names(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()]
 
 
 @asynccontextmanager
@@ -93,7 +97,7 @@ async def test_the_file_arrives_whole() -> None:
 async def test_the_file_is_removed_at_the_end(temporary_folder: Path) -> None:
     async with visiting():
         assert sizes(temporary_folder) == [780_000]
-    assert sizes(temporary_folder) == []
+    assert names(temporary_folder) == []
 
 
 async def test_progress_takes_ten_seconds_and_ends_with_done() -> None:
@@ -123,10 +127,19 @@ async def test_the_ticker_counts_its_prices() -> None:
         assert all(50 < event.json()["price"] < 200 for event in events)
 
 
-async def test_the_ticker_goes_on_after_the_last_event_that_a_client_saw() -> None:
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/ticker", {"last-event-id": "41"}),
+        ("/ticker?after=41", {}),
+        ("/ticker?after=20", {"last-event-id": "41"}),
+    ],
+)
+async def test_the_ticker_goes_on_after_the_last_event_that_a_client_saw(
+    path: str, headers: dict[str, str]
+) -> None:
     async with visiting() as (client, _):
-        headers = {"last-event-id": "41"}
-        async with client.open("GET", "/ticker", headers=headers) as exchange:
+        async with client.open("GET", path, headers=headers) as exchange:
             event = await exchange.event()
             assert event is not None
             assert event.id == "42"
