@@ -16,6 +16,8 @@ from tests import rawhttp
 from tests.fanout.formats import seen_in
 from tests.servers import RunningServer, ServerName, serve
 
+pytestmark = pytest.mark.posix  # the servers are ended by signals
+
 APP = "tests.fanout.app:app"
 _names = (f"s{number}" for number in count())
 

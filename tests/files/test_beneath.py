@@ -171,6 +171,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.linux
 def test_no_descriptor_is_left_by_any_way_down(root: Path) -> None:
     before = open_descriptors()
     tree = Tree(str(root), named("out"))
@@ -180,6 +181,7 @@ def test_no_descriptor_is_left_by_any_way_down(root: Path) -> None:
     assert open_descriptors() == before
 
 
+@pytest.mark.linux
 def test_what_nobody_refers_to_is_closed(root: Path) -> None:
     before = open_descriptors()
     opened: Opened | None = Tree(str(root), INSIDE).open(["hello.txt"])

@@ -363,6 +363,7 @@ async def test_the_loop_goes_on_while_the_disk_hangs(
         assert await exchange.read_all() == b"hello"
 
 
+@pytest.mark.linux
 async def test_no_descriptor_is_left(root: Path) -> None:
     app = mounted(root)
     await ask(app, "/files/")
@@ -375,6 +376,7 @@ async def test_no_descriptor_is_left(root: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("path", ["/big", "/?zip"])
 async def test_a_client_that_leaves_leaves_no_descriptor(tmp_path: Path, path: str) -> None:
     (tmp_path / "big").write_bytes(os.urandom(3_000_000))

@@ -98,6 +98,7 @@ async def test_the_etag_changes_with_size_time_in_nanoseconds_and_inode(path: Pa
     assert all(not etag.startswith("W/") for etag in etags)
 
 
+@pytest.mark.posix
 async def test_a_file_that_is_written_in_place_with_its_old_times_is_another_version(
     path: Path,
 ) -> None:

@@ -89,7 +89,10 @@ def replace(path: Path) -> None:
     write_old(path.with_name("new"), CONTENT[::-1]).replace(path)
 
 
-CHANGES = [truncate, empty, overwrite, delete, replace]
+CHANGES = [
+    *(truncate, empty, overwrite),
+    *(pytest.param(change, marks=pytest.mark.posix) for change in (delete, replace)),
+]
 BOTH = pytest.mark.parametrize(
     ("wrap", "extensions"),
     [(lambda app: app, ()), (Copying, (ZEROCOPYSEND,))],
@@ -189,6 +192,7 @@ async def test_a_small_file_that_grows_with_every_look_is_sent_as_it_was(tmp_pat
     assert reply.headers["content-length"] == str(len(reply.body))
 
 
+@pytest.mark.posix
 async def test_a_small_file_that_never_rests_is_an_error_before_the_response(
     tmp_path: Path,
 ) -> None:

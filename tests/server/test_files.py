@@ -85,6 +85,7 @@ def test_a_file_system_that_cannot_tell_is_sent_too(site: Site, content: bytes) 
         path.unlink()
 
 
+@pytest.mark.linux
 def test_a_cold_file_is_sent_whole(site: Site, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "cold"
     path.write_bytes(content)

@@ -99,6 +99,7 @@ def made_cold(path: Path, size: int) -> OpenedFile:
     return OpenedFile(descriptor, str(path))
 
 
+@pytest.mark.linux
 def test_what_is_cold_is_not_ready_and_is_after_it_was_fetched(tmp_path: Path) -> None:
     size = 5_000_000
 

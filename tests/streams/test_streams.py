@@ -429,6 +429,7 @@ def test_streams_are_used_in_one_event_loop_after_another(tmp_path: Path) -> Non
     assert anyio.run(read) == [0, 1]
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("url", ["sqlite:///{}/streams.db", "memory://"])
 def test_one_event_loop_after_another_leaves_nothing_open(

@@ -219,6 +219,7 @@ def _append_in_child(streams: SyncStreams) -> None:
     os._exit(0)
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_that_was_forked_before_the_first_call_has_streams_of_its_own(url: str) -> None:
     # As Celery does: what is made at module level is used in the workers only.
