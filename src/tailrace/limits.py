@@ -387,15 +387,20 @@ Who wants to hold all of them must send as much each second. Without it bodies t
 would cut each other off, and none would be appended.
 """
 
-BODY_LINGER: Final = 2.0
-"""Seconds that the rest of a body is still read, and thrown away, after it was refused. nginx's
-`lingering_timeout` is 5 s. Without it the connection is reset, and the client may never see why.
+LINGER: Final = 30.0
+"""Seconds that the rest of a request is still read, and thrown away, behind an answer with which
+the connection ends; nginx's `lingering_time`. Without it the connection is reset, the client may
+never see why it was refused, and a proxy says 502 in place of 413.
 
 Stops, as a bound: a client that goes on sending for ever.
 """
 
+LINGER_SILENCE: Final = 5.0
+"""Seconds in which something of that has to come; nginx's `lingering_timeout`. Our own server wants
+`BODY_MIN_RATE` for each of them, and so it does where the connection is kept."""
+
 BODY_LINGER_BYTES: Final = 1024 * 1024
-"""Bytes of a refused body that are still read."""
+"""Bytes of a refused body that are read for the sake of its connection, which is then kept."""
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, from what came first until the append is made; those of
@@ -524,6 +529,9 @@ HINT_RETRY: Final = 0.005
 SAFETY_CHECK: Final = 1.0
 """Seconds between two looks whether the file changed without a hint, while streams are watched."""
 
+SAFETY_STREAMS: Final = 1000
+"""Watched streams that are compared with the file in one such check, some 3 ms."""
+
 # Subscriptions ----------------------------------------------------------------------------------
 
 MAX_SUBSCRIPTIONS: Final = 1000
@@ -623,6 +631,12 @@ LEASE: Final = 6
 It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
 that wait for ever for a worker that was killed, or that holds its event loop for so long.
 """
+
+SWEEP_RUNS: Final = 250
+"""Runs that a worker looks at in each `LEASE`, some 20 ms, for one whose worker has died unseen.
+
+When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
+reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.

@@ -208,8 +208,31 @@ def test_a_heartbeat_is_seen_by_no_page() -> None:
     assert len(reader.comments) == 1
 
 
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([{"data": "x", "event": "e"}], 1),
+        ([{"comment": "x"}, {"id": 1}], 1),
+        ([{"data": "x", "price": 1}], 0),
+        ([{}], 0),
+        ([Event("x", id="1")], 0),
+    ],
+)
+def test_a_dict_that_reads_as_an_event_is_told_of_once(
+    items: list[Any], told: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace.framing.sse._warned", set())
+    for _ in range(2):
+        framing = ServerSentEvents()
+        for item in items:
+            framing.frame(item)
+    words = [record.getMessage() for record in caplog.records]
+    assert len(words) == told
+    assert all("tailrace.compat.sse_starlette" in each for each in words)
+
+
 def test_each_line_of_a_heartbeats_text_is_a_comment() -> None:
-    wire = ServerSentEvents("one\ntwo").beat()
+    wire = ServerSentEvents(heartbeat_text="one\ntwo").beat()
     assert wire == b": one\n: two\n\n"
 
 

@@ -116,8 +116,20 @@ async def test_other_protocols_are_refused() -> None:
 
     await app({"type": "websocket"}, receive, send)
     assert sent[0]["type"] == "websocket.close"
-    with pytest.raises(RuntimeError, match="lifespan"):
-        await app({"type": "lifespan"}, receive, send)
+
+
+async def test_of_a_lifespan_it_has_nothing_to_do() -> None:
+    asked = iter(["lifespan.startup", "lifespan.shutdown"])
+    said: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(asked)}
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    await DurableStreams(MemoryStore())({"type": "lifespan"}, receive, send)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 # Methods and origins -----------------------------------------------------------------------------

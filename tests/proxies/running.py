@@ -82,9 +82,17 @@ def wait_until(true: object, what: str, seconds: float = 20.0) -> None:
 
 
 @contextlib.contextmanager
-def proxy(name: str, upstream: int) -> Iterator[int]:
-    """A proxy in front of what listens on `upstream`; gives its port."""
+def proxy(name: str, upstream: int, caddy: str = "") -> Iterator[int]:
+    """A proxy in front of what listens on `upstream`; gives its port.
+
+    Args:
+        name: Of `CONFIGS`.
+        upstream: The server's port.
+        caddy: Another program than the `caddy` on the path.
+    """
     config, command = CONFIGS[name], _COMMANDS[name.partition("-")[0]]
+    if caddy and command[0] == "caddy":
+        command = [caddy, *command[1:]]
     port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"tailrace-{name}-") as folder:
         Path(folder).chmod(0o755)

@@ -156,4 +156,4 @@ def create_served() -> ASGIApp:
 
     What uvicorn calls, in this process or in each of its workers.
     """
-    return AccessLog(create_app(Settings.from_environment()))
+    return AccessLog(create_app(Settings.from_environment()), prefixed=True)

@@ -41,6 +41,9 @@ class Framing:
 
     carries: ClassVar[Carries] = Carries.VALUES
 
+    dicts_are_events: ClassVar[bool] = False
+    """A dict is an event by its keys, not the data of one."""
+
     def frame(self, item: Any) -> bytes:
         """The bytes of one item; may be empty.
 

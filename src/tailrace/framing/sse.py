@@ -12,6 +12,7 @@ an event without any field gives nothing, not a blank line; and an id with NUL i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,11 @@ from tailrace.limits import MAX_RETRY_MS
 __all__ = ["ServerSentEvents", "is_event"]
 
 _Writer = Callable[[Any], bytes]
+
+_FIELDS = frozenset({"event", "data", "id", "retry", "comment"})
+_log = logging.getLogger("tailrace")
+_warned: set[bool] = set()
+"""Not empty when it was said."""
 
 _GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
 
@@ -52,9 +58,10 @@ class ServerSentEvents(Framing):
     heartbeat = b": keep-alive\n\n"
     start_grace = 0.0
 
-    def __init__(self, heartbeat_text: str | None = None, *, end_mark: bool = False) -> None:
+    def __init__(self, *, heartbeat_text: str | None = None, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
         self._end_mark = end_mark
+        self._is_first = True  # no dict was seen; those of one response are of one kind
         if heartbeat_text is not None:
             self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
@@ -68,6 +75,9 @@ class ServerSentEvents(Framing):
         """
         kind = type(item)
         if kind is dict:
+            if self._is_first:
+                self._is_first = False
+                _look_at(item)
             return b"data: " + json_of(item, "sse") + b"\n\n"
         if kind is str:
             return _write_text(item)
@@ -88,6 +98,18 @@ class ServerSentEvents(Framing):
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
         # It ends the answer before its end, so its data is an error to who knows no farewells.
         return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
+
+
+def _look_at(item: dict[Any, Any]) -> None:
+    """Say once that a dict is data: to sse-starlette one with these keys alone is an event."""
+    if item and _FIELDS.issuperset(item) and not _warned:
+        _warned.add(True)
+        _log.warning(
+            "a dict with the keys %s was sent as the data of an event: for an event yield "
+            "tailrace.Event(data, event=..., id=...), or use the EventSourceResponse of "
+            "tailrace.compat.sse_starlette; this is said once",
+            ", ".join(map(repr, item)),
+        )
 
 
 def _write_text(text: str) -> bytes:
@@ -166,7 +188,7 @@ def _package_of(kind: type) -> str:
     """The package of whose event class this is one, or ""."""
     for base in kind.__mro__:
         if base.__name__ == "ServerSentEvent":
-            package = base.__module__.partition(".")[0]
+            package = base.__module__.removeprefix("tailrace.compat.").partition(".")[0]
             if package in _FOREIGN:
                 return package
     return ""

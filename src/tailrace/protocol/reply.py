@@ -9,6 +9,7 @@ Source: Durable Streams 5, 8, 10.1, 12.7; RFC 9457; RFC 9110.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -87,8 +88,11 @@ _ACCEPTED: Final = ", ".join(
     )
 ).encode()
 
-_OUR_OWN: Final = ("content-type", "content-length", "transfer-encoding")
+_OUR_OWN: Final = (b"content-type", b"content-length", b"transfer-encoding")
 """Of the body, which is ours."""
+
+_NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     BodyStalled: ("seconds",),
@@ -338,12 +342,27 @@ class Replies:
 
 
 def fields_of_refusal(error: AccessRefused) -> Headers:
-    """The header fields that `authorize` has given with its refusal."""
+    """The header fields that `authorize` has given with its refusal.
+
+    One that no server would send is left out: a refusal must not become a fault by its own words.
+
+    Source: RFC 9110 5.1, 5.5.
+    """
+    fields = ((name.lower().encode(), _encoded(value)) for name, value in error.headers.items())
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in error.headers.items()
-        if name.lower() not in _OUR_OWN
+        (name, value)
+        for name, value in fields
+        if name not in _OUR_OWN and _NAME.fullmatch(name) and not _UNSENDABLE.search(value)
     ]
+
+
+def _encoded(value: object) -> bytes:
+    """As Starlette writes it, which is Latin-1; in UTF-8 what that has no letters for."""
+    text = str(value)
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
 
 
 def etag_of(piece: Slice) -> str:

@@ -10,13 +10,15 @@ from tailrace.pump.connection import (
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
 from tailrace.pump.farewell import Farewell
-from tailrace.pump.leaving import Leaving, leaving_of
+from tailrace.pump.leaving import Leaving, has_left, leaving_of
+from tailrace.pump.lifespan import answer_lifespan
 from tailrace.pump.open_streams import (
     Drained,
     drain,
     drain_beside,
     registered,
     shutdown_event,
+    tell_stopping,
 )
 from tailrace.pump.passage import is_clear, leads_to
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
@@ -38,11 +40,13 @@ __all__ = [
     "ServerConnection",
     "Stats",
     "Unsendable",
+    "answer_lifespan",
     "attach_offer",
     "counters",
     "drain",
     "drain_beside",
     "extensions_of",
+    "has_left",
     "is_clear",
     "leads_to",
     "leaving_of",
@@ -54,4 +58,5 @@ __all__ = [
     "serve",
     "shutdown_event",
     "stats",
+    "tell_stopping",
 ]

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio.lowlevel
 from starlette.types import Message, Scope, Send
 
+from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
@@ -110,6 +112,7 @@ class Delivery:
         self._deadlines = deadlines
         self._time = time
         self._wrote = wrote
+        self._look_at = 0.0
         self._start_due = False
         self._push_due = False
         self._beat_due = False
@@ -167,8 +170,17 @@ class Delivery:
                 await buffer.ready()
                 continue
             self._beat_due = self._push_due = False
+            await self._look_for_cancellation()
         await self._end(self._tail)
         self.finished = True
+
+    async def _look_for_cancellation(self) -> None:
+        # A task that is woken in each turn of the loop is never found waiting, and so never
+        # cancelled on asyncio, as long as `send` does not wait either.
+        now = self._time()
+        if now >= self._look_at:
+            self._look_at = now + limits.TURN_BUDGET
+            await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def _start(self) -> None:
         self.started = True

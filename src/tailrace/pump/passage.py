@@ -27,6 +27,10 @@ _IN_CLOSURE = frozenset(
             "starlette._exception_handler",
             "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender",
         ),
+        (
+            "litestar.middleware._internal.exceptions.middleware",
+            "ExceptionHandlerMiddleware.__call__.<locals>.capture_response_started",
+        ),
         ("starlette.middleware.errors", "ServerErrorMiddleware.__call__.<locals>._send"),
         (
             "starlette.middleware.opentelemetry",

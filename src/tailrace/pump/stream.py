@@ -353,14 +353,15 @@ class Stream:
         try:
             with self._sending:
                 await self._delivery.run()
-        except OSError:  # how ASGI 2.4 says that the client has left
-            self.end(Ending.LEFT)
         except anyio.get_cancelled_exc_class():
             self.end(Ending.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
-            self._error = self._error or error
-            self.end(Ending.FAILED)
+            if await self._leaving.explains(error):
+                self.end(Ending.LEFT)
+            else:
+                self._error = self._error or error
+                self.end(Ending.FAILED)
         finally:
             self._delivered.set()
 

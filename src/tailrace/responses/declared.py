@@ -142,6 +142,8 @@ class Filtered(Framing):
         if isinstance(value, (str, bytes)) and self.carries is Carries.EVENTS:
             # Text is an event's data as it stands, not its JSON.
             return self._framing.frame(self._items.plain(value))
+        if isinstance(value, dict) and self._framing.dicts_are_events:
+            return self._framing.frame(self._items.plain(value))
         return self._framing.frame_json(self._items.json(value))
 
     def _event(self, event: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Never
 
 from starlette.background import BackgroundTask
 from starlette.types import Scope
@@ -14,6 +14,19 @@ from tailrace.source import Source, open_source
 from tailrace.types import StreamOptions
 
 __all__ = ["EventSourceResponse", "last_event_id"]
+
+_OURS: Final = {
+    "ping": "options=StreamOptions(heartbeat=...)",
+    "ping_message_factory": "heartbeat_text=",
+    "sep": "nothing: every client reads lines that end with LF",
+    "data_sender_callable": "a source that yields what it would send",
+    "send_timeout": "options=StreamOptions(send_timeout=...)",
+    "client_close_handler_callable": "a `finally` in the source, or background=",
+    "shutdown_event": "tailrace.shutdown_event() in the source",
+    "shutdown_grace_period": "options=StreamOptions(shutdown_grace=...)",
+    "cleanup_timeout": "options=StreamOptions(cleanup_timeout=...)",
+}
+"""What stands here for an argument of sse-starlette."""
 
 
 class EventSourceResponse(StreamingResponse):
@@ -58,7 +71,10 @@ class EventSourceResponse(StreamingResponse):
         content_disposition_type: str = "attachment",
         end_mark: bool = False,
         heartbeat_text: str | None = None,
+        **theirs: Never,
     ) -> None:
+        if theirs:
+            raise TypeError(_refusal(type(self).__name__, next(iter(theirs))))
         if heartbeat_text is not None:
             self.heartbeat_text = heartbeat_text
         super().__init__(
@@ -74,7 +90,7 @@ class EventSourceResponse(StreamingResponse):
         )
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents(self.heartbeat_text, end_mark=self._end_mark)
+        return ServerSentEvents(heartbeat_text=self.heartbeat_text, end_mark=self._end_mark)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None
@@ -98,6 +114,15 @@ def last_event_id(scope: Scope) -> str | None:
         if name == b"last-event-id":
             return value.decode("utf-8", "replace") or None
     return None
+
+
+def _refusal(name: str, argument: str) -> str:
+    """As Python refuses an argument, and what to write where it is one of sse-starlette."""
+    words = f"{name}() got an unexpected keyword argument {argument!r}"
+    if argument not in _OURS:
+        return words
+    instead = f"what stands for that of sse-starlette is {_OURS[argument]}"
+    return f"{words}: {instead}; tailrace.compat.sse_starlette takes it as it is"
 
 
 def _takes_last_event_id(content: Any) -> bool:

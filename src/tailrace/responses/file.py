@@ -47,6 +47,7 @@ from tailrace.pump import (
     Ending,
     Head,
     ServerConnection,
+    has_left,
     is_clear,
     name_of,
     send_whole,
@@ -189,7 +190,7 @@ class FileResponse(starlette.responses.FileResponse):
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
         elif plan.path is not None:
-            ending = await _send_path(plan.path, head, send)
+            ending = await _send_path(plan.path, head, scope, listen, send)
         elif not plan.file_bytes:
             ending = await send_whole(plan.body, options, head, scope, listen, send)
         else:
@@ -299,11 +300,15 @@ def _checked(ranges: Any) -> RangeSource:
     return ranges
 
 
-async def _send_path(path: str, head: Head, send: Send) -> Ending:
+async def _send_path(
+    path: str, head: Head, scope: Scope, receive: Receive | None, send: Send
+) -> Ending:
     try:
         await send(head.message())
         await send({"type": _PATHSEND, "path": path})
-    except OSError:  # how ASGI 2.4 says that the client has left
+    except Exception as error:
+        if not await has_left(error, scope, receive, send):
+            raise
         return Ending.LEFT
     return Ending.COMPLETE
 

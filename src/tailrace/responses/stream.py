@@ -43,8 +43,9 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Args:
         content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
-            a thread of its own kind, so it may block. A file that can be rewound is not closed, for
-            it may be sent again: from where it stood the first time.
+            a thread of its own kind, so it may block. It is closed, but for what others go on
+            using: a file that can be rewound (the response may be sent again, from where it stood
+            the first time), and a channel in memory that somebody still sends into.
         status_code: The HTTP status.
         headers: Response headers.
         media_type: The Content-Type; text types get a charset. One that it names is what str is

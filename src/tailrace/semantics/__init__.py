@@ -16,6 +16,7 @@ from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
 from tailrace.semantics.live import LIVE
 from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
+from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
@@ -49,6 +50,7 @@ __all__ = [
     "format_date",
     "is_entity_tag",
     "is_utf8",
+    "mounted",
     "parse_date",
     "parse_ranges",
     "tag_as_named",

@@ -81,6 +81,7 @@ class Exchange:
                 self._sending = False
         else:
             await self._response.forward(message)
+            self._response.begun()
 
     # Bodies
 

@@ -7,6 +7,7 @@ however it ended, also if it never began.
 from __future__ import annotations
 
 import contextvars
+import sys
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from tailrace import limits
 from tailrace.source.contained import Contained
@@ -93,6 +95,20 @@ def is_rewindable(content: Any) -> bool:
         return False
 
 
+def _is_sent_into(content: Any) -> bool:
+    """Whether this is a channel in memory into which somebody may still send.
+
+    To close it would be an error in the sender, which is no part of the source: it belongs to who
+    has made both ends, and ends the sender.
+    """
+    if isinstance(content, MemoryObjectReceiveStream):
+        return content.statistics().open_send_streams > 0
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and isinstance(content, trio.MemoryReceiveChannel):
+        return bool(content.statistics().open_send_channels)
+    return False
+
+
 class AsyncSource:
     """An async iterable, iterated in the task that calls `run`: its context variables and cancel
     scopes stay whole, and its cleanup runs where the rest of it ran.
@@ -139,6 +155,8 @@ class AsyncSource:
                 turn_ends = clock() + limits.TURN_BUDGET
 
     async def close(self) -> None:
+        if _is_sent_into(self._content):
+            return
         aclose = getattr(
             self._content if self._iterator is None else self._iterator, "aclose", None
         )

@@ -118,7 +118,12 @@ class Awaited:
         while self._every < math.inf:
             await anyio.sleep(self._every)
             with anyio.move_on_after(self._options.send_timeout) as sending:
-                await send(_body(self._format.heartbeat))
+                try:
+                    await send(_body(self._format.heartbeat))
+                except Exception as error:
+                    if not await leaving.explains(error):
+                        raise
+                    self._waiting.cancel()
             leaving.look()
             if sending.cancelled_caught:
                 self._waiting.cancel()

@@ -65,7 +65,9 @@ class Writing:
         self.cache.version = int(self.connection.pragma("data_version"))
         batch = Batch(self.connection, self.cache, self.uses, self.clock())
         batch.run([*operations, *self.upkeep.requests()])
-        assert all(operation.error is None for operation in operations)
         self.upkeep.note(batch)
         self.upkeep.next_in()
+        for operation in operations:
+            if operation.error is not None:
+                raise operation.error
         return batch

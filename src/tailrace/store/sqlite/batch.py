@@ -19,7 +19,7 @@ from tailrace.store import rules
 from tailrace.store.base import Append, Appended, Chunk, Created, Fork, NewStream
 from tailrace.store.rules import State
 from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.forks import forks_of
+from tailrace.store.sqlite.forks import expired_forks
 from tailrace.store.sqlite.ledger import Ledger
 from tailrace.store.sqlite.operation import (
     AppendTo,
@@ -307,11 +307,11 @@ class Batch:
 
     def _let_forks_go(self, generation: int) -> None:
         """What keeps a stream that is gone may have expired; then it is kept no longer."""
+        expired = expired_forks(self._ledger.flush(), generation, self._now)
+        if expired is None:
+            return
         known = self._cache.records
-        forks = [
-            known.setdefault(fork.state.path, fork)
-            for fork in forks_of(self._ledger.flush(), generation)
-        ]
+        forks = [known.setdefault(fork.state.path, fork) for fork in expired]
         if all(self._is_over(fork.state) for fork in forks):
             for fork in forks:
                 self._remove(fork)
