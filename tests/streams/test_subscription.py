@@ -107,6 +107,31 @@ async def test_lines_are_what_a_client_gets_that_takes_anything(world: World) ->
     assert got.body == b'{"n":1}\n{"event":"step","data":{"n":2}}\n'
 
 
+@pytest.mark.parametrize("headers", [{}, {"last-event-id": "of another server"}])
+async def test_lines_say_that_they_are_all_where_that_is_asked_for(
+    world: World, headers: dict[str, str]
+) -> None:
+    streams = world.streams
+    await streams.append("closed", 1)
+    await streams.close("closed")
+
+    @world.app.get("/marked/{kind}")
+    async def marked(kind: str, request: Request) -> Any:
+        if kind == "closed":
+            return streams.subscribe(kind, request, start="start", end_mark=True)
+        return (await streams.run(kind, source(kind))).response(request, end_mark=True)
+
+    for kind in ("closed", "b"):
+        got = await get(world, f"/marked/{kind}", headers)
+        assert got.body.endswith(b'\n{"end":{}}\n')
+        assert got.body.count(b"end") == 1
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/marked/fails") as exchange:
+            with pytest.raises(Truncated) as caught:
+                await exchange.read_all()
+    assert b'{"end"' not in caught.value.partial
+
+
 async def test_an_array_is_made_of_the_items(world: World) -> None:
     got = await get(world, "/run/a", ARRAY)
     assert json.loads(got.body) == [{"n": 1}, {"event": "step", "data": {"n": 2}}]

@@ -6,7 +6,7 @@ The protocol's own events are in `tailrace.protocol`.
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from pydantic_core import to_json
@@ -22,6 +22,7 @@ __all__ = ["Events", "Lines", "Raw"]
 
 _SSE: Final = ServerSentEvents()
 _LINES: Final = JSONLines()
+_MARKED: Final = JSONLines(end_mark=True)
 _RETRY: Final = b"retry: 1000\n\n"
 """A second. Without it Chromium waits three before it comes back."""
 
@@ -112,7 +113,13 @@ class Lines(Format):
     A named event is `{"event": ..., "data": ...}`. A run that did not end well ends with
     `{"error": {"code": ..., "message": ...}}`, and the connection is cut. What is left out is
     `{"gap": {"from": ..., "to": ...}}`.
+
+    Args:
+        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and it is no
+            run's that did not end well.
     """
+
+    end_mark: bool = field(default=False, kw_only=True)
 
     media_type: ClassVar[str] = "application/jsonl"
     heartbeat: ClassVar[bytes] = JSONLines.heartbeat
@@ -127,7 +134,7 @@ class Lines(Format):
         if end.reason is Reason.FAILED and end.error is not None:
             return _LINES.failure(_unreadable(end.error))
         _raise_unless_whole(end)
-        return b""
+        return _MARKED.closing() if self.end_mark and end.reason is Reason.CLOSED else b""
 
 
 def _told(gap: Gap) -> dict[str, str | None]:

@@ -72,6 +72,7 @@ class Subscription(Response):
         slow: What becomes of a client that is too slow.
         attend: Entered while it is being sent.
         waits: A stream that does not exist yet is waited for.
+        end_mark: Lines say in the body that they are all, when the stream is closed.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Subscription(Response):
         slow: Slow,
         attend: Callable[[], AbstractContextManager[None]] = nullcontext,
         waits: bool = True,
+        end_mark: bool = False,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -97,6 +99,7 @@ class Subscription(Response):
         self._slow = slow
         self._attend = attend
         self._waits = waits
+        self._end_mark = end_mark
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self._refusal()
@@ -151,7 +154,8 @@ class Subscription(Response):
         if json and media_type == _ARRAY:
             return self._array(first.start)
         # Bytes of a type that happens to be called as one of ours are still bytes.
-        format = _format_of(media_type if json or media_type == _EVENTS else "", missed)  # noqa: A001
+        framed = media_type if json or media_type == _EVENTS else ""
+        format = _format_of(framed, missed, self._end_mark)  # noqa: A001 - the word for it
         return self._live(hub, first, format)
 
     async def _first(self, hub: Hub) -> tuple[Slice, Gap | None]:
@@ -187,7 +191,7 @@ class Subscription(Response):
             return _not_acceptable(_OF_JSON)
         if media_type == _ARRAY:
             return self._array(Mark.BEGINNING, waits=True)
-        format = _format_of(media_type, None)  # noqa: A001 - the word for it
+        format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
         live = self._live(hub, Mark.BEGINNING, format)
         return Awaited(hub.store, self._path, format, live, self._streams.options)
 
@@ -267,11 +271,13 @@ def _offered(info: StreamInfo) -> list[str]:
     return _OF_JSON if is_json(info.content_type) else [essence(info.content_type), _EVENTS]
 
 
-def _format_of(media_type: str, missed: Gap | None) -> Format:
+def _format_of(media_type: str, missed: Gap | None, end_mark: bool) -> Format:
     if media_type == _EVENTS:
         return Events() if missed is None else _EventsAfter(missed=missed)
     if media_type in _LINES:
-        return Lines() if missed is None else _LinesAfter(missed=missed)
+        if missed is None:
+            return Lines(end_mark=end_mark)
+        return _LinesAfter(end_mark=end_mark, missed=missed)
     return Raw()
 
 
