@@ -35,6 +35,9 @@ class StreamOptions:
             one batch made and one being sent.
         release_dependencies: Close the request's `yield` dependencies before the source starts,
             so that a stream does not hold a pooled database session. The source must not use them.
+        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for what
+            belongs to a thread, as objects of `sqlite3` and locks do. It holds that thread until
+            the end, also while the client is slow.
         expose_errors: Tell the client the type and text of an error in mid-stream.
         compress: Compress by Accept-Encoding what is not compressed already.
 
@@ -50,6 +53,7 @@ class StreamOptions:
     shutdown_grace: float = 0
     max_batch_bytes: int = limits.MAX_BATCH_BYTES
     release_dependencies: bool = False
+    pin_thread: bool = False
     expose_errors: bool = False
     compress: bool = True
 
@@ -66,7 +70,7 @@ class StreamOptions:
         batch = self.max_batch_bytes
         if type(batch) is not int or not smallest <= batch <= largest:
             raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
-        for name in ("release_dependencies", "expose_errors", "compress"):
+        for name in ("release_dependencies", "pin_thread", "expose_errors", "compress"):
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
 

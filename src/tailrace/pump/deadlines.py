@@ -55,6 +55,7 @@ class Deadlines:
         "_min_rate",
         "_quiet_since",
         "_send_timeout",
+        "_start_grace",
         "_unsent",
         "_waited",
         "_waited_bytes",
@@ -67,6 +68,7 @@ class Deadlines:
         self._send_timeout = inf if options.send_timeout is None else options.send_timeout
         self._heartbeat = options.heartbeat if heartbeat and options.heartbeat else inf
         self._min_rate = options.min_rate
+        self._start_grace = options.start_grace
         self._grace_ends = now + options.start_grace
         self._begun = False
         self._quiet_since = now
@@ -76,6 +78,10 @@ class Deadlines:
         self._unsent: int | None = None
         self._waited = 0.0
         self._waited_bytes = 0
+
+    def source_begins(self, now: float) -> None:
+        """The source waited for its turn until now: what was before does not count."""
+        self._grace_ends = now + self._start_grace
 
     def begun(self) -> None:
         """The status line is on its way."""

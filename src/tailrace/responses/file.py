@@ -41,7 +41,8 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
-from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, name_of, send_whole, serve
+from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, name_of, send_whole
+from tailrace.responses.busy import serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
 from tailrace.responses.representation import (
@@ -63,6 +64,7 @@ from tailrace.source import (
     SpanSource,
     SyncSource,
     call_in_thread,
+    file_threads,
 )
 from tailrace.types import StreamOptions
 
@@ -174,7 +176,7 @@ class FileResponse(starlette.responses.FileResponse):
         else:
             takes_paths = _takes_paths(scope)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
-            plan = await call_in_thread(prepare, Plan.close)
+            plan = await call_in_thread(prepare, Plan.close, file_threads)
         head = Head(plan.status, plan.headers.raw, name_of(scope))
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
@@ -268,7 +270,7 @@ class FileResponse(starlette.responses.FileResponse):
                 block_bytes=block_bytes,
                 span_bytes=span_bytes if options.min_rate is None else block_bytes,
             )
-        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes))
+        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes), file_threads)
 
 
 class _AsItIs(Framing):

@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, name_of, send_whole, serve
+from tailrace.pump import Ending, Head, name_of, send_whole
+from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for

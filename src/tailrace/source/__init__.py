@@ -7,7 +7,7 @@ from tailrace.source.iterate import AsyncSource, Sink, Source, SyncSource, open_
 from tailrace.source.loop import Interruptible, Loop, Signal, current_loop
 from tailrace.source.ranges import RangedSource, RangeSource
 from tailrace.source.span import Span, SpanSource
-from tailrace.source.threads import Threads, source_threads
+from tailrace.source.threads import Threads, file_threads, short_threads, source_threads
 from tailrace.source.turn import Rest, stepper
 
 __all__ = [
@@ -32,8 +32,10 @@ __all__ = [
     "Threads",
     "call_in_thread",
     "current_loop",
+    "file_threads",
     "open_file",
     "open_source",
+    "short_threads",
     "source_threads",
     "stepper",
 ]
