@@ -20,7 +20,7 @@ THREADS = 10
 
 @pytest.mark.slow
 def test_clients_of_sleeping_generators_have_their_lines_and_what_is_beside_goes_on() -> None:
-    report = measure(100, pace=0.5, times=2, store="memory://")
+    report = measure(100, pace=0.25, times=2, store="memory://")
     met = report.crowd
     assert (met.silent, met.refused) == (0, 0), report
     assert met.lines >= 100, report

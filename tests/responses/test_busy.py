@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -151,3 +152,19 @@ async def test_a_pinned_response_works_with_what_belongs_to_a_thread() -> None:
         async with client.open("GET", "/") as exchange:
             assert len(await exchange.read_all()) == 300_000
     assert len(seen) == 1
+
+
+async def test_each_extent_of_a_range_source_is_read_in_one_thread_if_it_is_pinned() -> None:
+    class Ranges:
+        size = 300_000
+
+        def read(self, start: int, stop: int) -> Iterator[bytes]:
+            base = sqlite3.connect(":memory:")
+            for _ in range(start, stop, 100_000):
+                (block,) = base.execute("select zeroblob(100000)").fetchone()
+                yield block
+            base.close()
+
+    response = FileResponse(Ranges(), options=StreamOptions(pin_thread=True))
+    async with Client(response) as client, client.open("GET", "/") as exchange:
+        assert len(await exchange.read_all()) == 300_000

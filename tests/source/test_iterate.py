@@ -12,7 +12,15 @@ import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.source import AsyncSource, SyncSource, Threads, current_loop, iterate, open_source
+from tailrace.source import (
+    AsyncSource,
+    SyncSource,
+    Threads,
+    current_loop,
+    iterate,
+    iterate_in_threads,
+    open_source,
+)
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
 
@@ -689,6 +697,40 @@ async def test_a_pinned_source_gives_its_thread_back_however_it_ends(pool: Threa
     await source.close()
     assert probe.how == "closed"
     await wait_until(lambda: pool.busy == 0)
+
+
+# As an asynchronous iterable ---------------------------------------------------------------------
+
+
+async def test_a_sync_iterable_can_be_iterated_asynchronously_and_is_closed() -> None:
+    probe = SourceProbe()
+    names: set[str] = set()
+
+    def source() -> Iterator[int]:
+        for number in numbers():
+            names.add(threading.current_thread().name.rpartition("-")[0])
+            yield number
+
+    assert [item async for item in iterate_in_threads(probe.watch(source()))] == [0, 1, 2]
+    assert probe.closed.is_set()
+    assert names == {"tailrace-source"}
+
+
+async def test_it_is_closed_too_when_it_is_left_early() -> None:
+    probe = SourceProbe()
+    items = iterate_in_threads(probe.watch(numbers()))
+    assert await anext(items) == 0
+    await items.aclose()  # type: ignore[attr-defined] # a generator
+    assert probe.how == "closed"
+
+
+async def test_what_it_raises_is_raised() -> None:
+    def failing() -> Iterator[int]:
+        raise LookupError("no such table")
+        yield 1
+
+    with pytest.raises(LookupError):
+        await anext(iterate_in_threads(failing()))
 
 
 # Without a thread --------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ async def serve(
         return await pump.serve(source, framing, make_codec, options, head, scope, receive, send)
     except SourceBusy as error:
         headers = {"retry-after": str(limits.SYNC_SOURCE_RETRY_AFTER)}
-        if "app" in scope:
+        if "app" in scope and scope["type"] == "http":  # for a WebSocket handlers send nothing
             raise HTTPException(error.status, str(error), headers) from error
         answer = PlainTextResponse(str(error), error.status, headers)
         await answer({**scope, "type": "http"}, receive or _nothing, send)

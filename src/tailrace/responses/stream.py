@@ -15,7 +15,6 @@ from typing import Any
 
 import starlette.responses
 from starlette.background import BackgroundTask
-from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
@@ -25,7 +24,7 @@ from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
-from tailrace.source import Source, open_source
+from tailrace.source import Source, iterate_in_threads, open_source
 from tailrace.types import StreamOptions
 
 __all__ = ["StreamingResponse", "options_of_app"]
@@ -76,7 +75,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     def body_iterator(self) -> Any:
         """The content as an async iterable, for code that wraps it; what is set is sent instead."""
         content = self._content
-        return content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+        return content if isinstance(content, AsyncIterable) else iterate_in_threads(content)
 
     @body_iterator.setter
     def body_iterator(self, content: Any) -> None:

@@ -3,7 +3,14 @@
 from tailrace.source.buffer import Buffer
 from tailrace.source.call import call_in_thread
 from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file
-from tailrace.source.iterate import AsyncSource, Sink, Source, SyncSource, open_source
+from tailrace.source.iterate import (
+    AsyncSource,
+    Sink,
+    Source,
+    SyncSource,
+    iterate_in_threads,
+    open_source,
+)
 from tailrace.source.loop import Interruptible, Loop, Signal, current_loop
 from tailrace.source.ranges import RangedSource, RangeSource
 from tailrace.source.span import Span, SpanSource
@@ -33,6 +40,7 @@ __all__ = [
     "call_in_thread",
     "current_loop",
     "file_threads",
+    "iterate_in_threads",
     "open_file",
     "open_source",
     "short_threads",

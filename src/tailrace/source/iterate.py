@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from types import AsyncGeneratorType
 from typing import Any, Protocol
 
@@ -19,11 +20,11 @@ from anyio.lowlevel import checkpoint
 from tailrace import limits
 from tailrace.source.calls_back import CallsBack
 from tailrace.source.contained import Contained
-from tailrace.source.loop import Loop, Signal, context_for_thread
+from tailrace.source.loop import Loop, Signal, context_for_thread, current_loop
 from tailrace.source.threads import PinnedThread, Threads, Workers, source_threads
 from tailrace.source.turn import Rest, stepper
 
-__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "open_source"]
+__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "iterate_in_threads", "open_source"]
 
 
 class Sink(Protocol):
@@ -84,6 +85,17 @@ def open_source(content: Any, threads: Threads | None = None) -> Source:
         f"a stream needs an iterable or an async iterable, not {type(content).__qualname__}: "
         "give it a generator, or a list of chunks"
     )
+
+
+async def iterate_in_threads(content: Iterable[Any]) -> AsyncIterator[Any]:
+    """A sync iterable as an async one, iterated in the threads for sources, and closed."""
+    source, items = SyncSource(content), list[Any]()
+    source.begin(current_loop())
+    try:
+        while await source.take(items):
+            yield items.pop()
+    finally:
+        await source.close()
 
 
 class AsyncSource:
@@ -178,13 +190,15 @@ class SyncSource:
             self._threads = self._pinned = PinnedThread(source_threads)
 
     async def run(self, sink: Sink, loop: Loop) -> None:
-        self._context = context_for_thread()
-        self._loop = loop
-        self._calls = CallsBack(loop)
-        self._done = loop.signal()
+        self.begin(loop)
         while not self._exhausted:
             await sink.room()
             await self._in_thread(partial(self._fill, sink), sink)
+
+    async def take(self, items: list[Any]) -> bool:
+        """In place of `run`, after `begin`: put the next item in a list; False at the end."""
+        await self._in_thread(partial(self._take, items))
+        return bool(items)
 
     async def close(self) -> None:
         self._closing = True
@@ -208,6 +222,13 @@ class SyncSource:
         if self._pinned is not None:
             self._pinned.release()
         self._raise_error()
+
+    def begin(self, loop: Loop) -> None:
+        """What a thread needs of the task that runs now."""
+        self._context = context_for_thread()
+        self._loop = loop
+        self._calls = CallsBack(loop)
+        self._done = loop.signal()
 
     async def _in_thread(self, work: Callable[[], None], sink: Sink | None = None) -> None:
         self._job = partial(self._run_job, work, sink)
@@ -288,6 +309,11 @@ class SyncSource:
                 return
         self._exhausted = True
         self._close()  # here, where it ran; `close` then needs no thread for it
+
+    def _take(self, items: list[Any]) -> None:
+        if self._iterator is None:
+            self._iterator = iter(self._content)
+        items.extend(islice(self._iterator, 1))
 
     def _close(self) -> None:
         self._closed = True
