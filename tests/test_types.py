@@ -11,7 +11,7 @@ from tailrace import InvalidOption, StreamOptions, TailraceError, limits
 
 TIMES = ["send_timeout", "heartbeat", "start_grace", "cleanup_timeout"]
 OFF = ["send_timeout", "min_rate", "heartbeat", "start_grace"]
-FLAGS = ["release_dependencies", "expose_errors", "blank_lines", "compress"]
+FLAGS = ["release_dependencies", "pin_thread", "expose_errors", "blank_lines", "compress"]
 
 
 def test_the_defaults_are_the_limits() -> None:
@@ -24,6 +24,7 @@ def test_the_defaults_are_the_limits() -> None:
         "shutdown_grace": 0,
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
+        "pin_thread": False,
         "expose_errors": False,
         "blank_lines": False,
         "compress": False,

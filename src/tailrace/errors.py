@@ -11,6 +11,7 @@ TailraceError
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
 ├── PathRefused      a path leads out of the directory that is served, or to no plain file
 ├── RunEnded         a run did not end as its source would have: failed, cancelled, or lost
+├── SourceBusy       no thread was free for a sync source in time (503)
 ├── SourceExited     a source raised what is no `Exception`: SystemExit, KeyboardInterrupt
 ├── SourceSpent      a response was sent a second time, and its source can be read only once
 ├── StoreUnavailable a store cannot work (503); its kinds say why
@@ -80,6 +81,7 @@ __all__ = [
     "ProducerGap",
     "RunEnded",
     "SequenceConflict",
+    "SourceBusy",
     "SourceExited",
     "SourceSpent",
     "StoreCorrupt",
@@ -316,6 +318,21 @@ class RunEnded(TailraceError):
 
 
 _ENDED = {"failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+
+
+class SourceBusy(TailraceError):
+    """All threads for sync sources were busy for too long, so the source never began.
+
+    Args:
+        waited: Seconds.
+    """
+
+    status = 503
+    code = "source_busy"
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(f"the server is busy: nothing was free within {waited:g} seconds")
+        self.waited = waited
 
 
 class SourceExited(TailraceError, RuntimeError):

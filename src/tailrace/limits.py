@@ -69,11 +69,36 @@ TURN_BUDGET: Final = 0.005
 CPython's own switch interval between threads. Stops: a tight generator that freezes its worker.
 """
 
-SYNC_SOURCE_THREADS: Final = 512
-"""Threads for sync sources in one process, apart from those that serve `def` endpoints.
+SYNC_SOURCE_THREADS: Final = 4096
+"""Threads for sync sources in one process, apart from those that serve anything else.
 
-Each holds a stack (touched pages only, about 64 KiB). Stops: blocked generators without end.
+One that sleeps in a generator has touched 20 KiB, and the kernel keeps 16 KiB for it: 150 MB for
+all of them. Where the system gives fewer (a container's `pids.max`), those have to do. Stops:
+blocked generators without end.
 """
+
+SYNC_SOURCE_WAIT: Final = 5.0
+"""Seconds that a response waits for a thread, when all are busy, before it is refused with 503.
+
+A load balancer that waits longer than this for a status is the rule (nginx: 60 s). Stops: 200 and
+then silence.
+"""
+
+SYNC_SOURCE_RETRY_AFTER: Final = 5
+"""Seconds after which a client that was refused for want of a thread is asked to come again."""
+
+FILE_THREADS: Final = 64
+"""Threads that wait for disks. nginx's `thread_pool` has 32, and 65,536 that wait in line.
+
+Reads from the page cache are over in microseconds; 64 keep any disk busy. Stops: a disk that hangs
+and takes the threads of everything else.
+"""
+
+SHORT_CALL_THREADS: Final = 16
+"""Threads for what only computes: Python's lock lets one of them run at a time."""
+
+FULL_TOLD_EVERY: Final = 60.0
+"""Seconds between two lines of the log that say that all threads of a set are busy."""
 
 THREAD_LINGER: Final = 0.01
 """Seconds that a sync source's thread waits for room before it is given back.

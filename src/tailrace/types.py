@@ -11,6 +11,9 @@ from tailrace.errors import InvalidOption
 __all__ = ["StreamOptions"]
 
 
+_FLAGS = ("release_dependencies", "pin_thread", "expose_errors", "blank_lines", "compress")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
     """How a stream behaves; one frozen object, given to a response or to the application.
@@ -40,6 +43,9 @@ class StreamOptions:
             one batch made and one being sent.
         release_dependencies: Close the request's `yield` dependencies before the source starts,
             so that a stream does not hold a pooled database session. The source must not use them.
+        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for what
+            belongs to a thread, as objects of `sqlite3` and locks do. It holds that thread until
+            the end, also while the client is slow.
         expose_errors: Tell the client the type and text of an error in mid-stream.
         compress: Compress by Accept-Encoding what is not compressed already, where no middleware
             that may look at bodies is in front. An open stream then holds 60 to 350 KiB more.
@@ -56,6 +62,7 @@ class StreamOptions:
     shutdown_grace: float = 0
     max_batch_bytes: int = limits.MAX_BATCH_BYTES
     release_dependencies: bool = False
+    pin_thread: bool = False
     expose_errors: bool = False
     blank_lines: bool = False
     compress: bool = False
@@ -73,7 +80,13 @@ class StreamOptions:
         batch = self.max_batch_bytes
         if type(batch) is not int or not smallest <= batch <= largest:
             raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
-        for name in ("release_dependencies", "expose_errors", "blank_lines", "compress"):
+        for name in (
+            "release_dependencies",
+            "pin_thread",
+            "expose_errors",
+            "blank_lines",
+            "compress",
+        ):
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
 

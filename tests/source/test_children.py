@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from tailrace.errors import SourceExited
@@ -99,6 +100,17 @@ def innermost(error: BaseException) -> SourceExited:
         [error] = error.exceptions
     assert isinstance(error, SourceExited)
     return error
+
+
+@each_end
+async def test_so_does_one_that_a_sync_source_begins(make: Callable[[], BaseException]) -> None:
+    def body() -> Iterator[int]:
+        yield 1
+        anyio.from_thread.run(tool, make())
+
+    with pytest.raises(SourceExited) as raised:
+        await gather(open_source(body()))
+    assert raised.value.raised == repr(make())
 
 
 async def test_a_task_that_nobody_waits_for_ends_nothing() -> None:

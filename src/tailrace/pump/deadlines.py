@@ -59,6 +59,7 @@ class Deadlines:
         "_push_at",
         "_quiet_since",
         "_send_timeout",
+        "_start_grace",
         "_unsent",
         "_waited",
         "_waited_bytes",
@@ -73,9 +74,8 @@ class Deadlines:
         self._send_timeout = inf if options.send_timeout is None else options.send_timeout
         self._heartbeat = options.heartbeat if heartbeat and options.heartbeat else inf
         self._min_rate = options.min_rate
-        grace = start_grace if options.start_grace is None else options.start_grace
-        self._grace_ends = now + grace
-        self._push_at = now + max(grace, limits.START_GRACE)
+        self._start_grace = start_grace if options.start_grace is None else options.start_grace
+        self.source_begins(now)
         self._begun = False
         self._quiet_since = now
         self._write_began: float | None = None
@@ -84,6 +84,11 @@ class Deadlines:
         self._unsent: int | None = None
         self._waited = 0.0
         self._waited_bytes = 0
+
+    def source_begins(self, now: float) -> None:
+        """The source waited for its turn until now: what was before does not count."""
+        self._grace_ends = now + self._start_grace
+        self._push_at = now + max(self._start_grace, limits.START_GRACE)
 
     def begun(self) -> None:
         """The status line is on its way."""

@@ -51,8 +51,8 @@ from tailrace.pump import (
     is_clear,
     name_of,
     send_whole,
-    serve,
 )
+from tailrace.responses.busy import serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
 from tailrace.responses.representation import (
@@ -74,6 +74,7 @@ from tailrace.source import (
     SpanSource,
     SyncSource,
     call_in_thread,
+    file_threads,
 )
 from tailrace.types import StreamOptions
 
@@ -185,7 +186,7 @@ class FileResponse(starlette.responses.FileResponse):
         else:
             takes_paths = _takes_paths(scope, send)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
-            plan = await call_in_thread(prepare, Plan.close)
+            plan = await call_in_thread(prepare, Plan.close, file_threads)
         head = Head(plan.status, plan.headers.raw, name_of(scope))
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
@@ -279,7 +280,7 @@ class FileResponse(starlette.responses.FileResponse):
                 block_bytes=block_bytes,
                 span_bytes=span_bytes if options.min_rate is None else block_bytes,
             )
-        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes))
+        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes), file_threads)
 
 
 class _AsItIs(Framing):

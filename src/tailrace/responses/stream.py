@@ -17,18 +17,18 @@ from typing import Any, ClassVar
 
 import starlette.responses
 from starlette.background import BackgroundTask
-from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, name_of, send_whole, serve
+from tailrace.pump import Ending, Head, name_of, send_whole
 from tailrace.responses.applications import applications_of
+from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
 from tailrace.semantics import LIVE, charset_of, content_disposition, is_utf8
-from tailrace.source import Source, is_rewindable, open_source
+from tailrace.source import Source, is_rewindable, iterate_in_threads, open_source
 from tailrace.types import StreamOptions
 
 __all__ = ["StreamingResponse", "options_of_app"]
@@ -113,7 +113,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     def body_iterator(self) -> Any:
         """The content as an async iterable, for code that wraps it; what is set is sent instead."""
         content = self._content
-        return content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+        return content if isinstance(content, AsyncIterable) else iterate_in_threads(content)
 
     @body_iterator.setter
     def body_iterator(self, content: Any) -> None:
