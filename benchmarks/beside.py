@@ -206,7 +206,7 @@ async def started(stack: AsyncExitStack, file: Path, count: int) -> Turn:
     async def start() -> None:
         await streams.run(f"x/{next(number)}", _silent(), on_disconnect="continue")
 
-    return repeated(start, 40)
+    return repeated(start, 100)
 
 
 KINDS: Final = {

@@ -48,7 +48,7 @@ CASES: Final = (
     Case("retained", "500 appends to a stream that keeps its last", (10_000, 40_000, 160_000)),
     Case("forked", "an append to a stream with forks", (0, 125, 500, 2000)),
     Case("gone", "an append to a deleted stream with forks", (1, 125, 500, 2000)),
-    Case("deleted", "the end of each of deleted streams, beside appends", (1000, 4000, 16_000), 3),
+    Case("deleted", "the end of each of deleted streams, beside appends", (500, 2000, 8000), 5),
     Case("started", "the start of a run beside idle ones", (250, 1000, 4000), 5),
     # Each second has its bounded part of a round, and a small round is over before that.
     Case("idle", "a second of idle runs", (250, 1000, 4000), 2, cpu_bound=0.02),
