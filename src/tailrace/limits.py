@@ -523,7 +523,7 @@ STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
 
 STORE_TRIM_ROWS: Final = 10_000
-"""Entries beyond a stream's retention that are let go of in one commit, some 3 ms; the rest follows
+"""Entries beyond a stream's retention that are let go of in one commit, some 5 ms; the rest follows
 with the next. It is more than one commit can bring, or it would never end."""
 
 STORE_CHORE_STREAMS: Final = 200

@@ -22,9 +22,6 @@ from tailrace.store.sqlite.uses import Uses
 
 __all__ = ["Questions"]
 
-_AFTER_INTERNAL = "__ds0"
-"""The first path that is greater than all that begin with `rules.INTERNAL`: `0` follows `/`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Questions:
@@ -119,7 +116,7 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
     if end is not None:
         where.append("path < ?3")
     if not prefix.startswith(rules.INTERNAL):
-        where.append(f"(path < '{rules.INTERNAL}' OR path >= '{_AFTER_INTERNAL}')")
+        where.append(f"(path < '{rules.INTERNAL}' OR path >= '{rules.AFTER_INTERNAL}')")
     sql = f"WHERE {' AND '.join(where)} ORDER BY path LIMIT {limit:d}"
     return load_many(connection, sql, (after, prefix, end)[: 2 if end is None else 3])
 
