@@ -11,7 +11,7 @@ from tailrace import InvalidOption, StreamOptions, TailraceError, limits
 
 TIMES = ["send_timeout", "heartbeat", "start_grace", "cleanup_timeout"]
 OFF = ["send_timeout", "min_rate", "heartbeat", "start_grace"]
-FLAGS = ["release_dependencies", "expose_errors", "compress"]
+FLAGS = ["release_dependencies", "expose_errors", "blank_lines", "compress"]
 
 
 def test_the_defaults_are_the_limits() -> None:
@@ -25,8 +25,26 @@ def test_the_defaults_are_the_limits() -> None:
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
         "expose_errors": False,
-        "compress": True,
+        "blank_lines": False,
+        "compress": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "heartbeat", "every"),
+    [
+        (StreamOptions(heartbeat=5), b":\n\n", 5),
+        (StreamOptions(heartbeat=5), b"", math.inf),
+        (StreamOptions(heartbeat=5), b"\n", math.inf),
+        (StreamOptions(heartbeat=5, blank_lines=True), b"\n", 5),
+        (StreamOptions(heartbeat=5, blank_lines=True), b"", math.inf),
+        (StreamOptions(heartbeat=None, blank_lines=True), b"\n", math.inf),
+    ],
+)
+def test_a_heartbeat_that_is_a_blank_line_is_asked_for(
+    options: StreamOptions, heartbeat: bytes, every: float
+) -> None:
+    assert options.beat_every(heartbeat) == every
 
 
 def test_each_option_is_documented() -> None:

@@ -145,8 +145,8 @@ Stops: links that point at each other, and links made to be walked for ever.
 MAX_LISTING_ENTRIES: Final = 10_000
 """Entries of a directory's listing; a longer one says that it was cut. Apache sends all of them.
 
-10,000 rows are 3.3 MB of HTML (0.2 MB compressed) and 0.3 s of CPU in threads. Stops: a directory
-of millions that is read, sorted and held for each request.
+10,000 rows are 3.3 MB of HTML (0.2 MB where a proxy compresses it) and 0.3 s of CPU in threads.
+Stops: a directory of millions that is read, sorted and held for each request.
 """
 
 MAX_ARCHIVE_ENTRIES: Final = 100_000
@@ -271,6 +271,14 @@ world.
 Stops: event streams that are kept open for clients that have left.
 """
 
+TLS_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a client has to answer the end of TLS, once it has all that was sent. asyncio and
+uvloop wait for 30 s.
+
+Stops: clients that keep idle connections in a pool and do not read from them, which would hold a
+server that stops.
+"""
+
 MAX_HOST_BYTES: Final = 512
 """Bytes of a request's Host. A name of DNS has 253, and a port follows it.
 
@@ -379,15 +387,20 @@ Who wants to hold all of them must send as much each second. Without it bodies t
 would cut each other off, and none would be appended.
 """
 
-BODY_LINGER: Final = 2.0
-"""Seconds that the rest of a body is still read, and thrown away, after it was refused. nginx's
-`lingering_timeout` is 5 s. Without it the connection is reset, and the client may never see why.
+LINGER: Final = 30.0
+"""Seconds that the rest of a request is still read, and thrown away, behind an answer with which
+the connection ends; nginx's `lingering_time`. Without it the connection is reset, the client may
+never see why it was refused, and a proxy says 502 in place of 413.
 
 Stops, as a bound: a client that goes on sending for ever.
 """
 
+LINGER_SILENCE: Final = 5.0
+"""Seconds in which something of that has to come; nginx's `lingering_timeout`. Our own server wants
+`BODY_MIN_RATE` for each of them, and so it does where the connection is kept."""
+
 BODY_LINGER_BYTES: Final = 1024 * 1024
-"""Bytes of a refused body that are still read."""
+"""Bytes of a refused body that are read for the sake of its connection, which is then kept."""
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, from what came first until the append is made; those of
@@ -484,6 +497,14 @@ STORE_SLICE_ROWS: Final = 1000
 STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
 
+STORE_TRIM_ROWS: Final = 10_000
+"""Entries beyond a stream's retention that are let go of in one commit, some 3 ms; the rest follows
+with the next. It is more than one commit can bring, or it would never end."""
+
+STORE_CHORE_STREAMS: Final = 200
+"""Streams that are looked at in one commit because their time has come, some 5 ms, for the same
+reason; the rest follows with the next."""
+
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
 as much; a reader searches an index of it, and a restart reads all of it."""
@@ -507,6 +528,9 @@ HINT_RETRY: Final = 0.005
 
 SAFETY_CHECK: Final = 1.0
 """Seconds between two looks whether the file changed without a hint, while streams are watched."""
+
+SAFETY_STREAMS: Final = 1000
+"""Watched streams that are compared with the file in one such check, some 3 ms."""
 
 # Subscriptions ----------------------------------------------------------------------------------
 
@@ -607,6 +631,12 @@ LEASE: Final = 6
 It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
 that wait for ever for a worker that was killed, or that holds its event loop for so long.
 """
+
+SWEEP_RUNS: Final = 250
+"""Runs that a worker looks at in each `LEASE`, some 20 ms, for one whose worker has died unseen.
+
+When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
+reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.

@@ -163,7 +163,7 @@ def test_a_foreign_event_cannot_break_out_of_its_line() -> None:
         frame(sse_starlette.ServerSentEvent("x", id="\0"))
 
 
-@pytest.mark.parametrize("item", [object(), {"a": object()}, ["\ud800"], {1, object()}])
+@pytest.mark.parametrize("item", [object(), ["\ud800"], {1, object()}])
 def test_what_pydantic_cannot_write_is_refused_by_its_type(item: object) -> None:
     with pytest.raises(InvalidChunk, match=f"sse response gave {type(item).__name__}") as caught:
         frame(item)
@@ -174,6 +174,12 @@ def test_what_pydantic_cannot_write_is_refused_by_its_type(item: object) -> None
 def test_a_lone_surrogate_in_data_is_refused(item: object) -> None:
     with pytest.raises(InvalidEvent, match=r"data='\\ud800'.*surrogate"):
         frame(item)
+
+
+def test_an_end_mark_is_an_event_named_end() -> None:
+    (message,) = read([ServerSentEvents(end_mark=True).closing()]).messages
+    assert (message.type, message.data) == ("end", "{}")
+    assert ServerSentEvents().closing() == b""
 
 
 def test_a_failure_is_a_typed_event() -> None:

@@ -18,6 +18,7 @@ from tailrace.pump import drain
 from tailrace.store import MemoryStore, Retention, Store
 from tailrace.streams import Streams
 from tailrace.testing import Client, Clock, Truncated, no_leaks, settle
+from tailrace.types import StreamOptions
 from tests.streams.worlds import Link, shared_store
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +39,8 @@ def world() -> World:
     return world_of(MemoryStore())
 
 
-def world_of(store: Store) -> World:
-    streams = Streams(store)
+def world_of(store: Store, options: StreamOptions | None = None) -> World:
+    streams = Streams(store, options=options)
     app = FastAPI(lifespan=streams.lifespan)
 
     @app.api_route("/read/{path:path}", methods=["GET", "HEAD"])
@@ -345,6 +346,24 @@ async def test_events_begin_before_there_is_a_stream(clock: Clock) -> None:
             assert await exchange.read() == b": keep-alive\n\n"
 
 
+@pytest.mark.parametrize(("blank_lines", "beat"), [(False, b""), (True, b"\n")])
+async def test_lines_have_a_heartbeat_where_it_is_asked_for(
+    clock: Clock, blank_lines: bool, beat: bytes
+) -> None:
+    world = world_of(MemoryStore(), StreamOptions(heartbeat=15, blank_lines=blank_lines))
+    async with (
+        Client(world.app) as client,
+        client.open("GET", "/read/a", headers=LINES) as exchange,
+    ):
+        await clock.advance(16)  # it waits for the stream
+        await world.streams.append("a", 1)
+        await clock.advance(16)  # and then for more of it
+        await exchange.leave()
+        await exchange.finished()
+        body = b"".join(sent.message.get("body", b"") for sent in exchange.sends)
+    assert body == beat * 2 + b"1\n" + beat
+
+
 async def test_who_leaves_while_he_waits_leaves_nothing(world: World) -> None:
     async with Client(world.app, lifespan=True) as client:
         await settle()
@@ -482,15 +501,36 @@ async def test_no_answer_of_a_stream_is_a_page_of_the_applications_origin(
                 assert start.status != 405
                 assert start.headers.getlist("content-security-policy") == ["sandbox"]
                 assert start.headers.getlist("x-content-type-options") == ["nosniff"]
+                # Nor given by a cache to somebody else, or held back by a proxy.
+                assert start.headers.getlist("cache-control") == ["no-store"]
+                if start.status == 200:
+                    assert start.headers.getlist("x-accel-buffering") == ["no"]
 
 
-async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: World) -> None:
+async def test_the_answer_that_ends_an_event_source_is_not_kept(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        last = await world.streams.append("closed", 1)
+        await world.streams.close("closed")
+        back = {**EVENTS, "last-event-id": str(last)}
+        async with client.open("GET", "/read/closed", headers=back) as exchange:
+            start = await exchange.response()
+            assert (start.status, start.headers["cache-control"]) == (204, "no-store")
+
+
+OF_ITS_OWN = {
+    "content-security-policy": "default-src 'none'",
+    "cache-control": "public, max-age=5",
+    "x-accel-buffering": "yes",
+}
+
+
+async def test_what_an_application_says_of_a_stream_goes_before(world: World) -> None:
     streams = world.streams
 
     @world.app.get("/own/{path}")
     async def own(path: str, request: Request) -> Any:
         response = streams.subscribe(path, request, start="start")
-        response.headers["content-security-policy"] = "default-src 'none'"
+        response.headers.update(OF_ITS_OWN)
         return response
 
     async with Client(world.app, lifespan=True) as client:
@@ -499,4 +539,6 @@ async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: Worl
         for path, accept in (("page", "*/*"), ("json", "application/json"), ("json", "*/*")):
             async with client.open("GET", f"/own/{path}", headers={"accept": accept}) as exchange:
                 headers = (await exchange.response()).headers
-                assert headers.getlist("content-security-policy") == ["default-src 'none'"]
+                assert {name: headers.getlist(name) for name in OF_ITS_OWN} == {
+                    name: [value] for name, value in OF_ITS_OWN.items()
+                }

@@ -15,6 +15,7 @@ from tailrace.errors import OffsetGone, Problem, StreamNotFound, TailraceError
 from tailrace.fanout.format import End, Format, Gap, Piece, Reason
 from tailrace.fanout.messages import Control, Message, messages_of, run_error
 from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
+from tailrace.semantics import LIVE
 from tailrace.store import StreamInfo, essence, is_json
 
 __all__ = ["Events", "Lines", "Raw"]
@@ -40,11 +41,7 @@ class Events(Format):
     says_farewell: ClassVar[bool] = True
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        headers = (
-            ("content-type", self.media_type),
-            ("cache-control", "no-store"),
-            ("x-accel-buffering", "no"),
-        )
+        headers = (("content-type", self.media_type), *LIVE)
         if _is_text(info.content_type):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
@@ -118,6 +115,7 @@ class Lines(Format):
     """
 
     media_type: ClassVar[str] = "application/jsonl"
+    heartbeat: ClassVar[bytes] = JSONLines.heartbeat
 
     def frame(self, piece: Piece) -> bytes:
         return b"".join(map(_line, messages_of(piece)))
@@ -162,10 +160,7 @@ class Raw(Format):
         content_type = info.content_type
         if is_json(content_type):
             content_type = "text/plain; charset=utf-8"
-        return (
-            ("content-type", content_type),
-            ("cache-control", "no-store"),
-        )
+        return (("content-type", content_type), *LIVE)
 
     def frame(self, piece: Piece) -> bytes:
         if not is_json(piece.info.content_type):

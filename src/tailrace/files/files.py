@@ -32,8 +32,9 @@ from tailrace.files.names import href, is_served, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
+from tailrace.pump import answer_lifespan
 from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
-from tailrace.semantics import MediaTypes, choose_media_type, content_disposition
+from tailrace.semantics import MediaTypes, choose_media_type, content_disposition, mounted
 from tailrace.source import call_in_thread
 
 __all__ = ["Files", "ResourcePolicy"]
@@ -142,12 +143,15 @@ class Files:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
-        assert scope["type"] == "http", scope["type"]
+        if scope["type"] == "lifespan":
+            await answer_lifespan(receive, send)
+            return
+        scope = mounted(scope)
         try:
             response = await self._respond(scope)
         except HTTPException as error:
-            # As Starlette's router: where there are handlers for it, they say how it looks.
-            if "app" in scope:
+            # Where Starlette has handlers for it, they say how it looks.
+            if "starlette.exception_handlers" in scope:
                 raise
             response = PlainTextResponse(error.detail, error.status_code, error.headers)
         await response(scope, receive, send)

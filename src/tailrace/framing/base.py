@@ -6,9 +6,9 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from tailrace import limits
-from tailrace.errors import Problem
+from tailrace.errors import InvalidOption, Problem
 
-__all__ = ["Carries", "Framing"]
+__all__ = ["Carries", "Framing", "check_flag"]
 
 
 class Carries(Enum):
@@ -75,3 +75,13 @@ class Framing:
             retry: Seconds after which the client should come back.
         """
         return None
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False: a text given to a switch is a mistake.
+
+    Raises:
+        InvalidOption: It is none of both.
+    """
+    if type(value) is not bool:
+        raise InvalidOption(name, value, "True or False")

@@ -19,7 +19,7 @@ from typing import Any
 
 from tailrace.errors import InvalidEvent, Problem
 from tailrace.framing._json import error_json, json_of
-from tailrace.framing.base import Carries, Framing
+from tailrace.framing.base import Carries, Framing, check_flag
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
 
@@ -44,6 +44,7 @@ class ServerSentEvents(Framing):
     Args:
         heartbeat_text: What the comment says that breaks a silence; several lines are several
             comments.
+        end_mark: End with an event named "end", if the source ended well.
 
     Raises:
         InvalidEvent: A text that cannot be written.
@@ -57,7 +58,9 @@ class ServerSentEvents(Framing):
     heartbeat = b": keep-alive\n\n"
     start_grace = 0.0
 
-    def __init__(self, *, heartbeat_text: str | None = None) -> None:
+    def __init__(self, *, heartbeat_text: str | None = None, end_mark: bool = False) -> None:
+        check_flag("end_mark", end_mark)
+        self._end_mark = end_mark
         self._is_first = True  # no dict was seen; those of one response are of one kind
         if heartbeat_text is not None:
             self.heartbeat = _write_event(Event(comment=heartbeat_text))
@@ -82,6 +85,9 @@ class ServerSentEvents(Framing):
 
     def frame_json(self, text: bytes) -> bytes:
         return b"data: " + text + b"\n\n"
+
+    def closing(self) -> bytes:
+        return b"event: end\ndata: {}\n\n" if self._end_mark else b""
 
     def failure(self, problem: Problem) -> bytes:
         """An event named "error" whose data is `{"error": {"code": ..., "message": ...}}`."""

@@ -205,7 +205,7 @@ class Engine:
         return request.replies.read(
             piece,
             condition=command.if_none_match,
-            from_beginning=command.where is Mark.BEGINNING,
+            where=command.where,
         )
 
     async def _long_poll(self, command: Read, request: Request) -> Reply | None:
@@ -223,7 +223,7 @@ class Engine:
             piece,
             cursor=cursor,
             condition=command.if_none_match,
-            from_beginning=command.where is Mark.BEGINNING,
+            where=command.where,
         )
 
     async def _sse(self, command: Read, request: Request) -> Reply | None:

@@ -55,8 +55,8 @@ class SseFormat(Format):
         """With the note that data is base64, where it is."""
         headers = (
             ("content-type", self.media_type),
-            ("cache-control", "no-cache"),
-            ("x-accel-buffering", "no"),  # nginx would keep events back until it has enough
+            ("cache-control", "no-cache, no-store"),  # the first is what clients' tests look for
+            ("x-accel-buffering", "no"),
         )
         if is_text(info.content_type):
             return headers

@@ -13,6 +13,7 @@ from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
+from tailrace.semantics import ResponseFields
 from tailrace.source import Buffer, Span
 
 __all__ = ["Delivery", "Head", "Tail", "Unsendable", "name_of"]
@@ -33,7 +34,8 @@ class Head:
     name: str
 
     def message(self) -> Message:
-        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        fields = ResponseFields(self.headers)
+        return {"type": "http.response.start", "status": self.status, "headers": fields}
 
 
 def name_of(scope: Scope) -> str:

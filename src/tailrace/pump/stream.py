@@ -23,7 +23,7 @@ import anyio
 import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import Problem, problem_of
+from tailrace.errors import InvalidChunk, InvalidItem, Problem, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
@@ -104,9 +104,16 @@ class _Sink:
     def __init__(self, framing: Framing, buffer: Buffer) -> None:
         # Called for each item: what it needs is in the closure, not looked up.
         frame_of, add, touch = framing.frame, buffer.put, buffer.touch
+        number = 0
 
         def put(item: Any) -> bool:
-            frame = frame_of(item)
+            nonlocal number
+            number += 1
+            try:
+                frame = frame_of(item)
+            except (InvalidChunk, InvalidItem) as error:
+                error.count(number)
+                raise
             return add(frame) if frame else touch()
 
         self.put = put
@@ -169,7 +176,7 @@ class Stream:
         )
         self._deadlines = Deadlines(
             options,
-            heartbeat=bool(framing.heartbeat),
+            heartbeat=options.beat_every(framing.heartbeat) < inf,
             start_grace=framing.start_grace,
             now=loop.time(),
         )
@@ -346,14 +353,15 @@ class Stream:
         try:
             with self._sending:
                 await self._delivery.run()
-        except OSError:  # how ASGI 2.4 says that the client has left
-            self.end(Ending.LEFT)
         except anyio.get_cancelled_exc_class():
             self.end(Ending.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
-            self._error = self._error or error
-            self.end(Ending.FAILED)
+            if await self._leaving.explains(error):
+                self.end(Ending.LEFT)
+            else:
+                self._error = self._error or error
+                self.end(Ending.FAILED)
         finally:
             self._delivered.set()
 

@@ -36,9 +36,12 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
-        status_code, headers, media_type, background, options: As in `StreamingResponse`.
         heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
             subclass that is the `response_class` of `yield` endpoints.
+        end_mark: End with an event named "end" if the content ended well, so that a page knows a
+            whole stream from one that was cut.
+        status_code, headers, media_type, background, options, filename, content_disposition_type:
+            As in `StreamingResponse`.
 
     The status line goes out at once, though the first event may be late, unless the options name a
     `start_grace`: an error that the source raises before it has waited for anything is an ordinary
@@ -52,6 +55,7 @@ class EventSourceResponse(StreamingResponse):
     """
 
     media_type = "text/event-stream"
+    utf8_only = True
     heartbeat_text: str | None = None
 
     def __init__(
@@ -63,20 +67,30 @@ class EventSourceResponse(StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
+        end_mark: bool = False,
         heartbeat_text: str | None = None,
         **theirs: Never,
     ) -> None:
         if theirs:
             raise TypeError(_refusal(type(self).__name__, next(iter(theirs))))
-        super().__init__(content, status_code, headers, media_type, background, options=options)
         if heartbeat_text is not None:
             self.heartbeat_text = heartbeat_text
-        self.make_framing()  # a text that cannot be written is told here, not when it is sent
-        self.headers.setdefault("cache-control", "no-store")
-        self.headers.setdefault("x-accel-buffering", "no")
+        super().__init__(
+            content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+            filename=filename,
+            content_disposition_type=content_disposition_type,
+            end_mark=end_mark,
+        )
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents(heartbeat_text=self.heartbeat_text)
+        return ServerSentEvents(heartbeat_text=self.heartbeat_text, end_mark=self._end_mark)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None

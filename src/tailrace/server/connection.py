@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
+from tailrace.pump import leads_to
 from tailrace.server.outlet import Outlet
-from tailrace.server.passage import leads_to
 
 __all__ = ["ResponseConnection"]
 

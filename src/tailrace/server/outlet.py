@@ -69,6 +69,7 @@ class Outlet:
         "cut_off",
         "direct",
         "dropped",
+        "encrypted",
         "given",
         "guest",
         "paused",
@@ -79,8 +80,9 @@ class Outlet:
         self._loop = loop
         connection = transport.get_extra_info("socket")
         self._fd: int = -1 if connection is None else connection.fileno()
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        self.direct = self._fd >= 0 and not encrypted
+        self.encrypted = transport.get_extra_info("sslcontext") is not None
+        """TLS: the client cannot end its side alone, and a close waits for its word."""
+        self.direct = self._fd >= 0 and not self.encrypted
         """The bytes on the socket are the response's own: it may be written directly."""
         # Encrypted, everything goes out piece by piece: then by whole records.
         self._piece = limits.STALLED_PIECE_BYTES if self.direct else limits.WRITE_PIECE_BYTES
@@ -104,7 +106,7 @@ class Outlet:
         self._losses: list[Callable[[], None]] = []
         # asyncio's TLS pauses at "as much as the mark", sockets at "more than": 0 would pause TLS
         # for ever.
-        transport.set_write_buffer_limits(high=int(encrypted), low=0)
+        transport.set_write_buffer_limits(high=int(self.encrypted), low=0)
 
     # Writing
 

@@ -3,7 +3,14 @@
 from tailrace.source.buffer import Buffer
 from tailrace.source.call import call_in_thread
 from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file
-from tailrace.source.iterate import AsyncSource, Sink, Source, SyncSource, open_source
+from tailrace.source.iterate import (
+    AsyncSource,
+    Sink,
+    Source,
+    SyncSource,
+    is_rewindable,
+    open_source,
+)
 from tailrace.source.loop import Interruptible, Loop, Signal, current_loop
 from tailrace.source.ranges import RangedSource, RangeSource
 from tailrace.source.span import Span, SpanSource
@@ -32,6 +39,7 @@ __all__ = [
     "Threads",
     "call_in_thread",
     "current_loop",
+    "is_rewindable",
     "open_file",
     "open_source",
     "source_threads",

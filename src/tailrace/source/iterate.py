@@ -7,6 +7,7 @@ however it ended, also if it never began.
 from __future__ import annotations
 
 import contextvars
+import sys
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 from anyio.lowlevel import checkpoint
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from tailrace import limits
 from tailrace.source.contained import Contained
@@ -21,7 +23,7 @@ from tailrace.source.loop import Loop, Signal
 from tailrace.source.threads import source_threads
 from tailrace.source.turn import Rest, stepper
 
-__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "open_source"]
+__all__ = ["AsyncSource", "Sink", "Source", "SyncSource", "is_rewindable", "open_source"]
 
 
 class Sink(Protocol):
@@ -80,6 +82,33 @@ def open_source(content: Any) -> Source:
     )
 
 
+def is_rewindable(content: Any) -> bool:
+    """Whether this is an open file that can be read again: a BytesIO, an upload, a file on disk.
+
+    It is its owner's, who has opened it and may send it again, or read it in a background task. A
+    pipe or a connection that is read as a file is spent when it was read, and is closed.
+    """
+    seekable = None if isinstance(content, AsyncIterable) else getattr(content, "seekable", None)
+    try:
+        return seekable is not None and hasattr(content, "read") and bool(seekable())
+    except ValueError:  # it is closed
+        return False
+
+
+def _is_sent_into(content: Any) -> bool:
+    """Whether this is a channel in memory into which somebody may still send.
+
+    To close it would be an error in the sender, which is no part of the source: it belongs to who
+    has made both ends, and ends the sender.
+    """
+    if isinstance(content, MemoryObjectReceiveStream):
+        return content.statistics().open_send_streams > 0
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and isinstance(content, trio.MemoryReceiveChannel):
+        return bool(content.statistics().open_send_channels)
+    return False
+
+
 class AsyncSource:
     """An async iterable, iterated in the task that calls `run`: its context variables and cancel
     scopes stay whole, and its cleanup runs where the rest of it ran.
@@ -126,6 +155,8 @@ class AsyncSource:
                 turn_ends = clock() + limits.TURN_BUDGET
 
     async def close(self) -> None:
+        if _is_sent_into(self._content):
+            return
         aclose = getattr(
             self._content if self._iterator is None else self._iterator, "aclose", None
         )
@@ -234,6 +265,8 @@ class SyncSource:
 
     def _close(self) -> None:
         self._closed = True
+        if is_rewindable(self._content):
+            return
         close = getattr(self._content if self._iterator is None else self._iterator, "close", None)
         if close is not None:
             close()

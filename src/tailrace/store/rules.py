@@ -238,6 +238,7 @@ def info_of(state: State, first: int) -> StreamInfo:
         retention=state.retention,
         forked_from=None if state.fork is None else state.fork.source,
         created_at=state.created_at,
+        generation=state.generation,
     )
 
 

@@ -26,7 +26,7 @@ from tailrace.errors import (
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
-from tailrace.semantics import HARMLESS, choose_media_type
+from tailrace.semantics import HARMLESS, LIVE, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
@@ -43,7 +43,8 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
-_HARMLESS: Final = [(name.encode(), value.encode()) for name, value in HARMLESS]
+_OF_ALL: Final = [(name.encode(), value.encode()) for name, value in (*HARMLESS, *LIVE)]
+"""Header fields of every answer, unless the application has set them."""
 _VARIES: Final = (b"vary", b"accept")
 
 
@@ -139,7 +140,7 @@ class Subscription(Response):
             raise
         if self._last and missed is None and first.closed and not first.chunks:
             # What tells an EventSource to stop coming back.
-            return Response(status_code=204)
+            return Response(status_code=204, headers={"cache-control": "no-store"})
         offered = _offered(first.info)
         media_type = choose_media_type(self._accept, offered)
         if media_type is None:
@@ -201,8 +202,10 @@ class Subscription(Response):
         options = self._streams.options
         response = _Array(_Values(reader), options=options)
         given = {name for name, _ in self.raw_headers}
-        harmless = [field for field in _HARMLESS if field[0] not in given]
-        response.raw_headers += [*harmless, _VARIES, *self.raw_headers]
+        set_here = given.union(name for name, _ in _OF_ALL)
+        own = [field for field in response.raw_headers if field[0] not in set_here]
+        of_all = [field for field in _OF_ALL if field[0] not in given]
+        response.raw_headers = [*own, *of_all, _VARIES, *self.raw_headers]
         return response
 
 

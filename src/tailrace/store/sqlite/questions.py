@@ -14,7 +14,7 @@ from tailrace.store.base import Slice, StreamInfo
 from tailrace.store.offset import Where
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import moment
-from tailrace.store.sqlite.forks import forks_of
+from tailrace.store.sqlite.forks import expired_forks
 from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import Record, load, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
@@ -97,8 +97,8 @@ class Questions:
     def _require(self, connection: apsw.Connection, path: str, now: int) -> Record:
         record = load(connection, path)
         if record is not None and (record.state.gone or self._is_over(record.state, now)):
-            forks = forks_of(connection, record.state.generation)
-            if all(self._is_over(fork.state, now) for fork in forks):
+            expired = expired_forks(connection, record.state.generation, now)
+            if expired is not None and all(self._is_over(fork.state, now) for fork in expired):
                 raise StreamNotFound(path)
             raise StreamGone(path)
         if record is None:
