@@ -231,6 +231,9 @@ def _look(here: _Open, server: Server) -> None:
             _go_on(here)
         return
     if here.stop is None and server.is_stopping():
+        # Or it has ended, and the streams are those of another one that began in this loop.
+        here.server = server = find_server() or server
+    if here.stop is None and server.is_stopping():
         known = 0 if server.open_responses is None else server.open_responses()
         others = known - len(here.streams)
         _tell(here, server.grace, others, waits_in_line=server.waits_in_line)
