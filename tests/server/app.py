@@ -168,8 +168,9 @@ async def starlette_file(scope: Any, receive: Any, send: Any, query: dict[str, s
 
 async def extensions(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
     names = ["http.response.pathsend", "http.response.zerocopysend"]
-    asked = [name for name in names if is_offered(name, scope["extensions"], send)]
-    await answer(send, asked + sorted(scope["extensions"]))
+    offered = scope.get("extensions", {})
+    asked = [name for name in names if is_offered(name, offered, send)]
+    await answer(send, asked + sorted(offered))
 
 
 def is_offered(name: str, extensions: Any, send: Any) -> bool:

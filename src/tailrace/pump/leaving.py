@@ -130,9 +130,13 @@ class Leaving:
         whoever listens may be about to learn of it, and gets its turn.
         """
         for _ in range(_TURNS):
-            if isinstance(error, OSError) or self.left:
+            if isinstance(error, OSError) or self._left_by_itself:
                 return True
             await anyio.lowlevel.cancel_shielded_checkpoint()
+        return self._left_by_itself
+
+    @property
+    def _left_by_itself(self) -> bool:
         return self.left
 
     async def __aenter__(self) -> Leaving:
@@ -178,6 +182,11 @@ class _Offered(Leaving):
     @property
     def left(self) -> bool:
         return self._connection.lost
+
+    @property
+    def _left_by_itself(self) -> bool:
+        # A transfer that fails drops the client, and raises what is wrong with the file.
+        return self.left and not self._connection.aborted
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         return self._connection.on_lost(call)

@@ -63,6 +63,10 @@ class ResponseConnection:
         return 0 if self._outlet is None else self._outlet.written_bytes
 
     @property
+    def aborted(self) -> bool:
+        return self._outlet is not None and self._outlet.aborted
+
+    @property
     def cut_off(self) -> str | None:
         return None if self._outlet is None else self._outlet.cut_off
 

@@ -69,6 +69,7 @@ class Outlet:
         "_seen",
         "_seen_at",
         "_transport",
+        "aborted",
         "closed",
         "cut_off",
         "direct",
@@ -94,6 +95,8 @@ class Outlet:
         """Something waits here for the client."""
         self.closed = False
         """The connection is lost."""
+        self.aborted = False
+        """The client was dropped by us."""
         self.cut_off: str | None = None
         """Why the client was dropped by us, in a word that was given for it."""
         self.dropped = False
@@ -358,7 +361,7 @@ class Outlet:
         """Drop the client at once, with all that waits for it here and in the kernel."""
         if self.dropped:
             return
-        self.dropped = True
+        self.dropped = self.aborted = True
         self.cut_off = reason
         reset(self._transport)
 
