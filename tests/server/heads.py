@@ -16,7 +16,7 @@ from tailrace import limits
 __all__ = ["app"]
 
 # For the whole process: so no test imports this.
-vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=1.2, LINGER_SILENCE=0.4)
+vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=0.8, LINGER_SILENCE=0.3)
 
 
 async def echo(request: Request) -> Response:

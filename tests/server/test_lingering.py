@@ -16,7 +16,7 @@ from tests.rawhttp import Connection
 from tests.server.conftest import OURS
 from tests.servers import RunningServer, serve
 
-HEAD_TIMEOUT, LINGER, SILENCE = 0.6, 1.2, 0.4
+HEAD_TIMEOUT, LINGER, SILENCE = 0.6, 0.8, 0.3
 """Seconds, as tests/server/heads.py sets them for the servers' processes."""
 LEAST = limits.LINGER_SILENCE * limits.BODY_MIN_RATE
 
@@ -89,7 +89,7 @@ def test_a_connection_that_is_kept_is_read_for_as_long_as_something_comes(
     connection: Connection,
 ) -> None:
     """Kind of fault: the time that a head may take cut off an upload that was answered early."""
-    pieces, pause = 40, 3 * HEAD_TIMEOUT / 40
+    pieces, pause = 40, 1.5 * HEAD_TIMEOUT / 40
     begin(connection, "/kept", 1000 * pieces)
     for _ in range(pieces):
         connection.sock.sendall(b"x" * 1000)
