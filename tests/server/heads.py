@@ -39,6 +39,10 @@ async def last(_request: Request) -> Response:
     return Response("too much", 413, headers={"connection": "close"})
 
 
+async def fails(_request: Request) -> Response:
+    raise RuntimeError("on purpose")
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -51,6 +55,7 @@ app = Starlette(
         Route("/slow", slow),
         Route("/kept", kept, methods=["POST"]),
         Route("/last", last, methods=["POST"]),
+        Route("/fails", fails, methods=["POST"]),
         WebSocketRoute("/socket", socket),
     ]
 )
