@@ -1,4 +1,4 @@
-"""Who may call a server that asks nobody who he is: by Host and by Origin."""
+"""Who may call a server that asks nobody who it is: by Host and by Origin."""
 
 from __future__ import annotations
 

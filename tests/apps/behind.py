@@ -63,8 +63,8 @@ async def run(name: str, request: Request) -> Any:
 @app.get("/{kind}/{form}")
 async def stream(kind: str, form: str, name: str = "") -> Any:
     items = source(kind, name)
-    # Two seconds: half a minute of silence is not to be waited for, and the heartbeat is a setting.
-    options = StreamOptions(heartbeat=2.0, compress=form == "compressed")
+    # A second: half a minute of silence is not to be waited for, and the heartbeat is a setting.
+    options = StreamOptions(heartbeat=1.0, compress=form == "compressed")
     if form == "events":
         return EventSourceResponse(items, options=options)
     if form == "lines":

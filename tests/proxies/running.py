@@ -36,6 +36,7 @@ CONFIGS = {
     # As they are.
     "nginx-plain": "nginx-plain.conf",
     "caddy-plain": "Caddyfile-plain",
+    "caddy-flush": "Caddyfile-flush",
     "haproxy-plain": "haproxy-plain.cfg",
     "haproxy-http2": "haproxy-http2.cfg",
     "varnish-plain": "varnish-plain.vcl",

@@ -16,7 +16,7 @@ from tailrace import limits
 __all__ = ["app"]
 
 # For the whole process: so no test imports this.
-vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=1.2, LINGER_SILENCE=0.4)
+vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=0.8, LINGER_SILENCE=0.3)
 
 
 async def echo(request: Request) -> Response:
@@ -39,6 +39,10 @@ async def last(_request: Request) -> Response:
     return Response("too much", 413, headers={"connection": "close"})
 
 
+async def fails(_request: Request) -> Response:
+    raise RuntimeError("on purpose")
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -51,6 +55,7 @@ app = Starlette(
         Route("/slow", slow),
         Route("/kept", kept, methods=["POST"]),
         Route("/last", last, methods=["POST"]),
+        Route("/fails", fails, methods=["POST"]),
         WebSocketRoute("/socket", socket),
     ]
 )

@@ -24,22 +24,40 @@ class Lingering:
 
     Args:
         loop: The event loop.
-        close: Called when enough was waited for.
+        transport: Our side of it is ended.
+        end: Called when enough was waited for.
         is_last: The connection ends with this answer.
     """
 
-    __slots__ = ("_alarm", "_close", "_loop", "_until", "came", "is_last")
+    __slots__ = ("_alarm", "_end", "_loop", "_transport", "_until", "came", "is_last")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, close: Callable[[], None], *, is_last: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        end: Callable[[], None],
+        *,
+        is_last: bool,
     ) -> None:
         self._loop = loop
-        self._close = close
-        self.is_last = is_last
-        self._until = loop.time() + limits.LINGER if is_last else math.inf
+        self._transport = transport
+        self._end = end
+        self.is_last = False
+        self._until = math.inf
+        if is_last:
+            self.close()
         self.came = 0
         """Bytes that came since it was looked at."""
         self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
+
+    def close(self) -> None:
+        """The connection ends: our side now, and the client's soon."""
+        if self.is_last:
+            return
+        self.is_last = True
+        self._until = self._loop.time() + limits.LINGER
+        if self._transport.can_write_eof():  # TLS has no half of a connection
+            self._transport.write_eof()
 
     def stop(self) -> None:
         """All of it is here, or the connection is lost."""
@@ -48,7 +66,7 @@ class Lingering:
     def _look(self) -> None:
         is_slow = self.came < limits.LINGER_SILENCE * limits.BODY_MIN_RATE
         if is_slow or self._loop.time() >= self._until:
-            self._close()
+            self._end()
         else:
             self.came = 0
             self._alarm = self._loop.call_later(limits.LINGER_SILENCE, self._look)

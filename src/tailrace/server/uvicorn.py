@@ -63,8 +63,8 @@ NEWEST = (0, 54)
 
 _CYCLE = frozenset(
     {
-        *("chunked_encoding", "disconnected", "expected_content_length", "flow"),
-        *("response_complete", "response_started", "scope"),
+        *("chunked_encoding", "disconnected", "expected_content_length", "flow", "keep_alive"),
+        *("response_complete", "response_started", "scope", "transport"),
     }
 )
 _PROTOCOL = frozenset(
@@ -365,9 +365,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _linger(self, is_last: bool) -> None:
         self._unset_keepalive_if_required()
-        self._lingering = Lingering(self.loop, self._close, is_last=is_last)
-        if is_last and self.transport.can_write_eof():
-            self.transport.write_eof()
+        self._lingering = Lingering(self.loop, self.transport, self._close, is_last=is_last)
+        # All that uvicorn's cycle still does with it is to close it, where the application raises
+        # behind its answer, as it does behind a 500.
+        self.cycle.transport = self._lingering  # type: ignore[assignment] # it can close
 
     def _stop_lingering(self) -> None:
         lingering, self._lingering = self._lingering, None
