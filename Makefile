@@ -1,9 +1,11 @@
 # `make demo` and `make test` each work alone, on a machine that has Python 3.11 and make.
 # PYTHON names the interpreter that the environment is made with: `make demo PYTHON=python3.13`;
 # PORT where the tour is served: `make demo PORT=8001`.
+# JOBS is how many processes share the tests, a file each: most tests wait for a server or a clock.
 
 PYTHON ?= python3
 PORT ?= 8000
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -29,7 +31,7 @@ test: $(VENV)/test.stamp
 	@sh scripts/install-test-packages.sh
 	@sh scripts/install-node-packages.sh
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

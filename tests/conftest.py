@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
@@ -17,6 +18,7 @@ from typing import Any
 import anyio
 import psutil
 import pytest
+from hypothesis import settings
 
 from tailrace.source import current_loop
 
@@ -27,6 +29,10 @@ signal.signal(signal.SIGTERM, signal.SIG_DFL)
 if hasattr(signal, "SIGHUP"):  # taken away by `tests.machines`
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+# An example that takes long says only that the machine is busy.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 TEST_TIMEOUT = 120.0
 """Seconds that an async test may take. It is less than the plugin's own `timeout`, which raises in
@@ -60,13 +66,22 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
     return run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first: where two processes share the files, they end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the processes that tests have left, and fail the run that left them."""
+    if hasattr(session.config, "workerinput"):
+        return  # the process that began this one looks at all of them
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     left = [
         process
         for process in psutil.Process().children(recursive=True)
         if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        if not is_worker(process)
     ]
     for process in left:
         reporter.write_line(f"left behind by a test: {process.pid} {' '.join(process.cmdline())}")
@@ -74,3 +89,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     psutil.wait_procs(left, timeout=10)
     if left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """It runs half of the tests: `pytest -n 2`."""
+    return process.ppid() == os.getpid() and any("execnet" in part for part in process.cmdline())

@@ -33,6 +33,7 @@ from tailrace.errors import (
     ProducerGap,
     RunEnded,
     SequenceConflict,
+    SourceBusy,
     SourceExited,
     SourceSpent,
     StoreCorrupt,
@@ -61,6 +62,7 @@ EXAMPLES: list[TailraceError] = [
     InvalidChunk(5, "raw", "str or bytes"),
     InvalidEvent("id", "a\0", "NUL"),
     InvalidItem("prices", [{"msg": "Field required", "loc": ("item", "name")}]),
+    SourceBusy(5),
     SourceExited("SystemExit(3)"),
     SourceSpent(iter([])),
     FileChanged("/srv/film.mp4", "was truncated"),
@@ -102,6 +104,7 @@ EXAMPLES: list[TailraceError] = [
 
 STATUS = {
     PathRefused: 404,
+    SourceBusy: 503,
     ArchiveTooLarge: 403,
     StoreFull: 507,
     BodyStalled: 408,
@@ -151,6 +154,7 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "invalid_chunk",
         "invalid_event",
         "invalid_item",
+        "source_busy",
         "source_exited",
         "source_spent",
         "file_changed",

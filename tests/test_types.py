@@ -10,8 +10,8 @@ import pytest
 from tailrace import InvalidOption, StreamOptions, TailraceError, limits
 
 TIMES = ["send_timeout", "heartbeat", "start_grace", "cleanup_timeout"]
-OFF = ["send_timeout", "min_rate", "heartbeat"]
-FLAGS = ["release_dependencies", "expose_errors", "compress"]
+OFF = ["send_timeout", "min_rate", "heartbeat", "start_grace"]
+FLAGS = ["release_dependencies", "pin_thread", "expose_errors", "blank_lines", "compress"]
 
 
 def test_the_defaults_are_the_limits() -> None:
@@ -19,14 +19,33 @@ def test_the_defaults_are_the_limits() -> None:
         "send_timeout": limits.SEND_TIMEOUT,
         "min_rate": None,
         "heartbeat": limits.HEARTBEAT,
-        "start_grace": limits.START_GRACE,
+        "start_grace": None,
         "cleanup_timeout": limits.CLEANUP_TIMEOUT,
         "shutdown_grace": 0,
         "max_batch_bytes": limits.MAX_BATCH_BYTES,
         "release_dependencies": False,
+        "pin_thread": False,
         "expose_errors": False,
-        "compress": True,
+        "blank_lines": False,
+        "compress": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "heartbeat", "every"),
+    [
+        (StreamOptions(heartbeat=5), b":\n\n", 5),
+        (StreamOptions(heartbeat=5), b"", math.inf),
+        (StreamOptions(heartbeat=5), b"\n", math.inf),
+        (StreamOptions(heartbeat=5, blank_lines=True), b"\n", 5),
+        (StreamOptions(heartbeat=5, blank_lines=True), b"", math.inf),
+        (StreamOptions(heartbeat=None, blank_lines=True), b"\n", math.inf),
+    ],
+)
+def test_a_heartbeat_that_is_a_blank_line_is_asked_for(
+    options: StreamOptions, heartbeat: bytes, every: float
+) -> None:
+    assert options.beat_every(heartbeat) == every
 
 
 def test_each_option_is_documented() -> None:
@@ -80,7 +99,7 @@ WRONG: list[tuple[str, Any, str]] = [
     *[("send_timeout", value, "seconds, more than 0, or None") for value in (0, *BAD_NUMBERS)],
     *[("min_rate", value, "bytes per second, more than 0, or None") for value in (0, *BAD_NUMBERS)],
     *[("heartbeat", value, "seconds, more than 0, or None") for value in (0, *BAD_NUMBERS)],
-    *[("start_grace", value, "seconds, 0 or more") for value in (None, *BAD_NUMBERS)],
+    *[("start_grace", value, "seconds, 0 or more, or None") for value in BAD_NUMBERS],
     *[("cleanup_timeout", value, "seconds, more than 0") for value in (0, None, *BAD_NUMBERS)],
     *[
         ("max_batch_bytes", value, "1024 to 16777216 bytes")

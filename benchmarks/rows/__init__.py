@@ -29,6 +29,7 @@ ROWS: Final = {
     "appends": "durable appends by 100 writers, beside the reference server of Durable Streams",
     "acrossworkers": "an append through one worker, and readers on the three others",
     "catchup": "reading streams from their beginning, beside the same",
+    "growing": "appends, deletions and runs beside 1, 4 and 16 times as much that is only there",
 }
 
 _MODULES: Final = {
@@ -42,6 +43,7 @@ _MODULES: Final = {
     "events": "events",
     "file": "file",
     "first": "first_byte",
+    "growing": "growing",
     "idle": "idle_memory",
     "idlestreams": "idle_streams",
     "jsonlines": "json_lines",

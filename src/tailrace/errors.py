@@ -11,6 +11,7 @@ TailraceError
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
 ├── PathRefused      a path leads out of the directory that is served, or to no plain file
 ├── RunEnded         a run did not end as its source would have: failed, cancelled, or lost
+├── SourceBusy       no thread was free for a sync source in time (503)
 ├── SourceExited     a source raised what is no `Exception`: SystemExit, KeyboardInterrupt
 ├── SourceSpent      a response was sent a second time, and its source can be read only once
 ├── StoreUnavailable a store cannot work (503); its kinds say why
@@ -80,6 +81,7 @@ __all__ = [
     "ProducerGap",
     "RunEnded",
     "SequenceConflict",
+    "SourceBusy",
     "SourceExited",
     "SourceSpent",
     "StoreCorrupt",
@@ -185,20 +187,46 @@ class InvalidChunk(TailraceError, TypeError):
     """A source gave an item that its format cannot carry.
 
     Args:
-        item: The item itself; only its type is named in the message.
+        item: The item itself, or the cell of it; only its type is named in the message.
         format: The framing's name: "raw", "sse", "csv".
         wanted: What the format takes, in words.
+        column: The cell of the row: its name, or its number from 1; None: the item as a whole.
+
+    Attributes:
+        number: Of the item, from 1: in CSV of the row, without the header. None where nobody
+            counts.
     """
 
     code = "invalid_chunk"
 
-    def __init__(self, item: Any, format: str, wanted: str) -> None:  # noqa: A002 - HTTP's own word
-        super().__init__(
-            f"a source of a {format} response gave {_type_name(item)}: give it {wanted}"
-        )
+    def __init__(
+        self,
+        item: Any,
+        format: str,  # noqa: A002 - HTTP's own word
+        wanted: str,
+        *,
+        column: Any = None,
+    ) -> None:
         self.item_type = type(item)
         self.format = format
         self.wanted = wanted
+        self.column = column
+        self.number: int | None = None
+        super().__init__(self._message())
+
+    def count(self, number: int) -> None:
+        """Say which item it was."""
+        self.number = number
+        self.args = (self._message(),)
+
+    def _message(self) -> str:
+        given = _name_of(self.item_type)
+        row = [] if self.number is None else [f"row {self.number}"]
+        if self.column is not None:
+            given += f" in {', '.join([*row, f'column {self.column!r}'])}"
+        elif self.number is not None:
+            given += f" as item {self.number}"
+        return f"a source of a {self.format} response gave {given}: give it {self.wanted}"
 
 
 class InvalidEvent(TailraceError, ValueError):
@@ -225,18 +253,30 @@ class InvalidItem(TailraceError, ValueError):
     Args:
         endpoint: The endpoint's name.
         errors: pydantic's list of what is wrong.
+
+    Attributes:
+        number: Of the item, from 1; None where nobody counts.
     """
 
     code = "invalid_item"
 
     def __init__(self, endpoint: str, errors: list[Any]) -> None:
-        first = errors[0] if errors else {}
-        super().__init__(
-            f"{endpoint} yielded an item that does not fit its return annotation: "
-            f"{first.get('msg', 'invalid')} at {first.get('loc', ())}"
-        )
         self.endpoint = endpoint
         self.errors = errors
+        self.number: int | None = None
+        super().__init__(self._message())
+
+    def count(self, number: int) -> None:
+        """Say which item it was."""
+        self.number = number
+        self.args = (f"{self._message()}, as item {number}",)
+
+    def _message(self) -> str:
+        first = self.errors[0] if self.errors else {}
+        return (
+            f"{self.endpoint} yielded an item that does not fit its return annotation: "
+            f"{first.get('msg', 'invalid')} at {first.get('loc', ())}"
+        )
 
 
 class PathRefused(TailraceError):
@@ -278,6 +318,21 @@ class RunEnded(TailraceError):
 
 
 _ENDED = {"failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+
+
+class SourceBusy(TailraceError):
+    """All threads for sync sources were busy for too long, so the source never began.
+
+    Args:
+        waited: Seconds.
+    """
+
+    status = 503
+    code = "source_busy"
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(f"the server is busy: nothing was free within {waited:g} seconds")
+        self.waited = waited
 
 
 class SourceExited(TailraceError, RuntimeError):
@@ -790,6 +845,9 @@ def _shown(text: str) -> str:
 
 
 def _type_name(item: Any) -> str:
-    kind = type(item)
+    return _name_of(type(item))
+
+
+def _name_of(kind: type) -> str:
     name: str = kind.__qualname__
     return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"

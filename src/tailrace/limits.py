@@ -32,7 +32,11 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence before an SSE comment; the WHATWG text advises "every 15 seconds or so"."""
 
 START_GRACE: Final = 0.1
-"""Seconds that the status line waits for the first item, to be a truthful one."""
+"""Seconds that the status line waits for the first item, to be a truthful one; not that of events.
+
+And seconds after which a head that went out alone is followed by an empty body: hypercorn, granian,
+daphne and Starlette's GZipMiddleware keep the head back until a body comes. Not at once, so that
+the first body is the first item where one comes in time."""
 
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""
@@ -65,11 +69,36 @@ TURN_BUDGET: Final = 0.005
 CPython's own switch interval between threads. Stops: a tight generator that freezes its worker.
 """
 
-SYNC_SOURCE_THREADS: Final = 512
-"""Threads for sync sources in one process, apart from those that serve `def` endpoints.
+SYNC_SOURCE_THREADS: Final = 4096
+"""Threads for sync sources in one process, apart from those that serve anything else.
 
-Each holds a stack (touched pages only, about 64 KiB). Stops: blocked generators without end.
+One that sleeps in a generator has touched 20 KiB, and the kernel keeps 16 KiB for it: 150 MB for
+all of them. Where the system gives fewer (a container's `pids.max`), those have to do. Stops:
+blocked generators without end.
 """
+
+SYNC_SOURCE_WAIT: Final = 5.0
+"""Seconds that a response waits for a thread, when all are busy, before it is refused with 503.
+
+A load balancer that waits longer than this for a status is the rule (nginx: 60 s). Stops: 200 and
+then silence.
+"""
+
+SYNC_SOURCE_RETRY_AFTER: Final = 5
+"""Seconds after which a client that was refused for want of a thread is asked to come again."""
+
+FILE_THREADS: Final = 64
+"""Threads that wait for disks. nginx's `thread_pool` has 32, and 65,536 that wait in line.
+
+Reads from the page cache are over in microseconds; 64 keep any disk busy. Stops: a disk that hangs
+and takes the threads of everything else.
+"""
+
+SHORT_CALL_THREADS: Final = 16
+"""Threads for what only computes: Python's lock lets one of them run at a time."""
+
+FULL_TOLD_EVERY: Final = 60.0
+"""Seconds between two lines of the log that say that all threads of a set are busy."""
 
 THREAD_LINGER: Final = 0.01
 """Seconds that a sync source's thread waits for room before it is given back.
@@ -141,8 +170,8 @@ Stops: links that point at each other, and links made to be walked for ever.
 MAX_LISTING_ENTRIES: Final = 10_000
 """Entries of a directory's listing; a longer one says that it was cut. Apache sends all of them.
 
-10,000 rows are 3.3 MB of HTML (0.2 MB compressed) and 0.3 s of CPU in threads. Stops: a directory
-of millions that is read, sorted and held for each request.
+10,000 rows are 3.3 MB of HTML (0.2 MB where a proxy compresses it) and 0.3 s of CPU in threads.
+Stops: a directory of millions that is read, sorted and held for each request.
 """
 
 MAX_ARCHIVE_ENTRIES: Final = 100_000
@@ -267,6 +296,14 @@ world.
 Stops: event streams that are kept open for clients that have left.
 """
 
+TLS_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a client has to answer the end of TLS, once it has all that was sent. asyncio and
+uvloop wait for 30 s.
+
+Stops: clients that keep idle connections in a pool and do not read from them, which would hold a
+server that stops.
+"""
+
 MAX_HOST_BYTES: Final = 512
 """Bytes of a request's Host. A name of DNS has 253, and a port follows it.
 
@@ -375,15 +412,20 @@ Who wants to hold all of them must send as much each second. Without it bodies t
 would cut each other off, and none would be appended.
 """
 
-BODY_LINGER: Final = 2.0
-"""Seconds that the rest of a body is still read, and thrown away, after it was refused. nginx's
-`lingering_timeout` is 5 s. Without it the connection is reset, and the client may never see why.
+LINGER: Final = 30.0
+"""Seconds that the rest of a request is still read, and thrown away, behind an answer with which
+the connection ends; nginx's `lingering_time`. Without it the connection is reset, the client may
+never see why it was refused, and a proxy says 502 in place of 413.
 
 Stops, as a bound: a client that goes on sending for ever.
 """
 
+LINGER_SILENCE: Final = 5.0
+"""Seconds in which something of that has to come; nginx's `lingering_timeout`. Our own server wants
+`BODY_MIN_RATE` for each of them, and so it does where the connection is kept."""
+
 BODY_LINGER_BYTES: Final = 1024 * 1024
-"""Bytes of a refused body that are still read."""
+"""Bytes of a refused body that are read for the sake of its connection, which is then kept."""
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, from what came first until the append is made; those of
@@ -480,6 +522,14 @@ STORE_SLICE_ROWS: Final = 1000
 STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
 
+STORE_TRIM_ROWS: Final = 10_000
+"""Entries beyond a stream's retention that are let go of in one commit, some 5 ms; the rest follows
+with the next. It is more than one commit can bring, or it would never end."""
+
+STORE_CHORE_STREAMS: Final = 200
+"""Streams that are looked at in one commit because their time has come, some 5 ms, for the same
+reason; the rest follows with the next."""
+
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
 as much; a reader searches an index of it, and a restart reads all of it."""
@@ -503,6 +553,9 @@ HINT_RETRY: Final = 0.005
 
 SAFETY_CHECK: Final = 1.0
 """Seconds between two looks whether the file changed without a hint, while streams are watched."""
+
+SAFETY_STREAMS: Final = 1000
+"""Watched streams that are compared with the file in one such check, some 3 ms."""
 
 # Subscriptions ----------------------------------------------------------------------------------
 
@@ -603,6 +656,12 @@ LEASE: Final = 6
 It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
 that wait for ever for a worker that was killed, or that holds its event loop for so long.
 """
+
+SWEEP_RUNS: Final = 250
+"""Runs that a worker looks at in each `LEASE`, some 20 ms, for one whose worker has died unseen.
+
+When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
+reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.

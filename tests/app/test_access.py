@@ -49,6 +49,25 @@ async def entry_of(app: Any, lines: Lines, method: str = "GET", path: str = "/")
     return json.loads(lines()[0])
 
 
+@pytest.mark.parametrize(
+    ("prefixed", "logged"), [(True, "/files/a%20b"), (False, "/root/files/a%20b")]
+)
+async def test_the_path_is_as_it_came(lines: Lines, prefixed: bool, logged: str) -> None:
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        scope["root_path"] = "/root/files"  # as a mount does
+        await answer(scope, receive, send)
+
+    log = AccessLog(answering, prefixed=prefixed)
+
+    async def uvicorn(scope: Any, receive: Any, send: Any) -> None:
+        await log({**scope, "root_path": "/root"}, receive, send)
+
+    async with Client(uvicorn) as client, client.open("GET", "/root/files/a%20b") as exchange:
+        await exchange.read_all()
+        await exchange.finished()
+    assert json.loads(lines()[0])["path"] == logged
+
+
 async def test_a_response_is_one_line(lines: Lines) -> None:
     entry = await entry_of(answer, lines, path="/a%20b?key=secret")
     assert list(entry) == [

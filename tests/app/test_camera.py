@@ -49,6 +49,6 @@ def test_the_picture_changes_with_time(later: float) -> None:
 
 
 @given(st.floats(min_value=0, max_value=4e9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_there_is_a_picture_of_every_moment(seconds: float) -> None:
     assert len(segments(picture(seconds))[0][0]) > 1000

@@ -1,4 +1,4 @@
-"""Who may call a server that asks nobody who he is: by Host and by Origin."""
+"""Who may call a server that asks nobody who it is: by Host and by Origin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def asked(method: str, host: str, origin: str | None = None) -> Scope:
     headers = [(b"host", host.encode("latin-1"))]
     if origin is not None:
         headers.append((b"origin", origin.encode("latin-1")))
-    return {"type": "http", "method": method, "headers": headers}
+    return {"type": "http", "method": method, "path": "/", "headers": headers}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,21 @@ def test_a_name_that_is_not_ours_is_misdirected(host: str) -> None:
     refusal = Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host))
     assert refusal is not None
     assert (refusal.status, refusal.code) == (421, "host_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("root", ["", "/downloads"])
+@pytest.mark.parametrize("host", ["10.4.0.7:8000", "pod-7.local", "[fd00::7]:8000", "", None])
+def test_a_health_check_may_call_by_any_name_or_none(
+    path: str, root: str, host: str | None
+) -> None:
+    guard = Guard(LOOPBACK_HOSTS, ())
+    scope = {**asked("GET", host or ""), "path": root + path, "root_path": root}
+    if host is None:
+        scope["headers"] = []
+    assert guard.refusal(scope) is None
+    assert guard.refusal({**scope, "path": root + path + "/more"}) is not None
+    assert guard.refusal({**scope, "method": "POST"}) is not None
 
 
 def test_a_name_with_control_characters_is_told_escaped() -> None:
@@ -69,9 +84,12 @@ def test_an_origin_that_is_allowed_may_write(origins: tuple[str, ...]) -> None:
     assert Guard(("*",), origins).refusal(request) is None
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz"])
 @pytest.mark.parametrize("hosts", [("localhost", "evil.example"), ("evil.example", "localhost")])
-def test_two_hosts_are_refused_whatever_they_are(hosts: tuple[str, str]) -> None:
-    scope = {"type": "http", "method": "GET", "headers": [(b"host", h.encode()) for h in hosts]}
+def test_two_hosts_are_refused_whatever_they_are(hosts: tuple[str, str], path: str) -> None:
+    scope = asked("GET", hosts[0])
+    scope["headers"].append((b"host", hosts[1].encode()))
+    scope["path"] = path
     refusal = Guard(("*",), ()).refusal(scope)
     assert refusal is not None
     assert (refusal.status, refusal.code) == (400, "host_not_clear")

@@ -13,9 +13,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import FileResponse as StarlettesFileResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from tailrace import FileResponse
 
@@ -63,8 +66,42 @@ async def descriptors(request: Any) -> Any:
     return PlainTextResponse(str(count))
 
 
+async def starlettes(request: Any) -> Any:
+    return StarlettesFileResponse(FOLDER / "small.txt")
+
+
+async def offered(scope: Any, receive: Any, send: Any) -> None:
+    """Whether files are offered to who asks here."""
+    names = ("http.response.pathsend", "http.response.zerocopysend")
+    extensions = scope["extensions"]
+    said = [names[0] in extensions, names[1] in extensions]
+    await JSONResponse(said)(scope, receive, send)
+
+
 async def passing(request: Any, call_next: Any) -> Any:
     return await call_next(request)
+
+
+async def shouting(request: Any, call_next: Any) -> Any:
+    """Collects a body and sends another, as middlewares of applications do."""
+    response = await call_next(request)
+    body = b"".join([part async for part in response.body_iterator])
+    return Response(body.upper(), response.status_code, dict(response.headers))
+
+
+class Shouting:
+    """Changes each part of a body on its way."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def louder(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": message.get("body", b"").upper()}
+            await send(message)
+
+        await self.app(scope, receive, louder)
 
 
 ROUTES = [
@@ -72,6 +109,9 @@ ROUTES = [
     Route("/small", small),
     Route("/generated", generated),
     Route("/descriptors", descriptors),
+    Route("/starlettes", starlettes),
+    Mount("/static", StaticFiles(directory=FOLDER)),
+    Mount("/offered", offered),
 ]
 
 app = Starlette(
@@ -80,6 +120,13 @@ app = Starlette(
         Mount("/gzip", routes=ROUTES, middleware=[Middleware(GZipMiddleware)]),
         Mount(
             "/base", routes=ROUTES, middleware=[Middleware(BaseHTTPMiddleware, dispatch=passing)]
+        ),
+        Mount("/cors", routes=ROUTES, middleware=[Middleware(CORSMiddleware)]),
+        Mount("/shouting", routes=ROUTES, middleware=[Middleware(Shouting)]),
+        Mount(
+            "/shouting-base",
+            routes=ROUTES,
+            middleware=[Middleware(BaseHTTPMiddleware, dispatch=shouting)],
         ),
     ]
 )

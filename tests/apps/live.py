@@ -162,7 +162,7 @@ async def megabytes(
 
 
 @api.get("/{style}/text")
-async def text(style: Style, key: str, compress: bool = True) -> StreamingResponse:
+async def text(style: Style, key: str, compress: bool = False) -> StreamingResponse:
     """Two texts with a wait between them, of a type that is compressed."""
     source = waiting(style, key, "first " * 200, "second " * 200)
     options = StreamOptions(compress=compress)

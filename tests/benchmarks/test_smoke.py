@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.measure import Cost
-from benchmarks.rows import appends, attached, catch_up
+from benchmarks.rows import appends, attached, catch_up, growing
 
 from benchmarks import peers, rows
 
@@ -57,6 +57,21 @@ def test_the_reference_server_may_be_missing_too(
     assert (found.theirs, found.holds) == (peers.NOT_INSTALLED, None)
     read = catch_up.finding({catch_up.OURS: cost}, size=200, length=200, times=1)
     assert read.theirs == peers.NOT_INSTALLED
+
+
+def test_what_grows_is_seen_by_the_largest_size_and_not_by_the_first() -> None:
+    case = growing.CASES[0]
+    cheap, dear = growing.Turn(1.0, 1.0, 1.0), growing.Turn(1.0, 1.3, 1.0)
+    assert growing.finding(case, (1, 4, 16), [[dear], [cheap], [cheap]]).holds
+    assert not growing.finding(case, (1, 4, 16), [[dear], [cheap], [dear]]).holds
+
+
+@pytest.mark.slow
+def test_a_process_beside_something_has_its_turns() -> None:
+    with growing.Beside("watched", 3) as side:
+        turn = side.turn()
+    assert turn.cpu > 0
+    assert turn.longest > 0
 
 
 @pytest.mark.slow

@@ -127,6 +127,11 @@ def test_it_works_below_a_path_of_a_proxy(directory: Path) -> None:
     with running_serve(directory, "--root-path", "/down/loads/") as server:
         assert request(HOST, server.port, "/files/hello.txt").body == b"hello\n"
         assert request(HOST, server.port, "/files").headers["location"] == "files/"
+        # The proxy is told what it must do, and the log tells what it did.
+        assert "takes /down/loads off the path: /down/loads/files/ is asked for" in server.log
+        assert [server.entry()["path"] for _ in range(2)] == ["/files/hello.txt", "/files"]
+        kept = request(HOST, server.port, "/down/loads/files/hello%25.txt")
+        assert (kept.status, server.entry()["path"]) == (404, "/down/loads/files/hello%25.txt")
 
 
 def test_it_serves_tls(directory: Path) -> None:

@@ -141,8 +141,22 @@ def test_a_name_that_is_not_ours_is_misdirected(server: Running) -> None:
     assert problem_of(send(server, "GET", "secret", host="evil.example"))["code"] == (
         "host_not_allowed"
     )
-    for path in ("/", "/files/hello.txt", "/readyz"):
+    for path in ("/", "/files/hello.txt"):
         assert request(HOST, server.port, path, headers={"host": "evil.example"}).status == 421
+
+
+def test_a_health_check_may_call_by_any_name_or_none(server: Running) -> None:
+    for path in ("/healthz", "/readyz"):
+        for host in ("10.4.0.7:8000", "pod-7.local", ""):
+            reply = request(HOST, server.port, path, headers={"host": host})
+            assert (reply.status, reply.headers["cache-control"]) == (200, "no-store")
+        for head, status in (
+            (f"GET {path} HTTP/1.0\r\n", 200),  # HAProxy's own check
+            (f"GET {path} HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n", 400),
+        ):
+            with Connection(HOST, server.port) as connection:
+                connection.sock.sendall(head.encode() + b"\r\n")
+                assert connection.read_head().status == status
 
 
 def test_a_page_of_another_site_may_not_write(server: Running) -> None:

@@ -104,6 +104,19 @@ def test_after_all_workers_died_together_somebody_serves_again_soon(
     assert send(four, "GET", "kept").body == b"before,after"
 
 
+@pytest.mark.slow
+def test_a_worker_that_dies_while_it_is_asked_how_it_is_is_replaced_at_once(four: Running) -> None:
+    victims = {worker.pid for worker in workers_of(four)}
+    for pid in victims:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.0)  # the supervisor asks every half second, and waits for the answer
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    until(lambda: {each.pid for each in workers_of(four)}, lambda pids: bool(pids - victims))
+    assert time.monotonic() - began < SOON
+
+
 def _is_answered(server: Running) -> bool:
     try:
         return send(server, "GET", "kept").status == 200

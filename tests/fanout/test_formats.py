@@ -43,6 +43,7 @@ def end_of(reason: Reason, last: Piece | None = None, **facts: Any) -> End:
     return End(reason, "s", Offset(7, 3), last, **facts)
 
 
+LOST = '{"error":{"code":"worker_lost","message":"m"}}'
 FAILED = b'{"tailrace":{"end":"failed","code":"boom","message":"it broke"}},'
 GAP = Gap(Offset(7, 3), Offset(7, 9))
 
@@ -70,17 +71,13 @@ def test_json_on_several_lines_stays_json() -> None:
         ({"event": "step", "data": "text"}, "step", "text"),
         ({"event": "x\nevent: y", "data": 1}, "message", "1"),
         ({"end": "done"}, "end", "{}"),
-        ({"end": "lost", "code": "worker_lost", "message": "m"}, "error", None),
+        ({"end": "lost", "code": "worker_lost", "message": "m"}, "error", LOST),
     ],
 )
-def test_messages_of_ours_are_named_events(
-    told: dict[str, Any], name: str, data: str | None
-) -> None:
+def test_messages_of_ours_are_named_events(told: dict[str, Any], name: str, data: str) -> None:
     wire = json.dumps({"tailrace": told}, separators=(",", ":")).encode() + b","
     (event,) = events_of(Events().frame(piece_of(wire)))
-    assert event.event == name
-    if data is not None:
-        assert event.data == data
+    assert (event.event, event.data) == (name, data)
 
 
 def test_an_object_that_only_looks_like_one_of_ours_is_data() -> None:
@@ -122,7 +119,7 @@ def test_a_gap_is_an_event() -> None:
 def test_what_ends_events_early_is_told_without_secrets(end: End, code: str) -> None:
     (event,) = events_of(Events().end(end))
     assert event.event == "error"
-    assert json.loads(event.data)["code"] == code
+    assert json.loads(event.data)["error"]["code"] == code
     assert "secret" not in event.data
 
 
@@ -157,12 +154,22 @@ def test_raw_has_the_type_of_the_stream() -> None:
     assert dict(Raw().headers(piece_of().info))["content-type"] == "text/plain; charset=utf-8"
 
 
+def test_lines_say_that_the_store_has_failed() -> None:
+    line = Lines().end(end_of(Reason.FAILED, error=StoreUnavailable("x", "secret")))
+    told = {"code": "store_unavailable", "message": "the stream cannot be read now"}
+    assert json.loads(line) == {"error": told}
+
+
+def test_raw_has_no_word_for_a_store_that_has_failed() -> None:
+    with pytest.raises(StoreUnavailable):
+        Raw().end(end_of(Reason.FAILED, error=StoreUnavailable("x", "y")))
+
+
 @pytest.mark.parametrize("format_", [Lines(), Raw()])
 @pytest.mark.parametrize(
     ("end", "error"),
     [
         (end_of(Reason.DELETED), StreamNotFound),
-        (end_of(Reason.FAILED, error=StoreUnavailable("x", "y")), StoreUnavailable),
         (end_of(Reason.GAP, gap=GAP), OffsetGone),
         (end_of(Reason.CLOSED, piece_of(FAILED, closed=True)), RunEnded),
     ],

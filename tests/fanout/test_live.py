@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ from tailrace.errors import (
     StoreUnavailable,
     StreamNotFound,
 )
-from tailrace.fanout import Gap, Piece, Slow
+from tailrace.fanout import Gap, LiveResponse, Piece, Slow
 from tailrace.pump import drain, stats
 from tailrace.store import Append, Mark, NewStream, Offset, Retention
 from tailrace.testing import Clock, no_leaks, settle, wait_until
@@ -279,6 +280,32 @@ async def test_a_store_that_fails_is_told_and_cuts_the_response(site: Site) -> N
     await site.hint(b"def")
     assert isinstance(wire.error, StoreUnavailable)
     assert (seen(wire).end, wire.complete) == ("failed", False)
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+async def test_what_send_raises_is_no_error_once_the_client_has_left(
+    site: Site, has_left: bool
+) -> None:
+    gone = anyio.Event()
+
+    async def receive() -> Any:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            if has_left:
+                gone.set()
+            raise RuntimeError("the transport is closed")
+
+    await site.append(b"abc")
+    response = LiveResponse(site.hub, "s", Mark.BEGINNING, Traced())
+    before = stats()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with nullcontext() if has_left else pytest.raises(RuntimeError, match="transport"):
+        await response(scope, receive, send)
+    after = stats()
+    assert (after.left - before.left, after.failed - before.failed) == (has_left, not has_left)
 
 
 async def test_a_format_that_raises_cuts_the_response_after_what_was_sent(site: Site) -> None:

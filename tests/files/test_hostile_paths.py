@@ -279,7 +279,6 @@ def paths(draw: st.DrawFn) -> str:
 @pytest.mark.slow
 @settings(
     max_examples=10_000,
-    deadline=None,
     database=None,
     # `ask` serves a directory that nothing changes.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -34,6 +34,13 @@ def test_the_mount_without_its_slash_is_the_directory_without_its_slash() -> Non
     assert target("/files", "/files") == Target((), False, "/files")
 
 
+@pytest.mark.parametrize("path", ["/api/files/docs", "/files/docs"])
+def test_what_a_proxy_has_taken_off_is_no_name_below_the_mount(path: str) -> None:
+    scope = Request(method="GET", target=path).scope({})
+    behind = {**scope, "root_path": "/api/files", "app_root_path": "/api"}
+    assert target_of(behind) == Target(("docs",), False, "/api/files")
+
+
 def test_a_path_that_only_begins_like_the_mount_is_not_below_it() -> None:
     assert target("/files-too/x", "/files") == Target(("files-too", "x"), False, "/files")
 

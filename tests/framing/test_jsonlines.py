@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from tailrace.errors import InvalidChunk, Problem
+from tailrace.errors import InvalidChunk, InvalidOption, Problem
 from tailrace.framing import JSONLines
 from tests.framing.strategies import json_values
 
@@ -47,6 +47,17 @@ def test_a_failure_is_a_line_that_no_item_can_be_taken_for() -> None:
     line = JSONLines().failure(Problem("stream_failed", "it broke"))
     assert line.endswith(b"\n")
     assert json.loads(line) == {"error": {"code": "stream_failed", "message": "it broke"}}
+
+
+def test_an_end_mark_is_a_line_of_its_own() -> None:
+    assert JSONLines(end_mark=True).closing() == b'{"end":{}}\n'
+    assert JSONLines().closing() == b""
+
+
+@pytest.mark.parametrize("mark", ["end", None, 1])
+def test_an_end_mark_is_true_or_false(mark: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"end_mark=.*True or False"):
+        JSONLines(end_mark=mark)
 
 
 @given(st.lists(json_values))

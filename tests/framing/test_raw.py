@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import array
 import enum
+from typing import Any
 
 import pytest
 
-from tailrace.errors import InvalidChunk, InvalidOption
+from tailrace.errors import InvalidChunk, InvalidOption, Problem
 from tailrace.framing import Raw
 
 
@@ -73,9 +74,36 @@ def test_text_that_the_charset_cannot_carry_is_refused_by_name(charset: str, ite
         Raw(charset).frame(item)
 
 
-def test_a_charset_that_nobody_knows_is_refused_at_once() -> None:
-    with pytest.raises(InvalidOption, match="charset='klingon'"):
-        Raw("klingon")
+@pytest.mark.parametrize("charset", ["klingon", "base64", "no\0name"])
+def test_a_charset_that_nobody_knows_labels_bytes_and_refuses_text(charset: str) -> None:
+    assert Raw(charset).frame(b"\xf8") == b"\xf8"
+    with pytest.raises(InvalidChunk, match="give it bytes: Python knows no charset"):
+        Raw(charset).frame("text")
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32", "iso-2022-jp", "utf-8-sig", "utf-7", "hz"])
+def test_chunks_are_one_text_in_a_charset_that_has_a_start_or_an_end(charset: str) -> None:
+    raw = Raw(charset)
+    wire = b"".join([raw.frame("日"), raw.frame("本"), raw.closing()])
+    assert wire.decode(charset) == "日本"
+
+
+@pytest.mark.parametrize(("mark", "wire"), [("-- é\n", b"-- \xe9\n"), (b"\xff", b"\xff")])
+def test_an_end_mark_follows_the_last_item(mark: str | bytes, wire: bytes) -> None:
+    raw = Raw("latin-1", end_mark=mark)
+    assert raw.frame("a") + raw.closing() == b"a" + wire
+    assert Raw("latin-1", end_mark=mark).failure(Problem("stream_failed", "it broke")) == b""
+
+
+@pytest.mark.parametrize("mark", [True, 1, "€", bytearray(b"x")])
+def test_an_end_mark_that_cannot_be_sent_is_refused_at_once(mark: Any) -> None:
+    with pytest.raises(InvalidOption, match="end_mark="):
+        Raw("latin-1", end_mark=mark)
+
+
+def test_a_text_mark_in_a_charset_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="end_mark="):
+        Raw("klingon", end_mark="end")
 
 
 def test_it_has_no_ends() -> None:

@@ -163,7 +163,7 @@ def test_a_foreign_event_cannot_break_out_of_its_line() -> None:
         frame(sse_starlette.ServerSentEvent("x", id="\0"))
 
 
-@pytest.mark.parametrize("item", [object(), {"a": object()}, ["\ud800"], {1, object()}])
+@pytest.mark.parametrize("item", [object(), ["\ud800"], {1, object()}])
 def test_what_pydantic_cannot_write_is_refused_by_its_type(item: object) -> None:
     with pytest.raises(InvalidChunk, match=f"sse response gave {type(item).__name__}") as caught:
         frame(item)
@@ -176,13 +176,18 @@ def test_a_lone_surrogate_in_data_is_refused(item: object) -> None:
         frame(item)
 
 
+def test_an_end_mark_is_an_event_named_end() -> None:
+    (message,) = read([ServerSentEvents(end_mark=True).closing()]).messages
+    assert (message.type, message.data) == ("end", "{}")
+    assert ServerSentEvents().closing() == b""
+
+
 def test_a_failure_is_a_typed_event() -> None:
     wire = ServerSentEvents().failure(Problem("stream_failed", 'it said\n"no" \ud800'))
     (message,) = read([wire]).messages
     assert message.type == "error"
     assert json.loads(message.data) == {
-        "code": "stream_failed",
-        "message": 'it said\n"no" \\ud800',
+        "error": {"code": "stream_failed", "message": 'it said\n"no" \\ud800'}
     }
 
 
@@ -194,13 +199,41 @@ def test_a_farewell_names_itself_and_when_to_come_back(seconds: float, retry_ms:
     assert reader.retry_ms == retry_ms
     (message,) = reader.messages
     assert message.type == "farewell"
-    assert json.loads(message.data)["code"] == "shutting_down"
+    assert json.loads(message.data)["error"]["code"] == "shutting_down"
 
 
 def test_a_heartbeat_is_seen_by_no_page() -> None:
     reader = read([frame("a"), ServerSentEvents.heartbeat, frame("b")])
     assert [message.data for message in reader.messages] == ["a", "b"]
     assert len(reader.comments) == 1
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ([{"data": "x", "event": "e"}], 1),
+        ([{"comment": "x"}, {"id": 1}], 1),
+        ([{"data": "x", "price": 1}], 0),
+        ([{}], 0),
+        ([Event("x", id="1")], 0),
+    ],
+)
+def test_a_dict_that_reads_as_an_event_is_told_of_once(
+    items: list[Any], told: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace.framing.sse._warned", set())
+    for _ in range(2):
+        framing = ServerSentEvents()
+        for item in items:
+            framing.frame(item)
+    words = [record.getMessage() for record in caplog.records]
+    assert len(words) == told
+    assert all("tailrace.compat.sse_starlette" in each for each in words)
+
+
+def test_each_line_of_a_heartbeats_text_is_a_comment() -> None:
+    wire = ServerSentEvents(heartbeat_text="one\ntwo").beat()
+    assert wire == b": one\n: two\n\n"
 
 
 @given(st.lists(text | text.map(str.encode), max_size=4), st.data())

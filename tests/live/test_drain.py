@@ -33,7 +33,7 @@ def test_each_event_client_gets_a_farewell_and_a_clean_end(live: LiveServer) -> 
             assert chunk == b"", "a client that was told must see a clean end"
             (farewell,) = EventParser().feed(body)
             assert farewell.event == "farewell"
-            assert json.loads(farewell.data)["code"] == "shutting_down"
+            assert json.loads(farewell.data)["error"]["code"] == "shutting_down"
             retries.append(farewell.retry)
     shortest, longest = limits.FAREWELL_RETRY
     assert all(shortest * 1000 <= retry <= longest * 1000 for retry in retries)

@@ -30,7 +30,7 @@ def test_events_that_fail_end_with_an_error_event(live: LiveServer, style: str) 
     parser = EventParser()
     *events, last = parser.feed(reply.body)
     assert [json.loads(event.data) for event in events] == [{"n": n} for n in range(ITEMS)]
-    assert (last.event, json.loads(last.data)) == ("error", PROBLEM)
+    assert (last.event, json.loads(last.data)) == ("error", {"error": PROBLEM})
     assert not reply.complete
     assert live.wait_for(key, "returned") == ["started", "closed", "returned"]
 

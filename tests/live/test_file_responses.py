@@ -57,6 +57,13 @@ def test_every_server_sends_the_same_bytes(server: RunningServer, prefix: str, n
     assert ask(server, path, range="bytes=3000000-")[0] == 416
 
 
+@pytest.mark.parametrize("prefix", ["/shouting", "/shouting-base"])
+def test_a_middleware_that_changes_bodies_changes_a_file_under_every_server(
+    server: RunningServer, prefix: str
+) -> None:
+    assert ask(server, f"{prefix}/small")[2] == b"SMALL\n" * 500
+
+
 def test_every_server_answers_conditions_and_head(server: RunningServer) -> None:
     _, headers, body = ask(server, "/small")
     assert body == b"small\n" * 500

@@ -116,8 +116,20 @@ async def test_other_protocols_are_refused() -> None:
 
     await app({"type": "websocket"}, receive, send)
     assert sent[0]["type"] == "websocket.close"
-    with pytest.raises(RuntimeError, match="lifespan"):
-        await app({"type": "lifespan"}, receive, send)
+
+
+async def test_of_a_lifespan_it_has_nothing_to_do() -> None:
+    asked = iter(["lifespan.startup", "lifespan.shutdown"])
+    said: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(asked)}
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    await DurableStreams(MemoryStore())({"type": "lifespan"}, receive, send)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 # Methods and origins -----------------------------------------------------------------------------
@@ -276,6 +288,24 @@ async def test_middleware_may_write_into_the_headers() -> None:
                 assert ("content-encoding" in start.headers) == (headers is zipped)
 
 
+async def test_a_read_that_a_middleware_compresses_has_a_weak_etag() -> None:
+    app = GZipMiddleware(DurableStreams(MemoryStore()), minimum_size=10)
+    etags = []
+    async with Client(app) as client:
+        async with client.open("PUT", "/s", body=b"x" * 1000) as exchange:
+            await exchange.response()
+        for coding in ("identity", "gzip"):
+            async with client.open("GET", "/s", headers={"accept-encoding": coding}) as exchange:
+                etags.append((await exchange.response()).headers["etag"])
+        plain, packed = etags
+        assert packed == f"W/{plain}"
+        for etag in etags:
+            headers = {"accept-encoding": "gzip", "if-none-match": etag}
+            async with client.open("GET", "/s", headers=headers) as exchange:
+                start = await exchange.response()
+                assert (start.status, start.headers["etag"]) == (304, etag)
+
+
 NAMES = (
     *(b"content-type", b"content-length", b"stream-ttl", b"stream-expires-at", b"stream-closed"),
     *(b"stream-seq", b"stream-forked-from", b"stream-fork-offset", b"stream-fork-sub-offset"),
@@ -301,7 +331,7 @@ requests = st.tuples(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 @given(st.lists(requests, min_size=1, max_size=5))
 def test_no_request_brings_about_a_fault_of_the_server(asked: list[Any]) -> None:
     anyio.run(answer_all, asked)

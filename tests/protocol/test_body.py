@@ -260,15 +260,15 @@ async def test_the_rest_of_a_body_is_thrown_away(last: dict[str, Any]) -> None:
     assert not body.parts
 
 
-async def test_but_no_more_than_so_many_bytes_of_it() -> None:
-    size = limits.BODY_LINGER_BYTES // 4
-    body = Arriving(*((0.0, part(b"x" * size)) for _ in range(10)))
-    await Body(body.receive, {}).linger()
-    assert len(body.parts) == 6
-
-
-async def test_and_for_no_longer_than_so_many_seconds(clock: Clock) -> None:
-    body = Arriving()
+@pytest.mark.parametrize(
+    ("every", "seconds"),
+    [(None, limits.LINGER_SILENCE), (limits.LINGER_SILENCE - 0.1, limits.LINGER)],
+)
+async def test_and_for_no_longer_than_so_many_seconds(
+    clock: Clock, every: float | None, seconds: float
+) -> None:
+    parts = [] if every is None else [(every, part(b"x"))] * 20
+    body = Arriving(*parts)
     done = anyio.Event()
 
     async def run() -> None:
@@ -277,7 +277,7 @@ async def test_and_for_no_longer_than_so_many_seconds(clock: Clock) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
-        await clock.advance(limits.BODY_LINGER - 0.01)
+        await clock.advance(seconds - 0.01)
         assert not done.is_set()
         await clock.advance(0.02)
         assert done.is_set()

@@ -43,7 +43,7 @@ async def test_what_is_there_and_then_what_comes() -> None:
             start = await exchange.response()
             assert start.status == 200
             assert start.headers["content-type"] == "text/event-stream"
-            assert start.headers["cache-control"] == "no-cache"
+            assert start.headers["cache-control"] == "no-cache, no-store"
             assert start.headers["x-content-type-options"] == "nosniff"
             assert start.headers["content-security-policy"] == "sandbox"
             assert start.headers["cross-origin-resource-policy"] == "same-origin"

@@ -34,12 +34,15 @@ class Poll:
 
 async def test_what_is_there_is_answered_at_once() -> None:
     async with streams() as site:
-        await site.put("s", b"hello")
+        made = await site.put("s", b"hello")
         got = await site.get(f"s?offset=-1&{LIVE}")
         assert (got.status, got.body) == (200, b"hello")
         assert got.headers["stream-up-to-date"] == "true"
         assert abs(int(got.headers["stream-cursor"]) - interval_of(time.time())) <= 1
-        assert got.headers["cache-control"].startswith("private, max-age")
+        assert got.headers["cache-control"] == "private, no-cache"
+        await site.post("s", b" world")
+        more = await site.get(f"s?offset={made.next_offset}&{LIVE}")
+        assert more.headers["cache-control"].startswith("private, max-age")
 
 
 async def test_a_cursor_that_is_given_back_is_moved_on() -> None:

@@ -45,7 +45,7 @@ def test_who_keeps_the_rate_is_never_given_up(waits: list[float]) -> None:
     assert pace.left == pytest.approx(30.0)
 
 
-def test_what_came_almost_at_once_is_slower_than_nothing() -> None:
+def test_no_rate_is_told_of_a_body_that_came_almost_at_once() -> None:
     pace = Pace(30.0)
     pace.add(1000)
     assert pace.rate(limits.BODY_SURE) == math.inf

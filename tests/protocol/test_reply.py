@@ -45,11 +45,13 @@ from tailrace.store import (
     Appended,
     Chunk,
     Created,
+    Mark,
     Offset,
     Producer,
     Retention,
     Slice,
     StreamInfo,
+    Where,
 )
 
 TAIL = Offset(7_000_000, 5)
@@ -68,6 +70,7 @@ def info(**changes: Any) -> StreamInfo:
         "retention": Retention(),
         "forked_from": None,
         "created_at": 7_000,
+        "generation": 7_000_000,
     }
     return StreamInfo(**{**values, **changes})
 
@@ -77,6 +80,7 @@ NOTHING = Slice(info(), TAIL, ())
 CLOSED = Slice(info(closed=True), START, (Chunk(b"hello", TAIL),))
 END = Slice(info(closed=True), TAIL, ())
 PART = Slice(info(), START, (Chunk(b"he", Offset(7_000_000, 2)),))
+MORE = Slice(info(), Offset(7_000_000, 2), (Chunk(b"llo", TAIL),))
 JSON = Slice(info(content_type="application/json"), START, (Chunk(b"1,22,", TAIL),))
 
 
@@ -114,7 +118,7 @@ def test_every_answer_is_safe_in_a_browser_and_sets_no_cookie(name: str) -> None
     assert not {"set-cookie", "vary"} & got.keys()
 
 
-@pytest.mark.parametrize("name", ALL.keys() - {"read", "not modified", "options"})
+@pytest.mark.parametrize("name", sorted(ALL.keys() - {"read", "not modified", "options"}))
 def test_what_is_true_only_now_is_not_stored(name: str) -> None:
     assert fields(ALL[name])["cache-control"] == "no-store"
 
@@ -222,7 +226,7 @@ def test_a_read_of_everything() -> None:
     got = fields(reply)
     assert got["content-type"] == "text/plain"
     assert got["stream-up-to-date"] == "true"
-    assert got["cache-control"] == "private, max-age=60, stale-while-revalidate=300"
+    assert got["cache-control"] == "private, no-cache"
     assert got["etag"] == etag_of(WHOLE)
     assert not {"stream-closed", "stream-cursor", "stream-first-offset"} & got.keys()
 
@@ -255,28 +259,34 @@ def test_a_live_answer_has_a_cursor_unless_the_stream_is_closed() -> None:
 
 def test_the_beginning_is_named_where_it_is_not_the_first_byte() -> None:
     later = Slice(info(first=Offset(7_000_000, 2)), Offset(7_000_000, 2), WHOLE.chunks)
-    got = fields(REPLIES.read(later, from_beginning=True))
+    got = fields(REPLIES.read(later, where=Mark.BEGINNING))
     assert got["stream-first-offset"] == str(later.start)
-    assert "stream-first-offset" not in fields(REPLIES.read(WHOLE, from_beginning=True))
+    assert "stream-first-offset" not in fields(REPLIES.read(WHOLE, where=Mark.BEGINNING))
 
 
 def test_a_shared_stream_may_be_kept_by_caches_between() -> None:
     shared = Replies(ProtocolOptions(shared=True), "*")
-    got = fields(shared.read(WHOLE))
+    got = fields(shared.read(MORE, where=MORE.start))
     assert got["cache-control"] == "public, max-age=60, stale-while-revalidate=300"
 
 
+@pytest.mark.parametrize("where", [START, Mark.BEGINNING, Offset(6_000_000, 2)], ids=str)
+def test_what_the_next_stream_of_the_path_has_as_well_is_asked_again(where: Where) -> None:
+    """The beginning; of a fork also what it has of its source."""
+    assert fields(REPLIES.read(MORE, where=where))["cache-control"] == "private, no-cache"
+
+
 def test_nothing_yet_is_asked_again_each_time() -> None:
-    assert fields(REPLIES.read(NOTHING))["cache-control"] == "private, no-cache"
+    assert fields(REPLIES.read(NOTHING, where=TAIL))["cache-control"] == "private, no-cache"
 
 
 def test_nothing_more_ever_is_kept() -> None:
-    assert "max-age=60" in fields(REPLIES.read(END))["cache-control"]
+    assert "max-age=60" in fields(REPLIES.read(END, where=TAIL))["cache-control"]
 
 
 def test_no_cache_keeps_what_will_be_gone() -> None:
-    short = Slice(info(ttl=5), START, WHOLE.chunks)
-    got = fields(REPLIES.read(short))["cache-control"]
+    short = Slice(info(ttl=5), MORE.start, WHOLE.chunks)
+    got = fields(REPLIES.read(short, where=MORE.start))["cache-control"]
     assert got == "private, max-age=5, stale-while-revalidate=0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import select
@@ -17,7 +18,7 @@ from tests.protocol.served import BODY_TIMEOUT, MOST, SEND_TIMEOUT
 from tests.rawhttp import Connection, Reply, request
 from tests.servers import RunningServer, ServerName, serve
 
-APP = "tests.protocol.served:app"
+APP = "tests.protocol.hasty:app"
 TEXT = {"content-type": "text/plain"}
 CHUNKED = {**TEXT, "transfer-encoding": "chunked"}
 
@@ -111,8 +112,11 @@ def test_a_body_in_chunks_is_refused_when_it_is_too_long(
 
 def test_a_client_that_goes_on_sending_is_cut_off(connection: Connection, stream: str) -> None:
     connection.send(f"/small/{stream}", method="POST", headers=CHUNKED)
-    with pytest.raises(OSError, match=r"reset|Broken pipe"):
-        connection.sock.sendall((b"10000\r\n" + b"x" * 65536 + b"\r\n") * 1024)
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            connection.sock.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            assert time.monotonic() - began < 10
 
 
 def test_a_client_that_asks_first_is_told_to_go_on_or_not_to(

@@ -202,7 +202,8 @@ def test_text_and_json_are_written_as_they_are(content_type: str) -> None:
     assert is_text(content_type)
     got = dict(FORMAT.headers(piece(content_type=content_type).info))
     assert got["content-type"] == "text/event-stream"
-    assert got["cache-control"] == "no-cache"
+    assert got["cache-control"] == "no-cache, no-store"
+    assert got["x-accel-buffering"] == "no"
     assert "stream-sse-data-encoding" not in got
     assert "content-length" not in got
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
+import anyio
 import pytest
 
 from tailrace import limits
@@ -342,3 +346,34 @@ async def test_what_was_appended_is_told_once_it_is_there() -> None:
         await site.ask("POST", "a", stream_closed="true")
         await site.ask("DELETE", "a")
     assert told == ["a"] * 5
+
+
+def functions_of(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+
+async def test_large_json_is_looked_at_in_one_thread_at_a_time() -> None:
+    """Threads that compute hold up the event loop, the more the longer."""
+    body = b"[" + b",".join([b"1"] * limits.JSON_INLINE_BYTES) + b"]"
+    seen = []
+    async with streams() as site:
+        await site.put("s", content_type=JSON)
+
+        async def append() -> None:
+            assert (await site.ask("POST", "s", body, content_type=JSON)).status == 204
+
+        async def look() -> None:
+            while True:
+                frames = sys._current_frames().values()
+                seen.append(sum("wire_of" in functions_of(frame) for frame in frames))
+                await anyio.sleep(0.005)
+
+        async with anyio.create_task_group() as looking:
+            looking.start_soon(look)
+            async with anyio.create_task_group() as appending:
+                for _ in range(4):
+                    appending.start_soon(append)
+            looking.cancel_scope.cancel()
+    assert max(seen) == 1

@@ -6,15 +6,12 @@ python -m tests.proxies      # both browsers, each proxy, ten restarts: some thr
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,27 +22,15 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import sync_playwright
 
 from tests.browser.test_tour_page import CHROMIUM_ARGUMENTS
-from tests.servers import HOST, ROOT, free_port, stop
+from tests.proxies.running import accepts, process, proxy, wait_until
+from tests.servers import HOST, free_port
 
-__all__ = ["PROXIES", "Reports", "run_restarts"]
+__all__ = ["Reports", "run_restarts"]
 
-HERE = Path(__file__).parent
 DRAIN = 3
 """Seconds that the download holds each restart."""
 COMING_BACK = 40.0
 """Seconds in which every browser must be back: the drain, the start, and the longest `retry`."""
-
-PROXIES = {
-    "nginx": ("nginx.conf", ["nginx", "-c", "{config}", "-e", "{folder}/nginx.log"]),
-    "caddy": ("Caddyfile", ["caddy", "run", "--config", "{config}", "--adapter", "caddyfile"]),
-    "haproxy": ("haproxy.cfg", ["haproxy", "-db", "-f", "{config}"]),
-    "varnish": (
-        "varnish.vcl",
-        ["varnishd", "-F", "-a", "127.0.0.1:{port}", "-f", "{config}", "-n", "{folder}/varnish"],
-    ),
-    "apache": ("apache.conf", ["apache2", "-D", "FOREGROUND", "-f", "{config}"]),
-}
-_SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 @dataclass
@@ -86,55 +71,6 @@ def reporting() -> Iterator[tuple[Reports, str]]:
     finally:
         server.shutdown()
         server.server_close()
-
-
-@contextlib.contextmanager
-def process(
-    command: list[str], env: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    started = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PATH": _SBIN, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield started
-    finally:
-        stop(started)
-
-
-def accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-        return True
-    return False
-
-
-def wait_until(true: object, what: str, seconds: float = 20.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():  # type: ignore[operator] # a callable
-        if time.monotonic() > until:
-            raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def proxy(name: str, upstream: int) -> Iterator[int]:
-    config, command = PROXIES[name]
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix=f"tailrace-{name}-") as folder:
-        Path(folder).chmod(0o755)
-        Path(folder, "away").write_text("retry: 1000\n\n")  # what Apache answers meanwhile
-        values = {"folder": folder, "port": port, "upstream": upstream}
-        path = Path(folder, config)
-        path.write_text((HERE / config).read_text().format(**values))
-        arguments = [part.format(config=path, **values) for part in command]
-        with process(arguments, {"HOME": folder, "XDG_DATA_HOME": folder}):
-            wait_until(lambda: accepts(port), name)
-            yield port
 
 
 @contextlib.contextmanager

@@ -7,11 +7,12 @@ from math import inf
 import pytest
 
 from tailrace import StreamOptions, limits
-from tailrace.pump.deadlines import Deadlines, Due
+from tailrace.pump.deadlines import Deadlines, Due, Verdict
 
 
 def deadlines(*, heartbeat: bool = False, **options: float | None) -> Deadlines:
-    return Deadlines(StreamOptions(**options), heartbeat=heartbeat, now=0.0)  # type: ignore[arg-type] # floats all
+    given = StreamOptions(**options)  # type: ignore[arg-type] # floats all
+    return Deadlines(given, heartbeat=heartbeat, start_grace=0.0, now=0.0)
 
 
 def test_before_the_grace_is_over_nothing_is_due() -> None:
@@ -27,7 +28,36 @@ def test_a_late_first_item_makes_the_start_due() -> None:
 def test_a_stream_that_has_begun_is_not_started_again() -> None:
     clock = deadlines(start_grace=0.1)
     clock.begun()
-    assert clock.check(0.1, None).due is Due.NOTHING
+    assert clock.check(0.1, None).due is not Due.START
+
+
+def test_without_a_word_in_the_options_the_grace_is_the_formats() -> None:
+    clock = Deadlines(StreamOptions(), heartbeat=False, start_grace=0.0, now=0.0)
+    assert clock.check(0.0, None).due is Due.START
+    clock = Deadlines(StreamOptions(), heartbeat=False, start_grace=0.1, now=0.0)
+    assert clock.check(0.05, None).due is Due.NOTHING
+    clock = Deadlines(StreamOptions(start_grace=1.0), heartbeat=False, start_grace=0.0, now=0.0)
+    assert clock.check(0.9, None) == Verdict(Due.NOTHING, 1.0)
+
+
+def test_a_head_that_went_out_alone_is_pushed_once_when_the_first_item_is_late() -> None:
+    clock = deadlines()
+    assert clock.check(0.0, None) == Verdict(Due.START, limits.START_GRACE)
+    clock.begun()
+    clock.writing(0, 0.01)
+    clock.written(0.01)
+    assert clock.check(0.05, None).due is Due.NOTHING
+    assert clock.check(limits.START_GRACE, None).due is Due.PUSH
+    clock.pushed()
+    assert clock.check(limits.START_GRACE, None).due is Due.NOTHING
+
+
+def test_a_head_with_an_item_behind_it_needs_no_push() -> None:
+    clock = deadlines()
+    clock.begun()
+    clock.writing(5, 0.05)
+    clock.written(0.05)
+    assert clock.check(limits.START_GRACE, None).due is Due.NOTHING
 
 
 def test_silence_makes_a_heartbeat_due() -> None:
@@ -52,6 +82,8 @@ def test_a_write_puts_the_heartbeat_off() -> None:
 def test_a_format_without_a_heartbeat_never_has_one_due() -> None:
     clock = deadlines(heartbeat=False, send_timeout=None)
     clock.begun()
+    clock.writing(5, 0.0)
+    clock.written(0.0)
     verdict = clock.check(1000.0, None)
     assert verdict.due is Due.NOTHING
     assert verdict.again == inf

@@ -6,14 +6,17 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from tailrace import (
     EventSourceResponse,
+    FileResponse,
     JSONLinesResponse,
     StreamingResponse,
     StreamOptions,
@@ -428,3 +431,151 @@ async def test_what_the_server_says_of_the_response_is_raised_and_the_source_clo
         outcome = await exchange.finished()
     assert isinstance(outcome.error, RuntimeError)
     assert probe.closed.is_set()
+
+
+# Errors of `send` --------------------------------------------------------------------------------
+
+
+class Transport:
+    """A server whose `send` fails, and whose client may have left at that very moment.
+
+    Args:
+        error: What `send` raises at the first bytes of a body.
+        left: The client has left: `receive` would say so, to who asks it next.
+    """
+
+    def __init__(self, error: Exception, *, left: bool) -> None:
+        self.error = error
+        self.left = left
+        self.gone = anyio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        if message.get("body"):
+            if self.left:
+                self.gone.set()
+            raise self.error
+
+    async def call(self, app: Any) -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        await app(scope, self.receive, self.send)
+
+
+def responses(tmp_path: Path) -> dict[str, Callable[[Any], Any]]:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"small")
+    return {
+        "stream": lambda task: StreamingResponse(iter(["x"]), background=task),
+        "events": lambda task: EventSourceResponse(iter(["x"]), background=task),
+        "file": lambda task: FileResponse(path, background=task),
+    }
+
+
+@pytest.mark.parametrize("kind", ["stream", "events", "file"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the transport is closed"),
+        anyio.BrokenResourceError(),
+        ExceptionGroup("of a middleware", [ConnectionResetError()]),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_client_that_has_left_ends_as_left_whatever_send_raises(
+    tmp_path: Path, kind: str, error: Exception
+) -> None:
+    ran: list[bool] = []
+    before = stats()
+    response = responses(tmp_path)[kind](BackgroundTask(ran.append, True))
+    await Transport(error, left=True).call(response)
+    assert ran == [True]
+    after = stats()
+    assert (after.left, after.failed) == (before.left + 1, before.failed)
+
+
+@pytest.mark.parametrize("kind", ["stream", "events", "file"])
+async def test_an_error_of_send_while_the_client_is_there_is_an_error(
+    tmp_path: Path, kind: str
+) -> None:
+    response = responses(tmp_path)[kind](None)
+    with pytest.raises(RuntimeError, match="a mistake of a middleware"):
+        await Transport(RuntimeError("a mistake of a middleware"), left=False).call(response)
+
+
+# Channels ----------------------------------------------------------------------------------------
+
+
+class Beside:
+    """A task sends into a channel whose other end is the content of a response."""
+
+    def __init__(self, make: Any = StreamingResponse) -> None:
+        self.make = make
+        self.outcome = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        writer, reader = anyio.create_memory_object_stream[str](1)
+        with reader:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._write, writer)
+                await self.make(reader)(scope, receive, send)
+                group.cancel_scope.cancel()
+
+    async def _write(self, writer: Any) -> None:
+        try:
+            with writer:
+                while True:
+                    await writer.send("word" * 1000)  # waits for the client, at last
+        except anyio.get_cancelled_exc_class():
+            self.outcome = "cancelled by its owner"
+            raise
+        except anyio.BrokenResourceError:
+            self.outcome = "failed"
+            raise
+
+
+@pytest.mark.parametrize("make", [StreamingResponse, EventSourceResponse, JSONLinesResponse])
+async def test_a_channel_is_not_closed_under_its_senders_feet(make: Any) -> None:
+    app = Beside(make)
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.read()
+        await exchange.leave()
+        assert (await exchange.finished()).error is None
+    assert app.outcome == "cancelled by its owner"
+
+
+async def test_a_channel_whose_senders_have_closed_is_sent_to_its_end_and_closed() -> None:
+    writer, reader = anyio.create_memory_object_stream[str](3)
+    for word in ("one ", "two ", "three"):
+        writer.send_nowait(word)
+    writer.close()
+    async with Client(StreamingResponse(reader)) as client, client.open("GET", "/") as exchange:
+        assert await exchange.read_all() == b"one two three"
+    with pytest.raises(anyio.ClosedResourceError):
+        reader.receive_nowait()
+
+
+async def test_a_source_that_waits_for_a_turn_each_time_is_cancelled_from_outside() -> None:
+    """Of a server whose `send` never waits, as test clients and gateways have."""
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    made = 0
+
+    async def source() -> AsyncIterator[str]:
+        nonlocal made
+        while made < 20_000:  # or a failure would hang
+            made += 1
+            yield "x"
+            await anyio.sleep(0)
+
+    async def send(message: Any) -> None:
+        if made > 100:
+            outer.cancel()
+
+    outer = anyio.CancelScope()
+    with outer:
+        await StreamingResponse(source())(scope, anyio.sleep_forever, send)  # type: ignore[arg-type] # never asked
+    assert outer.cancelled_caught
+    assert made < 20_000

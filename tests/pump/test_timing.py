@@ -9,7 +9,7 @@ import anyio
 import pytest
 from starlette.exceptions import HTTPException
 
-from tailrace import EventSourceResponse, StreamingResponse, StreamOptions, stats
+from tailrace import EventSourceResponse, InvalidEvent, StreamingResponse, StreamOptions, stats
 from tailrace.testing import Client, Clock, SourceProbe, Truncated, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +37,54 @@ async def test_the_status_line_waits_for_the_first_item_no_longer_than_the_grace
             kinds = [sent.message["type"] for sent in exchange.sends]
             # The empty body makes servers and middlewares that keep the head back send it.
             assert kinds == ["http.response.start", "http.response.body"]
+
+
+async def test_the_head_of_events_goes_out_at_once(clock: Clock) -> None:
+    async with Client(EventSourceResponse(never())) as client:
+        async with client.open("GET", "/") as exchange:
+            assert (await exchange.response()).status == 200
+            assert [sent.message["type"] for sent in exchange.sends] == ["http.response.start"]
+            # Where the first event is late, servers that keep the head back are made to send it.
+            await clock.advance(0.1)
+            assert [sent.body for sent in exchange.sends[1:]] == [b""]
+
+
+async def test_the_first_body_is_the_first_event_where_it_comes_in_time(clock: Clock) -> None:
+    async def source() -> AsyncIterator[str]:
+        await anyio.sleep(0.09)
+        yield "first"
+
+    async with Client(EventSourceResponse(source())) as client:
+        async with client.open("GET", "/") as exchange:
+            await clock.advance(0.2)
+            bodies = [sent.body for sent in exchange.sends[1:]]
+    assert bodies == [b"data: first\n\n", b""]  # the last one ends the response
+
+
+async def test_events_that_fail_before_they_wait_are_an_ordinary_error(clock: Clock) -> None:
+    async def source() -> AsyncIterator[str]:
+        raise HTTPException(404)
+        yield ""
+
+    async with Client(EventSourceResponse(source())) as client:
+        async with client.open("GET", "/") as exchange:
+            outcome = await exchange.finished()
+    assert isinstance(outcome.error, HTTPException)
+    assert exchange.sends == []
+
+
+async def test_events_wait_for_the_first_one_if_they_are_asked_to(clock: Clock) -> None:
+    async def source() -> AsyncIterator[str]:
+        await anyio.sleep(0.05)
+        raise HTTPException(404)
+        yield ""
+
+    app = EventSourceResponse(source(), options=StreamOptions(start_grace=0.1))
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await clock.advance(0.06)
+        outcome = await exchange.finished()
+    assert isinstance(outcome.error, HTTPException)
+    assert exchange.sends == []
 
 
 async def test_an_error_within_the_grace_is_an_ordinary_error(clock: Clock) -> None:
@@ -99,6 +147,26 @@ async def test_heartbeats_come_at_the_interval_that_is_asked_for_and_can_be_off(
             await clock.advance(10)
             bodies = [sent.body for sent in exchange.sends if sent.body]
         assert len(bodies) == expected
+
+
+@pytest.mark.parametrize("given", ["class", "argument"])
+async def test_the_text_of_a_heartbeat_can_be_chosen(clock: Clock, given: str) -> None:
+    class Pinging(EventSourceResponse):
+        heartbeat_text = "ping"
+
+    app = (
+        Pinging(never())
+        if given == "class"
+        else EventSourceResponse(never(), heartbeat_text="ping")
+    )
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await clock.advance(16)
+        assert await exchange.read() == b": ping\n\n"
+
+
+def test_a_text_of_a_heartbeat_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(InvalidEvent, match="surrogate"):
+        EventSourceResponse([], heartbeat_text="\ud800")
 
 
 async def test_a_raw_body_has_no_heartbeat(clock: Clock) -> None:

@@ -10,10 +10,12 @@ from functools import partial, wraps
 from typing import Annotated, Any, NamedTuple, Optional, Union
 
 import fastapi.sse
+import numpy as np
+import pandas as pd
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.sse import ServerSentEvent
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer, field_serializer
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -324,14 +326,51 @@ async def test_rows_of_csv_are_filtered(
     assert await body_of(route, endpoint, response_class=CSVResponse) == body
 
 
-async def test_a_class_that_pydantic_does_not_know_is_sent_as_it_is() -> None:
-    def rows() -> Iterator[sqlite3.Row]:
-        with sqlite3.connect(":memory:") as database:
-            database.row_factory = sqlite3.Row
-            yield from database.execute("SELECT 1 AS a, 2 AS b").fetchall()
-        database.close()
+def sqlite_rows(query: str) -> list[sqlite3.Row]:
+    database = sqlite3.connect(":memory:")
+    database.row_factory = sqlite3.Row
+    found = database.execute(query).fetchall()
+    database.close()
+    return found
 
-    assert await body_of(plain, rows, response_class=CSVResponse) == "a,b\r\n1,2\r\n"
+
+class Card(BaseModel):
+    holder: str
+    number: str
+
+    @field_serializer("number", when_used="json")
+    def mask(self, number: str) -> str:
+        return "..." + number[-4:]
+
+
+DECLARED_ROWS: list[tuple[Any, Callable[[], Any], dict[str, Any]]] = [
+    (sqlite3.Row, lambda: sqlite_rows("select 1 as a, 'x' as b"), {"a": 1, "b": "x"}),
+    (dict[str, Any], lambda: sqlite_rows("select 1 as a, 'x' as b"), {"a": 1, "b": "x"}),
+    (Public, lambda: sqlite_rows("select 'ann' as name, 'hash' as password"), {"name": "ann"}),
+    (dict[str, Any], lambda: [{"a": np.int64(1), "b": pd.NaT}], {"a": 1, "b": None}),
+    (dict[str, datetime | None], lambda: [{"a": pd.NaT, "b": None}], {"a": None, "b": None}),
+    (
+        Card,
+        lambda: [{"holder": "ann", "number": "4000123412341234"}],
+        {"holder": "ann", "number": "...1234"},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "response_class", [CSVResponse, EventSourceResponse, JSONArrayResponse, JSONLinesResponse]
+)
+@pytest.mark.parametrize(("item_type", "items", "read"), DECLARED_ROWS)
+async def test_a_declared_row_is_the_same_in_each_format(
+    item_type: Any, items: Callable[[], Any], read: dict[str, Any], response_class: Any
+) -> None:
+    endpoint = endpoint_of(item_type, items(), sync=True)
+    text = await body_of(plain, endpoint, response_class=response_class)
+    if response_class is CSVResponse:
+        cells = ["" if value is None else str(value) for value in read.values()]
+        assert text == ",".join(read) + "\r\n" + ",".join(cells) + "\r\n"
+    else:
+        assert items_of(response_class, text) == [read]
 
 
 async def test_a_format_of_the_users_own_gets_filtered_values() -> None:

@@ -9,6 +9,14 @@ import brotli  # type: ignore[import-untyped]  # the package ships no types
 import httpx2
 import pytest
 import zstandard
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from tailrace import (
     CSVResponse,
@@ -18,12 +26,14 @@ from tailrace import (
     StreamingResponse,
     StreamOptions,
 )
+from tailrace.app import AccessLog
 from tailrace.testing import Client, Clock
 from tests.responses.fetched import fetch
 
 pytestmark = pytest.mark.anyio
 
 CODINGS = ["zstd", "br", "gzip"]
+COMPRESS = StreamOptions(compress=True)
 
 
 def decoder(coding: str) -> Callable[[bytes], bytes]:
@@ -37,7 +47,8 @@ def decoder(coding: str) -> Callable[[bytes], bytes]:
 
 
 def text(content: Any, **kwargs: Any) -> StreamingResponse:
-    return StreamingResponse(content, media_type="text/plain", **kwargs)
+    options = kwargs.pop("options", COMPRESS)
+    return StreamingResponse(content, media_type="text/plain", options=options, **kwargs)
 
 
 # What is chosen ----------------------------------------------------------------------------------
@@ -97,8 +108,8 @@ async def test_the_responses_own_headers_are_not_changed_by_a_request() -> None:
 )
 async def test_every_text_format_is_compressed(make: Any, coding: str) -> None:
     items = [{"number": number} for number in range(3)]
-    plain = await fetch(make(items))
-    got = await fetch(make(items), accept_encoding=coding)
+    plain = await fetch(make(items, options=COMPRESS))
+    got = await fetch(make(items, options=COMPRESS), accept_encoding=coding)
     assert got.headers["content-encoding"] == coding
     assert decoder(coding)(got.body) == plain.body
 
@@ -120,7 +131,9 @@ async def test_an_empty_stream_is_a_whole_one_of_its_coding(coding: str) -> None
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
-@pytest.mark.parametrize("response", [text(["many ", "words"]), EventSourceResponse(["words"])])
+@pytest.mark.parametrize(
+    "response", [text(["many ", "words"]), EventSourceResponse(["words"], options=COMPRESS)]
+)
 async def test_httpx_decodes_it(response: Any, coding: str) -> None:
     transport = httpx2.ASGITransport(response)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -145,7 +158,7 @@ async def test_an_item_can_be_decoded_before_the_next_one_comes(
 
     decode = decoder(coding)
     async with (
-        Client(make(source())) as client,
+        Client(make(source(), options=COMPRESS)) as client,
         client.open("GET", "/", headers={"accept-encoding": coding}) as exchange,
     ):
         for number in range(3):
@@ -164,7 +177,9 @@ async def test_a_heartbeat_can_be_decoded_when_it_comes(clock: Clock, coding: st
 
     decode = decoder(coding)
     async with (
-        Client(EventSourceResponse(source(), options=StreamOptions(heartbeat=2))) as client,
+        Client(
+            EventSourceResponse(source(), options=StreamOptions(heartbeat=2, compress=True))
+        ) as client,
         client.open("GET", "/", headers={"accept-encoding": coding}) as exchange,
     ):
         assert decode(await exchange.read()) == b"data: first\n\n"
@@ -181,7 +196,7 @@ async def test_what_came_before_an_error_and_its_tail_can_be_decoded(coding: str
     decode = decoder(coding)
     body = b""
     async with (
-        Client(JSONLinesResponse(source()), raise_app_exceptions=False) as client,
+        Client(JSONLinesResponse(source(), options=COMPRESS), raise_app_exceptions=False) as client,
         client.open("GET", "/", headers={"accept-encoding": coding}) as exchange,
     ):
         await exchange.finished()
@@ -211,13 +226,17 @@ def failing_to_start() -> Iterator[str]:
         ("text/plain", {"content-encoding": "identity"}, 200),
         ("text/plain", {"cache-control": "private, No-Transform"}, 200),
         ("text/plain", {"content-range": "bytes 0-4/10"}, 200),
+        ("text/plain", {"Content-Digest": "sha-256=:AA==:"}, 200),
+        ("text/plain", {"repr-digest": "sha-256=:AA==:"}, 200),
+        ("text/plain", {"digest": "sha-256=AA=="}, 200),
+        ("text/plain", {"content-md5": "AA=="}, 200),
         ("text/plain", {}, 206),
     ],
 )
 async def test_what_is_compressed_forbidden_or_counted_is_left_alone(
     media_type: str | None, headers: dict[str, str], status: int
 ) -> None:
-    response = StreamingResponse(["words"], status, headers, media_type)
+    response = StreamingResponse(["words"], status, headers, media_type, options=COMPRESS)
     got = await fetch(response, accept_encoding="gzip, br, zstd")
     assert got.headers.get("content-encoding") == headers.get("content-encoding")
     assert "vary" not in got.headers
@@ -225,16 +244,113 @@ async def test_what_is_compressed_forbidden_or_counted_is_left_alone(
 
 
 async def test_a_content_type_in_the_headers_counts() -> None:
-    response = StreamingResponse(["words"], headers={"Content-Type": "text/plain"})
+    response = StreamingResponse(
+        ["words"], headers={"Content-Type": "text/plain"}, options=COMPRESS
+    )
     got = await fetch(response, accept_encoding="gzip")
     assert got.headers["content-encoding"] == "gzip"
 
 
-async def test_it_is_off_by_one_option() -> None:
-    response = text(["words"], options=StreamOptions(compress=False))
-    got = await fetch(response, accept_encoding="gzip")
-    assert (got.body, "content-encoding" in got.headers) == (b"words", False)
+@pytest.mark.parametrize("options", [None, StreamOptions(), StreamOptions(compress=False)])
+@pytest.mark.parametrize(
+    "make",
+    [StreamingResponse, EventSourceResponse, JSONLinesResponse, JSONArrayResponse, CSVResponse],
+)
+async def test_it_is_off_unless_it_is_asked_for(make: Any, options: StreamOptions | None) -> None:
+    items = [{"n": 1}] if make is not StreamingResponse else ["words"]
+    response = make(items, headers={"etag": '"v1"'}, options=options)
+    if make is StreamingResponse:
+        response.headers["content-type"] = "text/plain"
+    got = await fetch(response, accept_encoding="gzip, br, zstd")
+    assert "content-encoding" not in got.headers
     assert "vary" not in got.headers
+    assert got.headers["etag"] == '"v1"'
+
+
+# The headers are true of what is sent ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(("etag", "sent"), [('"v1"', 'W/"v1"'), ('W/"v1"', 'W/"v1"')])
+async def test_a_strong_etag_of_the_plain_bytes_is_weak_on_others(
+    method: str, etag: str, sent: str
+) -> None:
+    response = text(["words"], headers={"ETag": etag})
+    got = await fetch(response, method=method, accept_encoding="gzip")
+    assert (got.headers["content-encoding"], got.headers["etag"]) == ("gzip", sent)
+    assert (await fetch(response, method=method)).headers["etag"] == etag
+
+
+async def test_no_ranges_are_offered_of_what_is_compressed() -> None:
+    response = text(["words"], headers={"accept-ranges": "bytes"})
+    assert "accept-ranges" not in (await fetch(response, accept_encoding="gzip")).headers
+    assert (await fetch(response)).headers["accept-ranges"] == "bytes"
+
+
+# It steps aside for what looks at bodies ---------------------------------------------------------
+
+
+class Audit:
+    """A middleware of plain ASGI that keeps what it sees of a body."""
+
+    def __init__(self, app: Any, seen: list[bytes]) -> None:
+        self.app = app
+        self.seen = seen
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def look(message: Any) -> None:
+            self.seen.append(message.get("body", b""))
+            await send(message)
+
+        await self.app(scope, receive, look)
+
+
+async def reading(request: Any, call_next: Any) -> Any:
+    response = await call_next(request)
+    body = b"".join([part async for part in response.body_iterator])
+    return Response(body.decode(), response.status_code, dict(response.headers))
+
+
+def behind(*middleware: Middleware) -> Any:
+    async def endpoint(request: Request) -> Response:
+        return text(["many words ", "many words"], headers={"etag": '"v1"'})
+
+    return Starlette(routes=[Route("/", endpoint)], middleware=middleware)
+
+
+async def test_a_middleware_that_keeps_bodies_keeps_the_text() -> None:
+    seen: list[bytes] = []
+    got = await fetch(behind(Middleware(Audit, seen=seen)), accept_encoding="gzip, br, zstd")
+    assert b"".join(seen) == got.body == b"many words many words"
+    assert (got.headers["etag"], "content-encoding" in got.headers) == ('"v1"', False)
+
+
+async def test_a_middleware_that_reads_bodies_as_text_reads_it() -> None:
+    app = behind(Middleware(BaseHTTPMiddleware, dispatch=reading))
+    got = await fetch(app, accept_encoding="gzip")
+    assert (got.status, got.body) == (200, b"many words many words")
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [Middleware(CORSMiddleware, allow_origins=["*"])],
+        [Middleware(AccessLog)],
+        [Middleware(CORSMiddleware, allow_origins=["*"]), Middleware(AccessLog)],
+    ],
+)
+async def test_one_that_is_known_to_leave_bodies_alone_is_no_hindrance(
+    middleware: list[Middleware],
+) -> None:
+    app = behind(*middleware)
+    got = await fetch(app, accept_encoding="gzip", origin="http://a.example")
+    assert decoder("gzip")(got.body) == b"many words many words"
+
+
+async def test_starlettes_gzip_compresses_in_its_place_with_an_etag_that_is_true() -> None:
+    got = await fetch(behind(Middleware(GZipMiddleware, minimum_size=0)), accept_encoding="gzip")
+    assert decoder("gzip")(got.body) == b"many words many words"
+    assert got.headers["etag"] == 'W/"v1"'
 
 
 async def test_head_names_the_coding_that_get_would_have() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -65,6 +66,43 @@ async def test_headers_that_are_given_are_kept() -> None:
     assert got.headers["x-name"] == "value"
 
 
+# The arguments of sse-starlette ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ("ping", "heartbeat"),
+        ("ping_message_factory", "heartbeat_text"),
+        ("sep", "LF"),
+        ("data_sender_callable", "yields"),
+        ("send_timeout", r"StreamOptions\(send_timeout"),
+        ("client_close_handler_callable", "finally"),
+        ("shutdown_event", r"tailrace.shutdown_event\(\)"),
+        ("shutdown_grace_period", "shutdown_grace"),
+        ("cleanup_timeout", r"StreamOptions\(cleanup_timeout"),
+    ],
+)
+def test_an_argument_of_sse_starlette_is_refused_in_words_that_name_ours(
+    argument: str, instead: str
+) -> None:
+    given: Any = {argument: None}
+    with pytest.raises(TypeError, match=f"{argument}.*{instead}.*tailrace.compat.sse_starlette"):
+        EventSourceResponse([], **given)
+
+
+def test_each_argument_of_sse_starlette_is_known() -> None:
+    parameters = inspect.signature(sse_starlette.EventSourceResponse).parameters
+    for name in parameters.keys() - inspect.signature(StreamingResponse).parameters.keys():
+        with pytest.raises(TypeError, match="what stands for that of sse-starlette"):
+            EventSourceResponse([], **{name: None})  # type: ignore[arg-type] # that is what is tested
+
+
+def test_any_other_argument_is_refused_as_python_does() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'heartbeats'$"):
+        EventSourceResponse([], heartbeats=1)  # type: ignore[arg-type] # that is what is tested
+
+
 # Items -------------------------------------------------------------------------------------------
 
 
@@ -112,7 +150,7 @@ async def test_an_item_that_nobody_can_write_is_an_error_event_after_the_first()
         assert await exchange.event() == ReceivedEvent("first")
         error = await exchange.event()
         assert error is not None
-        assert (error.event, error.json()["code"]) == ("error", "invalid_chunk")
+        assert (error.event, error.json()["error"]["code"]) == ("error", "invalid_chunk")
         with pytest.raises(Truncated):
             await exchange.event()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import tempfile
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -248,7 +250,7 @@ async def test_a_client_that_has_the_file_gets_304(path: Path) -> None:
     )
     etag = (await get(response)).headers["etag"]
     async with no_leaks():
-        reply = await get(response, if_none_match=f'"other", W/{etag}')
+        reply = await get(response, if_none_match=f'"other", {etag}')
     assert (reply.status, reply.body) == (304, b"")
     assert dict(reply.headers) == {
         "etag": etag,
@@ -259,6 +261,48 @@ async def test_a_client_that_has_the_file_gets_304(path: Path) -> None:
     assert (await get(response, "HEAD", if_none_match=etag)).status == 304
     assert (await get(response, if_modified_since=format_date(LONG_AGO))).status == 304
     assert (await get(response, if_modified_since=format_date(LONG_AGO - 1))).status == 200
+
+
+async def test_a_304_names_the_etag_as_the_client_has_it(path: Path) -> None:
+    response = FileResponse(path)
+    etag = (await get(response)).headers["etag"]
+    named = {f"W/{etag}": f"W/{etag}", f"W/{etag}, {etag}": etag, f'W/"other", {etag}': etag}
+    for condition, told in {**named, "*": etag}.items():
+        reply = await get(response, if_none_match=condition)
+        assert (reply.status, reply.headers["etag"]) == (304, told)
+
+
+@pytest.mark.parametrize("size", [3_000, 3_000_000])
+async def test_what_a_middleware_compresses_has_a_weak_etag(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.txt").write_bytes(b"the same words\n" * (size // 15))
+    plain = FileResponse(tmp_path / "a.txt")
+    app = GZipMiddleware(plain)
+    etag = (await get(plain)).headers["etag"]
+    packed = await get(app, accept_encoding="gzip")
+    assert gzip.decompress(packed.body) == (tmp_path / "a.txt").read_bytes()
+    assert packed.headers["etag"] == f"W/{etag}"
+    assert "accept-ranges" not in packed.headers
+    # What is sent plain keeps the strong one: parts, and all for a client that takes no coding.
+    assert (await get(app, accept_encoding="identity")).headers["etag"] == etag
+    part = await get(app, accept_encoding="gzip", range="bytes=10-2009", if_range=etag)
+    assert (part.status, part.headers["etag"]) == (206, etag)
+    assert part.body == (tmp_path / "a.txt").read_bytes()[10:2010]
+    # A part of the plain bytes does not fit behind encoded ones.
+    whole = await get(app, accept_encoding="gzip", range="bytes=10-2009", if_range=f"W/{etag}")
+    assert whole.status == 200
+    fresh = await get(app, accept_encoding="gzip", if_none_match=f"W/{etag}")
+    assert (fresh.status, fresh.headers["etag"]) == (304, f"W/{etag}")
+
+
+async def test_a_response_that_was_compressed_by_a_middleware_is_sent_again_plain(
+    path: Path,
+) -> None:
+    response = FileResponse(path, media_type="text/plain")
+    before = await get(response)
+    assert (
+        "content-encoding" in (await get(GZipMiddleware(response), accept_encoding="gzip")).headers
+    )
+    assert (await get(response)).headers == before.headers
 
 
 async def test_a_condition_that_fails_is_412(path: Path) -> None:

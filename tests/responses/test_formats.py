@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pytest
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from tailrace import (
     CSVResponse,
+    EventSourceResponse,
     InvalidChunk,
     InvalidOption,
     JSONArrayResponse,
@@ -127,6 +130,96 @@ async def test_csv_columns_that_are_no_names_are_refused_where_it_is_made(column
         CSVResponse([{"a": 1}], columns=columns)
 
 
+async def test_csv_is_written_in_the_charset_that_it_declares() -> None:
+    rows = [{"name": "Zoë", "city": "Köln"}]
+    got = await fetch(CSVResponse(rows, media_type="text/csv; charset=iso-8859-1"))
+    assert got.headers["content-type"] == "text/csv; charset=iso-8859-1"
+    assert got.body.decode("iso-8859-1").split() == ["name,city", "Zoë,Köln"]
+
+
+async def test_csv_of_a_charset_that_nobody_knows_is_refused_where_it_is_made() -> None:
+    with pytest.raises(InvalidOption, match="charset='klingon'"):
+        CSVResponse([], media_type="text/csv; charset=klingon")
+
+
+async def test_csv_can_begin_with_a_byte_order_mark() -> None:
+    got = await fetch(CSVResponse([{"ü": 1}], bom=True))
+    assert got.body.decode("utf-8") == "\ufeffü\r\n1\r\n"
+
+
+@pytest.mark.parametrize("make", [JSONLinesResponse, JSONArrayResponse, EventSourceResponse])
+async def test_what_is_always_utf_8_can_be_called_nothing_else(make: Any) -> None:
+    for charset in ("UTF-8", "utf8"):
+        got = await fetch(make([{"a": "é"}], media_type=f"{make.media_type}; charset={charset}"))
+        assert "é".encode() in got.body
+    for charset in ("latin-1", "klingon"):
+        with pytest.raises(InvalidOption, match=f"charset='{charset}'.*utf-8"):
+            make([], headers={"content-type": f"{make.media_type}; charset={charset}"})
+
+
+# Ends and silence ---------------------------------------------------------------------------------
+
+MARKED = [
+    (JSONLinesResponse, b'{"a":1}\n{"end":{}}\n'),
+    (JSONArrayResponse, b'[{"a":1}]'),
+    (CSVResponse, b"a\r\n1\r\n#end\r\n"),
+    (EventSourceResponse, b'data: {"a":1}\n\nevent: end\ndata: {}\n\n'),
+]
+
+
+@pytest.mark.parametrize(("make", "body"), MARKED)
+async def test_the_end_can_be_told_in_the_body(make: Any, body: bytes) -> None:
+    assert (await fetch(make([{"a": 1}], end_mark=True))).body == body
+
+
+@pytest.mark.parametrize("make", [JSONLinesResponse, CSVResponse, EventSourceResponse])
+async def test_a_stream_that_fails_has_no_end_mark(make: Any) -> None:
+    body = await cut(make(ten_then_fail(), end_mark=True))
+    assert not any(mark in body for mark in (b'{"end"', b"#end", b"event: end"))
+
+
+@pytest.mark.parametrize("make", [JSONLinesResponse, CSVResponse, EventSourceResponse])
+async def test_an_end_mark_of_a_format_is_a_switch(make: Any) -> None:
+    with pytest.raises(InvalidOption, match="end_mark="):
+        make([], end_mark="the end")
+
+
+async def test_what_is_declared_of_the_items_is_not_asked_of_the_end_mark() -> None:
+    class Marked(JSONLinesResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs, end_mark=True)
+
+    app = FastAPI()
+
+    @app.get("/prices", response_class=Marked)
+    def prices() -> Iterator[Price]:
+        yield Price(name="oil", price=1)
+
+    assert (await fetch(app, "/prices")).body == b'{"name":"oil","price":1.0}\n{"end":{}}\n'
+
+
+async def first_then_silence() -> AsyncIterator[Any]:
+    yield {"a": 1}
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize(("blank_lines", "beats"), [(False, b""), (True, b"\n\n")])
+@pytest.mark.parametrize("make", [JSONLinesResponse, JSONArrayResponse, CSVResponse])
+async def test_json_lines_have_a_heartbeat_where_it_is_asked_for(
+    clock: Clock, make: Any, blank_lines: bool, beats: bytes
+) -> None:
+    options = StreamOptions(heartbeat=5, blank_lines=blank_lines)
+    response = make(first_then_silence(), options=options)
+    async with Client(response) as client, client.open("GET", "/") as exchange:
+        await exchange.response()
+        await clock.advance(11)
+        await exchange.leave()
+        await exchange.finished()
+        body = b"".join(sent.message.get("body", b"") for sent in exchange.sends)
+    silent = {JSONLinesResponse: b'{"a":1}\n' + beats, JSONArrayResponse: b'[{"a":1}'}
+    assert body == silent.get(make, b"a\r\n1\r\n")
+
+
 # Errors ------------------------------------------------------------------------------------------
 
 
@@ -174,6 +267,18 @@ async def test_csv_that_fails_ends_with_an_error_row_and_is_cut() -> None:
         ["9"],
         ["#error", "stream_failed", "the stream failed before its end"],
     ]
+
+
+@pytest.mark.parametrize("make", [JSONLinesResponse, JSONArrayResponse, CSVResponse])
+async def test_the_cell_of_a_row_that_does_not_fit_is_named(make: Any) -> None:
+    for rows in ([{"a": 1}, {"a": object()}], iter([{"a": 1}, {"a": object()}])):
+        async with Client(make(rows)) as client, client.open("GET", "/") as exchange:
+            with pytest.raises(Truncated) as caught:
+                await exchange.read_all()
+        error = caught.value.__cause__
+        assert isinstance(error, InvalidChunk)
+        assert (error.number, error.column) == (2, "a")
+        assert "gave object in row 2, column 'a'" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,23 @@ async def test_background_and_options_are_passed_on() -> None:
     async def note() -> None:
         ran.append("background")
 
-    app = serving(rows(), background=BackgroundTask(note), options=StreamOptions(compress=False))
+    app = serving(rows(), background=BackgroundTask(note), options=StreamOptions(compress=True))
     got = await fetch(app, accept="text/csv", accept_encoding="gzip")
-    assert "content-encoding" not in got.headers
+    assert got.headers["content-encoding"] == "gzip"
     assert ran == ["background"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "body"),
+    [
+        ("application/jsonl", JSONL + b'{"end":{}}\n'),
+        ("application/json", ARRAY),
+        ("text/csv", CSV + b"#end\r\n"),
+        ("text/event-stream", SSE + b"event: end\ndata: {}\n\n"),
+    ],
+)
+async def test_the_end_can_be_told_in_each_format(accept: str, body: bytes) -> None:
+    assert (await fetch(serving(rows(), end_mark=True), accept=accept)).body == body
 
 
 async def test_it_is_what_an_endpoint_returns() -> None:

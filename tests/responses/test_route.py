@@ -18,6 +18,7 @@ from tailrace import (
     JSONArrayResponse,
     JSONLinesResponse,
     StreamingResponse,
+    StreamOptions,
     StreamRoute,
 )
 from tailrace.testing import Client, Clock, Truncated
@@ -194,6 +195,7 @@ async def test_a_first_item_that_does_not_fit_is_a_500(
     clock: Clock, build: Build, make: Any, response_class: Any
 ) -> None:
     app, path = built(build, response_class, make([{"price": 1}]))
+    app.state.stream_options = StreamOptions(start_grace=0.1)  # events wait for nothing by default
     async with (
         Client(app, raise_app_exceptions=False) as client,
         client.open("GET", path) as exchange,
@@ -207,7 +209,7 @@ async def test_a_first_item_that_does_not_fit_is_a_500(
 
 
 TAILS = [
-    (EventSourceResponse, b'event: error\ndata: {"code":"invalid_item",'),
+    (EventSourceResponse, b'event: error\ndata: {"error":{"code":"invalid_item",'),
     (JSONLinesResponse, b'{"error":{"code":"invalid_item",'),
 ]
 
@@ -281,7 +283,7 @@ async def test_events_beside_items_in_an_annotation_describe_and_check_the_items
             await exchange.event()
     assert [event and event.event for event in got] == ["message", "message", "error"]
     assert got[2] is not None
-    assert got[2].json()["code"] == "invalid_item"
+    assert got[2].json()["error"]["code"] == "invalid_item"
 
 
 # Other endpoints on such a route -----------------------------------------------------------------

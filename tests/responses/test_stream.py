@@ -1,20 +1,38 @@
 from __future__ import annotations
 
+import io
+import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from fastapi import Depends, FastAPI, Response
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.requests import Request
 from starlette.responses import StreamingResponse as StarletteStreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from tailrace import InvalidOption, SourceSpent, StreamingResponse, StreamOptions
-from tailrace.testing import Client, SourceProbe, Truncated
+from tailrace import (
+    CSVResponse,
+    EventSourceResponse,
+    InvalidOption,
+    JSONArrayResponse,
+    JSONLinesResponse,
+    MultipartMixedReplaceResponse,
+    SourceSpent,
+    StreamingResponse,
+    StreamOptions,
+)
+from tailrace.semantics import content_disposition
+from tailrace.testing import Client, SourceProbe, Truncated, no_leaks
 from tests.responses.fetched import fetch
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +137,59 @@ async def test_what_can_be_iterated_once_is_spent_when_it_is_sent_again(
             await exchange.response()
 
 
+LINES = b"".join(b"line %d\n" % number for number in range(3_000))
+
+
+@contextmanager
+def temporary(make: Callable[[], Any]) -> Iterator[Any]:
+    with make() as file:
+        file.write(LINES)
+        file.seek(0)
+        yield file
+
+
+OF_FILES: list[Callable[[], Any]] = [
+    lambda: io.BytesIO(LINES),
+    lambda: io.StringIO(LINES.decode()),
+    partial(temporary, tempfile.TemporaryFile),
+    partial(temporary, tempfile.SpooledTemporaryFile),
+]
+
+
+@pytest.mark.parametrize("make", OF_FILES)
+async def test_a_file_object_stays_its_owners_and_may_be_sent_again(
+    make: Callable[[], Any],
+) -> None:
+    with make() as file:
+        file.seek(7)
+        response = StreamingResponse(file)
+        for _ in range(2):
+            async with no_leaks():
+                assert (await fetch(response)).body == LINES[7:]
+        assert not file.closed
+        file.seek(14)
+        assert (await fetch(StreamingResponse(file))).body == LINES[14:]
+
+
+async def test_a_file_object_that_is_being_sent_is_not_sent_beside_it() -> None:
+    response = StreamingResponse(io.BytesIO(bytes(10_000_000)))
+    async with Client(response) as client:
+        async with client.open("GET", "/", window_bytes=1) as first:
+            await first.read()
+            async with client.open("GET", "/") as second:
+                with pytest.raises(SourceSpent):
+                    await second.response()
+
+
+async def test_a_pipe_is_closed_as_every_source() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"once")
+    os.close(writing)
+    file = os.fdopen(reading, "rb")
+    assert (await fetch(StreamingResponse(file))).body == b"once"
+    assert file.closed
+
+
 @pytest.mark.parametrize("content", ["text", b"text", bytearray(b"text"), memoryview(b"text")])
 async def test_a_text_is_one_chunk(content: Any) -> None:
     assert [chunk async for chunk in StreamingResponse(content).body_iterator] == [content]
@@ -157,6 +228,120 @@ async def test_text_is_encoded_in_the_charset_of_the_class() -> None:
     got = await fetch(Latin(["é"]))
     assert got.headers["content-type"] == "text/plain; charset=latin-1"
     assert got.body == b"\xe9"
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"media_type": "text/plain; charset=iso-8859-1"},
+        {"media_type": 'application/javascript;CHARSET="latin1"'},
+        {"headers": {"Content-Type": "text/plain; x=y; charset=latin-1"}},
+    ],
+)
+async def test_text_is_encoded_in_the_charset_that_the_content_type_says(
+    kwargs: dict[str, Any],
+) -> None:
+    assert (await fetch(StreamingResponse(["é"], **kwargs))).body == b"\xe9"
+
+
+async def test_the_content_type_that_counts_is_the_one_that_is_sent() -> None:
+    response = StreamingResponse(["é"], media_type="text/plain")
+    response.headers["content-type"] = "text/plain; charset=cp437"
+    assert (await fetch(response)).body == b"\x82"
+
+
+async def test_bytes_go_out_under_any_label() -> None:
+    got = await fetch(StreamingResponse([b"\x82"], media_type="text/plain; charset=x-klingon"))
+    assert (got.headers["content-type"], got.body) == ("text/plain; charset=x-klingon", b"\x82")
+
+
+STREAMS: list[Callable[..., StreamingResponse]] = [
+    StreamingResponse,
+    CSVResponse,
+    EventSourceResponse,
+    JSONArrayResponse,
+    JSONLinesResponse,
+    MultipartMixedReplaceResponse,
+]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_no_stream_is_kept_by_caches_or_by_nginx(make: Any) -> None:
+    got = await fetch(make([]))
+    assert got.headers.getlist("cache-control") == ["no-store"]
+    assert got.headers.getlist("x-accel-buffering") == ["no"]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_what_the_application_says_to_caches_and_proxies_counts(make: Any) -> None:
+    said = {"Cache-Control": "public, max-age=60", "X-Accel-Buffering": "yes"}
+    for response in (make([], headers=said), make([])):
+        response.headers.update(said)
+        got = await fetch(response)
+        assert got.headers.getlist("cache-control") == ["public, max-age=60"]
+        assert got.headers.getlist("x-accel-buffering") == ["yes"]
+
+
+async def test_what_a_dependency_says_by_its_response_parameter_counts() -> None:
+    app = FastAPI()
+
+    def kept(response: Response) -> None:
+        response.headers["cache-control"] = "max-age=60"
+
+    @app.get("/rows", response_class=JSONLinesResponse, dependencies=[Depends(kept)])
+    def rows() -> Iterator[int]:
+        yield 1
+
+    got = await fetch(app, "/rows")
+    assert got.headers.getlist("cache-control") == ["max-age=60"]
+    assert got.headers.getlist("x-accel-buffering") == ["no"]
+
+
+@pytest.mark.parametrize("make", STREAMS)
+async def test_every_stream_can_have_a_file_name(make: Any) -> None:
+    got = await fetch(make([], filename='Zoë\n".csv'))
+    expected = content_disposition("attachment", 'Zoë\n".csv')
+    assert got.headers["content-disposition"] == expected
+    shown = make([], filename="a.csv", content_disposition_type="inline")
+    assert shown.headers["content-disposition"] == 'inline; filename="a.csv"'
+    own = make([], filename="a.csv", headers={"Content-Disposition": "inline"})
+    assert own.headers.getlist("content-disposition") == ["inline"]
+    assert "content-disposition" not in make([]).headers
+
+
+# The end mark -------------------------------------------------------------------------------------
+
+
+async def test_an_end_mark_is_behind_the_last_chunk_when_the_source_was_closed() -> None:
+    probe = SourceProbe()
+    response = StreamingResponse(probe.watch(["a\n", "b\n"]), end_mark="-- end --\n")
+    assert (await fetch(response)).body == b"a\nb\n-- end --\n"
+    assert probe.closed.is_set()
+
+
+async def test_a_stream_that_failed_has_no_end_mark() -> None:
+    def source() -> Iterator[str]:
+        yield "a\n"
+        raise RuntimeError
+
+    app = StreamingResponse(source(), end_mark="-- end --\n")
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        with pytest.raises(Truncated) as caught:
+            await exchange.read_all()
+        assert caught.value.partial == b"a\n"
+
+
+async def test_head_has_no_end_mark() -> None:
+    assert (await fetch(StreamingResponse([], end_mark="end"), method="HEAD")).body == b""
+
+
+@pytest.mark.parametrize("mark", [True, 1])
+async def test_an_end_mark_that_is_no_text_is_refused_where_the_response_is_made(mark: Any) -> None:
+    with pytest.raises(InvalidOption, match="end_mark="):
+        StreamingResponse(["x"], end_mark=mark)
+
+
+# Headers, again -----------------------------------------------------------------------------------
 
 
 async def test_headers_and_cookies_can_be_set_until_it_is_sent() -> None:
@@ -377,6 +562,68 @@ async def test_a_body_iterator_that_cannot_be_iterated_is_refused() -> None:
 # Options -----------------------------------------------------------------------------------------
 
 
+NAMED = StreamOptions(compress=True)
+
+
+def mounted(
+    main: Starlette, part: Starlette, *between: Starlette, middleware: bool = False
+) -> Starlette:
+    """An application in another, `/part/…/`, whose options are those of the main one."""
+
+    async def endpoint(request: Request) -> StreamingResponse:
+        return StreamingResponse(["x"], media_type="text/plain")
+
+    part.add_route("/", endpoint)
+    inner = part
+    for each in (*between, main):
+        each.mount("/part", inner)
+        inner = each
+    if middleware:
+        main.add_middleware(Passing)
+    return main
+
+
+class Passing:
+    """Calls in a task of its own, as BaseHTTPMiddleware does; hands `send` on as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.app, scope, receive, send)
+
+
+async def is_compressed(app: ASGIApp, path: str) -> bool:
+    got = await fetch(app, path, accept_encoding="gzip")
+    assert got.status == 200
+    return "content-encoding" in got.headers
+
+
+@pytest.mark.parametrize("part", [Starlette, FastAPI])
+@pytest.mark.parametrize(
+    ("main", "middleware"), [(Starlette, False), (FastAPI, False), (FastAPI, True)]
+)
+async def test_options_of_the_main_application_reach_what_is_mounted_in_it(
+    main: type[Starlette], part: type[Starlette], middleware: bool
+) -> None:
+    app = mounted(main(), part(), middleware=middleware)
+    assert not await is_compressed(app, "/part/")
+    app.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/")
+
+
+async def test_options_of_an_application_come_before_those_of_one_around_it() -> None:
+    part, between, main = FastAPI(), FastAPI(), FastAPI()
+    app = mounted(main, part, between)
+    main.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/part/")
+    between.state.stream_options = StreamOptions()
+    assert not await is_compressed(app, "/part/part/")
+    part.state.stream_options = NAMED
+    assert await is_compressed(app, "/part/part/")
+
+
 def application(response: StreamingResponse, options: StreamOptions | None) -> Starlette:
     async def endpoint(request: Request) -> StreamingResponse:
         return response
@@ -390,9 +637,9 @@ def application(response: StreamingResponse, options: StreamOptions | None) -> S
 @pytest.mark.parametrize(
     ("of_response", "of_app", "compressed"),
     [
-        (None, None, True),
-        (None, False, False),
-        (False, None, False),
+        (None, None, False),
+        (None, True, True),
+        (True, None, True),
         (True, False, True),
         (False, True, False),
     ],
@@ -412,8 +659,8 @@ async def test_a_responses_options_replace_the_applications_as_a_whole() -> None
     response = StreamingResponse(
         ["x"], media_type="text/plain", options=StreamOptions(heartbeat=1.0)
     )
-    app = application(response, StreamOptions(compress=False))
-    assert "content-encoding" in (await fetch(app, accept_encoding="gzip")).headers
+    app = application(response, StreamOptions(compress=True))
+    assert "content-encoding" not in (await fetch(app, accept_encoding="gzip")).headers
 
 
 async def test_what_are_no_options_is_refused_where_the_response_is_made() -> None:

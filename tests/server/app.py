@@ -19,7 +19,7 @@ import psutil
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
 
-from tailrace import EventSourceResponse
+from tailrace import EventSourceResponse, stats
 from tailrace.pump import CONNECTION, Attached, Frame, attach_offer
 
 __all__ = ["app", "gzipped"]
@@ -167,7 +167,15 @@ async def starlette_file(scope: Any, receive: Any, send: Any, query: dict[str, s
 
 
 async def extensions(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    await answer(send, sorted(scope.get("extensions", {})))
+    names = ["http.response.pathsend", "http.response.zerocopysend"]
+    offered = scope.get("extensions", {})
+    asked = [name for name in names if is_offered(name, offered, send)]
+    await answer(send, asked + sorted(offered))
+
+
+def is_offered(name: str, extensions: Any, send: Any) -> bool:
+    """Asked, as by Starlette's FileResponse, in a function that has `send`."""
+    return name in extensions
 
 
 async def process(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
@@ -184,6 +192,7 @@ async def process(scope: Any, receive: Any, send: Any, query: dict[str, str]) ->
         "threads": threads,
         "tasks": len(asyncio.all_tasks()),
         "outcomes": outcomes,
+        "open": stats().open,
     }
     await answer(send, said)
 
@@ -246,6 +255,17 @@ async def events(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> 
 
     if CONNECTION in scope["extensions"]:
         seen[query.get("name", "")] = scope["extensions"][CONNECTION]
+    await EventSourceResponse(source())(scope, receive, send)
+
+
+async def ticks(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Server-sent events, a hundred in a second."""
+
+    async def source() -> Any:
+        while True:
+            yield "tick"
+            await asyncio.sleep(0.01)
+
     await EventSourceResponse(source())(scope, receive, send)
 
 
@@ -313,6 +333,7 @@ ROUTES = {
     route.__name__: route
     for route in (
         *(abort, at_once, attach, cancelled, connection, endless, events, extensions, hello),
-        *(impatient, large, path, pipe, process, publish, release, starlette_file, zero),
+        *(impatient, large, path, pipe, process, publish, release, starlette_file),
+        *(ticks, zero),
     )
 }

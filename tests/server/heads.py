@@ -15,7 +15,8 @@ from tailrace import limits
 
 __all__ = ["app"]
 
-vars(limits)["HEAD_TIMEOUT"] = 0.6  # for the whole process: so no test imports this
+# For the whole process: so no test imports this.
+vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=0.8, LINGER_SILENCE=0.3)
 
 
 async def echo(request: Request) -> Response:
@@ -29,6 +30,19 @@ async def slow(_request: Request) -> Response:
     return Response("done")
 
 
+async def kept(_request: Request) -> Response:
+    """Does not read the body."""
+    return Response("too much", 413)
+
+
+async def last(_request: Request) -> Response:
+    return Response("too much", 413, headers={"connection": "close"})
+
+
+async def fails(_request: Request) -> Response:
+    raise RuntimeError("on purpose")
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -39,6 +53,9 @@ app = Starlette(
     routes=[
         Route("/", echo, methods=["GET", "POST"]),
         Route("/slow", slow),
+        Route("/kept", kept, methods=["POST"]),
+        Route("/last", last, methods=["POST"]),
+        Route("/fails", fails, methods=["POST"]),
         WebSocketRoute("/socket", socket),
     ]
 )

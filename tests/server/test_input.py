@@ -93,12 +93,27 @@ def test_curl_may_offer_http_2_with_a_post(site: Site) -> None:
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"POST curl 'a body'"
 
 
-def test_an_offer_with_a_body_that_has_no_end_is_refused_in_silence(site: Site) -> None:
-    """The server's log is looked at when all are done: it has no traceback."""
+@pytest.mark.parametrize("offer", [*OFFERS.values(), b""], ids=[*OFFERS, "none"])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"transfer-encoding: gzip\r\n",
+        b"transfer-encoding: chunked, gzip\r\n",
+        b"transfer-encoding: chunked\r\ntransfer-encoding: gzip\r\n",
+        b"transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+        b"content-length: 5\r\ncontent-length: 6\r\n",
+    ],
+)
+def test_a_body_that_has_no_end_is_refused_before_anybody_is_asked(
+    site: Site, offer: bytes, framing: bytes
+) -> None:
+    """In silence, too: the server's log is looked at when all are done, and has no traceback."""
+    before = state(site)
     with site.connect() as connection:
-        offer = OFFERS["h2c"] + b"transfer-encoding: gzip\r\n\r\n"
-        connection.sock.sendall(request_of(b"POST", b"/echo/endless", offer))
+        connection.sock.sendall(request_of(b"POST", b"/echo/no-end", offer + framing + b"\r\n"))
+        assert connection.read_reply().status == 400
         assert not connection.read_some()
+    assert state(site) == before
 
 
 def test_what_is_for_the_other_end_of_a_tunnel_is_no_request(site: Site) -> None:

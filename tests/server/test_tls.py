@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trustme
 
 from tests.rawhttp import Connection
 from tests.server.conftest import APP, OURS, Site, target
 from tests.server.test_clients import until
+from tests.server.test_shutdown import ended
 from tests.servers import RunningServer, ServerName, serve
 
 
@@ -34,21 +37,40 @@ class SecureSite(Site):
             return connection.read_reply()
 
 
-@pytest.fixture(scope="module", params=OURS)
-def secure(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SecureSite]:
-    authority = trustme.CA()
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def context(authority: trustme.CA) -> ssl.SSLContext:
+    """A client's."""
+    made = ssl.create_default_context()
+    authority.configure_trust(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def options(
+    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str | float | bool]:
+    """A server's."""
     certificate = authority.issue_cert("localhost")
     folder = tmp_path_factory.mktemp("tls")
     key, chain = folder / "key.pem", folder / "chain.pem"
     certificate.private_key_pem.write_to_path(key)
     for part in certificate.cert_chain_pems:
         part.write_to_path(chain, append=True)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    return {"ssl_keyfile": str(key), "ssl_certfile": str(chain), "log_level": "info"}
+
+
+@pytest.fixture(scope="module", params=OURS)
+def secure(
+    request: pytest.FixtureRequest,
+    context: ssl.SSLContext,
+    options: dict[str, str | float | bool],
+) -> Iterator[SecureSite]:
     name: ServerName = request.param
-    options = {"ssl_keyfile": str(key), "ssl_certfile": str(chain), "log_level": "info"}
     with serve(APP, name, **options) as server:
         yield SecureSite(server, context)
 
@@ -102,3 +124,38 @@ def test_an_attached_client_gets_what_is_published(secure: SecureSite) -> None:
         assert secure.ask("/publish")["took"] == [1]
         assert connection.read_chunk() == b"data: 0 " + b"x" * 100_000 + b"\n\n"
         assert connection.read_chunk() == b"data: 0 \n\n"
+
+
+def open_streams(site: SecureSite) -> int:
+    return int(site.ask("/process")["open"])
+
+
+@pytest.mark.parametrize("leaves", ["half_close", "close", "reset"])
+def test_a_client_that_leaves_behind_much_that_it_asked_for_is_noticed(
+    secure: SecureSite, leaves: str
+) -> None:
+    """Nothing more is read from it then, so TLS does not tell."""
+    before = open_streams(secure)
+    with secure.connect() as connection:
+        connection.send("/ticks")
+        connection.read_head()
+        connection.sock.sendall(b"GET /hello HTTP/1.1\r\nhost: h\r\n\r\n" * 4000)
+        for _ in range(20):  # the server has read what it wants of it
+            assert connection.read_chunk()
+        getattr(connection, leaves)()
+    assert until(lambda: open_streams(secure), lambda count: count == before) == before
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_idle_client_that_does_not_answer_the_end_of_tls_does_not_hold_the_server(
+    name: ServerName, context: ssl.SSLContext, options: dict[str, str | float | bool]
+) -> None:
+    with serve(APP, name, **options) as server:
+        site = SecureSite(server, context)
+        with site.connect() as idle, site.connect() as refused:
+            idle.send("/hello")
+            idle.read_reply()
+            refused.sock.sendall(b"no HTTP\r\n\r\n")
+            refused.read_head()
+            psutil.Process(server.pid).send_signal(signal.SIGTERM)
+            assert ended(server.pid, 9) < 5  # it was 10, the drain's own time

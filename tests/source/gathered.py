@@ -23,6 +23,7 @@ class Gathered:
         self.items: list[Any] = []
         self.places: list[int] = []
         self.waits = 0
+        self.line: list[bool] = []
         self._full_after = full_after
         self._room = anyio.Event()
 
@@ -35,6 +36,9 @@ class Gathered:
         if self._is_full:
             self.waits += 1
             await self._room.wait()
+
+    def in_line(self, waits: bool) -> None:
+        self.line.append(waits)
 
     def room_in_thread(self, seconds: float) -> bool:
         return not self._is_full

@@ -22,7 +22,7 @@ def nothing(_: object) -> None:
 async def test_a_call_gives_what_its_function_gives() -> None:
     async with no_leaks():
         name = await call_in_thread(lambda: threading.current_thread().name, nothing)
-    assert name.startswith("tailrace-source")
+    assert name.startswith("tailrace-short")
 
 
 async def test_a_call_raises_what_its_function_raises() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -9,7 +11,16 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace.source import AsyncSource, SyncSource, Threads, current_loop, iterate, open_source
+from tailrace import limits
+from tailrace.source import (
+    AsyncSource,
+    SyncSource,
+    Threads,
+    current_loop,
+    iterate,
+    iterate_in_threads,
+    open_source,
+)
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
 
@@ -28,7 +39,7 @@ async def anumbers() -> AsyncIterator[int]:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Threads:
     """One thread for sync sources, of this test alone."""
-    pool = Threads(1)
+    pool = Threads("tailrace-test", "tests", 1)
     monkeypatch.setattr(iterate, "source_threads", pool)
     return pool
 
@@ -563,6 +574,166 @@ async def test_one_that_waits_in_line_for_a_thread_is_closed_without_one(
     assert not any(probe.started.is_set() for probe in probes)
     await closing(content, blocked)
     await wait_until(lambda: pool.busy == 0)
+
+
+async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threads) -> None:
+    order: list[str] = []
+    begun, both = threading.Event(), threading.Event()
+
+    def source(name: str) -> Iterator[int]:
+        begun.set()
+        both.wait(10)  # until the other waits in line
+        for number in range(3):
+            order.append(name)
+            time.sleep(limits.TURN_BUDGET)  # longer than what a turn may take beside others
+            yield number
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, open_source(source("a")), Gathered())
+        await wait_until(begun.is_set)
+        group.start_soon(run, open_source(source("b")), Gathered())
+        await wait_until(lambda: pool.line)
+        both.set()
+    assert "".join(order) == "ababab"
+
+
+async def test_a_source_that_waits_for_a_thread_says_so_and_when_it_has_begun(
+    pool: Threads,
+) -> None:
+    go_on = threading.Event()
+    pool.submit(lambda: go_on.wait(10) and None)
+    sink = Gathered()
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, open_source(numbers()), sink)
+        await wait_until(lambda: sink.line)
+        assert sink.line == [True]
+        go_on.set()
+    await wait_until(lambda: len(sink.line) == 2)
+    assert sink.line == [True, False]
+    assert sink.items == [0, 1, 2]
+
+
+async def test_a_source_that_has_a_thread_at_once_says_nothing(pool: Threads) -> None:
+    sink = Gathered()
+    await run(open_source(numbers()), sink)
+    assert sink.line == []
+
+
+# One thread --------------------------------------------------------------------------------------
+
+
+async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Threads("tailrace-test", "tests", 2)
+    monkeypatch.setattr(iterate, "source_threads", pool)
+    seen: list[int] = []
+
+    def rows() -> Iterator[Any]:
+        seen.append(threading.get_ident())
+        base = sqlite3.connect(":memory:")  # refuses to be used in another thread
+        try:
+            yield from base.execute("values (1), (2), (3)")
+        finally:
+            base.close()
+            seen.append(threading.get_ident())
+
+    sink = Gathered(full_after=1)
+    source = SyncSource(rows())
+    source.pin_thread()
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, source, sink)
+        await wait_until(lambda: sink.waits)
+        with Busy(pool):  # so that it could not have its thread again by chance
+            assert pool.busy == 2
+        sink.make_room()
+    assert sink.items == [(1,), (2,), (3,)]
+    await source.close()
+    await wait_until(lambda: pool.busy == 0)
+    assert len(set(seen)) == 1
+
+
+class Busy:
+    """The one thread of a set that is left is busy in this block."""
+
+    def __init__(self, pool: Threads) -> None:
+        self._pool = pool
+        self._go_on = threading.Event()
+
+    def __enter__(self) -> None:
+        begun = threading.Event()
+
+        def job() -> None:
+            begun.set()
+            self._go_on.wait(10)
+
+        self._pool.submit(job)
+        assert begun.wait(10)
+
+    def __exit__(self, *_: object) -> None:
+        self._go_on.set()
+
+
+async def test_a_pinned_source_gives_its_thread_back_however_it_ends(pool: Threads) -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise LookupError("no such table")
+
+    source = SyncSource(failing())
+    source.pin_thread()
+    with pytest.raises(LookupError):
+        await run(source, Gathered())
+    await source.close()
+    await wait_until(lambda: pool.busy == 0)
+
+    probe = SourceProbe()
+    source = SyncSource(probe.watch(numbers()))
+    source.pin_thread()
+    sink = Gathered(full_after=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, source, sink)
+        await wait_until(lambda: sink.waits)
+        group.cancel_scope.cancel()
+    await source.close()
+    assert probe.how == "closed"
+    await wait_until(lambda: pool.busy == 0)
+
+
+# As an asynchronous iterable ---------------------------------------------------------------------
+
+
+async def test_a_sync_iterable_can_be_iterated_asynchronously_and_is_closed() -> None:
+    probe = SourceProbe()
+    names: set[str] = set()
+
+    def source() -> Iterator[int]:
+        for number in numbers():
+            names.add(threading.current_thread().name.rpartition("-")[0])
+            yield number
+
+    assert [item async for item in iterate_in_threads(probe.watch(source()))] == [0, 1, 2]
+    assert probe.closed.is_set()
+    assert names == {"tailrace-source"}
+
+
+async def test_it_is_closed_too_when_it_is_left_early() -> None:
+    probe = SourceProbe()
+    items = iterate_in_threads(probe.watch(numbers()))
+    assert await anext(items) == 0
+    await items.aclose()  # type: ignore[attr-defined] # a generator
+    assert probe.how == "closed"
+
+
+async def test_what_it_raises_is_raised() -> None:
+    def failing() -> Iterator[int]:
+        raise LookupError("no such table")
+        yield 1
+
+    with pytest.raises(LookupError):
+        await anext(iterate_in_threads(failing()))
+
+
+# Without a thread --------------------------------------------------------------------------------
 
 
 async def test_one_for_which_the_system_has_no_thread_is_raised_and_closed(pool: Threads) -> None:

@@ -30,6 +30,9 @@ class Taken:
     async def room(self) -> None:
         raise AssertionError("there is room")
 
+    def in_line(self, waits: bool) -> None:
+        raise AssertionError("a file has no line")
+
     def room_in_thread(self, seconds: float) -> bool:
         raise AssertionError("no thread puts anything")
 

@@ -7,11 +7,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from tailrace import limits
 from tailrace.source import Threads, source_threads, threads
+from tailrace.source.threads import PinnedThread
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -20,6 +22,10 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < ends, "it did not become true"
         threading.Event().wait(0.0005)
+
+
+def of(limit: int) -> Threads:
+    return Threads("tailrace-test", "tests", limit)
 
 
 @contextmanager
@@ -33,7 +39,7 @@ def blocked(pool: Threads, count: int) -> Iterator[threading.Event]:
         go_on.wait(10)
 
     for _ in range(count):
-        pool.submit(job)
+        pool.submit(partial(job))
     for _ in range(count):
         assert begun.acquire(timeout=10)
     try:
@@ -53,19 +59,19 @@ def ran_in(pool: Threads) -> threading.Thread:
 
 
 def test_a_job_runs_in_a_daemon_thread_with_a_name_of_its_own() -> None:
-    thread = ran_in(Threads(1))
+    thread = ran_in(of(1))
     assert thread is not threading.current_thread()
     assert thread.daemon
-    assert thread.name.startswith("tailrace-source-")
+    assert thread.name.startswith("tailrace-test-")
 
 
 def test_an_idle_thread_is_taken_again() -> None:
-    pool = Threads(5)
+    pool = of(5)
     assert ran_in(pool) is ran_in(pool)
 
 
 def test_a_second_thread_is_made_while_the_first_is_busy() -> None:
-    pool = Threads(2)
+    pool = of(2)
     with blocked(pool, 1):
         other: list[threading.Thread] = []
         pool.submit(lambda: other.append(threading.current_thread()))
@@ -75,7 +81,7 @@ def test_a_second_thread_is_made_while_the_first_is_busy() -> None:
 
 
 def test_there_are_as_many_threads_as_the_limit_and_never_more() -> None:
-    pool = Threads(3)
+    pool = of(3)
     together = threading.Barrier(3, timeout=10)
     done = threading.Semaphore(0)
     seen: set[int] = set()
@@ -87,14 +93,14 @@ def test_there_are_as_many_threads_as_the_limit_and_never_more() -> None:
         done.release()
 
     for _ in range(30):
-        pool.submit(job)
+        pool.submit(partial(job))
     for _ in range(30):
         assert done.acquire(timeout=10)
     assert len(seen) == 3
 
 
 def test_what_finds_no_thread_free_waits_in_line() -> None:
-    pool = Threads(1)
+    pool = of(1)
     order: list[int] = []
     with blocked(pool, 1) as go_on:
         for number in range(5):
@@ -107,7 +113,7 @@ def test_what_finds_no_thread_free_waits_in_line() -> None:
 
 
 def test_a_job_that_waits_in_line_can_be_taken_back() -> None:
-    pool = Threads(1)
+    pool = of(1)
     ran: list[str] = []
 
     def first() -> None:
@@ -126,7 +132,7 @@ def test_a_job_that_waits_in_line_can_be_taken_back() -> None:
 
 
 def test_a_job_that_runs_or_has_run_cannot_be_taken_back() -> None:
-    pool = Threads(1)
+    pool = of(1)
     begun, go_on = threading.Event(), threading.Event()
 
     def job() -> None:
@@ -145,7 +151,7 @@ def test_an_idle_thread_ends_and_another_is_made_when_there_is_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.001)
-    pool = Threads(1)
+    pool = of(1)
     first = ran_in(pool)
     first.join(10)
     assert not first.is_alive()
@@ -154,7 +160,7 @@ def test_an_idle_thread_ends_and_another_is_made_when_there_is_work(
 
 def test_work_that_comes_while_threads_end_is_never_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
-    pool = Threads(2)
+    pool = of(2)
     done = threading.Semaphore(0)
     for _ in range(500):
         pool.submit(lambda: done.release())
@@ -170,7 +176,7 @@ class Job:
 
 
 def test_an_idle_thread_does_not_keep_its_last_job_alive() -> None:
-    pool = Threads(1)
+    pool = of(1)
     for _ in range(2):  # a thread's first job, and one that it was given later
         job = Job()
         watched = weakref.ref(job)
@@ -182,7 +188,7 @@ def test_an_idle_thread_does_not_keep_its_last_job_alive() -> None:
 
 
 def test_a_thread_that_cannot_be_started_is_not_counted() -> None:
-    pool = Threads(1)
+    pool = of(1)
     before = threading.stack_size()
     threading.stack_size(1 << 46)  # more than any address space: the system refuses
     try:
@@ -192,6 +198,87 @@ def test_a_thread_that_cannot_be_started_is_not_counted() -> None:
         threading.stack_size(before)
     assert pool.busy == 0
     assert ran_in(pool).daemon
+
+
+def test_a_thread_that_cannot_be_started_is_done_without_if_there_are_others() -> None:
+    pool = of(5)
+    ran: list[str] = []
+    with blocked(pool, 1):
+        before = threading.stack_size()
+        threading.stack_size(1 << 46)
+        try:
+            assert not pool.submit(lambda: ran.append("ran"))
+        finally:
+            threading.stack_size(before)
+        assert len(pool.line) == 1
+    until(lambda: ran)
+
+
+def test_what_has_a_thread_at_once_is_told_from_what_waits() -> None:
+    pool = of(1)
+    with blocked(pool, 1):
+        assert not pool.submit(lambda: None)
+        assert pool.line
+    assert not pool.line
+    assert pool.submit(lambda: None)
+
+
+def test_what_ends_something_goes_before_what_waits_longer() -> None:
+    pool = of(1)
+    order: list[str] = []
+    with blocked(pool, 1):
+        pool.submit(lambda: order.append("begins"))
+        pool.submit(lambda: order.append("ends"), first=True)
+    until(lambda: len(order) == 2)
+    assert order == ["ends", "begins"]
+
+
+def test_a_full_set_is_told_of_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    pool = of(1)
+    with blocked(pool, 1):
+        for _ in range(3):
+            pool.submit(lambda: None)
+    (line,) = caplog.records
+    assert line.getMessage().startswith("all 1 threads for tests are busy, and more wait")
+    assert line.levelname == "WARNING"
+
+
+def test_a_pinned_thread_runs_all_jobs_until_it_is_released() -> None:
+    pool = of(2)
+    pinned = PinnedThread(pool)
+    seen: list[int] = []
+
+    def job() -> None:
+        seen.append(threading.get_ident())
+
+    for count in range(1, 4):
+        pinned.submit(job)
+        until(lambda count=count: len(seen) == count)  # type: ignore[misc] # a condition
+        ran_in_another = ran_beside(pool)
+        assert ran_in_another.ident not in seen
+    assert len(set(seen)) == 1
+    assert pool.busy == 1
+    pinned.release()
+    until(lambda: pool.busy == 0)
+
+
+def ran_beside(pool: Threads) -> threading.Thread:
+    found: list[threading.Thread] = []
+    pool.submit(lambda: found.append(threading.current_thread()))
+    until(lambda: found)
+    return found[0]
+
+
+def test_a_pinned_thread_that_was_never_had_holds_nothing() -> None:
+    pool = of(1)
+    pinned = PinnedThread(pool)
+    with blocked(pool, 1):
+        job = Job()
+        assert not pinned.submit(job)
+        assert pinned.withdraw(job)
+        pinned.release()
+    assert not pool.line
+    assert ran_in(pool)
 
 
 def test_the_process_has_as_many_as_the_limit_says() -> None:

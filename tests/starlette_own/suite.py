@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Run", "fetch_suite", "start_run"]
+__all__ = ["CACHE", "Run", "fetch_suite", "fetch_tests", "start_run"]
 
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".cache"
@@ -71,26 +71,33 @@ class Run:
 
 
 def fetch_suite() -> Path:
-    """The folder that holds `tests` of the installed Starlette; from PyPI the first time.
+    """The folder that holds `tests` of the installed Starlette; from PyPI the first time."""
+    return fetch_tests("starlette", version("starlette"))
+
+
+def fetch_tests(
+    package: str, release: str, parts: tuple[str, ...] = ("tests", "pyproject.toml")
+) -> Path:
+    """The folder that holds the tests of a package; from PyPI the first time.
 
     Only the tests and their settings are unpacked: with the package beside them, they would test
     that copy and not the one that Tailrace runs with.
     """
-    name = f"starlette-{version('starlette')}"
+    name = f"{package.replace('-', '_')}-{release}"
     suite = CACHE / name
     if suite.is_dir():
         return suite
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="unpacking-") as temporary:
         folder = Path(temporary)
-        archive = download_source(version("starlette"), folder)
-        unpack_tests(archive, name, folder)
+        archive = download_source(package, release, folder)
+        unpack_tests(archive, name, folder, parts)
         # In one step, so that a run that was interrupted leaves no half of a suite behind.
         (folder / name).rename(suite)
     return suite
 
 
-def unpack_tests(archive: Path, name: str, folder: Path) -> None:
+def unpack_tests(archive: Path, name: str, folder: Path, parts: tuple[str, ...]) -> None:
     """Write the regular files that are wanted, each within `folder`.
 
     By hand, since Debian 12's Python (3.11.2) has no `extractall(filter=)`, and without it an
@@ -99,28 +106,28 @@ def unpack_tests(archive: Path, name: str, folder: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             path = PurePosixPath(member.name)
-            wanted = path.is_relative_to(f"{name}/tests") or path == PurePosixPath(
-                name, "pyproject.toml"
-            )
+            wanted = any(path.is_relative_to(f"{name}/{part}") for part in parts)
             if not wanted or ".." in path.parts or (content := tar.extractfile(member)) is None:
                 continue
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content.read())
 
 
-def download_source(starlette: str, folder: Path) -> Path:
+def download_source(package: str, release: str, folder: Path) -> Path:
     pip = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--no-binary", "starlette", "--dest", str(folder)),
-            f"starlette=={starlette}",
+            *("--no-deps", "--no-binary", package, "--dest", str(folder)),
+            f"{package}=={release}",
         ],
         capture_output=True,
         text=True,
     )
-    archive = folder / f"starlette-{starlette}.tar.gz"
+    archive = folder / f"{package.replace('-', '_')}-{release}.tar.gz"
     if not archive.exists():
-        raise RuntimeError(f"pip could not fetch Starlette's source:\n{pip.stdout}{pip.stderr}")
+        raise RuntimeError(
+            f"pip could not fetch the source of {package}:\n{pip.stdout}{pip.stderr}"
+        )
     return archive
 
 

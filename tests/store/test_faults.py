@@ -20,7 +20,6 @@ from tests.store.faults import Keeper, Kept
 SEARCH = settings(
     max_examples=300,
     stateful_step_count=40,
-    deadline=None,
     derandomize=True,
     database=None,
     # The first history that shows the fault will do; the shortest would take longer.

@@ -12,7 +12,7 @@ from tailrace.store.sqlite import SQLiteStore
 from tailrace.testing.stores import StoreClock
 from tailrace.testing.stores.machine import StoreMachine
 
-FEW = settings(max_examples=30, stateful_step_count=40, deadline=None)
+FEW = settings(max_examples=30, stateful_step_count=40)
 
 
 class SQLiteMachine(StoreMachine):

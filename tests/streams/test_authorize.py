@@ -203,6 +203,26 @@ async def test_a_hook_that_fails_is_a_fault_and_nothing_is_done() -> None:
 # Other ways to the same streams ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("target", [f"{PREFIX}/{BEN}", f"/show/{BEN}"])
+async def test_a_refusal_is_one_whatever_its_header_fields_and_words_are(target: str) -> None:
+    async def authorize(request: Request, action: str, path: str) -> None:
+        headers: Any = {
+            "WWW-Authenticate": 'Basic realm="\u017elu\u0165"',
+            "Retry-After": 5,
+            "X-Name": "a\r\nset-cookie: b",
+            "X Name": "c",
+        }
+        raise HTTPException(401, "half \ud83d a character", headers)
+
+    world = World(authorize)
+    async with Client(world.app, lifespan=True) as world.client:
+        status, headers, _ = await world.ask("GET", target)
+    assert status == 401
+    assert headers["www-authenticate"].encode("latin-1") == 'Basic realm="\u017elu\u0165"'.encode()
+    assert headers["retry-after"] == "5"
+    assert not {"x-name", "x name", "set-cookie"} & set(headers)
+
+
 @pytest.mark.parametrize("way", ["show", "run"])
 async def test_a_response_of_an_endpoint_asks_too(way: str) -> None:
     async with world() as it:

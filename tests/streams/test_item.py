@@ -21,21 +21,21 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JSON.filter(lambda item: not (isinstance(item, dict) and "tailrace" in item)))
 def test_an_item_is_one_message_and_comes_back(item: Any) -> None:
     (message,) = split(message_of(item))
     assert parse(message) == (item, None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(min_size=1).filter(lambda name: not set("\r\n") & set(name)), JSON)
 def test_a_named_event_is_one_message_and_comes_back(name: str, data: Any) -> None:
     (message,) = split(message_of(Event(data, event=name)))
     assert parse(message) == (data, name)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(), st.lists(JSON))
 def test_an_end_is_found_behind_any_items(sentence: str, items: list[Any]) -> None:
     end = End("failed", "stream_failed", sentence)
@@ -46,7 +46,7 @@ def test_an_end_is_found_behind_any_items(sentence: str, items: list[Any]) -> No
     assert found.message == sentence[: limits.MAX_END_CHARS]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JSON)
 def test_no_item_is_taken_for_an_end(inner: Any) -> None:
     for item in (

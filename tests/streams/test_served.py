@@ -88,7 +88,7 @@ def test_a_report_ends_when_its_client_has_left(url: str, policy: str) -> None:
         wait_until_closed(streams, "reports/a")
         last = events_of(report)[-1]
         assert last[0] == "error"
-        assert json.loads(last[1])["code"] == "cancelled"
+        assert json.loads(last[1])["error"]["code"] == "cancelled"
 
 
 def test_a_reader_on_another_server_is_told_when_the_first_one_is_killed(url: str) -> None:
@@ -99,7 +99,7 @@ def test_a_reader_on_another_server_is_told_when_the_first_one_is_killed(url: st
         events = events_of(f"{two.url}/reports/a")
         assert time.monotonic() - began < 5
         assert events[-1][0] == "error"
-        assert json.loads(events[-1][1])["code"] == "worker_lost"
+        assert json.loads(events[-1][1])["error"]["code"] == "worker_lost"
         assert rows(events) == list(range(len(rows(events))))
 
 
@@ -109,7 +109,7 @@ def test_a_report_is_stopped_on_another_server(url: str) -> None:
         stop = f"{two.url}/v1/stream/__ds/runs/reports/a/stop"
         assert httpx2.post(stop).status_code == 204
         events = events_of(f"{two.url}/reports/a")
-        assert json.loads(events[-1][1])["message"] == "it was stopped"
+        assert json.loads(events[-1][1])["error"]["message"] == "it was stopped"
 
 
 def test_a_client_on_another_server_keeps_a_report_alive(url: str) -> None:

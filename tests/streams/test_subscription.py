@@ -18,6 +18,7 @@ from tailrace.pump import drain
 from tailrace.store import MemoryStore, Retention, Store
 from tailrace.streams import Streams
 from tailrace.testing import Client, Clock, Truncated, no_leaks, settle
+from tailrace.types import StreamOptions
 from tests.streams.worlds import Link, shared_store
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +39,8 @@ def world() -> World:
     return world_of(MemoryStore())
 
 
-def world_of(store: Store) -> World:
-    streams = Streams(store)
+def world_of(store: Store, options: StreamOptions | None = None) -> World:
+    streams = Streams(store, options=options)
     app = FastAPI(lifespan=streams.lifespan)
 
     @app.api_route("/read/{path:path}", methods=["GET", "HEAD"])
@@ -104,6 +105,31 @@ async def test_lines_are_what_a_client_gets_that_takes_anything(world: World) ->
     got = await get(world, "/run/a", {})
     assert got.headers["content-type"] == "application/jsonl"
     assert got.body == b'{"n":1}\n{"event":"step","data":{"n":2}}\n'
+
+
+@pytest.mark.parametrize("headers", [{}, {"last-event-id": "of another server"}])
+async def test_lines_say_that_they_are_all_where_that_is_asked_for(
+    world: World, headers: dict[str, str]
+) -> None:
+    streams = world.streams
+    await streams.append("closed", 1)
+    await streams.close("closed")
+
+    @world.app.get("/marked/{kind}")
+    async def marked(kind: str, request: Request) -> Any:
+        if kind == "closed":
+            return streams.subscribe(kind, request, start="start", end_mark=True)
+        return (await streams.run(kind, source(kind))).response(request, end_mark=True)
+
+    for kind in ("closed", "b"):
+        got = await get(world, f"/marked/{kind}", headers)
+        assert got.body.endswith(b'\n{"end":{}}\n')
+        assert got.body.count(b"end") == 1
+    async with Client(world.app, lifespan=True) as client:
+        async with client.open("GET", "/marked/fails") as exchange:
+            with pytest.raises(Truncated) as caught:
+                await exchange.read_all()
+    assert b'{"end"' not in caught.value.partial
 
 
 async def test_an_array_is_made_of_the_items(world: World) -> None:
@@ -326,7 +352,9 @@ async def test_a_store_that_fails_while_a_stream_is_waited_for_is_told(clock: Cl
             link.failing = True
             await Streams(store).append("a", 1)
             assert await exchange.read() == b": keep-alive\n\n"
-            assert b'event: error\ndata: {"code":"store_unavailable"' in await exchange.read()
+            assert (
+                b'event: error\ndata: {"error":{"code":"store_unavailable"' in await exchange.read()
+            )
             with pytest.raises(Truncated) as truncated:
                 await exchange.read()
     assert isinstance(truncated.value.__cause__, StoreUnavailable)
@@ -341,6 +369,24 @@ async def test_events_begin_before_there_is_a_stream(clock: Clock) -> None:
             assert await exchange.read() == b": keep-alive\n\n"
             await clock.advance(15)
             assert await exchange.read() == b": keep-alive\n\n"
+
+
+@pytest.mark.parametrize(("blank_lines", "beat"), [(False, b""), (True, b"\n")])
+async def test_lines_have_a_heartbeat_where_it_is_asked_for(
+    clock: Clock, blank_lines: bool, beat: bytes
+) -> None:
+    world = world_of(MemoryStore(), StreamOptions(heartbeat=15, blank_lines=blank_lines))
+    async with (
+        Client(world.app) as client,
+        client.open("GET", "/read/a", headers=LINES) as exchange,
+    ):
+        await clock.advance(16)  # it waits for the stream
+        await world.streams.append("a", 1)
+        await clock.advance(16)  # and then for more of it
+        await exchange.leave()
+        await exchange.finished()
+        body = b"".join(sent.message.get("body", b"") for sent in exchange.sends)
+    assert body == beat * 2 + b"1\n" + beat
 
 
 async def test_who_leaves_while_he_waits_leaves_nothing(world: World) -> None:
@@ -480,15 +526,36 @@ async def test_no_answer_of_a_stream_is_a_page_of_the_applications_origin(
                 assert start.status != 405
                 assert start.headers.getlist("content-security-policy") == ["sandbox"]
                 assert start.headers.getlist("x-content-type-options") == ["nosniff"]
+                # Nor given by a cache to somebody else, or held back by a proxy.
+                assert start.headers.getlist("cache-control") == ["no-store"]
+                if start.status == 200:
+                    assert start.headers.getlist("x-accel-buffering") == ["no"]
 
 
-async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: World) -> None:
+async def test_the_answer_that_ends_an_event_source_is_not_kept(world: World) -> None:
+    async with Client(world.app, lifespan=True) as client:
+        last = await world.streams.append("closed", 1)
+        await world.streams.close("closed")
+        back = {**EVENTS, "last-event-id": str(last)}
+        async with client.open("GET", "/read/closed", headers=back) as exchange:
+            start = await exchange.response()
+            assert (start.status, start.headers["cache-control"]) == (204, "no-store")
+
+
+OF_ITS_OWN = {
+    "content-security-policy": "default-src 'none'",
+    "cache-control": "public, max-age=5",
+    "x-accel-buffering": "yes",
+}
+
+
+async def test_what_an_application_says_of_a_stream_goes_before(world: World) -> None:
     streams = world.streams
 
     @world.app.get("/own/{path}")
     async def own(path: str, request: Request) -> Any:
         response = streams.subscribe(path, request, start="start")
-        response.headers["content-security-policy"] = "default-src 'none'"
+        response.headers.update(OF_ITS_OWN)
         return response
 
     async with Client(world.app, lifespan=True) as client:
@@ -497,4 +564,6 @@ async def test_an_application_may_say_what_a_page_of_a_stream_may_do(world: Worl
         for path, accept in (("page", "*/*"), ("json", "application/json"), ("json", "*/*")):
             async with client.open("GET", f"/own/{path}", headers={"accept": accept}) as exchange:
                 headers = (await exchange.response()).headers
-                assert headers.getlist("content-security-policy") == ["default-src 'none'"]
+                assert {name: headers.getlist(name) for name in OF_ITS_OWN} == {
+                    name: [value] for name, value in OF_ITS_OWN.items()
+                }

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from tailrace import limits
 from tailrace.errors import RunEnded
-from tailrace.store import Store, StreamInfo
+from tailrace.store import Slice, Store, StreamInfo, Where
 from tailrace.streams import Grace, Run, Streams
+from tailrace.streams.claim import Claims
 from tailrace.testing import Clock, SourceProbe, settle
 from tests.streams.worlds import Link, shared_store
 
@@ -284,6 +286,58 @@ async def test_whoever_only_reads_without_a_lifespan_ends_a_lost_run(clock: Cloc
             await clock.advance(12)
             assert [error.run_status for error in errors] == ["lost"]
         assert seen == [0, 1]
+
+
+class Counted(Link):
+    """A link that counts how often a claim is read."""
+
+    reads = 0
+
+    async def read(self, path: str, start: Where, max_bytes: int = 1 << 20) -> Slice:
+        self.reads += path.startswith("__ds/runs/")
+        return await super().read(path, start, max_bytes)
+
+
+@pytest.mark.parametrize("count", [8, 32])
+async def test_a_sweep_reads_so_many_claims_however_many_runs_there_are(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(limits, "SWEEP_RUNS", 4)
+    store = Counted(shared_store())
+    async with Streams(store) as streams:
+        for number in range(count):
+            await streams.run(f"r/{number}", ticking(), on_disconnect="continue")
+        await clock.advance(limits.LEASE)  # a sweep that has seen this worker's lease
+        store.reads = 0
+        await clock.advance(5 * limits.LEASE)
+        assert 0 < store.reads <= 5 * 4
+
+
+async def test_all_runs_of_a_worker_that_was_seen_are_lost_with_it_at_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SWEEP_RUNS", 1)
+    store = shared_store()
+    async with Streams(store), mortal(store, clock) as (one, link):
+        for number in range(20):
+            await one.run(f"r/{number}", ticking(), on_disconnect="continue")
+        await clock.advance(limits.LEASE)
+        link.cut = True
+        await clock.advance(2 * limits.LEASE)
+        assert await store.list("__ds/runs/") == []
+
+
+async def test_the_runs_of_a_worker_that_nobody_has_seen_alive_are_found_in_time(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SWEEP_RUNS", 4)
+    store = shared_store()
+    async with Streams(store):
+        await clock.advance(1)
+        for number in range(20):
+            await Claims(store, "unseen").make(f"r/{number}", counts_clients=False)
+        await clock.advance(6 * limits.LEASE)
+        assert await store.list("__ds/runs/") == []
 
 
 async def test_a_new_worker_finds_what_was_lost_before_it_began(clock: Clock) -> None:

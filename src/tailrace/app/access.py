@@ -40,18 +40,29 @@ class AccessLog:
     Args:
         app: Any ASGI application.
         clock: Seconds from any start.
+        prefixed: The server puts its root path in front of the path that came, as uvicorn does
+            (`--root-path`); the log leaves it out.
     """
 
-    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        prefixed: bool = False,
+    ) -> None:
         self._app = app
         self._clock = clock
+        self._prefixed = prefixed
         self._log = logging.getLogger(ACCESS_LOGGER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self._log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
-        watched = Watched(scope, self._clock)
+        # Looked at now: a mount adds to the root.
+        root = scope.get("root_path", "") if self._prefixed else ""
+        watched = Watched(scope, self._clock, root)
 
         async def counted(message: Message) -> None:
             watched.sending(message)
@@ -79,15 +90,17 @@ class Watched:
     Args:
         scope: Of the request.
         clock: Seconds from any start.
+        root: What the server has put in front of the path.
     """
 
     __slots__ = (
         *("_began", "_bytes", "_clock", "_connection", "_finished", "_first", "_gone", "_length"),
-        *("_scope", "_seen", "_status"),
+        *("_root", "_scope", "_seen", "_status"),
     )
 
-    def __init__(self, scope: Scope, clock: Callable[[], float]) -> None:
+    def __init__(self, scope: Scope, clock: Callable[[], float], root: str = "") -> None:
         self._scope = scope
+        self._root = root.encode()
         self._clock = clock
         self._connection: ServerConnection | None = (scope.get("extensions") or {}).get(CONNECTION)
         self._began = clock()
@@ -140,7 +153,7 @@ class Watched:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "client": None if client is None else _plain(str(client[0]).encode()),
             "method": _plain(scope["method"].encode()),
-            "path": _plain(scope.get("raw_path") or scope["path"].encode()),
+            "path": _plain(self._path),
             "status": self._status,
             "bytes": 0 if is_head else self._bytes,
             "duration": round(now - self._began, 6),
@@ -160,6 +173,11 @@ class Watched:
         if self._gone or (error is None and connection is not None and connection.lost):
             return "left"
         return "cut" if error is None else "failed"
+
+    @property
+    def _path(self) -> bytes:
+        path: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
+        return path.removeprefix(self._root)
 
     @property
     def _written(self) -> int:

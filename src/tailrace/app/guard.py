@@ -20,9 +20,16 @@ from tailrace.app.settings import ANY_HOST
 from tailrace.protocol import Reply
 from tailrace.semantics import foreign_origin
 
-__all__ = ["LOOPBACK_HOSTS", "Guard", "Refusal"]
+__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "Guard", "Refusal"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+HEALTH = "/healthz"
+READINESS = "/readyz"
+
+_FOR_PROBES = frozenset({HEALTH, READINESS})
+"""What is answered whatever host was asked for: a health check names an address, a pod or nothing
+(HAProxy's speaks HTTP/1.0 without a Host). There is nothing to read in it but whether we serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class Guard:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) > 1:  # our own protocol lets none through; other servers do
             return Refusal(400, "host_not_clear", "the request has more than one Host: send one")
+        if _is_probe(scope):
+            return None
         host = hosts[0] if hosts else b""
         if ANY_HOST not in self._hosts and _name(host) not in self._hosts:
             detail = (
@@ -90,6 +99,11 @@ class Guard:
             "start the server with --cors-origin and the origin"
         )
         return Refusal(403, "origin_not_allowed", detail)
+
+
+def _is_probe(scope: Scope) -> bool:
+    below = scope["path"].removeprefix(scope.get("root_path", ""))
+    return scope["method"] in ("GET", "HEAD") and below in _FOR_PROBES
 
 
 def _name(host: bytes) -> str:

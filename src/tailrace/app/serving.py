@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tailrace.app.access import AccessLog
-from tailrace.app.guard import Guard
+from tailrace.app.guard import HEALTH, READINESS, Guard
 from tailrace.app.holding import Holding
 from tailrace.app.settings import ANY_HOST, Settings
 from tailrace.errors import StoreUnavailable
@@ -51,6 +51,8 @@ _HEADERS = {
     "content-security-policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
 }
+
+_UNSTORED = {"cache-control": "no-store"}
 
 
 def create_app(settings: Settings) -> Served:
@@ -126,21 +128,20 @@ def _pages(settings: Settings, holding: Holding) -> FastAPI:
     async def files() -> Response:
         return RedirectResponse("files/", 308)
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"])
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.api_route(HEALTH, methods=["GET", "HEAD"])
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"}, headers=_UNSTORED)
 
-    @app.api_route("/readyz", methods=["GET", "HEAD"])
+    @app.api_route(READINESS, methods=["GET", "HEAD"])
     async def readyz() -> Response:
-        unstored = {"cache-control": "no-store"}
         try:
             await holding.check()
         except StoreUnavailable as error:
             # Where the file is, the log tells; whoever may ask here need not know.
             detail = f"the store {error.reason}"
             told = {"status": "unavailable", "code": error.code, "detail": detail}
-            return JSONResponse(told, status_code=503, headers=unstored)
-        return JSONResponse({"status": "ready"}, headers=unstored)
+            return JSONResponse(told, status_code=503, headers=_UNSTORED)
+        return JSONResponse({"status": "ready"}, headers=_UNSTORED)
 
     return app
 
@@ -155,4 +156,4 @@ def create_served() -> ASGIApp:
 
     What uvicorn calls, in this process or in each of its workers.
     """
-    return AccessLog(create_app(Settings.from_environment()))
+    return AccessLog(create_app(Settings.from_environment()), prefixed=True)

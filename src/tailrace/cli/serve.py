@@ -35,6 +35,9 @@ _HTTP = "tailrace.server:HttpProtocol"
 _STARTUP_FAILURE = 3
 """The exit code of a uvicorn that could not start; its name has moved between versions."""
 
+_HEALTHY = 10
+"""Seconds within which a worker answers its supervisor; one that has died is noticed at once."""
+
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
@@ -47,7 +50,10 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that serve."
 )
 @click.option(
-    "--root-path", default="", help="Where a proxy in front has put this server: /downloads."
+    "--root-path",
+    default="",
+    help="Where a proxy in front has put this server: /downloads. The proxy takes it off the path "
+    "and sends the rest.",
 )
 @click.option(
     "--forwarded-allow-ips",
@@ -180,6 +186,8 @@ def serve(
             log_level=log_level,
             access_log=False,
             server_header=False,
+            # More than it takes to begin on a machine that has a lot to do: it is killed then.
+            timeout_worker_healthcheck=_HEALTHY,
             # The last resort, for what even a cut connection did not end.
             timeout_graceful_shutdown=math.ceil(drain_timeout + limits.CLEANUP_TIMEOUT),
         )
@@ -191,6 +199,12 @@ def serve(
             f"and streams on {url}{STREAMS}/ (Ctrl-C stops it)",
             err=True,
         )
+        if config.root_path:
+            click.echo(
+                f"The proxy in front takes {config.root_path} off the path: "
+                f"{config.root_path}/files/ is asked for as /files/ here",
+                err=True,
+            )
         _run(config, listener)
 
 

@@ -11,8 +11,8 @@ How a response calls its format, in this order:
 4. `end(end)` once: the last bytes.
 
 Readers whose formats are equal, and who are at the tail, get one and the same result of `frame`: a
-format is frozen and hashable, and all it knows of a reader is in its fields. A reader who must be
-told something of his own (a cursor that he sent) has a format of his own. `frame` may be called for
+format is frozen and hashable, and all it knows of a reader is in its fields. A reader that must be
+told something of its own (a cursor that it sent) has a format of its own. `frame` may be called for
 a piece more than once or not at all, so it must not count.
 """
 
@@ -25,6 +25,7 @@ from enum import Enum
 from typing import ClassVar
 
 from tailrace.errors import TailraceError
+from tailrace.semantics import LIVE
 from tailrace.store import Chunk, Offset, Slice, StreamInfo
 
 __all__ = ["End", "Format", "Gap", "Piece", "Reason"]
@@ -145,7 +146,7 @@ class Format(ABC):
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
         """The response's headers; what the application gives replaces them."""
-        return (("content-type", self.media_type), ("cache-control", "no-store"))
+        return (("content-type", self.media_type), *LIVE)
 
     def begin(self, first: Piece) -> bytes:
         """The first bytes of the body, before those of the first piece; may be empty."""

@@ -6,20 +6,23 @@ The protocol's own events are in `tailrace.protocol`.
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from pydantic_core import to_json
 
-from tailrace.errors import OffsetGone, StreamNotFound
+from tailrace.errors import OffsetGone, Problem, StreamNotFound, TailraceError
 from tailrace.fanout.format import End, Format, Gap, Piece, Reason
 from tailrace.fanout.messages import Control, Message, messages_of, run_error
-from tailrace.framing import Event, ServerSentEvents
+from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
+from tailrace.semantics import LIVE
 from tailrace.store import StreamInfo, essence, is_json
 
 __all__ = ["Events", "Lines", "Raw"]
 
 _SSE: Final = ServerSentEvents()
+_LINES: Final = JSONLines()
+_MARKED: Final = JSONLines(end_mark=True)
 _RETRY: Final = b"retry: 1000\n\n"
 """A second. Without it Chromium waits three before it comes back."""
 
@@ -39,11 +42,7 @@ class Events(Format):
     says_farewell: ClassVar[bool] = True
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        headers = (
-            ("content-type", self.media_type),
-            ("cache-control", "no-store"),
-            ("x-accel-buffering", "no"),
-        )
+        headers = (("content-type", self.media_type), *LIVE)
         if _is_text(info.content_type):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
@@ -68,13 +67,8 @@ class Events(Format):
         if end.reason is Reason.FAREWELL:
             return _SSE.farewell(end.retry)
         if end.reason is Reason.DELETED:
-            return _written(
-                {"code": "stream_not_found", "message": "the stream was deleted"}, None, "error"
-            )
-        if end.error is not None:
-            words = {"code": end.error.code, "message": "the stream cannot be read now"}
-            return _written(words, None, "error")
-        return b""
+            return _SSE.failure(Problem("stream_not_found", "the stream was deleted"))
+        return b"" if end.error is None else _SSE.failure(_unreadable(end.error))
 
 
 def _event(message: Message) -> bytes:
@@ -89,7 +83,15 @@ def _event(message: Message) -> bytes:
         return _named(control, id_)
     if control.end == "done":
         return _written({}, id_, "end")
-    return _written({"code": control.code, "message": control.message}, id_, "error")
+    return _written(error_json(_problem(control)), id_, "error")
+
+
+def _unreadable(error: TailraceError) -> Problem:
+    return Problem(error.code, "the stream cannot be read now")  # why is for the log
+
+
+def _problem(control: Control) -> Problem:
+    return Problem(control.code, control.message)
 
 
 def _named(control: Control, id_: str) -> bytes:
@@ -111,9 +113,16 @@ class Lines(Format):
     A named event is `{"event": ..., "data": ...}`. A run that did not end well ends with
     `{"error": {"code": ..., "message": ...}}`, and the connection is cut. What is left out is
     `{"gap": {"from": ..., "to": ...}}`.
+
+    Args:
+        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and it is no
+            run's that did not end well.
     """
 
+    end_mark: bool = field(default=False, kw_only=True)
+
     media_type: ClassVar[str] = "application/jsonl"
+    heartbeat: ClassVar[bytes] = JSONLines.heartbeat
 
     def frame(self, piece: Piece) -> bytes:
         return b"".join(map(_line, messages_of(piece)))
@@ -122,8 +131,10 @@ class Lines(Format):
         return to_json({"gap": _told(gap)}) + b"\n"
 
     def end(self, end: End) -> bytes:
+        if end.reason is Reason.FAILED and end.error is not None:
+            return _LINES.failure(_unreadable(end.error))
         _raise_unless_whole(end)
-        return b""
+        return _MARKED.closing() if self.end_mark and end.reason is Reason.CLOSED else b""
 
 
 def _told(gap: Gap) -> dict[str, str | None]:
@@ -140,7 +151,7 @@ def _line(message: Message) -> bytes:
         return to_json(told, inf_nan_mode="null") + b"\n"
     if control.end == "done":
         return b""
-    return to_json({"error": {"code": control.code, "message": control.message}}) + b"\n"
+    return _LINES.failure(_problem(control))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +167,7 @@ class Raw(Format):
         content_type = info.content_type
         if is_json(content_type):
             content_type = "text/plain; charset=utf-8"
-        return (
-            ("content-type", content_type),
-            ("cache-control", "no-store"),
-        )
+        return (("content-type", content_type), *LIVE)
 
     def frame(self, piece: Piece) -> bytes:
         if not is_json(piece.info.content_type):

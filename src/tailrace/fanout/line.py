@@ -120,7 +120,9 @@ class Line:
         try:
             with self._loop.interruptible() as self._sending:
                 return await sending
-        except OSError:  # how ASGI 2.4 says that the client has left
+        except Exception as error:
+            if not await self.leaving.explains(error):
+                raise
             self.lost = True
         finally:
             self._sending = self._since = None

@@ -102,15 +102,14 @@ class LiveResponse(Response):
     ) -> Ending:
         options = self._options or options_of_app(scope)
         headers = self.headers_of(first.info)
-        start = {"type": "http.response.start", "status": self.status_code, "headers": headers}
+        head = Head(self.status_code, headers, name_of(scope))
         if scope["method"] == "HEAD":
-            head = Head(self.status_code, headers, name_of(scope))
             return await send_whole(b"", options, head, scope, receive, send)
         if options.release_dependencies:
             await release_dependencies(scope)
-        opening = Opening(start, Piece(first, time.time()))
+        opening = Opening(head.message(), Piece(first, time.time()))
         place = Place(self._hub, live, first)
-        del start, headers, first  # or they are held for as long as the response lasts
+        del head, headers, first  # or they are held for as long as the response lasts
         async with leaving_of(scope, receive, send) as leaving:
             line = Line(live.loop, scope, send, leaving)
             subscriber = Subscriber(place, self._format, options, self._slow, self._lifetime, line)

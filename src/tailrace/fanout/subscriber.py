@@ -316,9 +316,9 @@ class Subscriber:
         return min(again, self._until, self._check_silence(now))
 
     def _check_silence(self, now: float) -> float:
-        every = self._options.heartbeat
-        if every is None or not self._format.heartbeat:
-            return math.inf
+        every = self._options.beat_every(self._format.heartbeat)
+        if every == math.inf:
+            return every
         since = self._sent_at
         if self._in_crowd:
             since = max(since, self._place.live.changed_at)

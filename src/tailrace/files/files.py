@@ -32,9 +32,10 @@ from tailrace.files.names import href, is_served, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
+from tailrace.pump import answer_lifespan
 from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
-from tailrace.semantics import MediaTypes, choose_media_type, content_disposition
-from tailrace.source import call_in_thread
+from tailrace.semantics import MediaTypes, choose_media_type, content_disposition, mounted
+from tailrace.source import Source, call_in_thread, file_threads, open_source
 
 __all__ = ["Files", "ResourcePolicy"]
 
@@ -142,12 +143,15 @@ class Files:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
-        assert scope["type"] == "http", scope["type"]
+        if scope["type"] == "lifespan":
+            await answer_lifespan(receive, send)
+            return
+        scope = mounted(scope)
         try:
             response = await self._respond(scope)
         except HTTPException as error:
-            # As Starlette's router: where there are handlers for it, they say how it looks.
-            if "app" in scope:
+            # Where Starlette has handlers for it, they say how it looks.
+            if "starlette.exception_handlers" in scope:
                 raise
             response = PlainTextResponse(error.detail, error.status_code, error.headers)
         await response(scope, receive, send)
@@ -159,7 +163,8 @@ class Files:
         if target is None or not all(is_served(each, hidden=self._hidden) for each in target.names):
             raise HTTPException(404)
         try:
-            return await call_in_thread(partial(self._look, target, scope), _discard)
+            look = partial(self._look, target, scope)
+            return await call_in_thread(look, _discard, file_threads)
         except PathRefused as refused:
             logger.debug("refused: %s", refused)
             raise HTTPException(404) from refused
@@ -229,7 +234,7 @@ class Files:
             "content-disposition": content_disposition("attachment", f"{text(label)}.zip"),
             "cache-control": "no-store",
         }
-        return StreamingResponse(archive.chunks(), headers=headers, media_type="application/zip")
+        return _OfDisk(archive.chunks(), headers=headers, media_type="application/zip")
 
     def _list(self, target: Target, scope: Scope, order: Order) -> Response:
         accept = Headers(scope=scope).getlist("accept")
@@ -248,10 +253,17 @@ class Files:
         # Both are made in the source's thread: a long listing takes a while to write.
         if chosen == "application/json":
             path = "/".join((target.mount, *target.names)) + "/"
-            return StreamingResponse(listing.as_json(path), headers=headers, media_type=chosen)
+            return _OfDisk(listing.as_json(path), headers=headers, media_type=chosen)
         headers["content-security-policy"] = POLICY
         html = page(target, listing, order, zip_link=self._zip)
-        return StreamingResponse(html, headers=headers, media_type=chosen)
+        return _OfDisk(html, headers=headers, media_type=chosen)
+
+
+class _OfDisk(StreamingResponse):
+    """What is made of the disk's contents, in the threads for files."""
+
+    def _open(self, scope: Scope) -> Source:
+        return open_source(self._content, file_threads)
 
 
 def _links(follow_links: Literal["inside", "never"] | Collection[str]) -> Links:

@@ -42,10 +42,14 @@ def target_of(scope: Mapping[str, Any]) -> Target | None:
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte
         return None
     mount = os.fsdecode(root)
-    if path == root:  # mounted without the slash
-        return Target((), not mount, mount)
-    if path.startswith(root + b"/"):
-        path = path[len(root) :]
+    # What a proxy has taken off the path is in the root all the same (`FastAPI(root_path=...)`).
+    outer = os.fsencode(scope.get("app_root_path") or "").rstrip(b"/")
+    for front in (root, root.removeprefix(outer)):
+        if path == front:  # mounted without the slash
+            return Target((), not mount, mount)
+        if path.startswith(front + b"/"):
+            path = path[len(front) :]
+            break
     if b"\0" in path or not path.startswith(b"/"):
         return None
     parts = path[1:].split(b"/")

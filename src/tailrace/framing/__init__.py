@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.framing._json import json_text
+from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
@@ -11,6 +11,7 @@ from tailrace.framing.jsonarray import JSONArray
 from tailrace.framing.jsonlines import JSONLines
 from tailrace.framing.multipart import MultipartMixedReplace, Part
 from tailrace.framing.raw import Raw
+from tailrace.framing.row import by_keys, json_text, known, without_nat
 from tailrace.framing.sse import ServerSentEvents, is_event
 
 __all__ = [
@@ -26,8 +27,13 @@ __all__ = [
     "Part",
     "Raw",
     "ServerSentEvents",
+    "by_keys",
     "codec_for",
+    "error_json",
     "is_compressible",
     "is_event",
+    "json_of",
     "json_text",
+    "known",
+    "without_nat",
 ]

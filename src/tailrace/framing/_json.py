@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_json
 
 from tailrace.errors import InvalidChunk, Problem
+from tailrace.framing.row import json_text, record_of
 
-__all__ = ["json_of", "problem_json"]
+__all__ = ["error_json", "json_of"]
 
 _MAX_REASON = 200
 """Characters of pydantic's own words in our message: the full text is chained behind it."""
@@ -23,31 +24,38 @@ def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own wo
     pydantic makes of it: `inf` is "inf", a tuple its parts with commas between them.
 
     Raises:
-        InvalidChunk: pydantic cannot write the item.
+        InvalidChunk: pydantic cannot write the item; it names the cell of a row.
     """
     try:
         return json_text(item)
     except ValueError as exc:  # what pydantic raises is one, and so is a broken UTF-8 or a cycle
-        reason = str(exc)[:_MAX_REASON]
-        wanted = f"what pydantic can write as JSON ({reason})"
-        raise InvalidChunk(item, format, wanted) from exc
+        raise _refused(item, format, exc) from exc
 
 
-def json_text(value: Any) -> bytes:
-    """A value as JSON, with `null` for NaN and the infinities.
+def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa: A002 - as above
+    """What names the cell that cannot be written, if it is one of a row's."""
+    reason = str(error)[:_MAX_REASON]
+    wanted = f"what pydantic can write as JSON ({reason})"
+    try:
+        record = record_of(item)
+    except ValueError:
+        return InvalidChunk(item, format, wanted)
+    cells = record.items() if isinstance(record, dict) else ()
+    for column, cell in cells:
+        try:
+            json_text(cell)
+        except ValueError:
+            return InvalidChunk(cell, format, wanted, column=column)
+    return InvalidChunk(item, format, wanted)
 
-    Raises:
-        ValueError: pydantic cannot write it.
+
+def error_json(problem: Problem) -> bytes:
+    """`{"error": {"code": ..., "message": ...}}`: what any format in JSON says of its stream.
+
+    Clients of model APIs look for `error` in each value that they read, take it for a failure and
+    show its `message`; a value of any other shape is a part of the answer to them.
+
+    Never raises, for it is written when something else did.
     """
-    text = to_json(value, inf_nan_mode="null")
-    if b'None":' in text or b"None," in text:
-        # In this mode pydantic-core calls keys that are NaN or infinite "None", all of them alike
-        # (2.50). With its other modes it gives them their names, but no `null` to the values.
-        text = to_json(to_jsonable_python(value, inf_nan_mode="constants"), inf_nan_mode="null")
-    return text
-
-
-def problem_json(problem: Problem) -> bytes:
-    """`{"code": ..., "message": ...}`; never raises, for it is written when something else did."""
     message = problem.message.encode("utf-8", "backslashreplace").decode()
-    return to_json({"code": problem.code, "message": message})
+    return to_json({"error": {"code": problem.code, "message": message}})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar
 
-from tailrace.errors import Problem
+from tailrace import limits
+from tailrace.errors import InvalidOption, Problem
 
-__all__ = ["Carries", "Framing"]
+__all__ = ["Carries", "Framing", "check_flag"]
 
 
 class Carries(Enum):
@@ -32,10 +33,16 @@ class Framing:
     name: ClassVar[str] = "raw"
     """The format as errors name it."""
 
-    heartbeat: ClassVar[bytes] = b""
+    heartbeat: bytes = b""
     """What keeps an idle connection alive; empty where the format has nothing of the kind."""
 
+    start_grace: ClassVar[float] = limits.START_GRACE
+    """Seconds that the status line waits for the first item, unless the options say."""
+
     carries: ClassVar[Carries] = Carries.VALUES
+
+    dicts_are_events: ClassVar[bool] = False
+    """A dict is an event by its keys, not the data of one."""
 
     def frame(self, item: Any) -> bytes:
         """The bytes of one item; may be empty.
@@ -48,6 +55,10 @@ class Framing:
     def frame_json(self, text: bytes) -> bytes:
         """The bytes of one item that was written as JSON before; for formats that carry JSON."""
         raise NotImplementedError
+
+    def beat(self) -> bytes:
+        """One heartbeat, for a format that has them."""
+        return self.heartbeat
 
     def closing(self) -> bytes:
         """What follows the last item of a source that ended well."""
@@ -64,3 +75,13 @@ class Framing:
             retry: Seconds after which the client should come back.
         """
         return None
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False: a text given to a switch is a mistake.
+
+    Raises:
+        InvalidOption: It is none of both.
+    """
+    if type(value) is not bool:
+        raise InvalidOption(name, value, "True or False")

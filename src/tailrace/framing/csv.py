@@ -1,8 +1,9 @@
 """Comma-separated values, by RFC 4180.
 
-The rows are quoted by the standard library's `csv`; what is ours is which object becomes which row.
+The rows are quoted by the standard library's `csv`; which object becomes which row is in `row.py`.
 Text, numbers and None are given to it as they are (None is an empty cell); everything else becomes
 what it is in JSON: `true`, `2026-01-31T08:00:00Z`, and the JSON text itself for a list or a dict.
+NaN is what has no value, here as in the table that it comes from: an empty cell.
 
 A failure is a last row `#error,code,message`: CSV has no comments, but a `#` in front is what most
 readers that know them look for, and the others meet a row of another width. The connection is
@@ -12,20 +13,20 @@ aborted behind it in any case.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
-from functools import lru_cache
-from numbers import Integral, Real
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from tailrace.errors import InvalidChunk, InvalidOption, Problem
-from tailrace.framing._json import json_text
-from tailrace.framing.base import Framing
+from tailrace.framing.base import Framing, check_flag
+from tailrace.framing.charset import Charset
+from tailrace.framing.row import json_text, plain_of, record_of
 
 __all__ = ["CSV"]
+
+_MAX_REASON = 200
+"""Characters of pydantic's own words in our message: the full text is chained behind it."""
 
 _PLAIN = frozenset({str, int, float, type(None)})
 """Types that `csv` writes as we want it, looked up exactly: a bool is an int to `isinstance`."""
@@ -33,16 +34,19 @@ _PLAIN = frozenset({str, int, float, type(None)})
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 """What makes a spreadsheet compute a cell (OWASP ASVS 5.0, 1.2.10; CR is OWASP's older list)."""
 
+_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+"""What starts like a formula and is only a number, wherever it comes from."""
+
 _WANTED = "mappings, models, dataclasses, named tuples, lists or tuples"
 
 
 class CSV(Framing):
     """Each item one row.
 
-    Mappings, pydantic models, dataclasses and named tuples have named cells; so has whatever
-    `dict()` takes by its `keys()`, such as the rows of sqlite3. A key that is missing gives an
-    empty cell; one that is not a column is refused, for it would be lost in silence. Lists and
-    tuples are cells in order. str and bytes are refused, though they are sequences.
+    Mappings, pydantic models, dataclasses, attrs classes and named tuples have named cells; so has
+    whatever has `keys()`, such as the rows of sqlite3. A key that is missing gives an empty cell;
+    one that is not a column is refused, for it would be lost in silence. Lists, tuples and other
+    sequences are cells in order. str and bytes are refused, though they are sequences.
 
     Args:
         columns: The columns in order; None takes those of the first item, if it has names.
@@ -50,9 +54,13 @@ class CSV(Framing):
         neutralise: Put a single quote before text that a spreadsheet would compute as a formula
             (what starts with `= + - @`, TAB, CR or NUL). Numbers stay as they are. It changes the
             data, so it is for files that people open, not programs.
+        charset: How the text is encoded, by Python's name of it.
+        bom: Begin with a byte order mark, by which Excel knows UTF-8.
+        end_mark: End with a row `#end`, if the source ended well.
 
     Raises:
-        InvalidOption: `columns` that are no list of different names.
+        InvalidOption: `columns` that are no list of different names, a charset that Python does not
+            know, or a `bom` for another one than UTF-8.
 
     Source: RFC 4180.
     """
@@ -65,6 +73,10 @@ class CSV(Framing):
         columns: Iterable[str] | None = None,
         header: bool = True,
         neutralise: bool = False,
+        *,
+        charset: str = "utf-8",
+        bom: bool = False,
+        end_mark: bool = False,
     ) -> None:
         self._columns: tuple[Any, ...] | None = None
         self._known: frozenset[Any] = frozenset()
@@ -73,6 +85,12 @@ class CSV(Framing):
         self._given = columns is not None
         self._header = header
         self._neutralise = neutralise
+        check_flag("end_mark", end_mark)
+        self._charset = Charset(charset)
+        if bom and self._charset.name != "utf-8":
+            raise InvalidOption("bom", bom, f"False with charset={charset!r}: it is for UTF-8")
+        self._start = "\ufeff" if bom else ""
+        self._end = "#end\r\n" if end_mark else ""
         self._started = False
         self._write: Callable[[Iterable[Any]], str] = csv.writer(
             _Line(), lineterminator="\r\n"
@@ -84,30 +102,29 @@ class CSV(Framing):
         Raises:
             InvalidChunk: No row, a cell that has no text, or cells that are not in the columns.
         """
-        kind = type(item)
-        shape = _shape_of(kind)  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's
-        record = shape.read(item)
-        if not self._started and self._columns is None and shape.named and record:
-            self._name(tuple(record))
-        text = self._text(self._row_of(item, record, shape.named))
-        if not self._started:
-            text = self._header_row() + text
+        if type(item) is dict and tuple(item) == self._columns:  # by far the most
+            row: Iterable[Any] = item.values()
+        else:
+            row = self._row_of(item)
         try:
-            framed = text.encode()
+            text = self._text(row)
+        except ValueError as exc:
+            raise self._unwritable(row, exc) from exc
+        if not self._started:
+            text = self._start + self._header_row() + text
+        try:
+            framed = self._charset.encode(text)
         except UnicodeEncodeError as exc:
-            wanted = "text that UTF-8 can carry: a lone surrogate has no form in it"
-            raise InvalidChunk(item, self.name, wanted) from exc
+            raise self._unencodable(item, row) from exc
         self._started = True
         return framed
 
     def closing(self) -> bytes:
-        if self._started or not self._given:
-            return b""
-        return self._header_row().encode()
+        header = self._start + self._header_row() if self._given and not self._started else ""
+        return self._charset.encode(header + self._end) + self._charset.finish()
 
     def failure(self, problem: Problem) -> bytes:
-        row = self._text(["#error", problem.code, problem.message])
-        return row.encode("utf-8", "backslashreplace")
+        return self._charset.lossy(self._text(["#error", problem.code, problem.message]))
 
     def _name(self, columns: tuple[Any, ...]) -> None:
         self._columns = columns
@@ -116,29 +133,63 @@ class CSV(Framing):
     def _header_row(self) -> str:
         return self._text(self._columns) if self._header and self._columns else ""
 
-    def _row_of(self, item: Any, record: Any, named: bool) -> Sequence[Any]:
+    def _row_of(self, item: Any) -> Sequence[Any]:
+        """The item's cells in the order of the columns; the first one may name them."""
+        try:
+            record = record_of(item)
+        except ValueError as exc:
+            raise InvalidChunk(item, self.name, f"{_WANTED} that can be read ({exc})") from exc
+        if isinstance(record, dict):
+            if record and not self._started and self._columns is None:
+                self._name(tuple(record))
+            return self._named(item, record)
+        if not isinstance(record, (list, tuple)):
+            raise InvalidChunk(item, self.name, _WANTED)
         columns = self._columns
-        if named:
-            if columns is None:
-                lists = "lists or tuples, as its first row was"
-                wanted = lists if self._started else "a first row with at least one column"
-                raise InvalidChunk(item, self.name, wanted)
-            if not record.keys() <= self._known:
-                raise InvalidChunk(item, self.name, _unknown(record, columns))
-            return [record.get(column) for column in columns]
-        if not len(record) or (columns is not None and len(record) != len(columns)):
+        if not record or (columns is not None and len(record) != len(columns)):
             wanted = f"rows of {len(columns)} cells" if columns else "rows of at least one cell"
             raise InvalidChunk(item, self.name, f"{wanted}, not {len(record)}")
-        return record  # type: ignore[no-any-return]  # a sequence, as its shape says
+        return record
+
+    def _named(self, item: Any, record: dict[Any, Any]) -> Sequence[Any]:
+        if self._columns is None:
+            lists = "lists or tuples, as its first row was"
+            wanted = lists if self._started else "a first row with at least one column"
+            raise InvalidChunk(item, self.name, wanted)
+        if not record.keys() <= self._known:
+            raise InvalidChunk(item, self.name, _unknown(record, self._columns))
+        return [record.get(column) for column in self._columns]
 
     def _text(self, row: Iterable[Any]) -> str:
         cells = [cell if type(cell) in _PLAIN else _cell_of(cell) for cell in row]
         if self._neutralise:
-            cells = [
-                "'" + cell if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-                for cell in cells
-            ]
-        return self._write(cells)
+            cells = [_harmless(cell) for cell in cells]
+        text = self._write(cells)
+        if "nan" in text and any(map(_is_nan, cells)):
+            text = self._write([None if _is_nan(cell) else cell for cell in cells])
+        return text
+
+    def _unwritable(self, row: Iterable[Any], error: ValueError) -> InvalidChunk:
+        """Names the cell that cannot be written."""
+        wanted = f"cells that pydantic can write as JSON ({str(error)[:_MAX_REASON]})"
+        for number, cell in enumerate(row):
+            try:
+                self._text([cell])
+            except ValueError:
+                return InvalidChunk(cell, self.name, wanted, column=self._column(number))
+        return InvalidChunk(row, self.name, wanted)
+
+    def _unencodable(self, item: Any, row: Iterable[Any]) -> InvalidChunk:
+        """Names the cell that holds a character too many."""
+        charset = self._charset
+        for number, cell in enumerate(row):
+            if lacking := charset.lacks(self._text([cell])):
+                wanted = f"text that {charset.name} can carry, without {lacking!r}"
+                return InvalidChunk(cell, self.name, wanted, column=self._column(number))
+        return InvalidChunk(item, self.name, f"columns that {charset.name} can carry")
+
+    def _column(self, number: int) -> Any:
+        return number + 1 if self._columns is None else self._columns[number]
 
 
 class _Line:
@@ -148,69 +199,25 @@ class _Line:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How items of one type are read.
-
-    Args:
-        read: The item as a mapping of columns to cells, or as the cells in order.
-        named: True is a mapping.
-    """
-
-    read: Callable[[Any], Any]
-    named: bool
-
-
-@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
-def _shape_of(kind: type) -> _Shape:
-    if issubclass(kind, (str, bytes, bytearray, memoryview)):
-        return _Shape(_refuse, named=False)
-    if issubclass(kind, Mapping):
-        return _Shape(_itself, named=True)
-    if hasattr(kind, "__pydantic_serializer__") and hasattr(kind, "model_dump"):
-        return _Shape(_model, named=True)
-    if is_dataclass(kind):
-        names = tuple(field.name for field in fields(kind))
-        return _Shape(lambda item: {name: getattr(item, name) for name in names}, named=True)
-    if issubclass(kind, Sequence) and hasattr(kind, "_fields"):  # SQLAlchemy's rows have it too
-        return _Shape(lambda item: dict(zip(item._fields, item, strict=True)), named=True)
-    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
-        return _Shape(dict, named=True)
-    return _Shape(_itself if issubclass(kind, Sequence) else _refuse, named=False)
-
-
-def _itself(item: Any) -> Any:
-    return item
-
-
-def _refuse(item: Any) -> Any:
-    raise InvalidChunk(item, CSV.name, _WANTED)
-
-
-def _model(item: Any) -> Any:
-    try:
-        # By alias, as `to_json` writes a model in the other formats.
-        record = item.model_dump(by_alias=True)
-    except ValueError as exc:  # a serialiser of the model's own failed
-        raise InvalidChunk(item, CSV.name, "models that pydantic can write") from exc
-    return record if isinstance(record, dict) else _refuse(item)  # a root model of a list is none
-
-
 def _cell_of(value: Any) -> Any:
     """A value of an uncommon type as text or a number."""
-    if isinstance(value, bool):
+    kind = type(value)
+    if kind is bool:
         return "true" if value else "false"
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Decimal):
+    if kind is Decimal:
         return value
-    if isinstance(value, Real):
-        return float(value)
-    try:
-        plain = to_jsonable_python(value)
-        return json_text(value).decode() if isinstance(plain, (dict, list)) else plain
-    except ValueError as exc:
-        raise InvalidChunk(value, CSV.name, "cells that pydantic can write as JSON") from exc
+    plain = plain_of(value)
+    return json_text(plain).decode() if isinstance(plain, (bool, dict, list)) else plain
+
+
+def _is_nan(cell: Any) -> bool:
+    return isinstance(cell, float) and cell != cell
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NEGATIVE.fullmatch(cell):
+        return cell
+    return "'" + cell
 
 
 def _unknown(record: Mapping[Any, Any], columns: tuple[Any, ...]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 from typing import Any
 
 from tailrace.errors import InvalidChunk, InvalidOption
 from tailrace.framing.base import Carries, Framing
+from tailrace.framing.charset import Charset
 
 __all__ = ["Raw"]
 
@@ -17,21 +17,25 @@ class Raw(Framing):
     """What a plain stream sends: the items, one behind the other.
 
     Args:
-        charset: How str items are encoded, by Python's name of it.
+        charset: How str items are encoded, by Python's name of it. One that Python does not know is
+            only a label: bytes go out under it, text is refused.
+        end_mark: What follows the last item of a source that ended well, in place of nothing.
 
     Raises:
-        InvalidOption: Python knows no such charset.
+        InvalidOption: An end mark that is neither str nor bytes, or that the charset cannot carry.
     """
 
     name = "raw"
     carries = Carries.CHUNKS
 
-    def __init__(self, charset: str = "utf-8") -> None:
+    def __init__(self, charset: str = "utf-8", end_mark: str | bytes | None = None) -> None:
+        self._label = charset
         try:
-            # Python's own spelling ("utf-8", not "UTF8") is what `str.encode` has a short way for.
-            self._charset = codecs.lookup(charset).name
-        except LookupError:
-            raise InvalidOption("charset", charset, "an encoding that Python knows") from None
+            self._charset: Charset | None = Charset(charset)
+            self._encode = self._charset.encode
+        except InvalidOption:
+            self._charset, self._encode = None, self._refuse
+        self._end_mark = b"" if end_mark is None else self._checked(end_mark)
 
     def frame(self, item: Any) -> bytes:
         kind = type(item)
@@ -40,17 +44,32 @@ class Raw(Framing):
             return item  # type: ignore[no-any-return]  # `kind` says it, mypy cannot follow
         try:
             if kind is str:
-                return item.encode(self._charset)  # type: ignore[no-any-return]  # as above
+                return self._encode(item)
             return self._other(item)
         except UnicodeEncodeError as exc:
-            wanted = f"text that {self._charset} can carry ({exc.reason} at {exc.start})"
+            wanted = f"text that {exc.encoding} can carry ({exc.reason} at {exc.start})"
             raise InvalidChunk(item, self.name, wanted) from exc
+
+    def closing(self) -> bytes:
+        mark = self._end_mark
+        text = self._encode(mark) if isinstance(mark, str) else mark
+        return text + (b"" if self._charset is None else self._charset.finish())
 
     def _other(self, item: Any) -> bytes:
         if isinstance(item, memoryview):
             return item.tobytes()  # of any shape, format and stride, in logical order
         if isinstance(item, str):
-            return str.encode(item, self._charset)
+            return self._encode(item)
         if isinstance(item, (bytes, bytearray)):
             return bytes(item)  # a copy: a source may fill the same bytearray again
         raise InvalidChunk(item, self.name, _WANTED)
+
+    def _refuse(self, text: str) -> bytes:
+        raise InvalidChunk(text, self.name, f"bytes: Python knows no charset {self._label!r}")
+
+    def _checked(self, end_mark: str | bytes) -> str | bytes:
+        if not isinstance(end_mark, (str, bytes)):
+            raise InvalidOption("end_mark", end_mark, "str or bytes")
+        if isinstance(end_mark, str) and (self._charset is None or self._charset.lacks(end_mark)):
+            raise InvalidOption("end_mark", end_mark, f"text that {self._label} can carry")
+        return end_mark

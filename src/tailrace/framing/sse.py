@@ -12,21 +12,27 @@ an event without any field gives nothing, not a blank line; and an id with NUL i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pydantic_core import to_json
-
 from tailrace.errors import InvalidEvent, Problem
-from tailrace.framing._json import json_of, problem_json
-from tailrace.framing.base import Carries, Framing
+from tailrace.framing._json import error_json, json_of
+from tailrace.framing.base import Carries, Framing, check_flag
 from tailrace.framing.event import Event
 from tailrace.limits import MAX_RETRY_MS
 
 __all__ = ["ServerSentEvents", "is_event"]
 
 _Writer = Callable[[Any], bytes]
+
+_FIELDS = frozenset({"event", "data", "id", "retry", "comment"})
+_log = logging.getLogger("tailrace")
+_warned: set[bool] = set()
+"""Not empty when it was said."""
+
+_GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
 
 
 class ServerSentEvents(Framing):
@@ -35,6 +41,14 @@ class ServerSentEvents(Framing):
     Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
     anything else as JSON.
 
+    Args:
+        heartbeat_text: What the comment says that breaks a silence; several lines are several
+            comments.
+        end_mark: End with an event named "end", if the source ended well.
+
+    Raises:
+        InvalidEvent: A text that cannot be written.
+
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
 
@@ -42,6 +56,14 @@ class ServerSentEvents(Framing):
     media_type = "text/event-stream"
     carries = Carries.EVENTS
     heartbeat = b": keep-alive\n\n"
+    start_grace = 0.0
+
+    def __init__(self, *, heartbeat_text: str | None = None, end_mark: bool = False) -> None:
+        check_flag("end_mark", end_mark)
+        self._end_mark = end_mark
+        self._is_first = True  # no dict was seen; those of one response are of one kind
+        if heartbeat_text is not None:
+            self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
     def frame(self, item: Any) -> bytes:
         """The item as one event.
@@ -53,6 +75,9 @@ class ServerSentEvents(Framing):
         """
         kind = type(item)
         if kind is dict:
+            if self._is_first:
+                self._is_first = False
+                _look_at(item)
             return b"data: " + json_of(item, "sse") + b"\n\n"
         if kind is str:
             return _write_text(item)
@@ -61,15 +86,30 @@ class ServerSentEvents(Framing):
     def frame_json(self, text: bytes) -> bytes:
         return b"data: " + text + b"\n\n"
 
+    def closing(self) -> bytes:
+        return b"event: end\ndata: {}\n\n" if self._end_mark else b""
+
     def failure(self, problem: Problem) -> bytes:
-        """An event named "error" whose data is the problem as JSON."""
-        return b"event: error\ndata: " + problem_json(problem) + b"\n\n"
+        """An event named "error" whose data is `{"error": {"code": ..., "message": ...}}`."""
+        return b"event: error\ndata: " + error_json(problem) + b"\n\n"
 
     def farewell(self, retry: float) -> bytes:
         """An event named "farewell" that tells the client when to come back."""
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
-        words = {"code": "shutting_down", "message": "the server is going away: connect again"}
-        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, to_json(words))
+        # It ends the answer before its end, so its data is an error to who knows no farewells.
+        return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
+
+
+def _look_at(item: dict[Any, Any]) -> None:
+    """Say once that a dict is data: to sse-starlette one with these keys alone is an event."""
+    if item and _FIELDS.issuperset(item) and not _warned:
+        _warned.add(True)
+        _log.warning(
+            "a dict with the keys %s was sent as the data of an event: for an event yield "
+            "tailrace.Event(data, event=..., id=...), or use the EventSourceResponse of "
+            "tailrace.compat.sse_starlette; this is said once",
+            ", ".join(map(repr, item)),
+        )
 
 
 def _write_text(text: str) -> bytes:
@@ -148,7 +188,7 @@ def _package_of(kind: type) -> str:
     """The package of whose event class this is one, or ""."""
     for base in kind.__mro__:
         if base.__name__ == "ServerSentEvent":
-            package = base.__module__.partition(".")[0]
+            package = base.__module__.removeprefix("tailrace.compat.").partition(".")[0]
             if package in _FOREIGN:
                 return package
     return ""

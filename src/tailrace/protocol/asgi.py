@@ -24,7 +24,8 @@ from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import is_reserved, path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, replies_by_origin
 from tailrace.protocol.sending import send_last, send_reply
-from tailrace.semantics import foreign_origin
+from tailrace.pump import answer_lifespan
+from tailrace.semantics import foreign_origin, mounted
 from tailrace.store import Store
 
 __all__ = ["DurableStreams"]
@@ -34,7 +35,7 @@ class DurableStreams:
     """Serves the streams of a store: `app.mount("/v1/stream", DurableStreams(store))`.
 
     A stream's name is the path below the place of mounting. A store that is not open is opened at
-    the first request; closing it is its owner's.
+    the first request; closing it is its owner's. Of a lifespan it has nothing to do.
 
     Args:
         streams: The live streams of this process, or a store.
@@ -70,6 +71,7 @@ class DurableStreams:
         if scope["type"] != "http":
             await _refuse(scope, receive, send)
             return
+        scope = mounted(scope)
         below = path_below(scope)
         fields = dict(scope.get("headers") or ())
         request = Request(scope, receive, send, fields, self._replies[None])
@@ -138,4 +140,4 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
     else:
-        raise RuntimeError(f"{scope['type']} is not for a mounted application: run it in another")
+        await answer_lifespan(receive, send)

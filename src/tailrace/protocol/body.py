@@ -149,18 +149,19 @@ class Body:
         return bool(slow)
 
     async def linger(self) -> None:
-        """Throw away what still comes of it, for a while.
+        """Throw away what still comes of it, for a while; our own server does so by itself.
 
         To close a connection on which something comes is to reset it, and then a client that sends
         first and reads later never sees why it was refused.
         """
-        left = limits.BODY_LINGER_BYTES
-        with anyio.move_on_after(limits.BODY_LINGER):
-            while left > 0:
+        end = anyio.current_time() + limits.LINGER
+        goes_on = True
+        while goes_on:
+            goes_on = False
+            within = min(end - anyio.current_time(), limits.LINGER_SILENCE)
+            with anyio.move_on_after(within):
                 message = await self._receive()
-                if message["type"] != _REQUEST or not message.get("more_body"):
-                    return
-                left -= len(message.get("body", b""))
+                goes_on = message["type"] == _REQUEST and bool(message.get("more_body"))
 
     async def _next(self) -> Message:
         try:

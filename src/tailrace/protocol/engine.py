@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+import anyio
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
@@ -92,6 +93,7 @@ class Engine:
         self._options = options
         self._on_append = on_append
         self._authorize = authorize
+        self._splitting = anyio.Lock()
         self._forks = authorize is not None if options.forks is None else options.forks
 
     async def answer(self, command: Command, request: Request) -> Reply | None:
@@ -152,7 +154,7 @@ class Engine:
             raise InvalidRequest("Content-Type", None, "the stream's")
         if not is_json(command.content_type):
             return body
-        wire = await _messages(body)
+        wire = await self._messages(body)
         if not wire:
             raise InvalidBody("the array is empty: append something")
         return wire
@@ -177,7 +179,7 @@ class Engine:
             except StreamNotFound:
                 return new  # which the store refuses, in its own words
         if content_type is not None and is_json(content_type):
-            body = await _messages(body)
+            body = await self._messages(body)
         # Named now, so that a source which was replaced meanwhile by one of another type is seen.
         return replace(new, data=body, content_type=content_type)
 
@@ -205,7 +207,7 @@ class Engine:
         return request.replies.read(
             piece,
             condition=command.if_none_match,
-            from_beginning=command.where is Mark.BEGINNING,
+            where=command.where,
         )
 
     async def _long_poll(self, command: Read, request: Request) -> Reply | None:
@@ -223,7 +225,7 @@ class Engine:
             piece,
             cursor=cursor,
             condition=command.if_none_match,
-            from_beginning=command.where is Mark.BEGINNING,
+            where=command.where,
         )
 
     async def _sse(self, command: Read, request: Request) -> Reply | None:
@@ -264,18 +266,20 @@ class Engine:
         cursor = next_cursor(command.cursor, now, _SALT)
         return SseFormat(cursor if cursor > interval_of(now) else None)
 
+    async def _messages(self, body: bytes) -> bytes:
+        """The messages in a JSON body, as wire bytes."""
+        if len(body) <= limits.JSON_INLINE_BYTES:
+            return wire_of(body)
+        # One after the other: threads that compute wait for one lock, and so does the event loop,
+        # longer the more they are.
+        async with self._splitting:
+            return await call_in_thread(partial(wire_of, body), _forget)
+
     def _lifetime(self) -> float | None:
         lifetime = self._options.sse_lifetime
         if lifetime is None:
             return None
         return lifetime * (1 - limits.SSE_LIFETIME_SPREAD * random.random())
-
-
-async def _messages(body: bytes) -> bytes:
-    """The messages in a JSON body, as wire bytes."""
-    if len(body) <= limits.JSON_INLINE_BYTES:
-        return wire_of(body)
-    return await call_in_thread(partial(wire_of, body), _forget)
 
 
 def _forget(wire: bytes) -> None:

@@ -9,6 +9,7 @@ Source: Durable Streams 5, 8, 10.1, 12.7; RFC 9457; RFC 9110.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -32,8 +33,19 @@ from tailrace.errors import (
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import HARMLESS, Outcome, Validators, answer
-from tailrace.store import Appended, Created, Slice, StreamInfo, array_of, is_json
+from tailrace.semantics import HARMLESS, Outcome, Validators, answer, tag_as_named
+from tailrace.store import (
+    START,
+    Appended,
+    Created,
+    Mark,
+    Offset,
+    Slice,
+    StreamInfo,
+    Where,
+    array_of,
+    is_json,
+)
 
 __all__ = [
     "METHODS",
@@ -76,8 +88,11 @@ _ACCEPTED: Final = ", ".join(
     )
 ).encode()
 
-_OUR_OWN: Final = ("content-type", "content-length", "transfer-encoding")
+_OUR_OWN: Final = (b"content-type", b"content-length", b"transfer-encoding")
 """Of the body, which is ours."""
+
+_NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     BodyStalled: ("seconds",),
@@ -195,7 +210,7 @@ class Replies:
         *,
         cursor: int | None = None,
         condition: str | None = None,
-        from_beginning: bool = False,
+        where: Where = START,
     ) -> Reply:
         """To a GET with what there is: 200, or 304 if the client has it.
 
@@ -203,18 +218,19 @@ class Replies:
             piece: What was read.
             cursor: Of a live answer.
             condition: `If-None-Match`.
-            from_beginning: The client asked for the beginning, wherever that is.
+            where: What the client asked for.
         """
         etag = etag_of(piece)
+        has_it = condition is not None and _has(condition, etag)
         headers = [
             *self._base,
-            (b"cache-control", self._caching(piece)),
-            (b"etag", etag.encode()),
+            (b"cache-control", self._caching(piece, where)),
+            (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
             *_place(piece, cursor),
         ]
-        if from_beginning and piece.start.position:
+        if where is Mark.BEGINNING and piece.start.position:
             headers.append((b"stream-first-offset", str(piece.start).encode()))
-        if condition is not None and _has(condition, etag):
+        if has_it:
             return Reply(304, headers)
         return self._whole(headers, piece)
 
@@ -245,12 +261,17 @@ class Replies:
         )
         return Reply(200, headers, body)
 
-    def _caching(self, piece: Slice) -> bytes:
-        if not piece.chunks and not piece.closed:
-            # "Nothing yet" stops being true with the next append: a browser that kept it for a
-            # minute would not see what it has written itself. It may ask by ETag.
-            return self._reach + b", no-cache"
+    def _caching(self, piece: Slice, where: Where) -> bytes:
+        """How long a cache may answer without asking again by ETag."""
         info = piece.info
+        # "Nothing yet" stops being true with the next append: a browser that kept it for a minute
+        # would not see what it has written itself.
+        is_nothing_yet = not piece.chunks and not piece.closed
+        # And what has a URL that the next stream of this path has as well, it would answer for
+        # that: the beginning, and what a fork has of its source.
+        is_this_streams = isinstance(where, Offset) and where.generation == info.generation
+        if is_nothing_yet or not is_this_streams:
+            return self._reach + b", no-cache"
         age = limits.CACHE_MAX_AGE
         if info.ttl is not None:
             age = min(age, info.ttl)  # a cache must not outlive the stream by much
@@ -321,12 +342,27 @@ class Replies:
 
 
 def fields_of_refusal(error: AccessRefused) -> Headers:
-    """The header fields that `authorize` has given with its refusal."""
+    """The header fields that `authorize` has given with its refusal.
+
+    One that no server would send is left out: a refusal must not become a fault by its own words.
+
+    Source: RFC 9110 5.1, 5.5.
+    """
+    fields = ((name.lower().encode(), _encoded(value)) for name, value in error.headers.items())
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in error.headers.items()
-        if name.lower() not in _OUR_OWN
+        (name, value)
+        for name, value in fields
+        if name not in _OUR_OWN and _NAME.fullmatch(name) and not _UNSENDABLE.search(value)
     ]
+
+
+def _encoded(value: object) -> bytes:
+    """As Starlette writes it, which is Latin-1; in UTF-8 what that has no letters for."""
+    text = str(value)
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode(errors="replace")
 
 
 def etag_of(piece: Slice) -> str:

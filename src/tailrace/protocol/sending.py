@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.framing import Raw
 from tailrace.protocol.body import Body
 from tailrace.protocol.engine import Request
 from tailrace.protocol.reply import Reply
-from tailrace.pump import Head, name_of, send_whole, serve
+from tailrace.pump import CONNECTION, Head, extensions_of, name_of, send_whole, serve
+from tailrace.semantics import ResponseFields
 from tailrace.source import open_source
 from tailrace.types import StreamOptions
 
@@ -76,11 +77,12 @@ async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linge
     """
     if scope.get("http_version", "1.1").startswith("1"):
         reply.headers.append((b"connection", b"close"))
+    lingers = linger and CONNECTION not in extensions_of(scope)
     await send(_start(reply))
-    await send({"type": "http.response.body", "body": _body_of(reply, scope), "more_body": True})
-    if linger:
+    await send({"type": "http.response.body", "body": _body_of(reply, scope), "more_body": lingers})
+    if lingers:
         await body.linger()
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _send_large(reply: Reply, request: Request, options: StreamOptions) -> None:
@@ -94,8 +96,9 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[at : at + limits.MAX_BATCH_BYTES]
 
 
-def _start(reply: Reply) -> dict[str, object]:
-    return {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+def _start(reply: Reply) -> Message:
+    fields = ResponseFields(reply.headers)
+    return {"type": "http.response.start", "status": reply.status, "headers": fields}
 
 
 def _body_of(reply: Reply, scope: Scope) -> bytes:

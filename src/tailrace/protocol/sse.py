@@ -41,8 +41,8 @@ class SseFormat(Format):
     """The protocol's SSE answer.
 
     Args:
-        floor: The cursor that answers must not go below: one that follows the reader's own, if he
-            gave back the newest; None for all others, who share what is written.
+        floor: The cursor that answers must not go below: one that follows the reader's own, if it
+            gave back the newest; None for all others, which share what is written.
     """
 
     floor: int | None = None
@@ -55,8 +55,8 @@ class SseFormat(Format):
         """With the note that data is base64, where it is."""
         headers = (
             ("content-type", self.media_type),
-            ("cache-control", "no-cache"),
-            ("x-accel-buffering", "no"),  # nginx would keep events back until it has enough
+            ("cache-control", "no-cache, no-store"),  # the first is what clients' tests look for
+            ("x-accel-buffering", "no"),
         )
         if is_text(info.content_type):
             return headers
@@ -84,7 +84,7 @@ class SseFormat(Format):
         """When to come back, if it is not at once.
 
         A stream that was deleted, and one that lets go of what this reader has not got, just end:
-        he comes back, and is told by an ordinary answer (404, 410).
+        it comes back, and is told by an ordinary answer (404, 410).
         """
         if end.error is not None:
             raise end.error

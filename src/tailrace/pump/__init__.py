@@ -10,14 +10,17 @@ from tailrace.pump.connection import (
 )
 from tailrace.pump.delivery import Head, Unsendable, name_of
 from tailrace.pump.farewell import Farewell
-from tailrace.pump.leaving import Leaving, leaving_of
+from tailrace.pump.leaving import Leaving, has_left, leaving_of
+from tailrace.pump.lifespan import answer_lifespan
 from tailrace.pump.open_streams import (
     Drained,
     drain,
     drain_beside,
     registered,
     shutdown_event,
+    tell_stopping,
 )
+from tailrace.pump.passage import is_clear, leads_to
 from tailrace.pump.stats import Ending, Stats, counters, log, stats
 from tailrace.pump.stream import serve
 from tailrace.pump.whole import send_whole
@@ -37,11 +40,15 @@ __all__ = [
     "ServerConnection",
     "Stats",
     "Unsendable",
+    "answer_lifespan",
     "attach_offer",
     "counters",
     "drain",
     "drain_beside",
     "extensions_of",
+    "has_left",
+    "is_clear",
+    "leads_to",
     "leaving_of",
     "log",
     "name_of",
@@ -51,4 +58,5 @@ __all__ = [
     "serve",
     "shutdown_event",
     "stats",
+    "tell_stopping",
 ]

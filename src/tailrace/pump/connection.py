@@ -70,6 +70,10 @@ class ServerConnection(Protocol):
         yet or not; with their framing where they went past the server's own `send`."""
 
     @property
+    def aborted(self) -> bool:
+        """The client was dropped from here, by `abort` or by a transfer that has failed."""
+
+    @property
     def cut_off(self) -> str | None:
         """Why the client was dropped: the reason that `abort` was given."""
 

@@ -23,6 +23,8 @@ class Due(Enum):
     NOTHING = "nothing"
     START = "start"
     """The first item is late: send the status line without it."""
+    PUSH = "push"
+    """The first item is late, and the status line went out alone: send an empty body behind it."""
     HEARTBEAT = "heartbeat"
     """Nothing was sent for a while: say that the stream is alive."""
     STALLED = "stalled"
@@ -45,6 +47,7 @@ class Deadlines:
     Args:
         options: The time limits.
         heartbeat: The format has a heartbeat.
+        start_grace: The format's own, where the options say none.
         now: The loop's time.
     """
 
@@ -53,8 +56,10 @@ class Deadlines:
         "_grace_ends",
         "_heartbeat",
         "_min_rate",
+        "_push_at",
         "_quiet_since",
         "_send_timeout",
+        "_start_grace",
         "_unsent",
         "_waited",
         "_waited_bytes",
@@ -63,11 +68,14 @@ class Deadlines:
         "_write_moved",
     )
 
-    def __init__(self, options: StreamOptions, *, heartbeat: bool, now: float) -> None:
+    def __init__(
+        self, options: StreamOptions, *, heartbeat: bool, start_grace: float, now: float
+    ) -> None:
         self._send_timeout = inf if options.send_timeout is None else options.send_timeout
         self._heartbeat = options.heartbeat if heartbeat and options.heartbeat else inf
         self._min_rate = options.min_rate
-        self._grace_ends = now + options.start_grace
+        self._start_grace = start_grace if options.start_grace is None else options.start_grace
+        self.source_begins(now)
         self._begun = False
         self._quiet_since = now
         self._write_began: float | None = None
@@ -77,12 +85,19 @@ class Deadlines:
         self._waited = 0.0
         self._waited_bytes = 0
 
+    def source_begins(self, now: float) -> None:
+        """The source waited for its turn until now: what was before does not count."""
+        self._grace_ends = now + self._start_grace
+        self._push_at = now + max(self._start_grace, limits.START_GRACE)
+
     def begun(self) -> None:
         """The status line is on its way."""
         self._begun = True
 
     def writing(self, size: int, now: float) -> None:
-        """A write has begun."""
+        """A write has begun; one of 0 bytes is that of the head."""
+        if size:
+            self._push_at = inf
         self._write_began = self._write_moved = now
         self._write_bytes = size
         self._unsent = None
@@ -97,6 +112,14 @@ class Deadlines:
         if self._waited >= limits.MIN_RATE_WINDOW and not self._is_too_slow(0.0):
             self._waited = 0.0
             self._waited_bytes = 0
+
+    def pushed(self) -> None:
+        """An empty body is on its way behind the head."""
+        self._push_at = inf
+
+    def needs_push(self, now: float) -> bool:
+        """Whether the head has waited long enough for a body behind it."""
+        return now >= self._push_at
 
     @property
     def is_writing(self) -> bool:
@@ -119,6 +142,9 @@ class Deadlines:
             if now >= self._grace_ends:
                 return Verdict(Due.START, again)
             return Verdict(Due.NOTHING, min(self._grace_ends, again))
+        if self.needs_push(now):
+            self._quiet_since = now
+            return Verdict(Due.PUSH, self._idle_again(now))
         # The same sum as in `again`: a difference may round to a little less, and ask for ever.
         if now >= self._quiet_since + self._heartbeat:
             self._quiet_since = now
@@ -151,4 +177,5 @@ class Deadlines:
         # A write that begins after this answer must not be looked at too late.
         beat = self._quiet_since + self._heartbeat
         step = limits.MIN_RATE_WINDOW / 4 if self._min_rate is not None else inf
-        return min(beat, now + self._send_timeout, now + step)
+        push = self._push_at if now < self._push_at else inf
+        return min(beat, push, now + self._send_timeout, now + step)

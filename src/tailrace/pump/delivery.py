@@ -6,11 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio.lowlevel
 from starlette.types import Message, Scope, Send
 
+from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.stats import counters
+from tailrace.semantics import ResponseFields
 from tailrace.source import Buffer, Span
 
 __all__ = ["Delivery", "Head", "Tail", "Unsendable", "name_of"]
@@ -31,7 +34,8 @@ class Head:
     name: str
 
     def message(self) -> Message:
-        return {"type": "http.response.start", "status": self.status, "headers": self.headers}
+        fields = ResponseFields(self.headers)
+        return {"type": "http.response.start", "status": self.status, "headers": fields}
 
 
 def name_of(scope: Scope) -> str:
@@ -101,14 +105,16 @@ class Delivery:
         self._send = send
         self._head = head
         self._buffer = buffer
-        self._heartbeat = framing.heartbeat
+        self._framing = framing
         # A compressor holds tens of kilobytes: it is made with the first bytes.
         self._make_codec = make_codec
         self._codec: Codec | None = None
         self._deadlines = deadlines
         self._time = time
         self._wrote = wrote
+        self._look_at = 0.0
         self._start_due = False
+        self._push_due = False
         self._beat_due = False
         self._tail: Tail | None = None
         self.started = False
@@ -119,6 +125,15 @@ class Delivery:
     def start_now(self) -> None:
         """Send the status line, though no item is there yet."""
         self._start_due = True
+        self._buffer.wake_consumer()
+
+    def withhold(self) -> None:
+        """Send no status line, if it has not begun: an ordinary error response goes out instead."""
+        self._start_due = False
+
+    def push_head(self) -> None:
+        """Send an empty body behind a head that went out alone."""
+        self._push_due = True
         self._buffer.wake_consumer()
 
     def beat(self) -> None:
@@ -148,22 +163,41 @@ class Delivery:
             elif self._tail is not None:
                 break
             elif self._beat_due:
-                await self._write(self._heartbeat)
+                await self._write(self._framing.beat())
+            elif self._push_due:
+                await self._push()
             else:
                 await buffer.ready()
                 continue
-            self._beat_due = False
+            self._beat_due = self._push_due = False
+            await self._look_for_cancellation()
         await self._end(self._tail)
         self.finished = True
+
+    async def _look_for_cancellation(self) -> None:
+        # A task that is woken in each turn of the loop is never found waiting, and so never
+        # cancelled on asyncio, as long as `send` does not wait either.
+        now = self._time()
+        if now >= self._look_at:
+            self._look_at = now + limits.TURN_BUDGET
+            await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def _start(self) -> None:
         self.started = True
         self._deadlines.begun()
         self._deadlines.writing(0, self._time())
         await self._send(self._head.message())
-        if not self._buffer.size:
-            # Some servers and middlewares keep the head back until a body comes.
-            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+        # A frame without bytes asks for the head to be sent now.
+        asked = self._buffer.has_frames or self._deadlines.needs_push(self._time())
+        if asked and not self._buffer.size:
+            await self._push()
+        self._deadlines.written(self._time())
+
+    async def _push(self) -> None:
+        # Some servers and middlewares keep the head back until a body comes.
+        self._deadlines.pushed()
+        self._deadlines.writing(0, self._time())
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
         self._deadlines.written(self._time())
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:

@@ -31,19 +31,23 @@ from types import TracebackType
 from typing import Any, Protocol, cast
 
 import anyio
+import anyio.lowlevel
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from tailrace.pump.connection import CONNECTION, ServerConnection, behind, extensions_of
 from tailrace.pump.stats import log
 
-__all__ = ["Leaving", "leaving_of"]
+__all__ = ["Leaving", "has_left", "leaving_of"]
 
 _KEY = "tailrace.leaving"
 """Where the scope holds it, for the next who asks."""
 
 _EMPTY_PARTS = 8
 """Messages in which an empty body may come. httpx's transport needs two of them."""
+
+_TURNS = 4
+"""Turns of the event loop in which who listens begins, asks, and is told; trio shuffles them."""
 
 _FRAMES = 64
 """How many callers are looked at for the `Request`; twenty middlewares deep is far."""
@@ -71,6 +75,14 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         if all(hasattr(cycle, name) for name in ("disconnected", "message_event", "transport")):
             return _Observed(scope, receive, cast(_Cycle, cycle))
     return _Asked(scope, receive)
+
+
+async def has_left(error: Exception, scope: Scope, receive: Receive | None, send: Send) -> bool:
+    """Whether a `send` has failed because the client has left, where nobody has listened."""
+    if isinstance(error, OSError):
+        return True
+    async with leaving_of(scope, receive, send) as leaving:
+        return await leaving.explains(error)
 
 
 class Leaving:
@@ -110,6 +122,22 @@ class Leaving:
 
     def look(self) -> None:
         """Notice what nothing tells: done by whoever has written, in a task of the request."""
+
+    async def explains(self, error: Exception) -> bool:
+        """Whether a `send` has failed because the client has left.
+
+        An OSError says so (ASGI 2.4). What else servers and middlewares raise then is their own;
+        whoever listens may be about to learn of it, and gets its turn.
+        """
+        for _ in range(_TURNS):
+            if isinstance(error, OSError) or self._left_by_itself:
+                return True
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        return self._left_by_itself
+
+    @property
+    def _left_by_itself(self) -> bool:
+        return self.left
 
     async def __aenter__(self) -> Leaving:
         self._entered += 1
@@ -154,6 +182,11 @@ class _Offered(Leaving):
     @property
     def left(self) -> bool:
         return self._connection.lost
+
+    @property
+    def _left_by_itself(self) -> bool:
+        # A transfer that fails drops the client, and raises what is wrong with the file.
+        return self.left and not self._connection.aborted
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         return self._connection.on_lost(call)

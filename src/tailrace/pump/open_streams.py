@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import anyio
@@ -57,6 +58,8 @@ class _Open:
     stop: _Stop | None = None
     ended: int = 0
     """Streams that have ended since draining began."""
+    is_told: bool = False
+    """The application has said that the server stops; it is forgotten with the last stream."""
     changed: anyio.Event | None = None
     """Set when the next one ends."""
     server: Server | None = None
@@ -137,6 +140,20 @@ def shutdown_event() -> anyio.Event:
     return _here().stopping if event is None else event
 
 
+def tell_stopping() -> None:
+    """Tell every open stream of this event loop that the server stops, and wait for none.
+
+    For an application that knows it before the server shows it.
+    """
+    here = _here()
+    here.is_told = True
+    if here.stop is None:
+        _tell(here, inf, 0)
+    else:  # one that had a reason to go on may have none now
+        for stream in tuple(here.streams):
+            stream.say_farewell(_farewell(here, here.stop))
+
+
 async def _all_over(here: _Open) -> None:
     while here.streams:
         here.changed = anyio.Event()
@@ -161,6 +178,8 @@ def registered(stream: OpenStream) -> Iterator[None]:
         here.ended += 1
         if here.changed is not None:
             here.changed.set()
+        if here.is_told and not here.streams:
+            _go_on(here)
 
 
 def _tell(here: _Open, left: float, others: int, *, waits_in_line: bool = False) -> None:
@@ -177,7 +196,7 @@ def _farewell(here: _Open, stop: _Stop) -> Farewell:
 
 
 def _go_on(here: _Open) -> None:
-    here.stop, here.stopping = None, anyio.Event()
+    here.stop, here.stopping, here.is_told = None, anyio.Event(), False
 
 
 # Watching, only while streams are open. The server is looked for by the first stream of a loop. All
@@ -211,6 +230,9 @@ def _look(here: _Open, server: Server) -> None:
         if here.stop is not None:
             _go_on(here)
         return
+    if here.stop is None and server.is_stopping():
+        # Or it has ended, and the streams are those of another one that began in this loop.
+        here.server = server = find_server() or server
     if here.stop is None and server.is_stopping():
         known = 0 if server.open_responses is None else server.open_responses()
         others = known - len(here.streams)

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, fields
 from enum import Enum
 
+from tailrace.source import source_threads
+
 __all__ = ["Counters", "Ending", "Stats", "counters", "log", "stats"]
 
 log = logging.getLogger("tailrace")
@@ -27,6 +29,8 @@ class Ending(Enum):
     """Ended by `drain()`, with the format's farewell."""
     SHUT_DOWN = "shut_down"
     """Cut off at the end of `drain()`'s time."""
+    REFUSED = "refused"
+    """Never begun: no thread was free for its sync source, and the client got 503."""
     CANCELLED = "cancelled"
     """The server, or something around the response, cancelled its task."""
 
@@ -38,12 +42,17 @@ class Stats:
     Args:
         open: Streams that are being sent now.
         bytes_sent: Body bytes given to the server, before chunked framing.
-        complete, left, failed, stalled, too_slow, drained, shut_down, cancelled: Streams that
-            ended in that way; see `Ending`.
+        source_threads: Threads in which a sync source runs now; at most
+            `limits.SYNC_SOURCE_THREADS`.
+        source_line: Sync sources that wait for one.
+        complete, left, failed, stalled, too_slow, drained, shut_down, refused, cancelled: Streams
+            that ended in that way; see `Ending`.
     """
 
     open: int
     bytes_sent: int
+    source_threads: int
+    source_line: int
     complete: int
     left: int
     failed: int
@@ -51,6 +60,7 @@ class Stats:
     too_slow: int
     drained: int
     shut_down: int
+    refused: int
     cancelled: int
 
 
@@ -64,7 +74,13 @@ class Counters:
 
     def snapshot(self) -> Stats:
         ended = {ending.value: count for ending, count in self.ended.items()}
-        return Stats(open=self.open, bytes_sent=self.bytes_sent, **ended)
+        return Stats(
+            open=self.open,
+            bytes_sent=self.bytes_sent,
+            source_threads=source_threads.busy,
+            source_line=len(source_threads.line),
+            **ended,
+        )
 
 
 counters = Counters()

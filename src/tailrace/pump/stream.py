@@ -23,7 +23,8 @@ import anyio
 import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
-from tailrace.errors import Problem, problem_of
+from tailrace import limits
+from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
@@ -32,7 +33,7 @@ from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
-from tailrace.source import Buffer, Source, current_loop
+from tailrace.source import Buffer, RangedSource, Source, SyncSource, current_loop
 from tailrace.types import StreamOptions
 
 __all__ = ["Stream", "serve"]
@@ -99,17 +100,25 @@ async def serve(
 class _Sink:
     """Where the source puts its items: framed, into the buffer."""
 
-    __slots__ = ("put", "room", "room_in_thread")
+    __slots__ = ("in_line", "put", "room", "room_in_thread")
 
-    def __init__(self, framing: Framing, buffer: Buffer) -> None:
+    def __init__(self, framing: Framing, buffer: Buffer, in_line: Callable[[bool], None]) -> None:
         # Called for each item: what it needs is in the closure, not looked up.
         frame_of, add, touch = framing.frame, buffer.put, buffer.touch
+        number = 0
 
         def put(item: Any) -> bool:
-            frame = frame_of(item)
+            nonlocal number
+            number += 1
+            try:
+                frame = frame_of(item)
+            except (InvalidChunk, InvalidItem) as error:
+                error.count(number)
+                raise
             return add(frame) if frame else touch()
 
         self.put = put
+        self.in_line = in_line
         self.room = buffer.room
         self.room_in_thread = buffer.room_in_thread
 
@@ -123,6 +132,7 @@ class Stream:
         "_cancel_alarm",
         "_cancel_grace",
         "_cancel_late",
+        "_cancel_refusal",
         "_connection",
         "_deadlines",
         "_delivered",
@@ -158,6 +168,8 @@ class Stream:
         loop = current_loop(group)
         self._loop = loop
         self._group = group
+        if options.pin_thread and isinstance(source, (RangedSource, SyncSource)):
+            source.pin_thread()
         self._source = source
         self._framing = framing
         self._options = options
@@ -167,7 +179,12 @@ class Stream:
         self._buffer = Buffer(
             loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
         )
-        self._deadlines = Deadlines(options, heartbeat=bool(framing.heartbeat), now=loop.time())
+        self._deadlines = Deadlines(
+            options,
+            heartbeat=options.beat_every(framing.heartbeat) < inf,
+            start_grace=framing.start_grace,
+            now=loop.time(),
+        )
         self._delivery = Delivery(
             send, head, self._buffer, framing, make_codec, self._deadlines, loop.time, leaving.look
         )
@@ -178,6 +195,8 @@ class Stream:
         self._cancel_alarm: Callable[[], None] | None = None
         self._cancel_late: Callable[[], None] | None = None
         """Takes back what tells of a source that is not closed in time; None: there is none yet."""
+        self._cancel_refusal: Callable[[], None] | None = None
+        """Takes back the refusal of a source that waits for a thread; None: it does not."""
         self._is_late = False
         self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
@@ -191,7 +210,6 @@ class Stream:
         counters.open += 1
         self._group.start_soon(self._deliver)
         take_back = self._leaving.on_left(partial(self.end, Ending.LEFT))
-        self._look_at_clock()
         try:
             # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the
             # source through the same door as everything else.
@@ -202,7 +220,7 @@ class Stream:
                 await self._deliver_rest()
         finally:
             take_back()
-            for cancel in (self._cancel_alarm, self._cancel_grace):
+            for cancel in (self._cancel_alarm, self._cancel_grace, self._cancel_refusal):
                 if cancel is not None:
                     cancel()
 
@@ -256,11 +274,28 @@ class Stream:
             return
         try:
             with self._stretch:
-                await self._source.run(_Sink(self._framing, self._buffer), self._loop)
+                sink = _Sink(self._framing, self._buffer, self._in_line)
+                await self._source.run(sink, self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
             await self._keep(error, self._iterating)
         if self.ending is None:
             self.ending = Ending.COMPLETE if self._farewell is None else Ending.DRAINED
+
+    def _in_line(self, waits: bool) -> None:
+        """The source waits for a thread. Its status does so, too: it may have to be 503."""
+        if waits:
+            until = self._loop.time() + limits.SYNC_SOURCE_WAIT
+            self._cancel_refusal = self._loop.call_at(until, self._refuse)
+        elif self._cancel_refusal is not None:
+            self._cancel_refusal()
+            self._cancel_refusal = None
+            self._deadlines.source_begins(self._loop.time())
+            self._look_at_clock()
+
+    def _refuse(self) -> None:
+        if self.ending is None:
+            self._error = SourceBusy(limits.SYNC_SOURCE_WAIT)
+            self.end(Ending.REFUSED)
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
@@ -313,10 +348,11 @@ class Stream:
     async def _deliver_rest(self) -> None:
         if self.ending in _GONE:
             self._sending.cancel()
-        elif self.ending is Ending.FAILED and not (
+        elif self.ending in (Ending.FAILED, Ending.REFUSED) and not (
             self._delivery.started or self._buffer.has_frames
         ):
-            self._sending.cancel()  # nothing was sent: an ordinary error response can be
+            self._delivery.withhold()  # nothing was sent: an ordinary error response can be
+            self._sending.cancel()
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
@@ -339,22 +375,34 @@ class Stream:
     async def _deliver(self) -> None:
         try:
             with self._sending:
-                await self._delivery.run()
-        except OSError:  # how ASGI 2.4 says that the client has left
-            self.end(Ending.LEFT)
+                # Not before the source runs: only then is it known whether it has to wait for a
+                # thread, or has failed at once.
+                if not self._sending.cancel_called:
+                    self._look_at_clock()
+                    await self._delivery.run()
         except anyio.get_cancelled_exc_class():
             self.end(Ending.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
-            self._error = self._error or error
-            self.end(Ending.FAILED)
+            if await self._leaving.explains(error):
+                self.end(Ending.LEFT)
+            else:
+                self._error = self._error or error
+                self.end(Ending.FAILED)
         finally:
             self._delivered.set()
 
     def _look_at_clock(self) -> None:
+        if self._cancel_alarm is not None:
+            self._cancel_alarm()
+            self._cancel_alarm = None
+        if self._cancel_refusal is not None:
+            return
         verdict = self._deadlines.check(self._loop.time(), self._connection.unsent)
         if verdict.due is Due.START:
             self._delivery.start_now()
+        elif verdict.due is Due.PUSH:
+            self._delivery.push_head()
         elif verdict.due is Due.HEARTBEAT:
             self._delivery.beat()
         elif verdict.due in _CUT_OFF:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.pump.connection import Connection
 from tailrace.pump.delivery import Head
+from tailrace.pump.leaving import has_left
 from tailrace.pump.stats import Ending, counters, log
 from tailrace.types import StreamOptions
 
@@ -50,11 +51,11 @@ async def send_whole(
             ending = Ending.STALLED
             log.info("%s: client cut off: %s", head.name, ending.value)
             Connection(scope, receive, send).abort(ending.value)
-    except OSError:  # how ASGI 2.4 says that the client has left
+    except Exception as error:
+        if not await has_left(error, scope, receive, send):
+            ending = Ending.FAILED
+            raise
         ending = Ending.LEFT
-    except Exception:
-        ending = Ending.FAILED
-        raise
     finally:
         if body:
             counters.ended[ending] += 1

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.utils import get_stream_item_type, get_typed_return_annotation
@@ -26,7 +26,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from starlette.types import Scope
 
 from tailrace.errors import InvalidChunk, InvalidItem
-from tailrace.framing import Carries, Event, Framing, is_event
+from tailrace.framing import Carries, Event, Framing, by_keys, is_event, known, without_nat
 
 __all__ = ["Filtered", "ItemFilter", "declared_type", "filter_of", "response_class_of"]
 
@@ -72,6 +72,8 @@ class ItemFilter:
         try:
             return self.adapter.validate_python(item, from_attributes=True)
         except ValidationError as exc:
+            if (named := by_keys(item)) is not item:
+                return self.validate(named)
             errors = exc.errors(include_url=False)
         # Not "from" pydantic's: its text shows the item, which is not ours to log.
         located = [{**error, "loc": ("item", *error["loc"])} for error in errors]
@@ -86,13 +88,22 @@ class ItemFilter:
         return True
 
     def json(self, value: Any) -> bytes:
-        return self.adapter.dump_json(value, **self.serializing)
+        return self._written(self.adapter.dump_json, value)  # type: ignore[no-any-return]
 
-    def plain(self, value: Any, mode: Literal["json", "python"]) -> Any:
-        written = self.adapter.dump_python(value, mode=mode, **self.serializing)
-        if isinstance(written, tuple) and hasattr(value, "_fields"):
+    def plain(self, value: Any) -> Any:
+        """What its JSON is, as objects of Python: a serialiser may be there to hide a value."""
+        written = self._written(partial(self.adapter.dump_python, mode="json"), value)
+        if isinstance(written, list) and hasattr(value, "_fields"):
             return dict(zip(value._fields, written, strict=True))  # pydantic drops the names
         return written
+
+    def _written(self, write: Callable[..., Any], value: Any) -> Any:
+        try:
+            return write(value, fallback=known, **self.serializing)
+        except (TypeError, ValueError):
+            if (without := without_nat(value)) is value:
+                raise
+            return write(without, fallback=known, warnings=False, **self.serializing)
 
 
 class Filtered(Framing):
@@ -104,7 +115,9 @@ class Filtered(Framing):
         self._frame = self._as_json if framing.carries is not Carries.VALUES else self._as_value
         self.name = framing.name  # type: ignore[misc] # the format's, not the class's
         self.carries = framing.carries  # type: ignore[misc]
-        self.heartbeat = framing.heartbeat  # type: ignore[misc]
+        self.heartbeat = framing.heartbeat
+        self.start_grace = framing.start_grace  # type: ignore[misc]
+        self.beat = framing.beat  # type: ignore[method-assign]
         self.closing = framing.closing  # type: ignore[method-assign] # passed on as they are
         self.failure = framing.failure  # type: ignore[method-assign]
         self.farewell = framing.farewell  # type: ignore[method-assign]
@@ -116,19 +129,21 @@ class Filtered(Framing):
             if self._items.names_events and isinstance(item, Event):
                 return self._framing.frame(self._event(item))  # as a value, its data as declared
             return self._frame(self._items.validate(item))
-        except InvalidItem:
+        except (InvalidChunk, InvalidItem):
             raise
-        except ValueError as exc:  # what pydantic raises is one, and so is a broken UTF-8
+        except (TypeError, ValueError) as exc:  # what pydantic raises, and a broken UTF-8
             wanted = "what pydantic can write as the declared type"
             raise InvalidChunk(item, self.name, wanted) from exc
 
     def _as_value(self, value: Any) -> bytes:
-        return self._framing.frame(self._items.plain(value, "python"))
+        return self._framing.frame(self._items.plain(value))
 
     def _as_json(self, value: Any) -> bytes:
         if isinstance(value, (str, bytes)) and self.carries is Carries.EVENTS:
             # Text is an event's data as it stands, not its JSON.
-            return self._framing.frame(self._items.plain(value, "json"))
+            return self._framing.frame(self._items.plain(value))
+        if isinstance(value, dict) and self._framing.dicts_are_events:
+            return self._framing.frame(self._items.plain(value))
         return self._framing.frame_json(self._items.json(value))
 
     def _event(self, event: Any) -> Any:
@@ -143,7 +158,7 @@ class Filtered(Framing):
         value = self._items.validate(data)
         # An event has its data as text; in another format it is a part of the value.
         in_events = self.carries is Carries.EVENTS
-        written = self._items.json(value) if in_events else self._items.plain(value, "json")
+        written = self._items.json(value) if in_events else self._items.plain(value)
         return replace(event, data=written)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Never
 
 from starlette.background import BackgroundTask
 from starlette.types import Scope
@@ -15,6 +15,19 @@ from tailrace.types import StreamOptions
 
 __all__ = ["EventSourceResponse", "last_event_id"]
 
+_OURS: Final = {
+    "ping": "options=StreamOptions(heartbeat=...)",
+    "ping_message_factory": "heartbeat_text=",
+    "sep": "nothing: every client reads lines that end with LF",
+    "data_sender_callable": "a source that yields what it would send",
+    "send_timeout": "options=StreamOptions(send_timeout=...)",
+    "client_close_handler_callable": "a `finally` in the source, or background=",
+    "shutdown_event": "tailrace.shutdown_event() in the source",
+    "shutdown_grace_period": "options=StreamOptions(shutdown_grace=...)",
+    "cleanup_timeout": "options=StreamOptions(cleanup_timeout=...)",
+}
+"""What stands here for an argument of sse-starlette."""
+
 
 class EventSourceResponse(StreamingResponse):
     """Send events to a browser's EventSource, or to any client that reads `text/event-stream`.
@@ -23,7 +36,16 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
-        status_code, headers, media_type, background, options: As in `StreamingResponse`.
+        heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
+            subclass that is the `response_class` of `yield` endpoints.
+        end_mark: End with an event named "end" if the content ended well, so that a page knows a
+            whole stream from one that was cut.
+        status_code, headers, media_type, background, options, filename, content_disposition_type:
+            As in `StreamingResponse`.
+
+    The status line goes out at once, though the first event may be late, unless the options name a
+    `start_grace`: an error that the source raises before it has waited for anything is an ordinary
+    error response, and with a grace any error within it.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
@@ -33,6 +55,8 @@ class EventSourceResponse(StreamingResponse):
     """
 
     media_type = "text/event-stream"
+    utf8_only = True
+    heartbeat_text: str | None = None
 
     def __init__(
         self,
@@ -43,13 +67,30 @@ class EventSourceResponse(StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
+        end_mark: bool = False,
+        heartbeat_text: str | None = None,
+        **theirs: Never,
     ) -> None:
-        super().__init__(content, status_code, headers, media_type, background, options=options)
-        self.headers.setdefault("cache-control", "no-store")
-        self.headers.setdefault("x-accel-buffering", "no")
+        if theirs:
+            raise TypeError(_refusal(type(self).__name__, next(iter(theirs))))
+        if heartbeat_text is not None:
+            self.heartbeat_text = heartbeat_text
+        super().__init__(
+            content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+            filename=filename,
+            content_disposition_type=content_disposition_type,
+            end_mark=end_mark,
+        )
 
     def make_framing(self) -> Framing:
-        return ServerSentEvents()
+        return ServerSentEvents(heartbeat_text=self.heartbeat_text, end_mark=self._end_mark)
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None
@@ -73,6 +114,15 @@ def last_event_id(scope: Scope) -> str | None:
         if name == b"last-event-id":
             return value.decode("utf-8", "replace") or None
     return None
+
+
+def _refusal(name: str, argument: str) -> str:
+    """As Python refuses an argument, and what to write where it is one of sse-starlette."""
+    words = f"{name}() got an unexpected keyword argument {argument!r}"
+    if argument not in _OURS:
+        return words
+    instead = f"what stands for that of sse-starlette is {_OURS[argument]}"
+    return f"{words}: {instead}; tailrace.compat.sse_starlette takes it as it is"
 
 
 def _takes_last_event_id(content: Any) -> bool:

@@ -18,9 +18,10 @@ message can be tried out without that risk, so the way is looked at before anyth
 * `zerocopysend` is used where the server says that what is given to this `send` comes to it as it
   is (`tailrace.connection` in the scope, `reached_by`). It is preferred, since it names an open
   file: the very one that the headers were made from, and that is looked at again on the way.
-* `pathsend` is used for whole files where the server offers that alone, as Starlette's class does:
-  what works with that works with this. The server then opens the path itself, so between our look
-  at the file and its own the file can be replaced; nothing can be done about that here.
+* `pathsend` is used for whole files where a known server offers that alone, and nothing is in
+  between that could want to see the body: Starlette's own know the message, and pass it on unread.
+  The server then opens the path itself, so between our look at the file and its own the file can be
+  replaced; nothing can be done about that here.
 * Else the file is read in threads and sent by the pump, as every stream.
 """
 
@@ -41,7 +42,17 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
-from tailrace.pump import CONNECTION, Ending, Head, ServerConnection, name_of, send_whole, serve
+from tailrace.pump import (
+    CONNECTION,
+    Ending,
+    Head,
+    ServerConnection,
+    has_left,
+    is_clear,
+    name_of,
+    send_whole,
+)
+from tailrace.responses.busy import serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
 from tailrace.responses.representation import (
@@ -63,6 +74,7 @@ from tailrace.source import (
     SpanSource,
     SyncSource,
     call_in_thread,
+    file_threads,
 )
 from tailrace.types import StreamOptions
 
@@ -172,14 +184,14 @@ class FileResponse(starlette.responses.FileResponse):
         if self.ranges is not None:
             plan = self._plan(of_ranges(self.ranges), request)
         else:
-            takes_paths = _takes_paths(scope)
+            takes_paths = _takes_paths(scope, send)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
-            plan = await call_in_thread(prepare, Plan.close)
+            plan = await call_in_thread(prepare, Plan.close, file_threads)
         head = Head(plan.status, plan.headers.raw, name_of(scope))
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
         elif plan.path is not None:
-            ending = await _send_path(plan.path, head, send)
+            ending = await _send_path(plan.path, head, scope, listen, send)
         elif not plan.file_bytes:
             ending = await send_whole(plan.body, options, head, scope, listen, send)
         else:
@@ -268,7 +280,7 @@ class FileResponse(starlette.responses.FileResponse):
                 block_bytes=block_bytes,
                 span_bytes=span_bytes if options.min_rate is None else block_bytes,
             )
-        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes))
+        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes), file_threads)
 
 
 class _AsItIs(Framing):
@@ -289,19 +301,23 @@ def _checked(ranges: Any) -> RangeSource:
     return ranges
 
 
-async def _send_path(path: str, head: Head, send: Send) -> Ending:
+async def _send_path(
+    path: str, head: Head, scope: Scope, receive: Receive | None, send: Send
+) -> Ending:
     try:
         await send(head.message())
         await send({"type": _PATHSEND, "path": path})
-    except OSError:  # how ASGI 2.4 says that the client has left
+    except Exception as error:
+        if not await has_left(error, scope, receive, send):
+            raise
         return Ending.LEFT
     return Ending.COMPLETE
 
 
-def _takes_paths(scope: Scope) -> bool:
-    """Whether the server sends files by their paths, and in no better way."""
+def _takes_paths(scope: Scope, send: Send) -> bool:
+    """Whether the server sends files by their paths, in no better way, with nothing in between."""
     extensions = scope.get("extensions") or {}
-    return _PATHSEND in extensions and CONNECTION not in extensions
+    return CONNECTION not in extensions and _PATHSEND in extensions and is_clear(send)
 
 
 def _copies(scope: Scope, send: Send) -> bool:

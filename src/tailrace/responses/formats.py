@@ -17,29 +17,36 @@ __all__ = ["CSVResponse", "JSONArrayResponse", "JSONLinesResponse"]
 class JSONLinesResponse(StreamingResponse):
     """Send each item as one line of JSON.
 
-    Items are anything that pydantic can write as JSON. A stream that fails ends with a line
-    `{"error": {"code": ..., "message": ...}}`, and the connection is cut.
+    Items are anything that pydantic can write as JSON, and the rows of databases. A stream that
+    fails ends with a line `{"error": {"code": ..., "message": ...}}`, and the connection is cut.
 
-    Args: As in `StreamingResponse`.
+    Args:
+        end_mark: End with a line `{"end": {}}` if the content ended well: a client that reads to it
+            has all, whatever the proxies between did with the end of the body.
+        content, status_code, headers, media_type, background, options, filename,
+            content_disposition_type: As in `StreamingResponse`.
 
     Source: jsonlines.org.
     """
 
     media_type = "application/jsonl"
+    utf8_only = True
 
     def make_framing(self) -> Framing:
-        return JSONLines()
+        return JSONLines(end_mark=self._end_mark or False)
 
 
 class JSONArrayResponse(StreamingResponse):
     """Send the items as one JSON array, written while they come.
 
-    A stream that fails leaves the array unclosed, so that no parser takes it for whole.
+    A stream that fails leaves the array unclosed, so that no parser takes it for whole. So its
+    `]` is its end mark, and `end_mark` changes nothing.
 
-    Args: As in `StreamingResponse`; items are anything that pydantic can write as JSON.
+    Args: As in `StreamingResponse`; items as in `JSONLinesResponse`.
     """
 
     media_type = "application/json"
+    utf8_only = True
 
     def make_framing(self) -> Framing:
         return JSONArray()
@@ -49,12 +56,19 @@ class CSVResponse(StreamingResponse):
     """Send rows as CSV.
 
     Args:
-        content: A sync or async iterable of mappings, pydantic models, dataclasses or sequences.
-        columns: The columns and their order; None takes those of the first mapping or model.
+        content: A sync or async iterable of rows: mappings, pydantic models, dataclasses, attrs
+            classes, named tuples, rows of databases, or sequences.
+        columns: The columns and their order; None takes those of the first row that has names.
         header: Send a line with the columns' names first.
         neutralise: Keep spreadsheets from taking a cell that begins with `=`, `+`, `-` or `@` for a
             formula. Changes the bytes, so it is off unless asked for.
-        status_code, headers, media_type, background, options: As in `StreamingResponse`.
+        bom: Begin with a byte order mark, by which Excel knows that it is UTF-8.
+        end_mark: End with a row `#end` if the content ended well: a client that reads to it has
+            all, whatever the proxies between did with the end of the body.
+        media_type: A charset that it names is the one that is sent:
+            `"text/csv; charset=iso-8859-1"`.
+        status_code, headers, background, options, filename, content_disposition_type: As in
+            `StreamingResponse`.
 
     Source: RFC 4180.
     """
@@ -70,15 +84,36 @@ class CSVResponse(StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
+        end_mark: bool = False,
         columns: Sequence[str] | None = None,
         header: bool = True,
         neutralise: bool = False,
+        bom: bool = False,
     ) -> None:
-        super().__init__(content, status_code, headers, media_type, background, options=options)
         self._columns = columns
         self._header = header
         self._neutralise = neutralise
-        self.make_framing()  # a mistake in the columns is told here, not when it is sent
+        self._bom = bom
+        super().__init__(
+            content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+            filename=filename,
+            content_disposition_type=content_disposition_type,
+            end_mark=end_mark,
+        )
 
     def make_framing(self) -> Framing:
-        return CSV(columns=self._columns, header=self._header, neutralise=self._neutralise)
+        return CSV(
+            columns=self._columns,
+            header=self._header,
+            neutralise=self._neutralise,
+            charset=self.sent_charset,
+            bom=self._bom,
+            end_mark=self._end_mark,
+        )

@@ -21,7 +21,8 @@ class MultipartMixedReplaceResponse(StreamingResponse):
         content: A sync or async iterable of bytes, or of `Part` with a type and headers of its own.
         part_type: The Content-Type of parts that are plain bytes.
         boundary: What stands between parts; None makes one that occurs in no part.
-        status_code, headers, background, options: As in `StreamingResponse`.
+        status_code, headers, background, options, filename, content_disposition_type: As in
+            `StreamingResponse`. The closing boundary is its end mark.
 
     Source: RFC 2046 5.1; the `x-mixed-replace` subtype is Netscape's, and every browser's.
     """
@@ -34,13 +35,23 @@ class MultipartMixedReplaceResponse(StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
         part_type: str = "image/jpeg",
         boundary: str | None = None,
     ) -> None:
         self._parts = MultipartMixedReplace(part_type=part_type, boundary=boundary)
         media_type = self._parts.media_type
-        super().__init__(content, status_code, headers, media_type, background, options=options)
-        self.headers.setdefault("cache-control", "no-store")
+        super().__init__(
+            content,
+            status_code,
+            headers,
+            media_type,
+            background,
+            options=options,
+            filename=filename,
+            content_disposition_type=content_disposition_type,
+        )
         self._part_type = part_type
 
     def make_framing(self) -> Framing:

@@ -36,14 +36,16 @@ def negotiate(
     *,
     background: BackgroundTask | None = None,
     options: StreamOptions | None = None,
+    end_mark: bool = False,
 ) -> Response:
     """Send items as JSON Lines, a JSON array, server-sent events or CSV, as Accept asks for.
 
     Args:
-        items: A sync or async iterable of mappings, models or dataclasses.
+        items: A sync or async iterable of rows, as `CSVResponse` takes them.
         request: Its Accept header decides, by q-values; without one it is JSON Lines.
         background: As in `StreamingResponse`.
         options: As in `StreamingResponse`.
+        end_mark: As in each format's response: the client can tell the end from a cut.
 
     Returns:
         The response; 406 with the list of formats where none fits, and the items are closed.
@@ -59,7 +61,9 @@ def negotiate(
     if media_type is None:
         return _NotAcceptable(source)
     make = _FORMATS[media_type]
-    response = make(items, media_type=media_type, background=background, options=options)
+    response = make(
+        items, media_type=media_type, background=background, options=options, end_mark=end_mark
+    )
     response.headers.add_vary_header("accept")
     return response
 

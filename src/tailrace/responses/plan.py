@@ -19,6 +19,7 @@ from tailrace.semantics import (
     answer,
     content_range,
     parse_date,
+    tag_as_named,
     unsatisfied,
 )
 from tailrace.source import Extent, OpenFile, Piece
@@ -131,6 +132,8 @@ def make_plan(
     if verdict.outcome is Outcome.WHOLE:
         pieces: list[Piece] = [Extent(0, state.size)] if state.size else []
         return Plan(status, headers, pieces, whole=True)
+    if verdict.outcome is Outcome.NOT_MODIFIED and "etag" in headers:
+        headers["etag"] = tag_as_named(headers["etag"], request.conditions.get("if-none-match"))
     return _without_bytes(verdict.outcome, state.size, headers)
 
 

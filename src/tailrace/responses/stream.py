@@ -6,25 +6,29 @@ Where it differs from Starlette's on purpose (docs/differences.md has the tests)
 * Small chunks are put together, large ones are cut; the bytes are the same.
 * HEAD sends the headers and runs nothing.
 * A str or bytes is one chunk, not one for each character.
+* Text is sent in the charset that the Content-Type says.
+* Caches and nginx are told to keep nothing of it, unless the application says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import starlette.responses
 from starlette.background import BackgroundTask
-from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, name_of, send_whole, serve
+from tailrace.pump import Ending, Head, name_of, send_whole
+from tailrace.responses.applications import applications_of
+from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
-from tailrace.source import Source, open_source
+from tailrace.semantics import LIVE, charset_of, content_disposition, is_utf8
+from tailrace.source import Source, is_rewindable, iterate_in_threads, open_source
 from tailrace.types import StreamOptions
 
 __all__ = ["StreamingResponse", "options_of_app"]
@@ -39,16 +43,28 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Args:
         content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
-            a thread of its own kind, so it may block.
+            a thread of its own kind, so it may block. It is closed, but for what others go on
+            using: a file that can be rewound (the response may be sent again, from where it stood
+            the first time), and a channel in memory that somebody still sends into.
         status_code: The HTTP status.
         headers: Response headers.
-        media_type: The Content-Type; text types get a charset.
+        media_type: The Content-Type; text types get a charset. One that it names is what str is
+            encoded in.
         background: Runs once after the content was closed, whether the client stayed or left.
         options: The settings; None takes `app.state.stream_options`, or the defaults.
+        filename: The name under which the client keeps it; None sends no Content-Disposition.
+        content_disposition_type: "attachment" or "inline".
+        end_mark: Sent behind the last chunk of content that ended well: a client that has it has
+            all, whatever the proxies between did with the end of the body. The content must not
+            hold it.
 
     Raises:
         TypeError: The content cannot be iterated.
+        InvalidOption: An end mark that cannot be sent, or a disposition's type that is none.
     """
+
+    utf8_only: ClassVar[bool] = False
+    """The format has no other charset than UTF-8."""
 
     def __init__(
         self,
@@ -59,23 +75,45 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         background: BackgroundTask | None = None,
         *,
         options: StreamOptions | None = None,
+        filename: str | None = None,
+        content_disposition_type: str = "attachment",
+        end_mark: Any = None,
     ) -> None:
         self.options = None if options is None else _checked(options, "options")
         self.status_code = status_code
         self.media_type = self.media_type if media_type is None else media_type
         self.background = background
+        self._end_mark = end_mark
         self._set_content(content)
         self.init_headers(headers)
+        if filename is not None:
+            disposition = content_disposition(content_disposition_type, filename)
+            self.headers.setdefault("content-disposition", disposition)
+        if end_mark is not None:
+            self.make_framing()  # a mark that cannot be sent is told where it was made
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        super().init_headers(headers)
+        for name, value in LIVE:
+            self.headers.setdefault(name, value)
+        charset = self.sent_charset
+        if self.utf8_only and not is_utf8(charset):
+            raise InvalidOption("charset", charset, f"utf-8: {self.media_type} has no other")
+
+    @property
+    def sent_charset(self) -> str:
+        """What text is encoded in: what the Content-Type says, or the class's own."""
+        return charset_of(self.headers.get("content-type", "")) or self.charset
 
     def make_framing(self) -> Framing:
         """The format, made anew for each time the response is sent."""
-        return Raw(self.charset)
+        return Raw(self.sent_charset, end_mark=self._end_mark)
 
     @property
     def body_iterator(self) -> Any:
         """The content as an async iterable, for code that wraps it; what is set is sent instead."""
         content = self._content
-        return content if isinstance(content, AsyncIterable) else iterate_in_threadpool(content)
+        return content if isinstance(content, AsyncIterable) else iterate_in_threads(content)
 
     @body_iterator.setter
     def body_iterator(self, content: Any) -> None:
@@ -87,6 +125,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         open_source(content)  # a mistake is told where it was made, not when it is sent
         self._content: Iterable[Any] | AsyncIterable[Any] = content
         self._sent = False
+        self._is_open = False
+        self._stood_at: int | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listen: Receive | None = receive
@@ -97,10 +137,14 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             await self.background()
 
     def _open(self, scope: Scope) -> Source:
-        content = self._content
-        if self._sent and (hasattr(content, "__next__") or hasattr(content, "__anext__")):
-            raise SourceSpent(content)
-        self._sent = True
+        content: Any = self._content
+        if not self._sent:
+            self._stood_at = content.tell() if is_rewindable(content) else None
+        elif hasattr(content, "__next__") or hasattr(content, "__anext__"):
+            if self._stood_at is None or self._is_open or not is_rewindable(content):
+                raise SourceSpent(content)
+            content.seek(self._stood_at)
+        self._sent = self._is_open = True
         return open_source(content)
 
     async def _stream(
@@ -109,9 +153,10 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         begun = False
         try:
             options = self.options or options_of_app(scope)
-            encoding = Encoding(self.raw_headers, None)
+            headers = _without_replaced(self.raw_headers)
+            encoding = Encoding(headers, None)
             if options.compress:
-                encoding = encoding_for(scope, self.status_code, self.raw_headers, self.media_type)
+                encoding = encoding_for(scope, self.status_code, headers, self.media_type, send)
             head = Head(self.status_code, encoding.headers, name_of(scope))
             if scope.get("method") == "HEAD":
                 return await send_whole(b"", options, head, scope, receive, send)
@@ -125,15 +170,18 @@ class StreamingResponse(starlette.responses.StreamingResponse):
                 source, framing, encoding.make_codec, options, head, scope, receive, send
             )
         finally:
+            self._is_open = False
             if not begun:
                 await source.close()
 
 
 def options_of_app(scope: Scope) -> StreamOptions:
-    """The settings of the application that a request is for, or the defaults."""
-    state = getattr(scope.get("app"), "state", None)
-    options = getattr(state, "stream_options", None)
-    return _DEFAULTS if options is None else _checked(options, "app.state.stream_options")
+    """The settings of the application that a request is for, of one around it, or the defaults."""
+    for app in applications_of(scope):
+        options = getattr(getattr(app, "state", None), "stream_options", None)
+        if options is not None:
+            return _checked(options, "app.state.stream_options")
+    return _DEFAULTS
 
 
 def _checked(options: Any, name: str) -> StreamOptions:
@@ -142,4 +190,20 @@ def _checked(options: Any, name: str) -> StreamOptions:
     return options
 
 
+def _without_replaced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers without a default of ours that stands before another word on the same.
+
+    FastAPI adds the headers of an endpoint's `Response` parameter behind those of the response that
+    it makes, as lines of their own.
+    """
+    names = [name for name, _ in headers]
+    return [
+        line
+        for place, line in enumerate(headers, 1)
+        if line not in _LIVE or line[0] not in names[place:]
+    ]
+
+
 _DEFAULTS = StreamOptions()
+
+_LIVE = tuple((name.encode(), value.encode()) for name, value in LIVE)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from tailrace.semantics.accept import choose_encoding, choose_media_type
-from tailrace.semantics.conditional import Answer, Outcome, Validators, answer, is_entity_tag
+from tailrace.semantics.conditional import (
+    Answer,
+    Outcome,
+    Validators,
+    answer,
+    is_entity_tag,
+    tag_as_named,
+)
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
 from tailrace.semantics.harmless import HARMLESS
-from tailrace.semantics.media_types import MediaTypes
+from tailrace.semantics.live import LIVE
+from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
+from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
 from tailrace.semantics.ranges import (
     ByteRange,
@@ -17,16 +26,21 @@ from tailrace.semantics.ranges import (
     parse_ranges,
     unsatisfied,
 )
+from tailrace.semantics.response_fields import DIGESTS, ResponseFields
 
 __all__ = [
+    "DIGESTS",
     "HARMLESS",
+    "LIVE",
     "Answer",
     "ByteRange",
     "ByteRanges",
     "MediaTypes",
     "Outcome",
+    "ResponseFields",
     "Validators",
     "answer",
+    "charset_of",
     "choose_encoding",
     "choose_media_type",
     "coalesce",
@@ -35,7 +49,10 @@ __all__ = [
     "foreign_origin",
     "format_date",
     "is_entity_tag",
+    "is_utf8",
+    "mounted",
     "parse_date",
     "parse_ranges",
+    "tag_as_named",
     "unsatisfied",
 ]

@@ -17,7 +17,7 @@ from tailrace.limits import MAX_CONDITION_BYTES, MAX_RANGES
 from tailrace.semantics.dates import parse_date
 from tailrace.semantics.ranges import ByteRange, parse_ranges
 
-__all__ = ["Answer", "Outcome", "Validators", "answer", "is_entity_tag"]
+__all__ = ["Answer", "Outcome", "Validators", "answer", "is_entity_tag", "tag_as_named"]
 
 _TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[\x21\x23-\x7e\x80-\xff]*")')
 _BLANK = " \t"
@@ -105,6 +105,22 @@ def answer(
 def is_entity_tag(text: str) -> bool:
     """Whether a text can stand as an ETag: in quotes, with `W/` or without."""
     return _TAG.fullmatch(text) is not None
+
+
+def tag_as_named(etag: str, none_match: str | None) -> str:
+    """The tag for a 304, as the client has it: weak, if it names it as weak alone.
+
+    Such a client got the same bytes encoded. A 304 with the strong tag would not be about what it
+    has stored.
+
+    Args:
+        etag: Of the representation as it is now.
+        none_match: Its `If-None-Match`, which holds it.
+
+    Source: RFC 9111 section 4.3.4.
+    """
+    named = [tag["weak"] for tag in _tags(none_match or "") if tag["opaque"] == etag]
+    return f"W/{etag}" if named and None not in named else etag
 
 
 def _precondition(headers: Mapping[str, str], validators: Validators, now: float) -> Outcome | None:

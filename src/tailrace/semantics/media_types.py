@@ -1,4 +1,4 @@
-"""Which media type a file has, by its name.
+"""Which media type a file has, by its name; and which charset a media type names.
 
 Python's own table and what it lacks, not the machine's `/etc/mime.types`: the same file has the
 same type on every machine.
@@ -6,13 +6,17 @@ same type on every machine.
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
 import posixpath
+import re
 from collections.abc import Mapping
 
 from tailrace.errors import InvalidOption
 
-__all__ = ["MediaTypes"]
+__all__ = ["MediaTypes", "charset_of", "is_utf8"]
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*(?:"([^"]*)"|([^\s;"]+))""", re.IGNORECASE)
 
 _OTHER = "application/octet-stream"
 
@@ -96,3 +100,20 @@ class MediaTypes:
         that undid the coding would store other bytes than the file's.
         """
         return self._by_suffix.get(posixpath.splitext(name)[1].lower(), self._other)
+
+
+def charset_of(content_type: str) -> str | None:
+    """The charset that a Content-Type names, as it is written there; None if it names none.
+
+    Source: RFC 9110 8.3.1 and 8.3.2.
+    """
+    found = _CHARSET.search(content_type)
+    return None if found is None else found[1] or found[2]
+
+
+def is_utf8(charset: str) -> bool:
+    """Whether it is one of UTF-8's names."""
+    try:
+        return codecs.lookup(charset).name == "utf-8"
+    except LookupError:
+        return False

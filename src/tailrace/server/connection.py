@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
+from tailrace.pump import leads_to
 from tailrace.server.outlet import Outlet
-from tailrace.server.passage import leads_to
 
 __all__ = ["ResponseConnection"]
 
@@ -61,6 +61,10 @@ class ResponseConnection:
     @property
     def written_bytes(self) -> int:
         return 0 if self._outlet is None else self._outlet.written_bytes
+
+    @property
+    def aborted(self) -> bool:
+        return self._outlet is not None and self._outlet.aborted
 
     @property
     def cut_off(self) -> str | None:

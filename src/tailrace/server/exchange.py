@@ -7,12 +7,11 @@ import asyncio
 from starlette.types import Message, Scope, Send
 
 from tailrace import limits
-from tailrace.pump import Attached, name_of
+from tailrace.pump import Attached, leads_to, name_of
 from tailrace.server.attach import AttachedOutlet
 from tailrace.server.filesending import FileSending
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
-from tailrace.server.passage import leads_to
 from tailrace.server.response import Response, body_message
 
 __all__ = ["PATHSEND", "ZEROCOPYSEND", "Exchange"]
@@ -82,6 +81,7 @@ class Exchange:
                 self._sending = False
         else:
             await self._response.forward(message)
+            self._response.begun()
 
     # Bodies
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from tailrace.source import source_threads
+from tailrace.source import file_threads
 
 __all__ = ["OpenedFile", "in_thread"]
 
@@ -169,7 +169,7 @@ def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             loop.call_soon_threadsafe(tell, *told)
 
-    source_threads.submit(job)
+    file_threads.submit(job)
     return result
 
 

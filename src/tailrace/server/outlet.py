@@ -69,10 +69,12 @@ class Outlet:
         "_seen",
         "_seen_at",
         "_transport",
+        "aborted",
         "closed",
         "cut_off",
         "direct",
         "dropped",
+        "encrypted",
         "given",
         "guest",
         "paused",
@@ -83,8 +85,9 @@ class Outlet:
         self._loop = loop
         connection = transport.get_extra_info("socket")
         self._fd: int = -1 if connection is None else connection.fileno()
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        self.direct = self._fd >= 0 and not encrypted
+        self.encrypted = transport.get_extra_info("sslcontext") is not None
+        """TLS: the client cannot end its side alone, and a close waits for its word."""
+        self.direct = self._fd >= 0 and not self.encrypted
         """The bytes on the socket are the response's own: it may be written directly."""
         # Encrypted, everything goes out piece by piece: then by whole records.
         self._piece = limits.STALLED_PIECE_BYTES if self.direct else limits.WRITE_PIECE_BYTES
@@ -92,6 +95,8 @@ class Outlet:
         """Something waits here for the client."""
         self.closed = False
         """The connection is lost."""
+        self.aborted = False
+        """The client was dropped by us."""
         self.cut_off: str | None = None
         """Why the client was dropped by us, in a word that was given for it."""
         self.dropped = False
@@ -108,7 +113,7 @@ class Outlet:
         self._losses: list[Callable[[], None]] = []
         # asyncio's TLS pauses at "as much as the mark", sockets at "more than": 0 would pause TLS
         # for ever.
-        transport.set_write_buffer_limits(high=int(encrypted), low=0)
+        transport.set_write_buffer_limits(high=int(self.encrypted), low=0)
 
     # Writing
 
@@ -356,7 +361,7 @@ class Outlet:
         """Drop the client at once, with all that waits for it here and in the kernel."""
         if self.dropped:
             return
-        self.dropped = True
+        self.dropped = self.aborted = True
         self.cut_off = reason
         reset(self._transport)
 

@@ -27,7 +27,7 @@ from time import monotonic
 
 from tailrace import limits
 from tailrace.server.opened import OpenedFile
-from tailrace.source import source_threads
+from tailrace.source import file_threads
 
 __all__ = ["Pages"]
 
@@ -144,7 +144,7 @@ class Pages:
             with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                 loop.call_soon_threadsafe(self._read_until, stop, stop - at, took, error)
 
-        source_threads.submit(job)
+        file_threads.submit(job)
 
     def _read_until(self, stop: int, size: int, took: float, error: OSError | None) -> None:
         self._reading = False

@@ -122,7 +122,7 @@ class PeerWatch:
         self._stop_watching()
         if self._transport.is_closing():
             return
-        if self._half_closed is None:
+        if self._half_closed is None and not self._outlet.encrypted:
             # Or more than that, which the next watch tells at once.
             self._half_close(self._asked_at)
         else:

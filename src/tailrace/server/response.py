@@ -36,6 +36,9 @@ class Response(Protocol):
     def room(self) -> int | None:
         """Bytes that the content-length leaves; None for a body in chunks."""
 
+    def begun(self) -> None:
+        """The head was given to the server."""
+
     def use(self, count: int) -> None:
         """So many bytes of the body were written past the server."""
 

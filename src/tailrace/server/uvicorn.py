@@ -10,7 +10,8 @@ What came of a connection is in one of these states, by what its last request is
 | state | its request | its response | what comes next |
 |---|---|---|---|
 | head | none, or all of it is here | complete | is parsed; a head has an end |
-| body | its body is coming | open, or complete | is parsed, as far as the body goes |
+| body | its body is coming | open | is parsed, as far as the body goes |
+| lingering | its body is coming | complete | is parsed, as far as the body goes, for a while |
 | answering | all of it is here | open | is kept as it is, and not parsed |
 
 So requests are parsed and answered one after another (`borders`), an upgrade meets no open
@@ -40,8 +41,12 @@ from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
-from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND, Exchange
+from tailrace.server.encrypted import end_soon
+from tailrace.server.exchange import Exchange
+from tailrace.server.extensions import Extensions
 from tailrace.server.hosts import why_no_host
+from tailrace.server.lingering import Lingering
+from tailrace.server.offers import FRAMING, head_of_body, parser_of_body, why_no_end
 from tailrace.server.options import ServerOptions
 from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
@@ -58,8 +63,8 @@ NEWEST = (0, 54)
 
 _CYCLE = frozenset(
     {
-        *("chunked_encoding", "disconnected", "expected_content_length", "flow"),
-        *("response_complete", "response_started", "scope"),
+        *("chunked_encoding", "disconnected", "expected_content_length", "flow", "keep_alive"),
+        *("response_complete", "response_started", "scope", "transport"),
     }
 )
 _PROTOCOL = frozenset(
@@ -68,9 +73,6 @@ _PROTOCOL = frozenset(
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
 _OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
-
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-"""Header fields that say where a body ends."""
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
@@ -135,18 +137,11 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class _BodyOf:
-    """What a parser calls that is to parse a body alone."""
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.body_complete
-
-
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
-    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them;
+    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to who asks
+      with a `send` that leads here (see `extensions`);
     * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
 
     At shutdown it tells the open streams, and cuts what has not ended within
@@ -170,6 +165,10 @@ class HttpProtocol(HttpToolsProtocol):
     """What came behind a request that is being answered."""
     _asked_at = 0.0
     """When the last request was complete."""
+    _is_last = False
+    """The connection ends with the open response, and we are who closes it."""
+    _lingering: Lingering | None = None
+    """Runs while the rest of a request is read whose response is complete."""
     _peer: PeerWatch | None = None
     """Made when it is needed: it refers to us, and most connections read all the while."""
     flow: _Flow
@@ -190,16 +189,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
         assert self.outlet is not None
-        response = _UvicornResponse(receive.__self__)  # type: ignore[attr-defined] # bound to it
+        response = _UvicornResponse(receive.__self__, self.head_sent)  # type: ignore[attr-defined] # bound to it
         exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
         connection = ResponseConnection(self.outlet, exchange.send)
-        extensions = scope["extensions"] = {
-            **(scope.get("extensions") or {}),
-            PATHSEND: {},
-            ZEROCOPYSEND: {},
-            ATTACH: exchange,
-            CONNECTION: connection,
-        }
+        extensions = scope["extensions"] = Extensions(
+            {**(scope.get("extensions") or {}), ATTACH: exchange, CONNECTION: connection}
+        )
         try:
             return await self._app(scope, receive, exchange.send)
         finally:
@@ -230,7 +225,7 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
         if self.outlet is None or not self._is_open or self._in_message:
             return False  # nobody waits for an answer, or the rest of a request will never come
-        if self.transport.get_extra_info("sslcontext") is not None:
+        if self.outlet.encrypted:
             return False  # TLS has no half of a connection
         self._watched.ended(self._asked_at)
         return not self.transport.is_closing()
@@ -283,7 +278,7 @@ class HttpProtocol(HttpToolsProtocol):
             if not self._feed(piece, is_last=end == len(data)) or self.outlet is None:
                 return
             at = end
-        if self._is_open:
+        if self._is_open or self._lingering is not None:
             self._stop_watching()
         else:
             self._watch_head()
@@ -306,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             if not self._should_upgrade():
-                self._ignore_upgrade()  # whose parser may refuse what the first one did not look at
+                self._ignore_upgrade()
             elif is_last:
                 self.handle_websocket_upgrade()
             else:
@@ -340,7 +335,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.let_go()
         super().on_response_complete()
         data, at, self._unread = self._unread, self._unread_at, b""
+        is_last, self._is_last = self._is_last, False
         if self.transport.is_closing():
+            self._closes()
+            return
+        if self._in_message:
+            self._linger(is_last)
+        elif is_last:
+            self._close()
             return
         if data:
             self._unset_keepalive_if_required()
@@ -349,7 +351,31 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_open and not self._in_message:  # it had asked for more before
                 peer.ended(self._asked_at)
             else:
-                self.transport.close()
+                self._close()
+
+    def head_sent(self) -> None:
+        """A response's head was sent.
+
+        uvicorn closes the connection behind the response where it is to be closed, which would
+        reset one on which a body is still coming.
+        """
+        if self._in_message and self._is_open and not self.cycle.keep_alive:
+            self.cycle.keep_alive = True
+            self._is_last = True
+
+    def _linger(self, is_last: bool) -> None:
+        self._unset_keepalive_if_required()
+        self._lingering = Lingering(self.loop, self.transport, self._close, is_last=is_last)
+        # All that uvicorn's cycle still does with it is to close it, where the application raises
+        # behind its answer, as it does behind a 500.
+        self.cycle.transport = self._lingering  # type: ignore[assignment] # it can close
+
+    def _stop_lingering(self) -> None:
+        lingering, self._lingering = self._lingering, None
+        if lingering is not None:
+            lingering.stop()
+            if lingering.is_last:
+                self._close()
 
     @property
     def _has_ended(self) -> bool:
@@ -384,16 +410,15 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse(_OTHER_VERSION)
                 return
             hosts = []
+            is_coded = False
             for name, value in self.headers:
                 if name == b"host":
                     hosts.append(value)
+                elif name == b"transfer-encoding":
+                    is_coded = True
                 elif name == b"content-length":
                     self._borders.sized(int(value))  # the parser has checked it
-            reason = why_no_host(version, self.url, hosts)
-            if reason is None and version == "1.0" and self._is_in_chunks():
-                reason = (
-                    "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
-                )
+            reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
             if reason is not None:
                 raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
         super().on_headers_complete()
@@ -401,11 +426,20 @@ class HttpProtocol(HttpToolsProtocol):
             # Trailers, which the parser tells as it tells fields, are none of the request's.
             self.headers = []
 
-    def _is_in_chunks(self) -> bool:
-        return any(name == b"transfer-encoding" for name, _ in self.headers)
+    def _why_no_end(self, version: str, is_coded: bool) -> str | None:
+        """Why nobody knows where the request's body ends; None if it is known."""
+        if version == "1.0" and is_coded:
+            return "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
+        # The parser looks at codings only when it has told us of the head, and the application
+        # would be called by then; behind an offer it looks at nothing.
+        if is_coded or (self.parser.should_upgrade() and not self._should_upgrade()):
+            return why_no_end(head_of_body(self.parser.get_method(), self.headers))
+        return None
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0
+        if self._lingering is not None:
+            self._lingering.came += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -418,30 +452,27 @@ class HttpProtocol(HttpToolsProtocol):
             self._asked_at = self.loop.time()
         self._fed = 0
         super().on_message_complete()
+        self._stop_lingering()
 
     # Upgrades
 
     def _should_upgrade(self) -> bool:
         """A handshake for a WebSocket is a GET without a body (RFC 6455 4.1); all else is not."""
         if self.outlet is not None:
-            framed = any(name in _FRAMING for name, _ in self.headers)
+            framed = any(name in FRAMING for name, _ in self.headers)
             what = self.parser.get_method(), self.parser.get_http_version()
             if framed or what != (b"GET", "1.1") or self._has_ended:
                 return False
         return super()._should_upgrade()
 
     def _ignore_upgrade(self) -> None:
-        """Answer the request as one that offers nothing (RFC 9110 7.8), body and all.
-
-        The parser takes the request to be over with its head. So another one gets as much of the
-        head as says where the body ends, and then the body.
-        """
-        framing = b"".join(b"%b: %b\r\n" % field for field in self.headers if field[0] in _FRAMING)
-        if self.parser.get_method() == b"CONNECT":
-            self.cycle.keep_alive = False  # what follows is for the other end of a tunnel
-            framing = b""
-        self.parser = httptools.HttpRequestParser(_BodyOf(self))
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        """Answer the request as one that offers nothing, body and all."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.cycle.keep_alive = False
+        head = head_of_body(method, self.headers)
+        self.parser = parser_of_body(self.on_body, self.body_complete)
+        self.parser.feed_data(head)
 
     def body_complete(self) -> None:
         """A request whose upgrade was not taken is all here."""
@@ -463,7 +494,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self.transport.close)
+            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._close)
 
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
@@ -472,21 +503,39 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         """Answer what is no request that can be taken, unless one is being answered, and close."""
-        if not self._is_open and not self.transport.is_closing():
+        if self._may_answer and not self.transport.is_closing():
             self.transport.write(answer)
-        self.transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._closes()
+
+    def _closes(self) -> None:
+        if self.outlet is not None and self.transport.is_closing():
+            end_soon(self.outlet, self.transport, self.loop)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._closes()
 
     def send_400_response(self, msg: str) -> None:
-        if self.outlet is None or not self._is_open:
+        if self.outlet is None or self._may_answer:
             super().send_400_response(msg)
-        else:
-            # It came in the body of a request that is being answered: a second status line would
-            # become part of that answer.
-            self.transport.close()
+        self._close()
+
+    @property
+    def _may_answer(self) -> bool:
+        """Nothing was answered yet. A second status line, for what came in the body of a request
+        that is or was answered, would become part of that answer or be taken for the next one."""
+        return not self._is_open and self._lingering is None
 
     def _forget(self) -> None:
         """The connection is lost, or another protocol's."""
         self._stop_watching()
+        self._stop_lingering()
         if self._peer is not None:
             self._peer.over()
             self._peer = None
@@ -495,9 +544,13 @@ class HttpProtocol(HttpToolsProtocol):
     # uvicorn's protocol
 
     def shutdown(self) -> None:
-        super().shutdown()
+        if self.outlet is None or not self.transport.is_closing():
+            super().shutdown()
         if self.outlet is None:
             return
+        self._closes()
+        if self._is_open and self.cycle.response_started:
+            self.head_sent()
         shutdown = _shutdowns.get(self.server_state)
         if shutdown is None:
             connections = self.server_state.connections
@@ -519,10 +572,11 @@ def _outlets(connections: set[Any]) -> list[Outlet]:
 class _UvicornResponse:
     """What `tailrace.server.response.Response` says, of uvicorn's cycle."""
 
-    __slots__ = ("_cycle", "forward")
+    __slots__ = ("_cycle", "begun", "forward")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, begun: Callable[[], None]) -> None:
         self._cycle = cycle
+        self.begun = begun
         self.forward: Callable[[Any], Awaitable[None]] = cycle.send
 
     @property

@@ -1,4 +1,4 @@
-"""One call that may block, in a thread of those that serve sources."""
+"""One call that may block, in a thread that serves no endpoint."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from tailrace.source.loop import Loop, current_loop
-from tailrace.source.threads import source_threads
+from tailrace.source.threads import Threads, short_threads
 
 __all__ = ["call_in_thread"]
 
 T = TypeVar("T")
 
 
-async def call_in_thread(work: Callable[[], T], discard: Callable[[T], None]) -> T:
+async def call_in_thread(
+    work: Callable[[], T], discard: Callable[[T], None], threads: Threads = short_threads
+) -> T:
     """What a function gives, called in a thread.
 
     A cancelled call is not waited for: a disk that hangs cannot be interrupted, and must not hold
@@ -24,25 +26,33 @@ async def call_in_thread(work: Callable[[], T], discard: Callable[[T], None]) ->
     Args:
         work: May block.
         discard: Closes what `work` gave, in a thread. Must not raise.
+        threads: Where. Those for short calls are for what waits for nobody; disks have their own.
     """
-    call = _Call(work, discard, current_loop())
+    call = _Call(work, discard, current_loop(), threads)
     job = call.run
-    source_threads.submit(job)
+    threads.submit(job)
     try:
         await call.done.wait()
     except BaseException:
-        if not source_threads.withdraw(job):
+        if not threads.withdraw(job):
             call.abandon()
         raise
     return call.result()
 
 
 class _Call(Generic[T]):
-    def __init__(self, work: Callable[[], T], discard: Callable[[T], None], loop: Loop) -> None:
+    def __init__(
+        self,
+        work: Callable[[], T],
+        discard: Callable[[T], None],
+        loop: Loop,
+        threads: Threads,
+    ) -> None:
         self.done = loop.signal()
         self._work = work
         self._discard = discard
         self._loop = loop
+        self._threads = threads
         self._lock = threading.Lock()
         self._results: list[T] = []
         self._error: BaseException | None = None
@@ -67,7 +77,7 @@ class _Call(Generic[T]):
             self._abandoned = True
             results, self._results = self._results, []
         for result in results:
-            source_threads.submit(partial(self._discard, result))
+            self._threads.submit(partial(self._discard, result))
 
     def result(self) -> T:
         error, self._error = self._error, None

@@ -11,40 +11,35 @@ Three things come out of a source and are not of it. They go on as they are:
 * GeneratorExit where Python closes the coroutine, because its loop is gone;
 * the end of the process: what a signal's handler raises, in whatever the main thread does then.
 
-What cannot be contained: SystemExit and KeyboardInterrupt in a task that the source has begun
-(`asyncio.TaskGroup`). asyncio hands these two to its loop as soon as the task raises them,
-before anybody waits for the task, and the server ends, as it does under any application.
+Tasks that the source begins are contained too (`children`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import dis
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
 from math import inf
-from types import CodeType, TracebackType
-from typing import Any, Final
+from types import TracebackType
 
 import anyio
 
 from tailrace.errors import SourceExited
+from tailrace.source.children import contain_children, inside_a_source
+from tailrace.source.signals import is_of_a_signal
 
 __all__ = ["Contained"]
-
-_RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
 class Contained(AbstractContextManager[None]):
     """A block in which a source runs: whatever the source raises leaves it as an `Exception`."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_task", "_was_inside")
 
     def __enter__(self) -> None:
         self._task = _current_task()
+        self._was_inside = inside_a_source.get()
+        inside_a_source.set(True)
+        contain_children()
 
     def __exit__(
         self,
@@ -52,6 +47,7 @@ class Contained(AbstractContextManager[None]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        inside_a_source.set(self._was_inside)
         if error is None or isinstance(error, Exception):
             return
         outside: BaseException | None = None
@@ -76,7 +72,7 @@ class Contained(AbstractContextManager[None]):
             return _current_task() != self._task
         if isinstance(error, anyio.get_cancelled_exc_class()):
             return _is_cancelled()
-        return not isinstance(error, Exception) and _is_of_a_signal(error)
+        return not isinstance(error, Exception) and is_of_a_signal(error)
 
 
 def _current_task() -> object:
@@ -100,47 +96,3 @@ def _is_cancelled() -> bool:
     if task is not None and task.cancelling():
         return True
     return anyio.current_effective_deadline() == -inf
-
-
-def _is_of_a_signal(error: BaseException) -> bool:
-    """It was raised by the handler of a signal.
-
-    A handler is called on top of whatever the main thread does, so the traceback goes through it.
-    Python's own handler of Ctrl-C leaves no such trace; but it strikes between two instructions,
-    and what code raises comes from the one that raises.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    codes = {code for handler in _handlers() if (code := _code_of(handler)) is not None}
-    last = None
-    for last in _entries(error):
-        if last.tb_frame.f_code in codes:
-            return True
-    if last is None or not isinstance(error, KeyboardInterrupt):
-        return False
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return False
-    return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
-
-
-def _entries(error: BaseException) -> Iterator[TracebackType]:
-    entry = error.__traceback__
-    while entry is not None:
-        yield entry
-        entry = entry.tb_next
-
-
-def _handlers() -> Iterator[Callable[..., Any]]:
-    for number in signal.valid_signals():
-        handler = signal.getsignal(number)
-        if callable(handler):
-            yield handler
-
-
-def _code_of(handler: Callable[..., Any]) -> CodeType | None:
-    while isinstance(handler, partial):
-        handler = handler.func
-    function = getattr(handler, "__func__", handler)
-    if not hasattr(function, "__code__"):
-        function = type(handler).__call__
-    return getattr(function, "__code__", None)

@@ -1,8 +1,8 @@
 """What streaming needs of an event loop and anyio does not offer, for asyncio and for trio.
 
-Four things: a signal that can be set again and again, a call at a time, a call from a thread that
-does not wait for its answer, and a way to interrupt a task *once*. The last one matters most. A
-cancelled anyio scope cancels every `await` inside it, so a source that does
+Five things: a signal that can be set again and again, a call at a time, calls from a thread that
+wait for their answer and that do not, and a way to interrupt a task *once*. The last one matters
+most. A cancelled anyio scope cancels every `await` inside it, so a source that does
 `finally: await connection.close()` would have its cleanup cancelled too. asyncio's own
 `Task.cancel()` is delivered once; what the source awaits in its `finally` then runs. trio has only
 scopes: there a source shields its cleanup, as everything else on trio does.
@@ -11,18 +11,22 @@ scopes: there a source shields its cleanup, as everything else on trio does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["Interruptible", "Loop", "Signal", "current_loop"]
+__all__ = ["Interruptible", "Loop", "Signal", "context_for_thread", "current_loop"]
+
+
+T = TypeVar("T")
 
 
 class Signal(Protocol):
@@ -61,6 +65,20 @@ class Loop(Protocol):
     def call_from_thread(self, call: Callable[[], None]) -> None:
         """Call soon, from another thread, without waiting; nothing once the loop is gone."""
 
+    def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What a coroutine function gives, run in the loop; another thread waits for it.
+
+        Raises:
+            RuntimeError: The loop is gone.
+        """
+
+    def ask_from_thread(self, call: Callable[[], T]) -> T:
+        """What a function gives, called in the loop; another thread waits for it.
+
+        Raises:
+            RuntimeError: The loop is gone.
+        """
+
 
 def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
     """The loop that runs now.
@@ -94,18 +112,46 @@ class _AsyncioLoop:
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
         if self._context is None:
-            self._context = _known_as_asyncio()
+            self._context = _knowing("asyncio", Context())
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(call, context=self._context)
 
+    def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def task() -> T:
+            return await call()
 
-def _known_as_asyncio() -> Context:
+        if self._loop.is_closed():
+            raise RuntimeError("the event loop is gone")
+        context = _knowing("asyncio", copy_context())
+        return context.run(asyncio.run_coroutine_threadsafe, task(), self._loop).result()
+
+    def ask_from_thread(self, call: Callable[[], T]) -> T:
+        answer: Future[T] = Future()
+
+        def answering() -> None:
+            try:
+                answer.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                answer.set_exception(error)
+
+        if self._loop.is_closed():
+            raise RuntimeError("the event loop is gone")
+        context = _knowing("asyncio", copy_context())
+        self._loop.call_soon_threadsafe(answering, context=context)
+        return answer.result()
+
+
+def context_for_thread() -> Context:
+    """A copy of the current context that knows of no event loop."""
+    return _knowing(None, copy_context())
+
+
+def _knowing(library: str | None, context: Context) -> Context:
     """A context in which anyio knows its event loop: outside of tasks it has no other way to."""
-    context = Context()
     with suppress(ImportError):  # where anyio has no sniffio, it asks asyncio itself
         from sniffio import current_async_library_cvar
 
-        context.run(current_async_library_cvar.set, "asyncio")
+        context.run(current_async_library_cvar.set, library)
     return context
 
 
@@ -199,6 +245,16 @@ class _TrioLoop:
 
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(call)
+
+    def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
+        import trio
+
+        return trio.from_thread.run(call, trio_token=self._token)
+
+    def ask_from_thread(self, call: Callable[[], T]) -> T:
+        import trio
+
+        return trio.from_thread.run_sync(call, trio_token=self._token)
 
 
 class _TrioSignal:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from tailrace.errors import InvalidChunk, WrongLength
 from tailrace.source.contained import Contained
 from tailrace.source.file import Extent, Piece
-from tailrace.source.iterate import Sink, Source, open_source
+from tailrace.source.iterate import Sink, Source, SyncSource, open_source
 from tailrace.source.loop import Loop
 
 __all__ = ["RangeSource", "RangedSource"]
@@ -50,6 +50,11 @@ class RangedSource:
         self._ranges = ranges
         self._pieces = pieces
         self._current: Source | None = None
+        self._pins = False
+
+    def pin_thread(self) -> None:
+        """Read each extent in one thread."""
+        self._pins = True
 
     async def run(self, sink: Sink, loop: Loop) -> None:
         for piece in self._pieces:
@@ -68,6 +73,8 @@ class RangedSource:
         counted = _Counted(sink, extent)
         with Contained():
             self._current = open_source(self._ranges.read(extent.start, extent.stop))
+        if self._pins and isinstance(self._current, SyncSource):
+            self._current.pin_thread()
         await self._current.run(counted, loop)
         counted.check_end()
         await self.close()
@@ -82,6 +89,7 @@ class _Counted:
         self._given = 0
         self.room = sink.room
         self.room_in_thread = sink.room_in_thread
+        self.in_line = sink.in_line
 
     def put(self, item: Any) -> bool:
         if not isinstance(item, (bytes, bytearray, memoryview)):

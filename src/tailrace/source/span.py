@@ -24,6 +24,7 @@ from tailrace.source.call import call_in_thread
 from tailrace.source.file import Extent, OpenFile, Piece
 from tailrace.source.iterate import Sink
 from tailrace.source.loop import Loop
+from tailrace.source.threads import file_threads
 
 __all__ = ["Span", "SpanSource"]
 
@@ -129,7 +130,7 @@ class SpanSource:
             span.withdraw()
         while self._spans and self._spans[0].begun:
             await self._over.wait()
-        await call_in_thread(self._file.close, _nothing)
+        await call_in_thread(self._file.close, _nothing, file_threads)
 
     def _extents_from(self, place: int) -> bool:
         return any(isinstance(piece, Extent) for piece in self._pieces[place:])
@@ -146,13 +147,14 @@ class SpanSource:
             await self._all_over()
         while start < extent.stop:
             stop = min(start + self._block_bytes, extent.stop)
-            await _put(sink, await call_in_thread(partial(self._file.read, start, stop), _nothing))
+            read = partial(self._file.read, start, stop)
+            await _put(sink, await call_in_thread(read, _nothing, file_threads))
             start = stop
 
     async def _put_span(self, sink: Sink, extent: Extent) -> None:
         while len(self._spans) >= _AHEAD:
             await self._over.wait()
-        await call_in_thread(self._file.check, _nothing)
+        await call_in_thread(self._file.check, _nothing, file_threads)
         span = Span(self._file.descriptor, extent, self._span_over)
         self._spans.append(span)
         await _put(sink, span)

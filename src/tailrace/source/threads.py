@@ -1,49 +1,107 @@
-"""The threads that sync sources run in: apart from those that serve `def` endpoints.
+"""Threads for what blocks: apart from those that serve `def` endpoints, and in three sets.
 
 anyio's workers would do but for two things. They are not daemons, so one generator that blocks for
 ever keeps the process from exiting; and a token of their limiter is given back when the waiting
 task is cancelled, though the thread still blocks, so that clients who come and go pile up threads
 without a bound.
+
+Three sets, by how long a job may block, so that what is short never waits for what is long:
+
+* sync sources run the application's code, which may sleep or wait for ever;
+* files wait for disks, of which one may hang;
+* short calls compute: nothing in them waits for anybody. A store is closed by one.
+
+How a thread costs so little that there may be thousands: 8 MiB of stack are addresses, not memory.
+A thread that sleeps in a generator has touched 20 KiB, whether its stack is 8 MiB or 256 KiB
+(measured with 2,000 and 4,096). So the size is left alone. `threading.stack_size` is one number for
+the process: set around a start, it also meets threads that others start in the same moment, and a
+small stack crashes where the recursion of the application's code fits the usual one.
+
+Nothing waits for a daemon thread: not `threading._shutdown`, not the exit handlers of
+`concurrent.futures`, which never see these. One that wakes up while the interpreter is taken down
+stops where it next asks for Python's lock.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Protocol
 
 from tailrace import limits
 
-__all__ = ["Threads", "source_threads"]
+__all__ = [
+    "PinnedThread",
+    "Threads",
+    "Workers",
+    "file_threads",
+    "short_threads",
+    "source_threads",
+]
 
 _IDLE_SECONDS = 10.0
 """How long a thread waits for its next job; as long as anyio's."""
 
+_log = logging.getLogger("tailrace")
+
 Job = Callable[[], None]
+
+
+class Workers(Protocol):
+    """Where jobs run."""
+
+    @property
+    def line(self) -> object:
+        """True while jobs of others wait for a thread."""
+
+    def submit(self, job: Job, *, first: bool = False) -> bool:
+        """Run a job in a thread, now or when one is free. The job must not raise.
+
+        Args:
+            job: What to run; not while it waits already.
+            first: If it must wait, then before all that wait.
+
+        Returns:
+            It has a thread; False: it waits in line.
+
+        Raises:
+            RuntimeError: There is no thread, and the system gives none.
+        """
+
+    def withdraw(self, job: Job) -> bool:
+        """Take back a job that still waits in line; False if it runs or has run."""
 
 
 class Threads:
     """A bounded set of daemon threads. What finds none free waits in line, first come first served.
 
     Args:
-        limit: Threads at the same time.
+        name: Of each thread, before its number.
+        what: They are for, in the log.
+        limit: Threads at the same time. There may be fewer if the system gives no more.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, name: str, what: str, limit: int) -> None:
         self.limit = limit
+        self.line: OrderedDict[Job, None] = OrderedDict()
+        self._name = name
+        self._what = what
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[Job]] = []
-        self._waiting: deque[Job] = deque()
         self._count = 0
         self._named = 0
+        self._told = float("-inf")
 
     def begin_anew(self) -> None:
         """Forget all threads and jobs: in a child that was forked, where there are none."""
         self._lock = threading.Lock()
         self._idle = []
-        self._waiting = deque()
+        self.line = OrderedDict()
         self._count = 0
 
     @property
@@ -52,37 +110,66 @@ class Threads:
         with self._lock:
             return self._count - len(self._idle)
 
-    def submit(self, job: Job) -> None:
-        """Run a job in a thread, now or when one is free. The job must not raise."""
+    def submit(self, job: Job, *, first: bool = False) -> bool:
         with self._lock:
-            if self._idle:
-                # The thread that went idle last: its stack is still in the cache.
-                self._idle.pop().put(job)
-                return
-            if self._count >= self.limit:
-                self._waiting.append(job)
-                return
-            self._count += 1
-            self._named += 1
-            name = f"tailrace-source-{self._named}"
+            if self._idle or self._count >= self.limit:
+                name = None
+                at_once = self._give(job, first=first)
+            else:
+                self._count += 1
+                self._named += 1
+                name = f"{self._name}-{self._named}"
+                at_once = True
+        if name is not None:
+            at_once = self._start(name, job, first=first)
+        if not at_once:
+            self._tell_full()
+        return at_once
+
+    def withdraw(self, job: Job) -> bool:
+        with self._lock:
+            if job not in self.line:
+                return False
+            del self.line[job]
+            return True
+
+    def _start(self, name: str, job: Job, *, first: bool) -> bool:
         # Not as an argument: a Thread keeps its arguments alive until it ends.
         inbox: SimpleQueue[Job] = SimpleQueue()
         inbox.put(job)
         try:
             threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True).start()
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError:  # the system has no thread left: those that are there must do
             with self._lock:
                 self._count -= 1
-            raise
+                if not self._count:
+                    raise
+                return self._give(job, first=first)
+        return True
 
-    def withdraw(self, job: Job) -> bool:
-        """Take back a job that still waits in line; False if it runs or has run."""
-        with self._lock:
-            try:
-                self._waiting.remove(job)
-            except ValueError:
-                return False
+    def _give(self, job: Job, *, first: bool) -> bool:
+        """To an idle thread, or into the line; under the lock."""
+        if self._idle:
+            # The thread that went idle last: its stack is still in the cache.
+            self._idle.pop().put(job)
             return True
+        assert job not in self.line, "the same job waits already"
+        self.line[job] = None
+        if first:
+            self.line.move_to_end(job, last=False)
+        return False
+
+    def _tell_full(self) -> None:
+        now = monotonic()
+        if now < self._told + limits.FULL_TOLD_EVERY:
+            return
+        self._told = now
+        _log.warning(
+            "all %d threads for %s are busy, and more wait: what waits for long inside them "
+            "should be asynchronous",
+            self.busy,
+            self._what,
+        )
 
     def _work(self, inbox: SimpleQueue[Job]) -> None:
         job = inbox.get()
@@ -90,8 +177,8 @@ class Threads:
             job()
             del job  # a job refers to its stream: an idle thread must not keep it alive
             with self._lock:
-                if self._waiting:
-                    job = self._waiting.popleft()
+                if self.line:
+                    job, _ = self.line.popitem(last=False)
                     continue
                 self._idle.append(inbox)
             try:
@@ -105,8 +192,62 @@ class Threads:
                 job = inbox.get()  # it was put between the time-out and the lock
 
 
-source_threads = Threads(limits.SYNC_SOURCE_THREADS)
+class PinnedThread:
+    """One thread of a set, for all the jobs of one source; held from the first of them on.
+
+    Args:
+        threads: Where it comes from, and goes back to when it is released.
+    """
+
+    line = ()
+    """It goes on as long as it likes: it could not come back to the same thread."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._held = False
+
+    def submit(self, job: Job, *, first: bool = False) -> bool:
+        if self._held:
+            self._jobs.put(job)
+            return True
+        at_once = self._threads.submit(self._serve, first=first)
+        self._held = True
+        self._jobs.put(job)
+        return at_once
+
+    def withdraw(self, job: Job) -> bool:
+        if not self._threads.withdraw(self._serve):
+            return False
+        self._held = False
+        self._jobs = SimpleQueue()
+        return True
+
+    def release(self) -> None:
+        """Give the thread back, after what it was given."""
+        if self._held:
+            self._jobs.put(None)
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job
+
+
+source_threads = Threads("tailrace-source", "sync sources", limits.SYNC_SOURCE_THREADS)
 """The process's threads for sync sources."""
 
+file_threads = Threads("tailrace-file", "files", limits.FILE_THREADS)
+"""Those for disks."""
+
+short_threads = Threads("tailrace-short", "short calls", limits.SHORT_CALL_THREADS)
+"""Those for what waits for nobody."""
+
+
+def _begin_anew() -> None:
+    for threads in (source_threads, file_threads, short_threads):
+        threads.begin_anew()
+
+
 if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=source_threads.begin_anew)
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -44,7 +44,8 @@ class Retention:
     """How much of a stream is kept; what is older is gone. None: without that bound.
 
     A store may keep up to a quarter more than it was asked to, so that it need not look at each
-    append; never less. What is gone is gone for a stream's forks too.
+    append; never less. Where very many appends go at once, it may take a moment. What is gone is
+    gone for a stream's forks too.
 
     Args:
         max_bytes: Wire bytes, at least 1.
@@ -174,6 +175,8 @@ class StreamInfo:
         retention: How much of it is kept.
         forked_from: The path of its source, for a fork.
         created_at: Milliseconds since the epoch.
+        generation: Of the offsets after its own bytes; no other stream of this path has had it. 0:
+            it is not there yet.
     """
 
     path: str
@@ -186,6 +189,7 @@ class StreamInfo:
     retention: Retention
     forked_from: str | None
     created_at: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@ against."""
 
 from __future__ import annotations
 
-import heapq
 import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio.lowlevel
@@ -27,6 +26,7 @@ from tailrace.store.base import (
 )
 from tailrace.store.offset import Offset, Where
 from tailrace.store.rules import State
+from tailrace.store.schedule import Schedule
 from tailrace.store.watchers import Watchers
 
 __all__ = ["MemoryStore"]
@@ -43,6 +43,8 @@ class _Stream:
     """Where each own append ends; beside `data` and `times`."""
     data: list[bytes] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
+    gone: int = 0
+    """So many at the front have been let go of; they are cut off when they are the half."""
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -56,10 +58,12 @@ class MemoryStore(Store):
     def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._clock = clock
         self._streams: dict[str, _Stream] = {}
+        self._paths: list[str] = []
+        """Theirs, in the order of their code points, which is that of their bytes."""
         self._watchers = Watchers()
         self._last_generation = 0
-        self._expiries: list[tuple[int, str, int]] = []
-        """When to look whether a stream has expired: milliseconds, path and generation."""
+        self._expiries: Schedule[str] = Schedule()
+        """When to look whether the stream of a path has expired."""
 
     async def open(self) -> None:
         """Nothing is needed."""
@@ -92,6 +96,7 @@ class MemoryStore(Store):
             self._put(stream, Append(data=new.data), now)
         state.closed = new.closed
         self._streams[path] = stream
+        insort(self._paths, path)
         self._look_again(stream, now)
         chunks = self._chunks(stream, point, state.tail)
         self._tell(stream, rules.offset_at(state, point), chunks)
@@ -139,18 +144,25 @@ class MemoryStore(Store):
         now = self._clock()
         hidden = not prefix.startswith(rules.INTERNAL)
         infos: list[StreamInfo] = []
-        for path in sorted(self._streams, key=str.encode):
-            if not path.startswith(prefix) or path.encode() <= after.encode():
-                continue
-            if hidden and path.startswith(rules.INTERNAL):
-                continue
-            stream = self._find(path, now)
-            if stream is None or stream.state.gone:
-                continue
-            if len(infos) == limit:
+        begin = max(bisect_left(self._paths, prefix), bisect_right(self._paths, after))
+        for path in self._names(begin, hidden):
+            if not path.startswith(prefix) or len(infos) == limit:
                 break
-            infos.append(self._info(stream))
+            stream = self._find(path, now)
+            if stream is not None and not stream.state.gone:
+                infos.append(self._info(stream))
         return infos
+
+    def _names(self, begin: int, hidden: bool) -> Iterator[str]:
+        """The paths from one on, ours left out if they are hidden; any may be removed meanwhile."""
+        paths = self._paths
+        while begin < len(paths):
+            path = paths[begin]
+            if hidden and path.startswith(rules.INTERNAL):
+                begin = bisect_left(paths, rules.AFTER_INTERNAL)
+            else:
+                yield path
+                begin = bisect_right(paths, path)
 
     def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
         self._find(path, self._clock())  # one that has expired is not brought back by being watched
@@ -254,20 +266,27 @@ class MemoryStore(Store):
         return done
 
     def _trim(self, stream: _Stream, now: int) -> None:
-        trim = rules.trim_due(stream.state, now, stream.times[0] if stream.times else None)
+        begin = stream.gone
+        oldest = stream.times[begin] if begin < len(stream.times) else None
+        trim = rules.trim_due(stream.state, now, oldest)
         if trim is None:
             return
-        count = 0
+        end = begin
         if trim.before is not None:
-            count = bisect_right(stream.ends, trim.before)
+            end = bisect_right(stream.ends, trim.before, begin)
         if trim.records is not None:
-            count = max(count, len(stream.ends) - trim.records)
+            end = max(end, len(stream.ends) - trim.records)
         if trim.older_than is not None:
-            count = max(count, bisect_left(stream.times, trim.older_than))
-        if count:
-            stream.state.low = stream.ends[count - 1]
-            stream.state.records -= count
-            del stream.ends[:count], stream.data[:count], stream.times[:count]
+            end = max(end, bisect_left(stream.times, trim.older_than, begin))
+        if end > begin:
+            stream.state.low = stream.ends[end - 1]
+            stream.state.records -= end - begin
+            stream.data[begin:end] = [b""] * (end - begin)
+            stream.gone = end
+        if stream.gone * 2 > len(stream.ends):
+            for kept in (stream.ends, stream.data, stream.times):
+                del kept[: stream.gone]
+            stream.gone = 0
 
     def _remove(self, stream: _Stream) -> None:
         """Delete a stream, or keep it for its forks; and its sources that were kept for it."""
@@ -275,7 +294,7 @@ class MemoryStore(Store):
         state.gone = True
         self._tell(stream, rules.offset_at(state, state.tail), None)
         while stream is not None and stream.state.gone and stream.forks == 0:
-            del self._streams[stream.state.path]
+            self._forget(stream.state.path)
             source, stream.source = stream.source, None
             if source is None:
                 return
@@ -289,26 +308,30 @@ class MemoryStore(Store):
             change = Change(tail, start, chunks, closed=state.closed, deleted=state.gone)
             self._watchers.tell(state.path, change)
 
+    def _forget(self, path: str) -> None:
+        del self._streams[path]
+        del self._paths[bisect_left(self._paths, path)]
+        self._expiries.take_back(path)
+
     def _look_again(self, stream: _Stream, now: int) -> None:
         state = stream.state
         due = state.expires_at
         if due is None and state.ttl is not None:
             due = state.touched + state.ttl * 1000
         if due is not None:
-            due = max(due, now + 1)  # so that a stream which is watched is not looked at for ever
-            heapq.heappush(self._expiries, (due, state.path, state.generation))
+            # So that a stream which is watched is not looked at for ever.
+            self._expiries.set(state.path, max(due, now + 1))
 
     def _let_expired_go(self, now: int) -> None:
         """Remove what has expired, whoever asks for it: it cannot pile up, nor keep its sources.
 
         A stream that has been used since it was put here is looked at again when it may expire.
         """
-        while self._expiries and self._expiries[0][0] <= now:
-            _, path, generation = heapq.heappop(self._expiries)
-            stream = self._find(path, now)
-            if stream is None or stream.state.gone or stream.state.generation != generation:
-                continue
-            self._look_again(stream, now)
+        while due := self._expiries.due(now, limits.STORE_CHORE_STREAMS):
+            for path in due:
+                stream = self._find(path, now)
+                if stream is not None and not stream.state.gone:
+                    self._look_again(stream, now)
 
 
 def _state_of(stream: _Stream | None) -> State | None:

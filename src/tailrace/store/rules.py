@@ -38,6 +38,7 @@ from tailrace.store.json_mode import is_json, message_ends
 from tailrace.store.offset import Mark, Offset, Where
 
 __all__ = [
+    "AFTER_INTERNAL",
     "DEFAULT_CONTENT_TYPE",
     "INTERNAL",
     "Level",
@@ -67,6 +68,8 @@ __all__ = [
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 INTERNAL: Final = "__ds/"
 """Paths that are ours begin so; a list shows them only when asked for."""
+AFTER_INTERNAL: Final = "__ds0"
+"""The first path that is greater than all of these: `0` follows `/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,7 @@ def info_of(state: State, first: int) -> StreamInfo:
         retention=state.retention,
         forked_from=None if state.fork is None else state.fork.source,
         created_at=state.created_at,
+        generation=state.generation,
     )
 
 

@@ -8,11 +8,11 @@ that the application registered for these errors goes before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,7 +64,9 @@ def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) 
         **more,
     }
     headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
-    return Response(to_json(said), status, headers=headers, media_type="application/problem+json")
+    return Response(
+        json.dumps(said), status, headers=headers, media_type="application/problem+json"
+    )
 
 
 class _Answering:

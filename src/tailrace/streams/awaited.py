@@ -52,6 +52,7 @@ class Awaited:
         self._format = format
         self._live = live
         self._options = options
+        self._every = options.beat_every(format.heartbeat)
         self._waiting = anyio.CancelScope()
         self._there = False
         self._farewell: Farewell | None = None
@@ -65,7 +66,7 @@ class Awaited:
             return
         async with leaving_of(scope, receive, send) as leaving:
             await send(head.message())
-            await send(_body(self._format.heartbeat))
+            await send(_body(self._format.heartbeat if self._every < math.inf else b""))
             take_back = leaving.on_left(self._waiting.cancel)
             with registered(self), self._waiting:
                 async with anyio.create_task_group() as group:
@@ -114,10 +115,15 @@ class Awaited:
         self._waiting.cancel()
 
     async def _beat(self, send: Send, leaving: Leaving) -> None:
-        while self._format.heartbeat and self._options.heartbeat is not None:
-            await anyio.sleep(self._options.heartbeat)
+        while self._every < math.inf:
+            await anyio.sleep(self._every)
             with anyio.move_on_after(self._options.send_timeout) as sending:
-                await send(_body(self._format.heartbeat))
+                try:
+                    await send(_body(self._format.heartbeat))
+                except Exception as error:
+                    if not await leaving.explains(error):
+                        raise
+                    self._waiting.cancel()
             leaving.look()
             if sending.cancelled_caught:
                 self._waiting.cancel()

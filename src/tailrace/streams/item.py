@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.fanout import RESERVED, control_of
-from tailrace.framing import Event, json_text
+from tailrace.framing import Event, json_of
 from tailrace.store import value_of
 
 __all__ = [
@@ -88,14 +88,16 @@ def message_of(item: Any) -> bytes:
     """
     event = _event_of(item)
     if event is None:
-        written = _json(item)
+        written = json_of(item, "JSON")
     elif event.event is not None:
-        written = _json({"tailrace": {"event": str.__str__(event.event), "data": event.data}})
+        written = json_of(
+            {"tailrace": {"event": str.__str__(event.event), "data": event.data}}, "JSON"
+        )
         return written + b","
     elif event.data is None:
         return b""
     else:
-        written = _json(event.data)
+        written = json_of(event.data, "JSON")
     if written.startswith(RESERVED):
         raise InvalidChunk(item, "JSON", "an object that does not begin with the key 'tailrace'")
     return written + b","
@@ -155,11 +157,3 @@ def _is_foreign_event(kind: type) -> bool:
         base.__name__ == "ServerSentEvent" and base.__module__.partition(".")[0] in _FOREIGN_EVENTS
         for base in kind.__mro__
     )
-
-
-def _json(item: Any) -> bytes:
-    try:
-        return json_text(item)
-    except ValueError as error:  # what pydantic raises is one, and so is a broken UTF-8 or a cycle
-        reason = str(error)[:200]
-        raise InvalidChunk(item, "JSON", f"what pydantic can write as JSON ({reason})") from error

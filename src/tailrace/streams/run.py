@@ -79,7 +79,14 @@ class Run:
             await self._work.ask_to_stop()
         await self._work.done.wait()
 
-    def response(self, request: Request, *, start: str = "start", slow: str = "resume") -> Response:
+    def response(
+        self,
+        request: Request,
+        *,
+        start: str = "start",
+        slow: str = "resume",
+        end_mark: bool = False,
+    ) -> Response:
         """What an endpoint returns: the run's items, in the format that the client asks for.
 
         Its client is counted while it is being sent (`on_disconnect`).
@@ -88,9 +95,10 @@ class Run:
             request: As in `Streams.subscribe`.
             start: As there; by default all of it.
             slow: As there.
+            end_mark: As there.
         """
         return self._streams._subscription(
-            self.path, request, start=start, slow=slow, attend=self._attend
+            self.path, request, start=start, slow=slow, end_mark=end_mark, attend=self._attend
         )
 
     def __aiter__(self) -> Reader:

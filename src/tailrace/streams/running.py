@@ -28,7 +28,7 @@ from tailrace.errors import (
     problem_of,
 )
 from tailrace.pump import log
-from tailrace.source import Source, current_loop
+from tailrace.source import Source, SyncSource, current_loop
 from tailrace.store import Append, Change, Store
 from tailrace.streams.batches import Batches
 from tailrace.streams.claim import LOST, Claim
@@ -58,7 +58,7 @@ class Running:
         source: Closed when it has ended, in the task that ran it.
         policy: What becomes of it without clients.
         group: Holds its timers.
-        options: `cleanup_timeout` and `expose_errors` are obeyed.
+        options: `cleanup_timeout`, `expose_errors` and `pin_thread` are obeyed.
         appended: Told of each append.
     """
 
@@ -73,6 +73,8 @@ class Running:
         appended: Callable[[str], None],
     ) -> None:
         loop = current_loop(group)
+        if options.pin_thread and isinstance(source, SyncSource):
+            source.pin_thread()
         self._store = store
         self.claim = claim
         self.source = source
@@ -291,6 +293,7 @@ class _Sink:
             return add(message) if message else True
 
         self.put = put
+        self.in_line: Callable[[bool], None] = lambda _waits: None  # who reads it waits with it
         self.room = batches.room
         self.room_in_thread = batches.room_in_thread
 

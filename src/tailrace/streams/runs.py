@@ -73,7 +73,12 @@ class Runs:
         self._here: dict[str, Running] = {}
         self._elsewhere: dict[str, Remote] = {}
         self._starting: dict[str, anyio.Lock] = {}
-        self._seen: dict[str, Claim] = {}
+        self._unread: set[Running] = set()
+        """Runs here whose claim has changed, and could not be read."""
+        self._swept = ""
+        """Up to which claim the last sweep came."""
+        self._living: frozenset[str] | None = None
+        """The workers that were alive at the last sweep; None before the first."""
         self._closing = False
 
     # Starting and joining
@@ -205,7 +210,9 @@ class Runs:
 
     async def _look_at_claim(self, running: Running) -> None:
         """What others have said in the claim of a run of ours."""
+        self._unread.add(running)
         claim = await self.claims.find(running.claim.path)
+        self._unread.discard(running)
         if claim is not None and claim.generation == running.claim.generation:
             self._heed(running, claim)
             running.clients.set_elsewhere(claim.clients - {self.claims.worker})
@@ -237,28 +244,32 @@ class Runs:
                 await anyio.sleep(self._seconds)
 
     async def sweep(self) -> None:
-        """End the runs whose worker has died."""
-        # The runs first: who has claimed one has held a lease before.
-        runs = await self._all(RUNS)
-        living = {info.path.removeprefix(WORKERS) for info in await self._all(WORKERS)}
-        seen: dict[str, Claim] = {}
-        for info in runs:
-            path = path_of(info)
-            claim = self._seen.get(path)
-            if claim is None or claim.tail != info.tail:
-                claim = await self.claims.find(path)
-            if claim is None:
-                continue
-            seen[path] = claim
-            doubtful = claim.worker not in living or claim.worker == self.claims.worker
-            if doubtful and not await self._lives(claim):
-                await self.claims.end_as_lost(claim)
-            running = self._here.get(path)
-            if running is not None and running.claim.generation == claim.generation:
-                # Also what could not be read when it was told.
-                self._heed(running, claim)
-                running.clients.set_elsewhere(claim.clients & living - {self.claims.worker})
-        self._seen = seen
+        """End the runs whose worker has died.
+
+        When a worker has died since the last time, all runs are looked at; else only the next few,
+        for one that nobody here has seen alive. So what it costs does not grow with their number.
+        """
+        for running in tuple(self._unread):
+            await self._look_at_claim(running)
+        before = await self._workers()
+        known = self._living
+        some = await (self._next() if known is not None and known <= before else self._all(RUNS))
+        found = [await self.claims.find(path_of(info)) for info in some]
+        # After the claims: who has made one, or has clients of one, has held a lease before.
+        living = await self._workers()
+        for claim in found:
+            if claim is not None:
+                await self._judge(claim, living)
+        self._living = before | living
+
+    async def _judge(self, claim: Claim, living: frozenset[str]) -> None:
+        doubtful = claim.worker not in living or claim.worker == self.claims.worker
+        if doubtful and not await self._lives(claim):
+            await self.claims.end_as_lost(claim)
+        running = self._here.get(claim.path)
+        if running is not None and running.claim.generation == claim.generation:
+            self._heed(running, claim)
+            running.clients.set_elsewhere(claim.clients & living - {self.claims.worker})
 
     async def close(self) -> None:
         """End every run, and the lease."""
@@ -289,6 +300,16 @@ class Runs:
         if claim.worker != self.claims.worker:
             return await self.claims.is_alive(claim.worker)
         return claim.path in self._here or (claim.path in self._starting and not starting)
+
+    async def _workers(self) -> frozenset[str]:
+        """Those whose lease has not expired."""
+        return frozenset(info.path.removeprefix(WORKERS) for info in await self._all(WORKERS))
+
+    async def _next(self) -> list[StreamInfo]:
+        """The next few claims, and after the last the first again."""
+        page = await self._store.list(RUNS, self._swept, limits.SWEEP_RUNS)
+        self._swept = page[-1].path if len(page) == limits.SWEEP_RUNS else ""
+        return page
 
     async def _all(self, prefix: str) -> list[StreamInfo]:
         found = page = await self._store.list(prefix)

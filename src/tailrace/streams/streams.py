@@ -340,7 +340,13 @@ class Streams:
         return Reader(self, path, place_of(start), follow=follow)
 
     def subscribe(
-        self, path: str, request: Request, *, start: str = "now", slow: str = "resume"
+        self,
+        path: str,
+        request: Request,
+        *,
+        start: str = "now",
+        slow: str = "resume",
+        end_mark: bool = False,
     ) -> Response:
         """What an endpoint returns: a stream, as it grows, to any number of readers.
 
@@ -355,12 +361,17 @@ class Streams:
             start: "now", "start", or an offset.
             slow: What becomes of a client that is too slow: "resume" reads what he missed from the
                 log; "latest" leaves it out, and tells of the gap; "disconnect" cuts him off.
+            end_mark: End JSON Lines with `{"end": {}}` when the stream is closed and all of it was
+                sent, for a client behind a proxy that makes a clean end of a cut. (A run's events
+                have an event named "end", and an array its `]`, in any case.)
 
         Raises:
             InvalidOption: No such policy.
         """
         _check_path(path)
-        return self._subscription(path, request, start=start, slow=slow, waits=True)
+        return self._subscription(
+            path, request, start=start, slow=slow, end_mark=end_mark, waits=True
+        )
 
     async def head(self, path: str) -> StreamInfo:
         """What is known of a stream without reading it.
@@ -559,11 +570,19 @@ class Streams:
         *,
         start: str,
         slow: str,
+        end_mark: bool,
         attend: Callable[[], AbstractContextManager[None]] = nullcontext,
         waits: bool = False,
     ) -> Response:
         return Subscription(
-            self, path, request, start=start, slow=slow_of(slow), attend=attend, waits=waits
+            self,
+            path,
+            request,
+            start=start,
+            slow=slow_of(slow),
+            attend=attend,
+            waits=waits,
+            end_mark=end_mark,
         )
 
     async def _hub(self) -> Hub:

@@ -26,7 +26,7 @@ from tailrace.errors import (
 from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
-from tailrace.semantics import HARMLESS, choose_media_type
+from tailrace.semantics import HARMLESS, LIVE, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
@@ -43,7 +43,8 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
-_HARMLESS: Final = [(name.encode(), value.encode()) for name, value in HARMLESS]
+_OF_ALL: Final = [(name.encode(), value.encode()) for name, value in (*HARMLESS, *LIVE)]
+"""Header fields of every answer, unless the application has set them."""
 _VARIES: Final = (b"vary", b"accept")
 
 
@@ -71,6 +72,7 @@ class Subscription(Response):
         slow: What becomes of a client that is too slow.
         attend: Entered while it is being sent.
         waits: A stream that does not exist yet is waited for.
+        end_mark: Lines say in the body that they are all, when the stream is closed.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Subscription(Response):
         slow: Slow,
         attend: Callable[[], AbstractContextManager[None]] = nullcontext,
         waits: bool = True,
+        end_mark: bool = False,
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -96,6 +99,7 @@ class Subscription(Response):
         self._slow = slow
         self._attend = attend
         self._waits = waits
+        self._end_mark = end_mark
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = await self._refusal()
@@ -139,7 +143,7 @@ class Subscription(Response):
             raise
         if self._last and missed is None and first.closed and not first.chunks:
             # What tells an EventSource to stop coming back.
-            return Response(status_code=204)
+            return Response(status_code=204, headers={"cache-control": "no-store"})
         offered = _offered(first.info)
         media_type = choose_media_type(self._accept, offered)
         if media_type is None:
@@ -150,7 +154,8 @@ class Subscription(Response):
         if json and media_type == _ARRAY:
             return self._array(first.start)
         # Bytes of a type that happens to be called as one of ours are still bytes.
-        format = _format_of(media_type if json or media_type == _EVENTS else "", missed)  # noqa: A001
+        framed = media_type if json or media_type == _EVENTS else ""
+        format = _format_of(framed, missed, self._end_mark)  # noqa: A001 - the word for it
         return self._live(hub, first, format)
 
     async def _first(self, hub: Hub) -> tuple[Slice, Gap | None]:
@@ -186,7 +191,7 @@ class Subscription(Response):
             return _not_acceptable(_OF_JSON)
         if media_type == _ARRAY:
             return self._array(Mark.BEGINNING, waits=True)
-        format = _format_of(media_type, None)  # noqa: A001 - the word for it
+        format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
         live = self._live(hub, Mark.BEGINNING, format)
         return Awaited(hub.store, self._path, format, live, self._streams.options)
 
@@ -201,8 +206,10 @@ class Subscription(Response):
         options = self._streams.options
         response = _Array(_Values(reader), options=options)
         given = {name for name, _ in self.raw_headers}
-        harmless = [field for field in _HARMLESS if field[0] not in given]
-        response.raw_headers += [*harmless, _VARIES, *self.raw_headers]
+        set_here = given.union(name for name, _ in _OF_ALL)
+        own = [field for field in response.raw_headers if field[0] not in set_here]
+        of_all = [field for field in _OF_ALL if field[0] not in given]
+        response.raw_headers = [*own, *of_all, _VARIES, *self.raw_headers]
         return response
 
 
@@ -264,11 +271,13 @@ def _offered(info: StreamInfo) -> list[str]:
     return _OF_JSON if is_json(info.content_type) else [essence(info.content_type), _EVENTS]
 
 
-def _format_of(media_type: str, missed: Gap | None) -> Format:
+def _format_of(media_type: str, missed: Gap | None, end_mark: bool) -> Format:
     if media_type == _EVENTS:
         return Events() if missed is None else _EventsAfter(missed=missed)
     if media_type in _LINES:
-        return Lines() if missed is None else _LinesAfter(missed=missed)
+        if missed is None:
+            return Lines(end_mark=end_mark)
+        return _LinesAfter(end_mark=end_mark, missed=missed)
     return Raw()
 
 

@@ -244,5 +244,5 @@ class Subscription(RuleBasedStateMachine):
             assert link.explicit or self.record.config.finds(path)
 
 
-Subscription.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Subscription.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestSubscription = Subscription.TestCase

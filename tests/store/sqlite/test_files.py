@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import stat
@@ -335,24 +334,76 @@ async def test_a_lock_that_is_another_file_is_not_touched(
         await SQLiteStore(file).open()
 
 
+@pytest.mark.parametrize("size", [0, 32_768])
+@pytest.mark.parametrize("plant", [planted_link, planted_hard_link, planted_dangling_link])
 @pytest.mark.parametrize("name", ["-wal", "-shm", "-journal"])
-async def test_the_files_of_sqlite_are_not_opened_through_a_link(
-    file: Path, tmp_path: Path, name: str
+async def test_the_files_of_sqlite_are_not_opened_where_they_are_links(
+    file: Path, tmp_path: Path, name: str, plant: Any, size: int
+) -> None:
+    await fill(file)
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x" * size)
+    plant(Path(f"{file}{name}"), precious)
+    async with no_leaks():
+        with pytest.raises(StoreUnavailable, match="remove it"):
+            await SQLiteStore(file).open()
+        with pytest.raises(StoreUnavailable, match="remove it"):
+            verify(file)
+    assert precious.read_bytes() == b"x" * size
+    Path(f"{file}{name}").unlink()
+    assert verify(file) == []
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+async def test_a_database_that_has_a_second_name_is_not_opened(
+    file: Path, tmp_path: Path, size: int
 ) -> None:
     precious = tmp_path / "precious"
-    precious.write_bytes(b"words of somebody else")
-    Path(f"{file}{name}").symlink_to(precious)
-    with contextlib.suppress(StoreUnavailable):  # SQLite may also do without the file
-        await fill(file)
-    assert precious.read_bytes() == b"words of somebody else"
+    precious.write_bytes(b"x" * size)
+    file.hardlink_to(precious)
+    with pytest.raises(StoreUnavailable, match="a second name"):
+        await SQLiteStore(file).open()
+    assert precious.read_bytes() == b"x" * size
 
 
-async def test_sockets_are_not_made_or_removed_through_a_link(file: Path, tmp_path: Path) -> None:
+async def test_beside_a_link_to_the_database_it_is_looked_at_what_lies_beside_the_database(
+    file: Path, tmp_path: Path
+) -> None:
+    await fill(file)
+    precious = tmp_path / "precious"
+    precious.touch()
+    Path(f"{file}-shm").hardlink_to(precious)
+    (tmp_path / "link.db").symlink_to(file)
+    with pytest.raises(StoreUnavailable, match="a second name"):
+        await SQLiteStore(tmp_path / "link.db").open()
+    assert precious.read_bytes() == b""
+
+
+def planted_directory(at: Path, others: Path) -> None:
+    at.symlink_to(others, target_is_directory=True)
+
+
+@pytest.mark.parametrize("plant", [planted_directory, planted_dangling_link, planted_pipe])
+async def test_sockets_are_not_made_or_removed_where_their_directory_is_none(
+    file: Path, tmp_path: Path, plant: Any
+) -> None:
     others = tmp_path / "others"
     others.mkdir()
     (others / "precious").write_bytes(b"x")
-    Path(f"{file}-peers").symlink_to(others)
+    plant(Path(f"{file}-peers"), others)
+    with pytest.raises(StoreUnavailable, match="remove it"):
+        await SQLiteStore(file).open()
+    assert [path.name for path in others.iterdir()] == ["precious"]
+
+
+async def test_sockets_are_not_made_through_a_link_that_comes_later(
+    file: Path, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "precious").write_bytes(b"x")
     async with SQLiteStore(file) as store:
+        Path(f"{file}-peers").symlink_to(others)
         await store.create("a", NewStream())
         store.watch("a", lambda _change: None)
         await store.append("a", Append(data=b"x", content_type="application/octet-stream"))

@@ -286,7 +286,7 @@ function durable(card, signal, path, kind, show) {
     events.addEventListener("error", (event) => {
       // With data it is the server's last word on the run; without, the connection was cut, and
       // the browser comes back by itself unless it was refused.
-      if (event.data) over(reject, new Cut(JSON.parse(event.data).message));
+      if (event.data) over(reject, new Cut(JSON.parse(event.data).error.message));
       else if (events.readyState === EventSource.CLOSED) over(reject, new Cut("refused"));
       else card.interrupted();
     });

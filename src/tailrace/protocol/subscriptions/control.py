@@ -31,6 +31,7 @@ from tailrace.protocol.body import Body
 from tailrace.protocol.fields import Fields, fields_of
 from tailrace.protocol.path import path_below
 from tailrace.protocol.reply import Reply, fields_of_refusal
+from tailrace.protocol.sending import send_last
 from tailrace.protocol.subscriptions.delivery import told_streams
 from tailrace.protocol.subscriptions.desk import Desk
 from tailrace.protocol.subscriptions.keys import Keys
@@ -152,15 +153,13 @@ class Control:
             body.release()
         if reply is None:
             return
-        last = scope["method"] in _WITH_BODY and body.is_much
-        if last and scope.get("http_version", "1.1").startswith("1"):
-            reply.headers.append((b"connection", b"close"))
-        start = {"type": "http.response.start", "status": reply.status}
-        await send({**start, "headers": reply.headers})
-        await send({"type": "http.response.body", "body": reply.body, "more_body": last})
-        if last:
-            await body.linger()
-            await send({"type": "http.response.body", "body": b""})
+        if scope["method"] in _WITH_BODY and body.is_much:
+            await send_last(reply, scope, body, send, linger=True)
+            return
+        await send(
+            {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+        )
+        await send({"type": "http.response.body", "body": reply.body})
 
     async def _answer(
         self, scope: Scope, fields: Fields, body: Body, *, is_running: bool

@@ -1,11 +1,14 @@
 """When to look which streams keep appends that are too old, though nobody appends or reads.
 
-In rounds, a thousand streams at a time, while there are streams that keep by age at all.
+In rounds, a few streams at a time, while there are streams that keep by age at all. A round takes
+longer the more there are, so that the work of a second is always the same.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 import apsw
@@ -17,6 +20,9 @@ __all__ = ["Aging"]
 
 _ROUND: Final = 60.0
 """Seconds between two rounds. Nobody can read what is too old; it only takes room until then."""
+
+_PACE: Final = 0.25
+"""Seconds between two looks of a round, of 2 ms each."""
 
 _PAGE: Final = """
 SELECT s.id, s.path, ifnull((
@@ -37,15 +43,25 @@ class Aging:
         self._connection = connection
         self._last = 0
         self._next: float | None = time.monotonic()
+        self._unfinished: dict[str, None] = {}
+        """Streams of which more is to go, whatever they keep by."""
 
     def next_in(self) -> float | None:
         """Seconds until there is something to look at; None: nothing is kept by age."""
+        if self._unfinished:
+            return 0.0
         return None if self._next is None else max(0.0, self._next - time.monotonic())
 
-    def note(self) -> None:
-        """A stream was created that keeps by age."""
-        if self._next is None:
+    def note(self, ages: bool, unfinished: Sequence[str]) -> None:
+        """A batch was committed.
+
+        Args:
+            ages: A stream was created that keeps by age.
+            unfinished: Streams of which more is to go.
+        """
+        if ages and self._next is None:
             self._next = time.monotonic() + _ROUND
+        self._unfinished.update(dict.fromkeys(unfinished))
 
     def requests(self, now: int) -> list[Operation]:
         """What is to be done with the next commit.
@@ -53,15 +69,22 @@ class Aging:
         Args:
             now: Milliseconds since the epoch.
         """
-        if self.next_in() != 0:
-            return []
-        bounds = (now, self._last, limits.STORE_SLICE_ROWS)
-        rows = self._connection.execute(_PAGE, bounds).fetchall()
-        is_whole = self._last == 0 and not rows
-        self._last = 0
-        if len(rows) == limits.STORE_SLICE_ROWS:
-            self._last = int(str(rows[-1][0]))
-        if self._last == 0:
-            self._next = None if is_whole else time.monotonic() + _ROUND
-        paths = [str(path) for _, path, is_old in rows if is_old]
+        paths = list(islice(self._unfinished, limits.STORE_CHORE_STREAMS))
+        for path in paths:
+            del self._unfinished[path]
+        if self._next is not None and self._next <= time.monotonic():
+            paths += self._page(now)
         return [Trim(paths)] if paths else []
+
+    def _page(self, now: int) -> list[str]:
+        """Those of the next few streams of the round that keep what is too old."""
+        bounds = (now, self._last, limits.STORE_CHORE_STREAMS)
+        rows = self._connection.execute(_PAGE, bounds).fetchall()
+        is_none = self._last == 0 and not rows
+        if len(rows) == limits.STORE_CHORE_STREAMS:
+            self._last = int(str(rows[-1][0]))
+            self._next = time.monotonic() + _PACE
+        else:
+            self._last = 0
+            self._next = None if is_none else time.monotonic() + _ROUND
+        return [str(path) for _, path, is_old in rows if is_old]

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.errors import TailraceError
 from tailrace.store import rules
 from tailrace.store.base import Append, Appended, Chunk, Created, Fork, NewStream
 from tailrace.store.rules import State
 from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.forks import forks_of
+from tailrace.store.sqlite.forks import expired_forks
 from tailrace.store.sqlite.ledger import Ledger
 from tailrace.store.sqlite.operation import (
     AppendTo,
@@ -45,6 +46,12 @@ SELECT json_group_array(json_array(p.sid, p.pid, p.epoch, p.seq))
 FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value ->> 1
 """
 
+_BETWEEN: Final = "SELECT count(*) FROM chunk WHERE sid = ? AND tail > ? AND tail <= ?"
+_OLDEST: Final = "SELECT at FROM chunk WHERE sid = ? AND tail > ? ORDER BY tail LIMIT 1"
+
+_TRIM_ROWS: Final = 20
+"""What a trim costs beside its records, in records."""
+
 
 class Batch:
     """Requests that are committed together.
@@ -69,14 +76,18 @@ class Batch:
         self.events: list[Event] = []
         self.buried = False
         """A stream is dead now, and its chunks wait to be deleted."""
+        self._trim_rows = limits.STORE_TRIM_ROWS
+        """As many records may go with this commit."""
+        self.untrimmed: list[str] = []
+        """Streams of which more is to go."""
+        self.size = 0
+        """How many requests it had."""
         self.trimmed: dict[int, int] = {}
         """The new `low` of streams, by generation: chunks below it wait to be deleted."""
         self.expires = False
         """A stream was created, used or let go that expires."""
         self.ages = False
         """A stream was created that keeps by age."""
-        self.kept = False
-        """The uses of watched streams were written down."""
 
     def run(self, operations: Iterable[Operation]) -> None:
         """Decide and commit.
@@ -86,6 +97,7 @@ class Batch:
             apsw.Error: The commit failed; nothing was done.
         """
         operations = list(operations)
+        self.size = len(operations)
         self._fetch(operations)
         for operation in operations:
             operation.result = operation.error = None
@@ -93,8 +105,8 @@ class Batch:
                 operation.result = _DECIDE[type(operation)](self, operation)
             except TailraceError as error:
                 operation.error = error
-        for record in self._to_trim.values():
-            self._trim(record)
+        for path, record in self._to_trim.items():
+            self._trim_in_turn(path, record)
         self._ledger.commit()
         self._cache.shrink()
 
@@ -238,8 +250,8 @@ class Batch:
     def _look_at_age(self, operation: Trim) -> None:
         for path in operation.paths:
             record = self._find(path)
-            if record is not None and not record.state.gone:
-                self._trim(record)
+            if record is not None:
+                self._trim_in_turn(path, record)
 
     def _touch(self, _operation: Touch) -> None:
         self._write_uses(self._uses.take())
@@ -255,7 +267,6 @@ class Batch:
         self._write_uses(used)
 
     def _keep(self, operation: Keep) -> None:
-        self.kept = True
         for path in operation.paths:
             self._find(path)  # notes the use
             self._uses.resolve(path)
@@ -296,11 +307,11 @@ class Batch:
 
     def _let_forks_go(self, generation: int) -> None:
         """What keeps a stream that is gone may have expired; then it is kept no longer."""
+        expired = expired_forks(self._ledger.flush(), generation, self._now)
+        if expired is None:
+            return
         known = self._cache.records
-        forks = [
-            known.setdefault(fork.state.path, fork)
-            for fork in forks_of(self._ledger.flush(), generation)
-        ]
+        forks = [known.setdefault(fork.state.path, fork) for fork in expired]
         if all(self._is_over(fork.state) for fork in forks):
             for fork in forks:
                 self._remove(fork)
@@ -364,25 +375,38 @@ class Batch:
         if keep != KEEP_ALL and rules.trim_due(record.state, self._now, record.oldest):
             self._to_trim[record.state.path] = record
 
-    def _trim(self, record: Record) -> None:
-        """Move a stream's `low`; the chunks below it are deleted later, in slices."""
+    def _trim_in_turn(self, path: str, record: Record) -> None:
+        """Trim a stream, unless this commit has trimmed enough; the rest comes with the next."""
+        has_more = self._trim(record) if self._trim_rows > 0 else not record.state.gone
+        if has_more and rules.trim_due(record.state, self._now, record.oldest):
+            self.untrimmed.append(path)
+
+    def _trim(self, record: Record) -> bool:
+        """Move a stream's `low`; the chunks below it are deleted later, in slices.
+
+        Returns:
+            Whether it has moved as far as one look goes, and there may be more.
+        """
         state = record.state
         if state.gone:
-            return
+            return False
         low = low_now(self._ledger.flush(), record, self._now)
         if low <= state.low:
-            return
+            return False
         generation = state.generation
-        sql = "SELECT count(*), min(at) FROM chunk WHERE sid = ? AND tail > ?"
-        row = self._ledger.execute(sql, (generation, low)).fetchone()
-        assert row is not None
-        state.low, state.records = low, int(row[0])
-        record.oldest = None if row[1] is None else int(row[1])
+        # Counted is what goes, not what stays: each record once in its life.
+        count = int(self._ledger.execute(_BETWEEN, (generation, state.low, low)).get)
+        state.low, state.records = low, state.records - count
+        self._trim_rows -= count + _TRIM_ROWS
+        if state.retention.max_age is not None:
+            oldest = self._ledger.execute(_OLDEST, (generation, low)).get
+            record.oldest = None if oldest is None else int(oldest)
         self._ledger.execute(
             "UPDATE stream SET low = ?, records = ? WHERE id = ?",
             (low, state.records, generation),
         )
         self.trimmed[generation] = low
+        return count >= limits.STORE_TRIM_ROWS
 
     def _tell(self, state: State, start: int, chunks: tuple[Chunk, ...]) -> None:
         self.events.append(

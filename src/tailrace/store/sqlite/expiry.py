@@ -1,6 +1,8 @@
 """When to look which streams have expired, and which watched ones to keep alive.
 
-What is due goes through the writer like any request. So what the writer knows stays right.
+What is due goes through the writer like any request. So what the writer knows stays right. What is
+next is found in an index of the file and in the schedules of `uses.py`: a commit walks through
+nothing that only waits.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from typing import Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store.sqlite.batch import Batch
-from tailrace.store.sqlite.operation import Expire, Keep, Operation
-from tailrace.store.sqlite.uses import Uses, lag_ms
+from tailrace.store.sqlite.operation import Expire, Keep, Operation, Touch
+from tailrace.store.sqlite.uses import Uses
 
 __all__ = ["Expiry"]
 
@@ -23,11 +26,12 @@ _AT: Final = "ifnull(expires_at, touched + ttl * 1000 + min(max(1000, ttl * 100)
 
 _OURS: Final = "FROM stream WHERE gone = 0 AND (ttl IS NOT NULL OR expires_at IS NOT NULL)"
 _FIRST: Final = f"SELECT min({_AT}) {_OURS}"
-_DUE: Final = f"SELECT path {_OURS} AND {_AT} <= ? ORDER BY {_AT} LIMIT 200"
+_DUE: Final = f"SELECT path {_OURS} AND {_AT} <= ? ORDER BY {_AT} LIMIT ?"
 
 _OTHERS: Final = 60.0
 """Seconds between two looks at what other processes have created, while anything expires at all:
-their own process does it, if it lives."""
+their own process does it, if it lives. And at uses that keep nothing alive any more, if nothing is
+written meanwhile."""
 
 
 class Expiry:
@@ -45,15 +49,16 @@ class Expiry:
         self._clock = clock
         self._next: int | None = None
         self._looked_at = 0.0
-        self._keep_at: int | None = None
         self._look()
 
     def next_in(self) -> float | None:
         """Seconds until something is due; None: nothing expires."""
-        waits = [
-            (at - self._clock()) / 1000 for at in (self._next, self._keep_at) if at is not None
-        ]
-        if self._next is not None:
+        uses = self._uses
+        if uses.are_due:
+            return 0.0
+        now = self._clock()
+        waits = [(at - now) / 1000 for at in (self._next, uses.keep_at()) if at is not None]
+        if self._next is not None or len(uses):
             waits.append(self._looked_at + _OTHERS - time.monotonic())
         return max(0.0, min(waits)) if waits else None
 
@@ -61,27 +66,24 @@ class Expiry:
         """What is to be done with the next commit."""
         now = self._clock()
         found: list[Operation] = []
-        if self._next is not None and time.monotonic() >= self._looked_at + _OTHERS:
+        if time.monotonic() >= self._looked_at + _OTHERS:
             self._look()
+            self._uses.let_go(now)
         if self._next is not None and now >= self._next:
-            found.append(Expire([str(row[0]) for row in self._connection.execute(_DUE, (now,))]))
-        if self._keep_at is not None and now >= self._keep_at:
-            found.append(Keep(list(self._uses.kept)))
+            bounds = (now, limits.STORE_CHORE_STREAMS)
+            found.append(Expire([str(row[0]) for row in self._connection.execute(_DUE, bounds)]))
+        kept = self._uses.to_keep(now)
+        if kept:
+            found.append(Keep(kept))
+        if self._uses.are_due:
+            found.append(Touch())
         return found
 
     def note(self, batch: Batch) -> None:
         """A batch was committed."""
+        self._uses.let_go(self._clock())
         if batch.expires:
             self._look()
-        if batch.kept:
-            self._keep_at = None
-            self._uses.prune(self._clock())
-        lags = [lag_ms(ttl) for _, ttl in list(self._uses.kept.values())]
-        if lags:
-            at = self._clock() + min(lags)
-            self._keep_at = at if self._keep_at is None else min(self._keep_at, at)
-        else:
-            self._keep_at = None
 
     def _look(self) -> None:
         self._next = self._connection.execute(_FIRST).get

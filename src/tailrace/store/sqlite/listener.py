@@ -1,7 +1,8 @@
 """Listens for the hints of other processes, in a thread, while streams are watched.
 
-The file is the truth. When a hint was missed, and once a second if the file has changed, what is
-watched is compared with the file; what differs is told.
+The file is the truth. When a hint was missed, what is watched is compared with the file, and what
+differs is told. And once a second, if the file has changed: for a process that was killed before it
+could tell. Of thousands it is some at a time then, unless no hints can be heard at all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tailrace import limits
 from tailrace.store.sqlite.connection import close
 from tailrace.store.sqlite.hint import MOST_BYTES, Hint, News, parse
 from tailrace.store.sqlite.sockets import TELLS_SENDER, Sockets
+from tailrace.store.sqlite.telling import Telling
 
 __all__ = ["Listener"]
 
@@ -43,7 +45,7 @@ class Listener:
         name: That of our socket.
         connect: Opens a reading connection.
         is_watching: Whether anything is watched.
-        compare: What differs between the file and what was told; in the thread.
+        telling: Compares the file with what was told; in the thread.
         tell: Told of news; in the thread.
         changed: Called when it begins or ends to listen.
     """
@@ -55,7 +57,7 @@ class Listener:
         *,
         connect: Callable[[], apsw.Connection],
         is_watching: Callable[[], bool],
-        compare: Callable[[apsw.Connection], Sequence[News]],
+        telling: Telling,
         tell: Callable[[Sequence[News]], None],
         changed: Callable[[], None],
     ) -> None:
@@ -63,7 +65,7 @@ class Listener:
         self._name = name
         self._connect = connect
         self._is_watching = is_watching
-        self._compare = compare
+        self._telling = telling
         self._tell = tell
         self._changed = changed
         self._lock = threading.Lock()
@@ -100,7 +102,7 @@ class Listener:
     # The thread
 
     def _work(self, ear: _Ear | _Deaf) -> None:
-        watch = _FileWatch(self._connect, self._compare)
+        watch = _FileWatch(self._connect, self._telling)
         idle_since: float | None = None
         try:
             while True:
@@ -111,7 +113,7 @@ class Listener:
                 if ear.missed():
                     news += watch.look()
                 elif watch.next_in() == 0:
-                    news += watch.look_if_changed()
+                    news += watch.look_if_changed(whole=ear.is_deaf)
                 if news:
                     self._tell(news)
                 idle_since = None if self._is_watching() else idle_since or time.monotonic()
@@ -154,6 +156,8 @@ def _listen(path: str, name: str) -> _Ear | _Deaf:
 class _Deaf:
     """Where there can be no socket: the file is looked at each second, and no more."""
 
+    is_deaf = True
+
     def __init__(self) -> None:
         self._woken = threading.Event()
 
@@ -178,6 +182,8 @@ class _Ear:
         sockets: The directory of the sockets; closed with this one.
         name: That of this one.
     """
+
+    is_deaf = False
 
     def __init__(self, sockets: Sockets, name: str) -> None:
         self._sockets = sockets
@@ -247,10 +253,10 @@ class _FileWatch:
     def __init__(
         self,
         connect: Callable[[], apsw.Connection],
-        compare: Callable[[apsw.Connection], Sequence[News]],
+        telling: Telling,
     ) -> None:
         self._connect = connect
-        self._compare = compare
+        self._telling = telling
         self._connection: apsw.Connection | None = None
         self._version: int | None = None
         self._look_at = time.monotonic() + limits.SAFETY_CHECK
@@ -260,27 +266,36 @@ class _FileWatch:
 
     def look(self) -> Sequence[News]:
         """What differs from what was told."""
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            return self._compare(self._connection)
-        except apsw.Error as error:
-            # Those who read find out for themselves; this thread tries again.
-            _log.warning("watched streams could not be compared with the store: %s", error)
-            return ()
+        return self._ask(self._telling.compare)
 
-    def look_if_changed(self) -> Sequence[News]:
-        """The same, if somebody has committed since."""
+    def look_if_changed(self, whole: bool) -> Sequence[News]:
+        """The same, if somebody has committed since.
+
+        Args:
+            whole: Of all at once.
+        """
         self._look_at = time.monotonic() + limits.SAFETY_CHECK
+        changed = True
         if self._connection is not None:
             try:
                 version = int(self._connection.pragma("data_version"))
             except apsw.Error:
                 return ()
-            if version == self._version:
-                return ()
-            self._version = version
-        return self.look()
+            changed, self._version = version != self._version, version
+        if whole:
+            return self.look() if changed else ()
+        return self._ask(lambda connection: self._telling.compare_next(connection, changed))
+
+    def _ask(self, compare: Callable[[apsw.Connection], Sequence[News]]) -> Sequence[News]:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            return compare(self._connection)
+        except apsw.Error as error:
+            # Those who read find out for themselves; this thread tries again.
+            _log.warning("watched streams could not be compared with the store: %s", error)
+            self._version = None
+            return ()
 
     def close(self) -> None:
         if self._connection is not None:

@@ -2,8 +2,9 @@
 
 Whoever may make a name in the store's directory (a shared upload directory) can put a link there,
 to a file of somebody else, before the store makes its own. So what lies beside the database is
-opened without following links, and then looked at by its descriptor. SQLite does the same for the
-files that it makes (`O_NOFOLLOW`, since 3.31).
+opened without following links, and then looked at by its descriptor. SQLite does the first for the
+files that it makes (`O_NOFOLLOW`, since 3.31), and not the second: it would write through a second
+name. So these are looked at before it opens them; what is put there later, it has open already.
 
 Ours is what this process's user owns, or the owner of the directory: that one could exchange the
 store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
@@ -20,7 +21,7 @@ from typing import Final
 from tailrace.errors import StoreUnavailable
 from tailrace.store.private import DIRECTORY
 
-__all__ = ["Location", "is_ours", "open_lock"]
+__all__ = ["Location", "is_ours", "open_lock", "refuse_links"]
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
 
@@ -126,7 +127,7 @@ def open_lock(path: str, size: int) -> int:
         number = os.open(path, flags, 0o600)
     except OSError as error:
         if os.path.islink(path):
-            raise _foreign(path, "it is a link") from error
+            raise _foreign(path, "its lock", "it is a link") from error
         raise
     found = os.fstat(number)
     if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, size):
@@ -138,7 +139,42 @@ def open_lock(path: str, size: int) -> int:
     else:
         return number
     os.close(number)
-    raise _foreign(path, reason)
+    raise _foreign(path, "its lock", reason)
+
+
+def refuse_links(file: str) -> None:
+    """Refuse what SQLite would write through, and what would be told of every append.
+
+    A database with two names is no store either: each name has a log of its own.
+
+    Args:
+        file: The database.
+
+    Raises:
+        StoreUnavailable: Something at its name, or beside it, is a link, has a second name, or is
+            none of its files. It is not touched.
+    """
+    real = os.path.realpath(file)
+    for path in (real, *(f"{real}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
+        found = _at(path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            raise _foreign(path, "its own", "it is another file")
+        if found is not None and found.st_nlink > 1:
+            raise _foreign(path, "its own", "it has a second name")
+    peers = Location(file).peers
+    found = _at(peers)
+    if found is not None and not stat.S_ISDIR(found.st_mode):
+        raise _foreign(peers, "its directory", "it is a link or a file")
+    if found is not None and not is_ours(peers, found):
+        raise _foreign(peers, "its directory", "another user has made it")
+
+
+def _at(path: str) -> os.stat_result | None:
+    """What is there, without following a link."""
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
 
 
 def is_ours(path: str, found: os.stat_result) -> bool:
@@ -153,5 +189,5 @@ def is_ours(path: str, found: os.stat_result) -> bool:
     return found.st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
 
 
-def _foreign(path: str, reason: str) -> StoreUnavailable:
-    return StoreUnavailable(path, f"cannot use this file as its lock, for {reason}: remove it")
+def _foreign(path: str, use: str, reason: str) -> StoreUnavailable:
+    return StoreUnavailable(path, f"cannot be used by the store as {use}, for {reason}: remove it")

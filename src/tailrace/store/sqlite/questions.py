@@ -14,16 +14,13 @@ from tailrace.store.base import Slice, StreamInfo
 from tailrace.store.offset import Where
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import moment
-from tailrace.store.sqlite.forks import forks_of
+from tailrace.store.sqlite.forks import expired_forks
 from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import Record, load, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
 from tailrace.store.sqlite.uses import Uses
 
 __all__ = ["Questions"]
-
-_AFTER_INTERNAL = "__ds0"
-"""The first path that is greater than all that begin with `rules.INTERNAL`: `0` follows `/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,8 @@ class Questions:
     def _require(self, connection: apsw.Connection, path: str, now: int) -> Record:
         record = load(connection, path)
         if record is not None and (record.state.gone or self._is_over(record.state, now)):
-            forks = forks_of(connection, record.state.generation)
-            if all(self._is_over(fork.state, now) for fork in forks):
+            expired = expired_forks(connection, record.state.generation, now)
+            if expired is not None and all(self._is_over(fork.state, now) for fork in expired):
                 raise StreamNotFound(path)
             raise StreamGone(path)
         if record is None:
@@ -119,7 +116,7 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
     if end is not None:
         where.append("path < ?3")
     if not prefix.startswith(rules.INTERNAL):
-        where.append(f"(path < '{rules.INTERNAL}' OR path >= '{_AFTER_INTERNAL}')")
+        where.append(f"(path < '{rules.INTERNAL}' OR path >= '{rules.AFTER_INTERNAL}')")
     sql = f"WHERE {' AND '.join(where)} ORDER BY path LIMIT {limit:d}"
     return load_many(connection, sql, (after, prefix, end)[: 2 if end is None else 3])
 

@@ -10,24 +10,33 @@ from typing import Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store import rules
 from tailrace.store.rules import State, Trim
 from tailrace.store.sqlite.record import Record, load_many
 
 __all__ = ["low_now", "lows_now"]
 
-_BY_BYTES: Final = "SELECT max(tail) FROM chunk WHERE sid = ? AND tail <= ?"
-_BY_RECORDS: Final = "SELECT tail FROM chunk WHERE sid = ? ORDER BY tail DESC LIMIT 1 OFFSET ?"
-_BY_AGE: Final = """
-SELECT max(tail) FROM chunk WHERE sid = ?1 AND tail < ifnull(
-  (SELECT tail FROM chunk WHERE sid = ?1 AND tail > ?3 AND at >= ?2 ORDER BY tail LIMIT 1),
-  9223372036854775807)
+_HEAD: Final = """
+SELECT tail, at FROM chunk WHERE sid = ?1 AND tail > ?2 ORDER BY tail LIMIT ?4
+"""
+"""The first of what is retained. No look goes further: what it costs is bounded by what goes, and
+by this, and not by what stays."""
+
+_BY_BYTES: Final = f"SELECT max(tail) FROM ({_HEAD}) WHERE tail <= ?3"
+_BY_RECORDS: Final = f"SELECT max(tail) FROM ({_HEAD})"
+_BY_AGE: Final = f"""
+SELECT max(tail) FROM ({_HEAD}) WHERE tail < ifnull(
+  (SELECT tail FROM ({_HEAD}) WHERE at >= ?3 LIMIT 1), 9223372036854775807)
 """
 """All before the first that is young enough: the clock may have gone back in between."""
 
 
 def low_now(connection: apsw.Connection, record: Record, now: int) -> int:
     """The earliest position that a stream's own retention keeps.
+
+    Where more than `limits.STORE_TRIM_ROWS` appends are to go, it is that of so many; the writer
+    goes on from there with its next commit. Who reads and who writes see the same.
 
     Args:
         connection: To the file, of the moment of the record.
@@ -50,13 +59,15 @@ def lows_now(connection: apsw.Connection, record: Record, now: int) -> tuple[int
 
 
 def _low(connection: apsw.Connection, state: State, trim: Trim) -> int:
-    bounds: list[tuple[str, tuple[int, ...]]] = []
-    generation = state.generation
+    most = limits.STORE_TRIM_ROWS
+    bounds: list[tuple[str, int, int]] = []
     if trim.before is not None:
-        bounds.append((_BY_BYTES, (generation, trim.before)))
+        bounds.append((_BY_BYTES, trim.before, most))
     if trim.records is not None:
-        bounds.append((_BY_RECORDS, (generation, trim.records)))
+        excess = state.records - trim.records
+        bounds.append((_BY_RECORDS, 0, max(0, min(excess, most))))
     if trim.older_than is not None:
-        bounds.append((_BY_AGE, (generation, trim.older_than, state.low)))
-    found = [connection.execute(sql, values).get for sql, values in bounds]
+        bounds.append((_BY_AGE, trim.older_than, most))
+    place = (state.generation, state.low)
+    found = [connection.execute(sql, (*place, *values)).get for sql, *values in bounds]
     return max(state.low, *(int(position or 0) for position in found))

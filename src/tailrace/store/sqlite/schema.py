@@ -22,6 +22,7 @@ import apsw
 
 from tailrace.errors import StoreCorrupt, StoreUnavailable, StoreVersion
 from tailrace.store.private import APPLICATION_ID
+from tailrace.store.sqlite.location import refuse_links
 
 __all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify_identity"]
 
@@ -101,7 +102,9 @@ def look_at(path: str) -> None:
     Raises:
         StoreCorrupt: It is no store.
         StoreVersion: It is of a later version.
+        StoreUnavailable: SQLite would write through a link.
     """
+    refuse_links(path)
     with open(path, "rb") as file:
         header = file.read(100)
     if not header:

@@ -150,7 +150,7 @@ class SQLiteStore(Store):
             name,
             connect=connect,
             is_watching=lambda: len(self._watchers) > 0,
-            compare=self._telling.compare,
+            telling=self._telling,
             tell=self._from_listener,
             changed=self._writer.lock.tell_peers_changed,
         )

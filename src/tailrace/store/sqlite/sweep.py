@@ -1,8 +1,16 @@
-"""Deletes what nobody can reach any more, in slices."""
+"""Deletes what nobody can reach any more, in slices.
+
+A slice is bounded by what it deletes, not by whose it was: a thousand streams of one record go in
+one transaction, as a thousand records of one stream do. Each of its statements is stepped once, for
+the reason that `ledger.py` gives.
+"""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 import apsw
@@ -11,20 +19,38 @@ from tailrace import limits
 
 __all__ = ["Sweep"]
 
-_END: Final = """
-SELECT max(tail) FROM (
-  SELECT tail FROM chunk WHERE sid = ?1 AND tail <= ?2 ORDER BY tail LIMIT ?3
-) WHERE tail <= (SELECT min(tail) FROM chunk WHERE sid = ?1) + ?4
+_SOME: Final = """
+DELETE FROM chunk WHERE id IN (
+  SELECT id FROM (
+    SELECT id, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before
+    FROM (SELECT c.id, length(c.data) AS size FROM {} LIMIT ?1)
+  ) WHERE before < ?2
+)
 """
-"""Where a slice ends: after so many rows, or bytes, but after one row at least."""
+"""Ends after so many rows, or bytes, but after one row at least."""
 
-_PRODUCERS: Final = """
-DELETE FROM producer WHERE sid = ?1 AND pid IN (
-  SELECT pid FROM producer WHERE sid = ?1 LIMIT ?2
+_DEAD: Final = "(SELECT id FROM stream WHERE path IS NULL LIMIT ?1) d"
+"""The first of them: a slice that looked at all would cost more the longer the queue is."""
+
+_TRIMMED_CHUNKS: Final = _SOME.format(
+    "json_each(?3) t CROSS JOIN chunk c ON c.sid = t.value ->> 0 AND c.tail <= t.value ->> 1"
+)
+_DEAD_CHUNKS: Final = _SOME.format(f"{_DEAD} CROSS JOIN chunk c ON c.sid = d.id")
+_DEAD_PRODUCERS: Final = f"""
+DELETE FROM producer WHERE (sid, pid) IN (
+  SELECT p.sid, p.pid FROM {_DEAD} CROSS JOIN producer p ON p.sid = d.id LIMIT ?2
+)
+"""
+_DEAD_STREAMS: Final = f"""
+DELETE FROM stream WHERE id IN (
+  SELECT d.id FROM {_DEAD}
+  WHERE NOT EXISTS (SELECT 1 FROM chunk WHERE sid = d.id)
+    AND NOT EXISTS (SELECT 1 FROM producer WHERE sid = d.id)
+  LIMIT ?2
 )
 """
 
-_EVERYTHING: Final = 2**63 - 1
+_LEFT: Final = "SELECT id, low FROM stream WHERE low > 0 AND id > ? ORDER BY id LIMIT ?"
 
 _FREE_SHARE: Final = 4
 _FREE_PAGES: Final = 2560
@@ -32,6 +58,9 @@ _FREE_PAGES: Final = 2560
 then new appends use them."""
 
 _VACUUM_PAGES: Final = 500
+_VACUUM_SECONDS: Final = 0.005
+"""Bounds of one giving back. It is stepped for each page, and each step may wait for the
+interpreter's lock."""
 
 
 class Sweep:
@@ -45,16 +74,16 @@ class Sweep:
         self._connection = connection
         # What a process that was killed has left: dead streams, and chunks before the `low`.
         self._dead = True
-        self._trimmed: dict[int, int] = {
-            int(row[0]): int(row[1])
-            for row in connection.execute("SELECT id, low FROM stream WHERE low > 0")
-        }
+        self._trimmed: dict[int, int] = {}
+        self._left_after: int | None = 0
+        """Streams with a `low` have been looked at up to this one; None: all have."""
         self._vacuum = False
 
     @property
     def pending(self) -> bool:
         """Whether `slice` has something to do."""
-        return self._dead or bool(self._trimmed) or self._vacuum
+        has_left = self._left_after is not None
+        return self._dead or bool(self._trimmed) or has_left or self._vacuum
 
     def note(self, dead: bool, trimmed: Mapping[int, int]) -> None:
         """Streams have died, or the `low` of some has moved.
@@ -67,40 +96,45 @@ class Sweep:
         self._trimmed.update(trimmed)
 
     def slice(self) -> None:
-        """Delete a little; the caller holds the lock."""
-        if self._trimmed:
-            generation, low = next(iter(self._trimmed.items()))
-            if not self._delete_chunks(generation, low):
-                del self._trimmed[generation]
-        elif self._dead:
-            self._delete_stream()
+        """Delete a little; the caller holds the lock, and has begun a transaction."""
+        self._find_left()
+        # Neither waits for the other: a busy store has always something of both.
+        if self._trimmed or self._dead:
+            self._vacuum = True
+            self._delete_trimmed()
+            self._delete_dead()
         else:
             self._give_back()
 
-    def _delete_stream(self) -> None:
-        generation = self._connection.execute(
-            "SELECT id FROM stream WHERE path IS NULL LIMIT 1"
-        ).get
-        if generation is None:
-            self._dead = False
-            self._vacuum = True
+    def _find_left(self) -> None:
+        if self._left_after is None or self._trimmed:
             return
-        if self._delete_chunks(generation, _EVERYTHING):
-            return
-        connection = self._connection
-        connection.execute(_PRODUCERS, (generation, limits.STORE_SLICE_ROWS))
-        if connection.changes() < limits.STORE_SLICE_ROWS:
-            connection.execute("DELETE FROM stream WHERE id = ? AND path IS NULL", (generation,))
+        bounds = (self._left_after, limits.STORE_SLICE_ROWS)
+        found = self._connection.execute(_LEFT, bounds).fetchall()
+        self._trimmed = {int(str(row[0])): int(str(row[1])) for row in found}
+        self._left_after = max(self._trimmed, default=None)
 
-    def _delete_chunks(self, generation: int, upto: int) -> bool:
-        """Delete a stream's chunks from its first; whether there were any."""
-        connection = self._connection
-        bounds = (generation, upto, limits.STORE_SLICE_ROWS, limits.STORE_SLICE_BYTES)
-        end = connection.execute(_END, bounds).get
-        if end is None:
-            return False
-        connection.execute("DELETE FROM chunk WHERE sid = ? AND tail <= ?", (generation, end))
-        return True
+    def _delete_trimmed(self) -> None:
+        some = list(islice(self._trimmed.items(), limits.STORE_CHORE_STREAMS))
+        if some and not self._delete_chunks(_TRIMMED_CHUNKS, json.dumps(some)):
+            for generation, _ in some:
+                del self._trimmed[generation]
+
+    def _delete_dead(self) -> None:
+        if not self._dead:
+            return
+        rows = limits.STORE_SLICE_ROWS
+        left = rows - self._delete_chunks(_DEAD_CHUNKS)
+        for sql in (_DEAD_PRODUCERS, _DEAD_STREAMS):
+            if left > 0:
+                self._connection.execute(sql, (rows, left))
+                left -= self._connection.changes()
+        self._dead = left < rows
+
+    def _delete_chunks(self, sql: str, *bindings: str) -> int:
+        bounds = (limits.STORE_SLICE_ROWS, limits.STORE_SLICE_BYTES)
+        self._connection.execute(sql, (*bounds, *bindings))
+        return self._connection.changes()
 
     def _give_back(self) -> None:
         free = int(self._connection.pragma("freelist_count"))
@@ -108,6 +142,12 @@ class Sweep:
         if free < _FREE_PAGES or free * _FREE_SHARE < pages:
             self._vacuum = False
             return
-        # It frees a page each time it is stepped.
-        for _ in self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})"):
-            pass
+        until = time.monotonic() + _VACUUM_SECONDS
+        freeing = self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        try:
+            # It frees a page each time it is stepped.
+            for _ in freeing:
+                if time.monotonic() >= until:
+                    break
+        finally:
+            freeing.close(True)

@@ -13,6 +13,7 @@ from typing import Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store import rules
 from tailrace.store.base import Change, Chunk
 from tailrace.store.offset import Offset
@@ -55,7 +56,7 @@ _NOTHING: Final = _Told()
 
 
 class Telling:
-    """Tells those who watch, in the event loop; all but `compare` is called there.
+    """Tells those who watch, in the event loop; all but the comparing is called there.
 
     Args:
         watchers: Who watches.
@@ -68,6 +69,10 @@ class Telling:
         self._uses = uses
         self._clock = clock
         self._told: dict[str, _Told] = {}
+        self._round: list[str] = []
+        """Those that are still to be compared; the thread's own, as the next one is."""
+        self._again = False
+        """The file has changed since the round began."""
 
     def see(self, state: State) -> None:
         """A stream was read, in any thread.
@@ -77,6 +82,8 @@ class Telling:
         if self._watchers.has(state.path) and state.path not in self._told:
             told = _Told(state.generation, state.tail, state.closed)
             self._told.setdefault(state.path, told)
+            if not self._watchers.has(state.path):  # its watching has ended in this moment
+                self._told.pop(state.path, None)
 
     def forget(self, path: str) -> None:
         """Nobody watches it any more."""
@@ -99,15 +106,30 @@ class Telling:
                 self._watchers.tell(path, change)
 
     def compare(self, connection: apsw.Connection) -> Sequence[News]:
-        """What of the watched streams differs from what was told; in any thread.
+        """What of the watched streams differs from what was told; in the listener's thread."""
+        return self._compare(connection, self._watchers)
 
-        Their uses are noted as well: a stream that is watched does not expire.
+    def compare_next(self, connection: apsw.Connection, changed: bool) -> Sequence[News]:
+        """The same, of the next few; all, over some calls, after the file has changed.
+
+        Args:
+            connection: To the file.
+            changed: It has since the last call.
         """
-        told = dict(self._told)
+        self._again = self._again or changed
+        if self._again and not self._round:
+            self._again = False
+            self._round = list(self._watchers)
+        some = self._round[-limits.SAFETY_STREAMS :]
+        del self._round[-limits.SAFETY_STREAMS :]
+        return self._compare(connection, some)
+
+    def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[News]:
+        """The uses of those that differ are noted: a stream that is watched does not expire."""
+        told = {path: self._told.get(path, _NOTHING) for path in paths}
         watched = [
             [path, known.generation, known.position, int(known.closed)]
-            for path in self._watchers
-            for known in (told.get(path, _NOTHING),)
+            for path, known in told.items()
         ]
         if not watched:
             return ()

@@ -15,6 +15,7 @@ from typing import Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store.sqlite.aging import Aging
 from tailrace.store.sqlite.batch import Batch
 from tailrace.store.sqlite.checkpoint import Checkpoint
@@ -29,7 +30,8 @@ __all__ = ["Upkeep"]
 _log = logging.getLogger("tailrace")
 
 _BUSY_SLICE: Final = 0.05
-"""Seconds between two deletions while appends wait all the time: a tenth of the time is theirs."""
+"""Seconds between two deletions while appends wait all the time: a tenth of the time is theirs. And
+once half as much was written as a slice deletes, or what is deleted would grow for ever."""
 
 _PAUSE: Final = 5.0
 """Seconds until upkeep that failed is tried again: the disk may be full."""
@@ -66,6 +68,8 @@ class Upkeep:
         self._sweep = Sweep(connection)
         self._checkpoint = Checkpoint(connection)
         self._slice_at = 0.0
+        self._written = 0
+        """Requests since the last slice."""
         self._resume_at = 0.0
 
     def next_in(self) -> float | None:
@@ -94,12 +98,12 @@ class Upkeep:
         """A batch was committed."""
         self._checkpoint.note()
         self._sweep.note(batch.buried, batch.trimmed)
+        self._aging.note(batch.ages, batch.untrimmed)
+        self._written += batch.size
         try:
             self._expiry.note(batch)
         except apsw.Error as error:
             self._pause(error)
-        if batch.ages:
-            self._aging.note()
 
     def run(self, idle: bool) -> apsw.Error | None:
         """Do a piece of what there is to do.
@@ -111,7 +115,10 @@ class Upkeep:
             Why it failed; it will be tried again later.
         """
         now = time.monotonic()
-        slice_due = self._sweep.pending and (idle or now - self._slice_at >= _BUSY_SLICE)
+        is_time = idle or now - self._slice_at >= _BUSY_SLICE
+        slice_due = self._sweep.pending and (
+            is_time or self._written >= limits.STORE_SLICE_ROWS // 2
+        )
         if now < self._resume_at or not (slice_due or self._checkpoint.due):
             return None
         try:
@@ -149,4 +156,5 @@ class Upkeep:
                     self._connection.execute("ROLLBACK")
             raise
         self._slice_at = time.monotonic()
+        self._written = 0
         self._checkpoint.note()

@@ -4,16 +4,19 @@ A durable write for each read would cost more than the read. So a use is noted h
 down with the next commit once the file is behind by a tenth of the stream's `ttl`. Another process
 may take a stream for expired that much too early; and a process that is killed loses that much.
 
-Noted by reading threads, taken by the writer thread: a dictionary's single operations are atomic,
-and a use that is noted while they are taken waits for the next time.
+Noted by reading threads, taken by the writer thread. A use is let go of once it is so old that it
+keeps nothing alive, whoever has ended the stream meanwhile; nothing walks through all of them.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tailrace import limits
 from tailrace.store.rules import State
+from tailrace.store.schedule import Schedule
 
 __all__ = ["Use", "Uses", "lag_ms"]
 
@@ -49,20 +52,29 @@ class Uses:
 
     Args:
         is_watched: Whether a path is watched in this process, which is a use.
-        on_due: Called when uses should be written down, in the thread that noted one.
+        on_due: Called when the writer has something to do here, in the thread that noted it.
     """
 
     def __init__(self, is_watched: Callable[[str], bool], on_due: Callable[[], None]) -> None:
         self.is_watched = is_watched
         self._on_due = on_due
+        self._lock = threading.Lock()
         self._used: dict[int, Use] = {}
+        self._over: Schedule[int] = Schedule()
+        """When each of them may keep nothing alive any more."""
         self._due: set[int] = set()
-        self.kept: dict[str, tuple[int, int]] = {}
+        self._kept: dict[str, tuple[int, int]] = {}
         """Watched streams that expire: generation and `ttl` by path."""
+        self._to_keep: Schedule[str] = Schedule()
+        """When the file is behind for each of them."""
         self._began: dict[str, int] = {}
         self._ended: dict[str, tuple[int, int]] = {}
         """When watchings began and ended at which nobody had looked at the stream."""
         self._unseen: set[str] = set()
+
+    def __len__(self) -> int:
+        """How many uses are known."""
+        return len(self._used)
 
     def note(self, state: State, now: int) -> None:
         """A stream is used now.
@@ -73,10 +85,22 @@ class Uses:
         """
         if state.ttl is None:
             return
-        generation = state.generation
-        self._used[generation] = Use(state.path, now, state.ttl)
-        if now - state.touched >= lag_ms(state.ttl) and generation not in self._due:
-            self._due.add(generation)
+        behind_at = state.touched + lag_ms(state.ttl)
+        self._put(state.generation, Use(state.path, now, state.ttl), is_due=now >= behind_at)
+        if now < behind_at and state.path in self._kept:
+            with self._lock:
+                self._to_keep.set(state.path, behind_at)
+
+    def _put(self, generation: int, use: Use, *, is_due: bool) -> None:
+        with self._lock:
+            # One call is for all that is due; the first use has to be let go of one day, too.
+            wakes = not self._used or (is_due and not self._due)
+            if generation not in self._used:
+                self._over.set(generation, _over_at(use))
+            self._used[generation] = use
+            if is_due:
+                self._due.add(generation)
+        if wakes:
             self._on_due()
 
     def is_in_use(self, state: State, now: int) -> bool:
@@ -88,20 +112,18 @@ class Uses:
         """
         if state.ttl is None:
             return False
-        path, kept = state.path, (state.generation, state.ttl)
+        path = state.path
         if self.is_watched(path):
-            began = self._began.get(path, now)
-            if self.kept.get(path) == kept or self._lived_at(state, state.ttl, began):
+            is_kept = self._kept.get(path) == (state.generation, state.ttl)
+            if is_kept or self._lived_at(state, state.ttl, self._began.get(path, now)):
                 self.note(state, now)
-                if self.kept.get(path) != kept:
-                    self.kept[path] = kept
-                    self._on_due()
+                if not is_kept:
+                    self._keep(state, state.ttl, now)
                 return True
         elif (watched := self._ended.get(path)) is not None:
             began, ended = watched
             if self._lived_at(state, state.ttl, began) and ended >= state.created_at:
-                self._used[state.generation] = Use(path, ended, state.ttl)
-                self._due.add(state.generation)
+                self._put(state.generation, Use(path, ended, state.ttl), is_due=True)
         return self._lived_at(state, state.ttl, now)
 
     def _lived_at(self, state: State, ttl: int, moment: int) -> bool:
@@ -109,6 +131,14 @@ class Uses:
         use = self._used.get(state.generation)
         last = state.touched if use is None else max(state.touched, use.at)
         return moment < last + ttl * 1000
+
+    # Watchings
+
+    def _keep(self, state: State, ttl: int, now: int) -> None:
+        with self._lock:
+            self._kept[state.path] = (state.generation, ttl)
+            self._to_keep.set(state.path, now + lag_ms(ttl))
+        self._on_due()
 
     def begin(self, path: str, now: int) -> None:
         """A path is watched from now on. A stream that has expired is not brought back by it."""
@@ -127,12 +157,12 @@ class Uses:
             with `resolve`.
         """
         began = self._began.pop(path, now)
-        kept = self.kept.pop(path, None)
+        with self._lock:
+            kept = self._kept.pop(path, None)
+            self._to_keep.take_back(path)
         if kept is not None:
             generation, ttl = kept
-            self._used[generation] = Use(path, now, ttl)
-            self._due.add(generation)
-            self._on_due()
+            self._put(generation, Use(path, now, ttl), is_due=True)
         if path not in self._unseen:
             return False
         self._unseen.discard(path)
@@ -143,9 +173,37 @@ class Uses:
         """The end of a watching has become a use of the stream, if it is one that expires."""
         self._ended.pop(path, None)
 
+    def keep_at(self) -> int | None:
+        """When the file will be behind for a stream that is watched, in milliseconds."""
+        with self._lock:
+            return self._to_keep.next
+
+    def to_keep(self, now: int) -> list[str]:
+        """Watched streams whose use is to be written down now; not more than one commit may have.
+
+        Each is looked at again when the file is behind once more.
+        """
+        with self._lock:
+            paths: list[str] = []
+            for path in self._to_keep.due(now, limits.STORE_CHORE_STREAMS):
+                if self.is_watched(path):
+                    self._to_keep.set(path, now + max(1, lag_ms(self._kept[path][1])))
+                    paths.append(path)
+                else:  # it was looked at in the moment in which the watching ended
+                    del self._kept[path]
+            return paths
+
+    # Writing down, and letting go
+
+    @property
+    def are_due(self) -> bool:
+        """Whether any are to be written now."""
+        return bool(self._due)
+
     def settle(self) -> None:
         """Let all uses be due, at the end."""
-        self._due.update(self._used)
+        with self._lock:
+            self._due.update(self._used)
 
     def of(self, state: State) -> dict[int, Use]:
         """A stream's last use in this process, by its generation; empty if there is none."""
@@ -154,18 +212,31 @@ class Uses:
 
     def take(self) -> dict[int, Use]:
         """What is to be written now, by generation."""
-        due, self._due = self._due, set()
-        return {
-            generation: use for generation in due if (use := self._used.get(generation)) is not None
-        }
+        with self._lock:
+            due, self._due = self._due, set()
+            return {each: use for each in due if (use := self._used.get(each)) is not None}
 
     def forget(self, generation: int) -> None:
         """A stream is gone."""
-        self._used.pop(generation, None)
-        self._due.discard(generation)
+        with self._lock:
+            use = self._used.pop(generation, None)
+            self._over.take_back(generation)
+            self._due.discard(generation)
+            if use is not None and self._kept.get(use.path, (0, 0))[0] == generation:
+                del self._kept[use.path]
+                self._to_keep.take_back(use.path)
 
-    def prune(self, now: int) -> None:
+    def let_go(self, now: int) -> None:
         """Let go of uses that are so old that they keep nothing alive."""
-        for generation, use in list(self._used.items()):
-            if now >= use.at + use.ttl * 1000:
-                self._used.pop(generation, None)
+        with self._lock:
+            for generation in self._over.due(now, limits.STORE_SLICE_ROWS):
+                use = self._used[generation]
+                if now >= _over_at(use):
+                    del self._used[generation]
+                    self._due.discard(generation)
+                else:
+                    self._over.set(generation, _over_at(use))
+
+
+def _over_at(use: Use) -> int:
+    return use.at + use.ttl * 1000

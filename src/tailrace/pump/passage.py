@@ -8,6 +8,8 @@ Therefore the way is walked: each wrapper must be a function that is known, by t
 runs, to hand every body on as it is, and holds the next `send` in its closure; the last one must be
 the server's own. A wrapper that is not known ends the walk, and the response is sent in the
 ordinary way. `functools.wraps` copies a function's name and module, but not its code.
+
+Where the server says nothing of itself, its `send` is told by the module that its code is from.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import functools
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["leads_to"]
+__all__ = ["is_clear", "leads_to"]
 
 _IN_CLOSURE = frozenset(
     {
@@ -24,6 +26,10 @@ _IN_CLOSURE = frozenset(
         (
             "starlette._exception_handler",
             "wrap_app_handling_exceptions.<locals>.wrapped_app.<locals>.sender",
+        ),
+        (
+            "litestar.middleware._internal.exceptions.middleware",
+            "ExceptionHandlerMiddleware.__call__.<locals>.capture_response_started",
         ),
         ("starlette.middleware.errors", "ServerErrorMiddleware.__call__.<locals>._send"),
         (
@@ -33,6 +39,7 @@ _IN_CLOSURE = frozenset(
         ("starlette.middleware.sessions", "SessionMiddleware.__call__.<locals>.send_wrapper"),
         # It counts bodies, but takes what is written past it from the connection.
         ("tailrace.app.access", "AccessLog.__call__.<locals>.counted"),
+        ("tailrace.streams.subscription", "_Array.__call__.<locals>.sending"),
     }
 )
 """Functions that look at the start of a response only, and hold the next `send` as `send`."""
@@ -45,6 +52,14 @@ _IN_SELF = frozenset(
 )
 """The same, but the next `send` is an attribute of the method's object."""
 
+_SERVERS = frozenset(
+    {
+        *("daphne", "granian", "gunicorn", "hypercorn", "uvicorn"),
+        *("httpx", "httpx2", "starlette.testclient", "tailrace.server", "tailrace.testing"),
+    }
+)
+"""Modules and packages of servers, and of clients that stand for one in tests."""
+
 _MOST_WRAPPERS = 100
 
 
@@ -55,13 +70,32 @@ def leads_to(send: Any, server_send: Any) -> bool:
         send: What a response was called with.
         server_send: The server's bound method.
     """
+    return bool(_last(send) == server_send)
+
+
+def is_clear(send: Any) -> bool:
+    """Whether `send` is a known server's own, or hands every body on to one as it is."""
+    last = _last(send)
+    while isinstance(last, functools.partial):
+        last = last.func
+    # Not `__module__`, which `functools.wraps` copies. What is compiled has no globals.
+    globals_ = getattr(getattr(last, "__func__", last), "__globals__", None)
+    if globals_ is None:
+        module = type(getattr(last, "__self__", last)).__module__
+    else:
+        module = globals_.get("__name__", "")
+    parts = module.split(".")
+    return any(".".join(parts[:count]) in _SERVERS for count in (1, 2))
+
+
+def _last(send: Any) -> Any:
+    """The first on the way that is not known to hand every body on, or the server's own."""
     for _ in range(_MOST_WRAPPERS):
-        if send == server_send:
-            return True
-        send = _next(send)
-        if send is None:
-            return False
-    return False
+        following = _next(send)
+        if following is None:
+            break
+        send = following
+    return send
 
 
 def _next(send: Any) -> Any:

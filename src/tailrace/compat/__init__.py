@@ -1,0 +1,1 @@
+"""Other packages' names and arguments, over Tailrace: to move here by changing one import."""

@@ -1,0 +1,288 @@
+"""sse-starlette's `EventSourceResponse`, over ours.
+
+Where it differs from theirs on purpose (docs/differences.md has the tests):
+
+* `send_timeout=None`, their default, is that of the application's options, or 30 seconds: a client
+  that stops reading would hold the response for ever.
+* A ping comes after `ping` seconds of silence, not every `ping` seconds.
+* A stream that fails ends with an `error` event, one that the server's stop ends with a farewell.
+* No `Connection` header is sent: it is the server's, and forbidden in HTTP/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from starlette.background import BackgroundTask
+from starlette.types import Message, Receive, Scope, Send
+
+from tailrace import responses
+from tailrace.compat.sse_starlette.event import ServerSentEvent, check_separator, ensure_bytes
+from tailrace.compat.sse_starlette.status import AppStatus, told_of_exit
+from tailrace.errors import Problem
+from tailrace.framing import Framing, ServerSentEvents, is_event
+from tailrace.pump import Ending, shutdown_event, tell_stopping
+from tailrace.responses import options_of_app
+from tailrace.source import Interruptible, Loop, Sink, Source, current_loop
+from tailrace.types import StreamOptions
+
+__all__ = [
+    "AppStatus",
+    "EventSourceResponse",
+    "SendTimeoutError",
+    "ServerSentEvent",
+    "ensure_bytes",
+]
+
+_NO_LIMIT = 1e9
+"""Seconds that nobody sees the end of: our own limits are never off."""
+_AT_ONCE = 0.001
+"""Seconds that are none to a person."""
+
+_Task = Callable[[], Awaitable[None]]
+
+
+class SendTimeoutError(TimeoutError):
+    """A client took nothing for the `send_timeout` that was asked for."""
+
+
+class EventSourceResponse(responses.EventSourceResponse):
+    """Send events, with the arguments and the bytes of sse-starlette.
+
+    Args:
+        content: A sync or async iterable of dicts with the arguments of `ServerSentEvent`, of
+            events, of bytes that are sent as they are, or of anything else, which is sent as the
+            `str()` of itself.
+        status_code, headers, media_type, background: As in `StreamingResponse`.
+        ping: Seconds of silence after which a comment is sent; 0 sends none, None is 15.
+        sep: What ends a line: CRLF, CR or LF; None is CRLF.
+        ping_message_factory: Gives what is sent in place of that comment.
+        data_sender_callable: Runs beside the stream, is cancelled at its end, and ends it with its
+            error.
+        send_timeout: Seconds without progress on a write before the client is cut off.
+        client_close_handler_callable: Called when the client has left and the content was closed.
+        shutdown_event: Set when the server stops.
+        shutdown_grace_period: Seconds that the content has to end by itself then.
+        cleanup_timeout: Seconds that closing the content may take; None is no limit.
+
+    Raises:
+        ValueError: A `sep` that ends no line, or a time below 0.
+    """
+
+    DEFAULT_PING_INTERVAL = 15
+    DEFAULT_SEPARATOR = "\r\n"
+    DEFAULT_CLEANUP_TIMEOUT = 30.0
+
+    def __init__(
+        self,
+        content: Any,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str = "text/event-stream",
+        background: BackgroundTask | None = None,
+        ping: float | None = None,
+        sep: str | None = None,
+        ping_message_factory: Callable[[], ServerSentEvent] | None = None,
+        data_sender_callable: _Task | None = None,
+        send_timeout: float | None = None,
+        client_close_handler_callable: Callable[[Message], Awaitable[None]] | None = None,
+        shutdown_event: anyio.Event | None = None,
+        shutdown_grace_period: float = 0,
+        cleanup_timeout: float | None = DEFAULT_CLEANUP_TIMEOUT,
+    ) -> None:
+        self.sep = check_separator(sep, self.DEFAULT_SEPARATOR)
+        self.ping_interval = self.DEFAULT_PING_INTERVAL if ping is None else ping
+        self.ping_message_factory = ping_message_factory
+        self.data_sender_callable = data_sender_callable
+        self.send_timeout = send_timeout
+        self.client_close_handler_callable = client_close_handler_callable
+        if shutdown_grace_period < 0:
+            raise ValueError("shutdown_grace_period must be >= 0")
+        if cleanup_timeout is not None and cleanup_timeout < 0:
+            raise ValueError("cleanup_timeout must be >= 0")
+        self._shutdown_event = shutdown_event
+        self._shutdown_grace_period = shutdown_grace_period
+        self._cleanup_timeout = _NO_LIMIT if cleanup_timeout is None else cleanup_timeout
+        self.active = True
+        super().__init__(content, status_code, headers, media_type, background)
+        self.headers["x-accel-buffering"] = "no"
+        self._beside(StreamOptions())  # a time that cannot be is told here, not when it is sent
+
+    @property
+    def ping_interval(self) -> float:
+        """Seconds of silence after which a ping is sent; 0 sends none."""
+        return self._ping_interval
+
+    @ping_interval.setter
+    def ping_interval(self, value: float) -> None:
+        if not isinstance(value, (int, float)):
+            raise TypeError("ping interval must be int or float")
+        if value < 0:
+            raise ValueError("ping interval must be >= 0 (0 disables ping)")
+        self._ping_interval = value
+
+    def enable_compression(self, force: bool = False) -> None:
+        """Not here: `StreamOptions(compress=...)` of the application decides."""
+        raise NotImplementedError("Compression is not supported for SSE streams.")
+
+    def make_framing(self) -> Framing:
+        return _Events(self.sep, self._ping)
+
+    def _ping(self) -> Any:
+        if self.ping_message_factory is not None:
+            return self.ping_message_factory()
+        return ServerSentEvent(comment=f"ping - {datetime.now(UTC)}", sep=self.sep)
+
+    def _beside(self, options: StreamOptions) -> StreamOptions:
+        """The application's options, with what the arguments say in their place."""
+        timeout = options.send_timeout if self.send_timeout is None else self.send_timeout
+        return replace(
+            options,
+            send_timeout=timeout,
+            heartbeat=self._ping_interval or None,
+            cleanup_timeout=max(self._cleanup_timeout, _AT_ONCE),
+            shutdown_grace=self._shutdown_grace_period,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.options = self._beside(options_of_app(scope))
+        if scope.get("method", "").upper() == "HEAD":
+            scope = {**scope, "method": "HEAD"}
+        await super().__call__(scope, receive, send)
+
+    async def _stream(
+        self, source: Source, scope: Scope, receive: Receive | None, send: Send
+    ) -> Ending:
+        if scope.get("method") == "HEAD":
+            ending = await super()._stream(source, scope, receive, send)
+        else:
+            ending = await self._stream_beside(source, scope, receive, send)
+        self.active = False
+        if ending is Ending.LEFT and self.client_close_handler_callable is not None:
+            await self.client_close_handler_callable({"type": "http.disconnect"})
+        if ending is Ending.STALLED and self.send_timeout is not None:
+            raise SendTimeoutError
+        return ending
+
+    async def _stream_beside(
+        self, source: Source, scope: Scope, receive: Receive | None, send: Send
+    ) -> Ending:
+        """Stream beside the tasks that belong to it."""
+        ending = Ending.CANCELLED
+        kept: list[Exception] = []
+        with told_of_exit(partial(current_loop().call_from_thread, self._exit)):
+            if AppStatus.should_exit:
+                self._exit()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._wait_for_shutdown)
+                if self.data_sender_callable is not None:
+                    source = _Fed(source, self.data_sender_callable)
+                    group.start_soon(source.feed)
+                try:
+                    ending = await super()._stream(source, scope, receive, send)
+                except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
+                    kept.append(error)
+                group.cancel_scope.cancel()
+        if kept:
+            raise kept.pop()
+        return ending
+
+    def _exit(self) -> None:
+        """The application says that the server stops."""
+        tell_stopping()
+        if self._shutdown_event is not None:
+            self._shutdown_event.set()
+
+    async def _wait_for_shutdown(self) -> None:
+        await shutdown_event().wait()
+        if self._shutdown_event is not None and AppStatus.drains():
+            self._shutdown_event.set()
+
+
+class _Fed:
+    """A source that a task feeds which runs beside it.
+
+    The task's error is the source's. The task ends before the source is closed: a channel would be
+    closed under its feet, and each client that leaves would be an error of the application.
+    """
+
+    def __init__(self, source: Source, task: _Task) -> None:
+        self.threaded = source.threaded
+        self.spans = source.spans
+        self._source = source
+        self._task = task
+        self._feeding = anyio.CancelScope()
+        self._over = anyio.Event()
+        self._error: Exception | None = None
+        self._stretch: Interruptible | None = None
+
+    async def feed(self) -> None:
+        try:
+            with self._feeding:
+                await self._task()
+        except Exception as error:  # noqa: BLE001 - raised by `run`
+            await anyio.lowlevel.checkpoint()  # what it has just sent is taken first
+            self._error = error
+            if self._stretch is not None:
+                self._stretch.interrupt()
+        finally:
+            self._over.set()
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        self._stretch = loop.interruptible()
+        try:
+            with self._stretch:
+                if self._error is None:
+                    await self._source.run(sink, loop)
+        finally:
+            self._stretch = None
+        if self._error is not None:
+            raise self._error
+
+    async def close(self) -> None:
+        self._feeding.cancel()
+        await self._over.wait()
+        await self._source.close()
+
+
+class _Events(ServerSentEvents):
+    """What sse-starlette makes of items.
+
+    Args:
+        sep: What ends a line.
+        make_ping: Gives what is sent to break a silence.
+    """
+
+    dicts_are_events = True
+
+    def __init__(self, sep: str, make_ping: Callable[[], Any]) -> None:
+        super().__init__()
+        self._sep = sep
+        self._make_ping = make_ping
+
+    def frame(self, item: Any) -> bytes:
+        if is_event(type(item)) and not hasattr(item, "encode"):  # ours, or FastAPI's
+            return super().frame(item)
+        encode = item.encode if is_event(type(item)) else partial(ensure_bytes, item, self._sep)
+        return bytes(encode())
+
+    def frame_json(self, text: bytes) -> bytes:
+        return self._with_sep(super().frame_json(text))
+
+    def beat(self) -> bytes:
+        return ensure_bytes(self._make_ping(), self._sep)
+
+    def failure(self, problem: Problem) -> bytes:
+        return self._with_sep(super().failure(problem))
+
+    def farewell(self, retry: float) -> bytes | None:  # type: ignore[override] # as of any format
+        return self._with_sep(super().farewell(retry)) if AppStatus.drains() else None
+
+    def _with_sep(self, frame: bytes) -> bytes:
+        return frame.replace(b"\n", self._sep.encode())

@@ -1,0 +1,223 @@
+"""What an item is, for every format alike: the names and values that CSV, JSON and events write.
+
+pydantic-core writes what it knows: mappings that are a `dict`, models, dataclasses, dates, UUIDs,
+enums. This file turns the rest into that: the rows of databases, named tuples, numpy's and pandas'
+values. Types are known by what they have and by their package's name, not by import: none of those
+packages has to be there, and none is loaded.
+
+Two rules: a name is never lost in silence (two columns of one name are refused), and what has more
+columns than anybody asked for is refused too (an object of SQLAlchemy's ORM).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import to_json, to_jsonable_python
+
+__all__ = ["by_keys", "json_text", "known", "plain_of", "read_item", "record_of", "without_nat"]
+
+_Reader = Callable[[Any], Any]
+
+
+def read_item(item: Any) -> Any:
+    """An item as pydantic-core can write it; what has names is then a dict, or a model.
+
+    Only the item itself is looked at: what is in it is read when it is written (`json_text`), and
+    a named tuple there is a list, as pydantic has it.
+
+    Raises:
+        ValueError: It has one name twice, or is an object of an ORM.
+    """
+    kind = type(item)
+    if kind is dict:
+        return item
+    read = _reader_of(kind)  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's
+    return item if read is None else read(item)
+
+
+def record_of(item: Any) -> Any:
+    """An item as a dict of its cells, or as a list or tuple of them; anything else is no row.
+
+    Raises:
+        ValueError: As `read_item`; or a serialiser of the model's own failed.
+    """
+    record = read_item(item)
+    if isinstance(record, (dict, list, tuple)):
+        return record
+    kind = type(record)
+    if hasattr(kind, "__pydantic_serializer__"):
+        # As its JSON is made, for a serialiser of its own may be there to hide a value in JSON.
+        return kind.__pydantic_serializer__.to_python(
+            record, mode="json", by_alias=True, fallback=known
+        )
+    if is_dataclass(kind):
+        return {field.name: getattr(record, field.name) for field in fields(kind)}
+    return record
+
+
+def by_keys(item: Any) -> Any:
+    """A row that has its cells by `keys()` alone as a dict; anything else as it is.
+
+    What is to become of it is declared, and pydantic looks into mappings and attributes only.
+
+    Raises:
+        ValueError: It has one name twice.
+    """
+    read = _reader_of(type(item))  # type: ignore[arg-type]  # as above
+    return item if read is not _keyed else read(item)
+
+
+def known(value: Any) -> Any:
+    """A value that pydantic-core does not know as one that it does: its `fallback`.
+
+    Raises:
+        ValueError: Nobody knows it.
+    """
+    read = _reader_of(type(value))  # type: ignore[arg-type]  # as above
+    if read is None:
+        raise ValueError(f"unknown type: {type(value)}")
+    return read(value)
+
+
+def json_text(value: Any) -> bytes:
+    """A value as JSON in UTF-8; NaN and the infinities are `null`, and so are `NaT` and `NA`.
+
+    Raises:
+        ValueError: Nobody can write it.
+    """
+    value = read_item(value)
+    try:
+        text = to_json(value, inf_nan_mode="null", fallback=known)
+        if b'None":' not in text and b"None," not in text:
+            return text
+        # In this mode pydantic-core calls keys that are NaN or infinite "None", all of them alike
+        # (2.50). With its other modes it gives them their names, but no `null` to the values.
+        return to_json(_named_keys(value), inf_nan_mode="null")
+    except ValueError:
+        # A `NaT` is a datetime to pydantic-core, which then fails at it.
+        if (without := without_nat(value)) is value:
+            raise
+        return json_text(without)
+
+
+def plain_of(value: Any) -> Any:
+    """A value as text, a number, a bool, None, a list or a dict: what its JSON would be read as,
+    but that NaN and the infinities stay.
+
+    Raises:
+        ValueError: Nobody can write it.
+    """
+    try:
+        return _named_keys(value)
+    except (TypeError, ValueError) as error:  # the first is what pydantic-core has for a `NaT`
+        if (without := without_nat(value)) is value:
+            raise ValueError(str(error)) from error
+        return plain_of(without)
+
+
+def _named_keys(value: Any) -> Any:
+    return to_jsonable_python(value, inf_nan_mode="constants", fallback=known)
+
+
+def without_nat(value: Any) -> Any:
+    """The value with None for each `NaT` in its dicts and lists; itself if it has none."""
+    if _is_nat(value):
+        return None
+    if isinstance(value, dict):
+        cells = [without_nat(cell) for cell in value.values()]
+        changed = any(map(_differ, cells, value.values()))
+        return dict(zip(value, cells, strict=True)) if changed else value
+    if isinstance(value, (list, tuple)):
+        cells = [without_nat(cell) for cell in value]
+        return cells if any(map(_differ, cells, value)) else value
+    return value
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return one is not other
+
+
+def _is_nat(value: Any) -> bool:
+    return type(value).__name__ == "NaTType"
+
+
+# The kinds of values ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
+def _reader_of(kind: type) -> _Reader | None:
+    """How values of a type are read; None: as they are, or not at all."""
+    if hasattr(kind, "__pydantic_serializer__"):
+        return None
+    if hasattr(kind, "_sa_class_manager") and not hasattr(kind, "__dataclass_fields__"):
+        return _refuse_orm
+    package = kind.__module__.partition(".")[0]
+    if package in ("numpy", "pandas") and (read := _of_arrays(kind)) is not None:
+        return read
+    return _named_reader(kind)
+
+
+def _named_reader(kind: type) -> _Reader | None:
+    if issubclass(kind, (dict, str, bytes, bytearray, memoryview)):
+        return None
+    if issubclass(kind, Mapping):
+        return dict
+    if hasattr(kind, "_fields") and issubclass(kind, Sequence):  # SQLAlchemy's rows have it too
+        return lambda item: _named(item._fields, item)
+    if hasattr(kind, "__attrs_attrs__"):
+        names = [attribute.name for attribute in kind.__attrs_attrs__]
+        return lambda item: {name: getattr(item, name) for name in names}
+    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):  # of sqlite3, asyncpg and others
+        return _keyed
+    known_to_pydantic = issubclass(kind, (list, tuple))
+    return list if issubclass(kind, Sequence) and not known_to_pydantic else None
+
+
+def _of_arrays(kind: type) -> _Reader | None:
+    """What numpy and pandas have and Python has not."""
+    bases = {base.__name__ for base in kind.__mro__ if base.__module__.startswith("numpy")}
+    if kind.__name__ in ("NaTType", "NAType"):
+        return lambda value: None
+    if bases & {"datetime64", "timedelta64"}:
+        return _time_of
+    if "record" in bases:
+        return lambda value: _named(value.dtype.names, value.item())
+    if "floating" in bases and not issubclass(kind, float):
+        return float  # the widest one's `item()` is itself
+    if "generic" in bases and not issubclass(kind, (str, bytes, float)):
+        return lambda value: value.item()
+    return (lambda value: value.tolist()) if "ndarray" in bases else None
+
+
+def _time_of(value: Any) -> Any:
+    """numpy's time as Python's, which has microseconds; None for its NaT."""
+    time = value.item()
+    if isinstance(time, int):  # of nanoseconds, say
+        time = value.astype(f"{value.dtype.kind}8[us]").item()
+        if isinstance(time, int):
+            raise ValueError(f"{value!r} is a time that Python's datetime cannot hold")
+    return time
+
+
+def _keyed(item: Any) -> dict[Any, Any]:
+    names = list(item.keys())
+    return _named(names, [item[name] for name in names])
+
+
+def _named(names: Sequence[Any], cells: Sequence[Any]) -> dict[Any, Any]:
+    record = dict(zip(names, cells, strict=True))
+    if len(record) != len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise ValueError(f"two columns are called {twice!r}: give one of them another name")
+    return record
+
+
+def _refuse_orm(item: Any) -> Any:
+    raise ValueError(
+        "an object of an ORM has all columns of its table: declare the type of what is to be sent, "
+        "or select the columns"
+    )

@@ -1,0 +1,39 @@
+"""The end of a connection under TLS.
+
+TLS ends with a word from each side, and an event loop waits for the client's for half a minute.
+A client that keeps its connections in a pool does not read while it has nothing to ask, so it says
+none, and holds a server that stops. Nobody has to wait for that word: it only tells whether the
+client had more to say.
+
+Source: RFC 8446 6.1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tailrace import limits
+from tailrace.server.outlet import Outlet
+
+__all__ = ["end_soon"]
+
+
+def end_soon(outlet: Outlet, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    """See that a connection ends that is being closed, as soon as its client has all.
+
+    Args:
+        outlet: The way out; nothing is done where it is not encrypted.
+        transport: It was told to close.
+        loop: The event loop.
+    """
+    if outlet.encrypted:
+        loop.call_later(limits.TLS_CLOSE_TIMEOUT, _end, outlet, transport, loop)
+
+
+def _end(outlet: Outlet, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    if outlet.closed:
+        return
+    if outlet.unsent_bytes:  # the event loop's own time for this is still running
+        end_soon(outlet, transport, loop)
+    else:
+        transport.abort()

@@ -1,0 +1,72 @@
+"""Reads on behind an answer whose request is not all here, and throws that away.
+
+To close a connection on which something still comes is to reset it. A reset overtakes the answer: a
+client that sends first and reads later gets an error in its place, and a proxy makes a 502 of it.
+So we end our own side, and read on until the client ends its side, or for a bounded time. Where the
+connection is to be kept there is no such end, but the client has to go on at some pace.
+
+Source: RFC 9112 9.6; nginx, `lingering_close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from tailrace import limits
+
+__all__ = ["Lingering"]
+
+
+class Lingering:
+    """The rest of one request's body, after its answer.
+
+    Args:
+        loop: The event loop.
+        transport: Our side of it is ended.
+        end: Called when enough was waited for.
+        is_last: The connection ends with this answer.
+    """
+
+    __slots__ = ("_alarm", "_end", "_loop", "_transport", "_until", "came", "is_last")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        transport: asyncio.Transport,
+        end: Callable[[], None],
+        *,
+        is_last: bool,
+    ) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._end = end
+        self.is_last = False
+        self._until = math.inf
+        if is_last:
+            self.close()
+        self.came = 0
+        """Bytes that came since it was looked at."""
+        self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
+
+    def close(self) -> None:
+        """The connection ends: our side now, and the client's soon."""
+        if self.is_last:
+            return
+        self.is_last = True
+        self._until = self._loop.time() + limits.LINGER
+        if self._transport.can_write_eof():  # TLS has no half of a connection
+            self._transport.write_eof()
+
+    def stop(self) -> None:
+        """All of it is here, or the connection is lost."""
+        self._alarm.cancel()
+
+    def _look(self) -> None:
+        is_slow = self.came < limits.LINGER_SILENCE * limits.BODY_MIN_RATE
+        if is_slow or self._loop.time() >= self._until:
+            self._end()
+        else:
+            self.came = 0
+            self._alarm = self._loop.call_later(limits.LINGER_SILENCE, self._look)

@@ -1,0 +1,62 @@
+"""The application behind tests/live/sleepers.py: live pages that sleep, and what is beside."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from tailrace import Files, StreamingResponse, Streams, limits, stats
+from tailrace.source import source_threads
+
+if "SLEEPERS_THREADS" in os.environ:  # as if there were so few, and less patience
+    source_threads.limit = int(os.environ["SLEEPERS_THREADS"])
+    limits.SYNC_SOURCE_WAIT = 0.5
+
+PACE = float(os.environ.get("SLEEPERS_PACE", "1"))
+"""Seconds between two lines of a page."""
+
+streams = Streams(os.environ.get("SLEEPERS_STORE", "memory://"))
+app = FastAPI(lifespan=streams.lifespan)
+app.include_router(streams.router(), prefix="/v1/stream")
+app.mount("/files", Files(os.environ.get("SLEEPERS_FILES", ".")))
+
+
+@app.get("/page")
+async def page() -> StreamingResponse:
+    def lines() -> Iterator[str]:
+        while True:
+            time.sleep(PACE)
+            yield "line\n"
+
+    return StreamingResponse(lines(), media_type="text/plain")
+
+
+@app.get("/stuck")
+async def stuck() -> StreamingResponse:
+    """A query, or a socket without a time-out."""
+
+    def lines() -> Iterator[str]:
+        yield "line\n"
+        time.sleep(600)
+
+    return StreamingResponse(lines(), media_type="text/plain")
+
+
+@app.post("/run/{name}")
+async def run(name: str, request: Request) -> Response:
+    async def steps() -> AsyncIterator[dict[str, int]]:
+        for number in range(10):
+            yield {"step": number}
+
+    work = await streams.run(f"runs/{name}", steps())
+    return work.response(request)
+
+
+@app.get("/stats")
+async def numbers() -> dict[str, int]:
+    now = stats()
+    return {"threads": now.source_threads, "line": now.source_line, "refused": now.refused}

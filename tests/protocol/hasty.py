@@ -1,0 +1,10 @@
+"""The streams of `served`, in a process that does not read for long what it has refused."""
+
+from __future__ import annotations
+
+from tailrace import limits
+from tests.protocol.served import app
+
+__all__ = ["app"]
+
+vars(limits)["LINGER"] = 1.0  # for the whole process: so no test imports this

@@ -1,0 +1,156 @@
+"""What still comes behind an answer is read for a while: the rest of a request's body."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tailrace import limits
+from tailrace.server.lingering import Lingering
+from tailrace.testing import Clock
+from tests.rawhttp import Connection
+from tests.server.conftest import OURS
+from tests.servers import RunningServer, serve
+
+HEAD_TIMEOUT, LINGER, SILENCE = 0.6, 0.8, 0.3
+"""Seconds, as tests/server/heads.py sets them for the servers' processes."""
+LEAST = limits.LINGER_SILENCE * limits.BODY_MIN_RATE
+
+
+@pytest.fixture(scope="module", params=OURS)
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    with serve("tests.server.heads:app", request.param) as server:
+        yield server
+        assert server.log.count("Traceback") == server.log.count("RuntimeError: on purpose")
+
+
+@pytest.fixture
+def connection(server: RunningServer) -> Iterator[Connection]:
+    with Connection(server.host, server.port) as connection:
+        yield connection
+
+
+def begin(connection: Connection, path: str, size: int) -> None:
+    """Send a head, and get the answer to it."""
+    connection.send(path, method="POST", headers={"content-length": str(size)})
+    assert connection.read_reply().status == 413
+
+
+def is_over(connection: Connection) -> bool:
+    while connection.read_some():
+        pass
+    return connection.ended == "closed"
+
+
+def seconds_of_sending(connection: Connection, piece: bytes) -> float:
+    """For how long a piece now and then is taken."""
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < 10 * LINGER:
+            connection.sock.sendall(piece)
+            time.sleep(SILENCE / 8)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(("path", "status"), [("/last", 413), ("/fails", 500)])
+def test_a_client_that_sends_first_and_reads_later_gets_the_answer(
+    connection: Connection, version: str, path: str, status: int
+) -> None:
+    size = 8 * 1024 * 1024
+    head = f"POST {path} HTTP/{version}\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"
+    connection.sock.sendall(head.encode() + b"x" * size)
+    assert connection.read_head().status == status
+    assert is_over(connection)
+
+
+def test_who_is_told_that_the_connection_ends_sees_its_end_at_once(connection: Connection) -> None:
+    begin(connection, "/last", 1000)
+    began = time.monotonic()
+    assert is_over(connection)
+    assert time.monotonic() - began < SILENCE
+
+
+def test_it_ends_where_the_body_does(connection: Connection) -> None:
+    begin(connection, "/last", 1000)
+    connection.sock.sendall(b"x" * 1000)
+    assert seconds_of_sending(connection, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n") < SILENCE
+
+
+def test_a_body_without_an_end_is_not_read_for_ever(connection: Connection) -> None:
+    begin(connection, "/last", 10**9)
+    assert SILENCE < seconds_of_sending(connection, b"x" * 1000) < 10 * LINGER
+
+
+def test_a_connection_that_is_kept_is_read_for_as_long_as_something_comes(
+    connection: Connection,
+) -> None:
+    """Kind of fault: the time that a head may take cut off an upload that was answered early."""
+    pieces, pause = 40, 1.5 * HEAD_TIMEOUT / 40
+    begin(connection, "/kept", 1000 * pieces)
+    for _ in range(pieces):
+        connection.sock.sendall(b"x" * 1000)
+        time.sleep(pause)
+    connection.send("/")
+    assert connection.read_reply().status == 200
+
+
+@pytest.mark.parametrize("trickle", [b"", b"x"])
+def test_but_not_if_nearly_nothing_comes(connection: Connection, trickle: bytes) -> None:
+    begin(connection, "/kept", 10**9)
+    connection.sock.settimeout(SILENCE / 4)
+    began = time.monotonic()
+    some = b"more"
+    while some:
+        assert time.monotonic() - began < 10 * SILENCE
+        connection.sock.sendall(trickle)
+        try:
+            some = connection.sock.recv(100)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+
+
+def test_what_is_wrong_in_the_rest_is_no_second_answer(connection: Connection) -> None:
+    connection.send("/kept", method="POST", headers={"transfer-encoding": "chunked"})
+    assert connection.read_reply().status == 413
+    connection.sock.sendall(b"no chunk\r\n")
+    assert connection.read_some() == b""
+
+
+# When enough was waited for, on a clock that the test moves ---------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("is_last", "came", "seconds"),
+    [
+        (False, 0, limits.LINGER_SILENCE),
+        (False, LEAST - 1, limits.LINGER_SILENCE),
+        (False, LEAST, None),
+        (True, LEAST - 1, limits.LINGER_SILENCE),
+        (True, LEAST, limits.LINGER),
+    ],
+)
+@pytest.mark.anyio
+async def test_how_long_it_is_read(
+    clock: Clock, is_last: bool, came: int, seconds: float | None
+) -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
+        rest = Lingering(loop, transport, is_last=is_last)
+        while not transport.is_closing() and clock.time < 10 * limits.LINGER:
+            rest.came += int(came)
+            await clock.advance(limits.LINGER_SILENCE)
+        rest.stop()
+        assert transport.is_closing() == (seconds is not None)
+        assert seconds is None or clock.time == pytest.approx(seconds)
+        transport.abort()

@@ -1,0 +1,73 @@
+"""A writer's parts in the thread of a test, so that what a commit does can be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tailrace.store.sqlite import schema
+from tailrace.store.sqlite.batch import Batch
+from tailrace.store.sqlite.cache import Cache
+from tailrace.store.sqlite.connection import open_writer, use_log
+from tailrace.store.sqlite.ledger import make_inbox
+from tailrace.store.sqlite.lock import WriteLock
+from tailrace.store.sqlite.operation import Operation
+from tailrace.store.sqlite.upkeep import Upkeep
+from tailrace.store.sqlite.uses import Uses
+from tailrace.testing.stores import StoreClock
+
+__all__ = ["Writing"]
+
+
+class Writing:
+    """Commits what it is told to, with the upkeep that is due.
+
+    Args:
+        folder: Where its file is; made if it is missing.
+        is_watched: Whether a path is watched.
+    """
+
+    def __init__(
+        self, folder: Path, is_watched: Callable[[str], bool] = lambda _path: False
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.file = folder / "streams.db"
+        self.file.touch()
+        self.connection = open_writer(str(self.file), vfs=None, synchronous="NORMAL")
+        schema.prepare(self.connection, str(self.file))
+        use_log(self.connection)
+        make_inbox(self.connection)
+        self.clock = StoreClock()
+        self.uses = Uses(is_watched, lambda: None)
+        self.cache = Cache()
+        self.lock = WriteLock(f"{self.file}-lock", lambda: None)
+        self.upkeep = Upkeep(self.connection, self.lock, self.uses, self.clock, self._take_over)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lock.close()
+        self.connection.close()
+
+    def _take_over(self) -> None:
+        """Nobody else writes to it."""
+
+    def commit(self, *operations: Operation) -> Batch:
+        """Do some, and what is due beside them."""
+        self.cache.version = int(self.connection.pragma("data_version"))
+        batch = Batch(self.connection, self.cache, self.uses, self.clock())
+        batch.run([*operations, *self.upkeep.requests()])
+        self.upkeep.note(batch)
+        self.upkeep.next_in()
+        for operation in operations:
+            if operation.error is not None:
+                raise operation.error
+        return batch

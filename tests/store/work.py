@@ -1,0 +1,64 @@
+"""Counts work instead of time: a count is the same on a slow machine, and beside others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import apsw
+
+__all__ = ["Steps", "opcodes", "steps"]
+
+
+def opcodes(call: Callable[[], object]) -> int:
+    """How many instructions of Python a call executes; what C does within one counts as one."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal count
+        if event == "call":
+            frame.f_trace_opcodes = True
+        elif event == "opcode":
+            count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@dataclass
+class Steps:
+    """What SQLite has done for a connection.
+
+    Args:
+        count: Instructions of its virtual machine.
+        commits: Transactions that were ended by `COMMIT`.
+    """
+
+    count: int = 0
+    commits: int = 0
+
+
+@contextmanager
+def steps(connection: apsw.Connection) -> Iterator[Steps]:
+    """Count the instructions that SQLite executes within the block."""
+    done = Steps()
+
+    def note(event: dict[str, Any]) -> None:
+        done.count += event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
+        done.commits += event["sql"] == "COMMIT"
+
+    connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+    try:
+        yield done
+    finally:
+        connection.trace_v2(0, None)
