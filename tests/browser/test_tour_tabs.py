@@ -1,4 +1,7 @@
-"""The tour in several tabs of one window: a browser opens six connections for all of them."""
+"""The tour in several tabs of one window: a browser opens six connections for all of them.
+
+The tabs of all tests stay open: those that are hidden hold nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from tests.cli.running_demo import RunningDemo, running_demo
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def demo() -> Iterator[RunningDemo]:
     with running_demo() as demo:
         yield demo
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def window() -> Iterator[Window]:
     with open_window() as window:
         yield window

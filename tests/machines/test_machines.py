@@ -46,7 +46,7 @@ def on(system: str, code: str) -> list[str]:
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=140
     )
 
 
