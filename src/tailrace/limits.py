@@ -658,7 +658,8 @@ that wait for ever for a worker that was killed, or that holds its event loop fo
 """
 
 SWEEP_RUNS: Final = 250
-"""Runs that a worker looks at in each `LEASE`, some 20 ms, for one whose worker has died unseen.
+"""Entries of the list of runs that a worker looks at in each `LEASE`, some 20 ms of work, for one
+whose worker has died unseen.
 
 When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
 reads again and again."""
