@@ -179,6 +179,14 @@ def test_trailers_are_no_fields_of_the_request(site: Site) -> None:
     assert fields == [["host", "a"], ["transfer-encoding", "chunked"]]
 
 
+def test_a_client_of_http_1_0_gets_no_interim_response(site: Site) -> None:
+    fields = b"expect: 100-continue\r\ncontent-length: 6\r\n\r\n"
+    with site.connect() as connection:
+        connection.sock.sendall(b"POST /echo/old HTTP/1.0\r\n" + fields)
+        connection.sock.sendall(b"a body")
+        assert b" 200 " in connection.read_some().partition(b"\r\n")[0]
+
+
 def test_chunks_over_http_1_0_are_refused(site: Site) -> None:
     with site.connect() as connection:
         connection.sock.sendall(request_of(b"POST", b"/echo/old", CHUNKED, b"1.0"))

@@ -141,7 +141,10 @@ class Filtered(Framing):
     def _as_json(self, value: Any) -> bytes:
         if isinstance(value, (str, bytes)) and self.carries is Carries.EVENTS:
             # Text is an event's data as it stands, not its JSON.
-            return self._framing.frame(self._items.plain(value))
+            written = self._items.plain(value)
+            if isinstance(value, bytes) and isinstance(written, str):
+                written = written.encode()  # what is bytes stays so: a format may tell them apart
+            return self._framing.frame(written)
         if isinstance(value, dict) and self._framing.dicts_are_events:
             return self._framing.frame(self._items.plain(value))
         return self._framing.frame_json(self._items.json(value))

@@ -421,6 +421,8 @@ class HttpProtocol(HttpToolsProtocol):
             reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
             if reason is not None:
                 raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
+            if version == "1.0":
+                self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
         super().on_headers_complete()
         if self.outlet is not None and not self.parser.should_upgrade():
             # Trailers, which the parser tells as it tells fields, are none of the request's.

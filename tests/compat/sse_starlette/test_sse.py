@@ -328,8 +328,9 @@ async def test_a_sender_that_fails_is_the_contents_error() -> None:
     send, receive = anyio.create_memory_object_stream[Any](0)
 
     async def sender() -> None:
-        await send.send({"data": "first"})
-        raise RuntimeError("the broker is gone")
+        async with send:
+            await send.send({"data": "first"})
+            raise RuntimeError("the broker is gone")
 
     app = EventSourceResponse(receive, data_sender_callable=sender)
     async with Client(app) as client, client.open("GET", "/") as exchange:
@@ -342,7 +343,6 @@ async def test_a_sender_that_fails_is_the_contents_error() -> None:
         with pytest.raises(Truncated) as caught:
             await exchange.event()
     assert isinstance(caught.value.__cause__, RuntimeError)
-    send.close()
 
 
 # The server stops --------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ _NO_LIMIT = 1e9
 _AT_ONCE = 0.001
 """Seconds that are none to a person."""
 
+_TURNS = 3
+
 _Task = Callable[[], Awaitable[None]]
 
 
@@ -227,8 +229,8 @@ class _Fed:
             with self._feeding:
                 await self._task()
         except Exception as error:  # noqa: BLE001 - raised by `run`
-            await anyio.lowlevel.checkpoint()  # what it has just sent is taken first
             self._error = error
+            await anyio.lowlevel.checkpoint()  # what it has just sent is taken first
             if self._stretch is not None:
                 self._stretch.interrupt()
         finally:
@@ -240,6 +242,9 @@ class _Fed:
             with self._stretch:
                 if self._error is None:
                     await self._source.run(sink, loop)
+                # A task that fails may close its channel on the way: its error comes a turn later.
+                for _ in range(_TURNS):
+                    await anyio.lowlevel.checkpoint()
         finally:
             self._stretch = None
         if self._error is not None:
