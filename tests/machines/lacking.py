@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -42,7 +43,7 @@ _POSIX_ALONE = (
     *(f"os.{name}" for name in ("geteuid", "getuid", "getegid", "getgid", "fchmod", "fchown")),
     *(f"os.{name}" for name in ("chown", "fork", "forkpty", "register_at_fork", "mkfifo", "wait")),
     *(f"os.{name}" for name in ("statvfs", "fstatvfs", "killpg", "setsid", "getpgid", "getpgrp")),
-    *(f"os.{name}" for name in ("sysconf", "getloadavg", "sched_yield", "fdatasync")),
+    *(f"os.{name}" for name in ("getloadavg", "sched_yield", "fdatasync")),
     *(f"signal.{name}" for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGALRM")),
     *(f"signal.{name}" for name in ("setitimer", "alarm", "pthread_sigmask", "sigwait")),
     *("select.poll", "select.kqueue"),
@@ -82,6 +83,7 @@ def _windows() -> None:
     os.supports_dir_fd = set()
     os.supports_fd = set()
     os.supports_follow_symlinks = set()
+    vars(shutil)["_use_fd_functions"] = False  # it has looked already whether it can
     _give_no_owner_and_no_change()
     _watch_no_descriptors()
 
