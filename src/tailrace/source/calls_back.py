@@ -49,11 +49,10 @@ class CallsBack:
             return
         # anyio's own way to say this (`claim_worker_thread`) takes 11 us, as long as all the rest.
         _anyio.current_token = self
-        _anyio.current_async_backend = self  # where anyio 4.9 and 4.10 look
         try:
             work()
         finally:
-            del _anyio.current_token, _anyio.current_async_backend
+            del _anyio.current_token
 
     @property
     def backend_class(self) -> CallsBack:
