@@ -313,10 +313,9 @@ class SyncSource:
             if self._told_of_line and sink is not None:
                 self._loop.call_from_thread(partial(sink.in_line, False))
         try:
-            with self._calls.here():
-                self._context.run(work)
-                if self._closing and not self._closed:
-                    self._context.run(self._close)
+            self._context.run(self._calls.run, work)
+            if self._closing and not self._closed:
+                self._context.run(self._calls.run, self._close)
         except CancelledError as error:
             if not self._closing:  # else it is how a call back into the loop was interrupted
                 self._error = error

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -27,6 +27,10 @@ __all__ = ["Interruptible", "Loop", "Signal", "context_for_thread", "current_loo
 
 
 T = TypeVar("T")
+
+_known_library: ContextVar[str | None] | None = None
+with suppress(ImportError):  # where anyio has no sniffio, it asks asyncio itself
+    from sniffio import current_async_library_cvar as _known_library
 
 
 class Signal(Protocol):
@@ -148,10 +152,8 @@ def context_for_thread() -> Context:
 
 def _knowing(library: str | None, context: Context) -> Context:
     """A context in which anyio knows its event loop: outside of tasks it has no other way to."""
-    with suppress(ImportError):  # where anyio has no sniffio, it asks asyncio itself
-        from sniffio import current_async_library_cvar
-
-        context.run(current_async_library_cvar.set, library)
+    if _known_library is not None:
+        context.run(_known_library.set, library)
     return context
 
 
