@@ -240,7 +240,11 @@ def test_an_object_of_an_orm_is_refused_for_it_has_all_columns(make: Callable[[]
 
 
 @pytest.mark.parametrize("make", FORMATS)
-@pytest.mark.parametrize("cell", [np.datetime64("99999-01-01", "us"), [pd.NaT, object()]], ids=repr)
+@pytest.mark.parametrize(
+    "cell",
+    [np.datetime64("99999-01-01", "us"), [pd.NaT, object()]],
+    ids=["a year beyond dates", "an object in a list"],
+)
 def test_what_nobody_can_write_is_refused(make: Callable[[], Framing], cell: Any) -> None:
     with pytest.raises(InvalidChunk, match="in column 'v'"):
         make().frame({"v": cell})
