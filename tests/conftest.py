@@ -22,7 +22,7 @@ from hypothesis import settings
 
 from tailrace.source import current_loop
 
-pytest_plugins = ["tailrace.testing.plugin", "tests.server_fixtures"]
+pytest_plugins = ["tailrace.testing.plugin", "tests.browser.chromium", "tests.server_fixtures"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.browser.chromium import ARGUMENTS, path_of_chromium
 from tests.servers import stop
 
 __all__ = ["DEADLINE", "Tab", "Window", "open_window"]
@@ -30,8 +30,8 @@ DEADLINE = 20.0
 """Seconds until something must be so."""
 
 _COMMAND = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+    "--headless=new",
+    *ARGUMENTS,
     *("--remote-debugging-port=0", "--window-size=1300,1000", "about:blank"),
 )
 
@@ -110,12 +110,10 @@ class Tab:
 @contextlib.contextmanager
 def open_window() -> Iterator[Window]:
     """A Chromium of its own, closed with the block."""
-    command = shutil.which("chromium")
-    assert command is not None, "sh scripts/install-test-packages.sh"
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         subprocess.Popen(
-            [command, f"--user-data-dir={profile}", *_COMMAND],
+            [path_of_chromium(), f"--user-data-dir={profile}", *_COMMAND],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

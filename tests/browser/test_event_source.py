@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.browser.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.browser.test_tour_page import CHROMIUM_ARGUMENTS
 from tests.crash.clients import Writer, catch_up, close, create
 from tests.crash.served import Served
 
@@ -33,16 +31,6 @@ window.events = new EventSource("/v1/stream/x?offset=-1&live=sse");
 events.addEventListener("data", (event) => got.push(event.data));
 events.addEventListener("open", () => { opened++; window.before = got.length; });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "there is no chromium on the PATH: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ All tests look at one page, which stays open: the job of ten seconds goes on whi
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,22 +17,11 @@ from playwright.sync_api import (
     Page,
     Request,
     expect,
-    sync_playwright,
 )
 
 from tests.cli.running_demo import RunningDemo, running_demo
 
 pytestmark = pytest.mark.browser
-
-# Nothing of the browser's own goes over the network, and it needs no GPU and no sandbox.
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 DEADLINE = 15_000
 """Milliseconds until something must be seen: the longest stream that ends takes ten seconds."""
@@ -103,16 +91,6 @@ class Tour:
             arg=least,
             timeout=DEADLINE,
         )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "there is no chromium on the PATH: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.servers import RunningServer, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-# Nothing of the browser's own goes over the network, and it needs no GPU and no sandbox.
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 LONG = "database-export-2026-11-22T120000Z-production-eu-central-1-with-a-very-long-name.csv.zst"
 
@@ -48,16 +44,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     env = {"TAILRACE_TEST_DIRECTORY": str(root)}
     with serve("tests.apps.directory:app", "uvicorn", env=env) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "there is no chromium on the PATH: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

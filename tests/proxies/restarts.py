@@ -6,7 +6,6 @@ python -m tests.proxies      # both browsers, each proxy, ten restarts: some thr
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import socket
 import sys
@@ -19,9 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import sync_playwright
-
-from tests.browser.test_tour_page import CHROMIUM_ARGUMENTS
+from tests.browser.chromium import running_chromium
 from tests.proxies.running import accepts, process, proxy, wait_until
 from tests.servers import HOST, free_port
 
@@ -75,13 +72,10 @@ def reporting() -> Iterator[tuple[Reports, str]]:
 
 @contextlib.contextmanager
 def chromium(urls: list[str]) -> Iterator[None]:
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+    with running_chromium() as browser:
         for url in urls:
             browser.new_page().goto(url)
         yield
-        browser.close()
 
 
 @contextlib.contextmanager

@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Page, Request
 
+from tests.browser.chromium import running_chromium
 from tests.cli.running_serve import Running, running_serve
-from tests.tools.tool import tool
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-# Nothing of the browser's own goes over the network, and it needs no GPU and no sandbox.
-CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -49,12 +46,8 @@ def cinema(films: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=tool("chromium"), args=CHROMIUM_ARGUMENTS
-        )
+    with running_chromium() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 def test_a_video_plays_from_wherever_it_is_sought(cinema: Running, films: Path, page: Page) -> None:
