@@ -177,9 +177,9 @@ async def test_one_that_does_not_listen_for_a_while_misses_nothing(file: Path) -
 
 
 async def test_without_any_hint_the_file_is_looked_at(file: Path) -> None:
-    # A directory in which there can be no socket: something else has its name.
-    Path(f"{file}-peers").write_text("in the way")
     async with SQLiteStore(file) as store, other(file) as child:
+        # A directory in which there can be no socket: something else has its name by now.
+        Path(f"{file}-peers").symlink_to("nowhere")
         await store.create("a", NewStream())
         told = Told()
         stop = store.watch("a", told)
