@@ -756,7 +756,7 @@ class TooSlow(StreamError):
 
     Args:
         path: The stream.
-        offset: Up to where he has everything.
+        offset: Up to where it has everything.
     """
 
     code = "too_slow"

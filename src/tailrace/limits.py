@@ -194,7 +194,7 @@ RECENT_AGE: Final = 5.0
 """Seconds without a change after which a live stream keeps nothing of what was."""
 
 CATCH_UP_BYTES: Final = 64 * 1024
-"""Bytes of the log that a reader who is behind gets at a time, as `max_batch_bytes`.
+"""Bytes of the log that a reader that is behind gets at a time, as `max_batch_bytes`.
 
 Stops: a thousand stalled readers that each hold a megabyte of it.
 """

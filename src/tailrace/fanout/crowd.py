@@ -27,16 +27,16 @@ Write = Callable[[Frame], bool]
 
 
 class Pushed(Protocol):
-    """A reader who is written to."""
+    """A reader that is written to."""
 
     def wake(self) -> None:
         """Something has happened: come and look."""
 
     def fell_behind(self, offset: Offset) -> None:
-        """He could not take a frame, and is in the crowd no more.
+        """It could not take a frame, and is in the crowd no more.
 
         Args:
-            offset: Up to where he has everything.
+            offset: Up to where it has everything.
         """
 
 
@@ -92,14 +92,14 @@ class Crowd:
             reader.wake()
 
     def disperse(self, tail: Offset) -> None:
-        """Let everybody go on by himself."""
+        """Let each reader go on alone."""
         for format, row in tuple(self._rows.items()):  # noqa: A001 - the word for it
             for reader in tuple(row):
                 missing = self.leave(reader, format)
                 reader.fell_behind(tail if missing is None else missing.piece.start)
 
     def join(self, reader: Pushed, format: Format, write: Write) -> None:  # noqa: A002
-        """Write to a reader who has everything up to the tail."""
+        """Write to a reader that has everything up to the tail."""
         assert self.settled
         self._rows.setdefault(format, {})[reader] = write
 
@@ -107,7 +107,7 @@ class Crowd:
         """Write to a reader no more.
 
         Returns:
-            The first change that he has not got; None if he has all.
+            The first change that it has not got; None if it has all.
         """
         self._remove(reader, format)
         if self._entry is not None and (
@@ -160,7 +160,7 @@ class Crowd:
         assert self._entry is not None
         try:
             self._frame = self._entry.frame(format)
-        except Exception:  # noqa: BLE001 - each of them meets it again in a task of his own
+        except Exception:  # noqa: BLE001 - each of them meets it again in a task of its own
             self._frame = None
             for reader in tuple(row):
                 self._drop(reader)

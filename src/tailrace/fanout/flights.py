@@ -1,9 +1,9 @@
 """Reads that are under way: identical ones are done once.
 
-Who asks while a read is on its way may not have its answer: it may have looked at the store before
-something was acknowledged that he knows of. He waits for the next one, which begins when the first
-is done, with all who came meanwhile. So a thousand readers who ask at once cost two reads, and
-nobody gets an answer that was out of date when he asked.
+A reader that asks while a read is on its way may not have its answer: that read may have looked at
+the store before something was acknowledged that the reader knows of. The reader waits for the next
+read, which begins when the first is done, with all that came meanwhile. So a thousand readers that
+ask at once cost two reads, and no answer was out of date when it was asked for.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Flights:
     async def do(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """The result of a read that began after this call; done by one of those who ask for it.
 
-        If he is cancelled another of them does it.
+        If the one that reads is cancelled, another of them does it.
         """
         while True:
             flight = self._now.get(key)

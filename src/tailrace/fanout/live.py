@@ -49,7 +49,7 @@ class LiveResponse(Response):
             `app.state.stream_options`, or the defaults.
         lifetime: Seconds after which the response ends in order; None: it lasts as long as the
             stream. Draw them, or all who came together come back together.
-        slow: What becomes of a reader who is too slow.
+        slow: What becomes of a reader that is too slow.
         headers: They replace those of the format.
         background: Runs once when the response is over, whether the client stayed or left.
     """

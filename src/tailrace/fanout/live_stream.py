@@ -3,8 +3,8 @@
 The theory. Readers who have everything up to the tail are of two kinds. Those whose connection is
 attached are the crowd: they are written to, all with one frame, and have no offset of their own,
 for it is the tail's. The others sleep, are woken, and take what is new from the recent changes. A
-reader who cannot take more leaves the crowd with the offset of what he did not get, and comes back
-when he has caught up: from the recent changes, or from the log.
+reader that cannot take more leaves the crowd with the offset of what it did not get, and comes back
+when it has caught up: from the recent changes, or from the log.
 
 Watching begins before anybody reads, so that nothing falls between a read and the first change that
 is told. A change that joins on to the tail and brings its bytes is handed on without a read. Any
@@ -99,7 +99,7 @@ class LiveStream:
     # Readers
 
     def sleep(self, reader: Reader) -> None:
-        """Wake a reader, once, at the next change; or when he is to read the log for all."""
+        """Wake a reader, once, at the next change; or when it is to read the log for all."""
         self._sleepers[reader] = None
         if self.stale and not self.refreshing:
             self._elect()
@@ -112,7 +112,7 @@ class LiveStream:
         """A reader is no longer there to be woken, or to do anything."""
         self._sleepers.pop(reader, None)
         if self.stale and not self.refreshing:
-            self._elect()  # it may have been him
+            self._elect()  # it may have been this one
 
     @property
     def stale(self) -> bool:
@@ -142,7 +142,7 @@ class LiveStream:
                 self._elect()
 
     def _lose_track(self) -> None:
-        """What follows the tail as it is known here is no longer retained: each looks himself."""
+        """What follows the tail as it is known here is no longer retained: each reader looks."""
         tail, self.tail, self.recent = self.tail, None, None
         assert tail is not None
         self.crowd.disperse(tail)

@@ -1,4 +1,4 @@
-"""Where one reader is in a stream, and what comes next for him."""
+"""Where one reader is in a stream, and what comes next for it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["Next", "Place"]
 
 
 class Next(Enum):
-    """What a reader does next, if nothing is at hand for him."""
+    """What a reader does next, if nothing is at hand for it."""
 
     WAIT = "wait"
-    """He has everything."""
+    """It has everything."""
     SETTLE = "settle"
-    """He has everything, but the others are still being written to."""
+    """It has everything, but the others are still being written to."""
     READ = "read"
-    """He reads the log for himself."""
+    """It reads the log for itself."""
     REFRESH = "refresh"
-    """He reads the log for all."""
+    """It reads the log for all."""
     CLOSED = "closed"
-    """He has everything, and nothing more will come."""
+    """It has everything, and nothing more will come."""
     DELETED = "deleted"
     """The stream is gone."""
 
@@ -42,7 +42,7 @@ class Place:
     Args:
         hub: For the log.
         live: The stream.
-        first: What he gets first; he has nothing of it yet.
+        first: What it gets first; it has got nothing of that yet.
     """
 
     __slots__ = ("_hub", "closing", "created_at", "live", "offset", "told_up_to_date")
@@ -57,13 +57,13 @@ class Place:
         self.told_up_to_date = False
 
     def take(self, piece: Piece) -> None:
-        """He has got a piece."""
+        """It has got a piece."""
         self.offset = piece.end
         self.closing = piece if piece.closed else None
         self.told_up_to_date = piece.up_to_date
 
     def take_all(self, missing: Entry | None) -> None:
-        """He was written to, and has got everything that he does not miss."""
+        """It was written to, and has got everything but what is missing."""
         live = self.live
         assert live.tail is not None
         self.told_up_to_date = True
@@ -74,11 +74,11 @@ class Place:
             self.closing = live.closing
 
     def skip(self, gap: Gap) -> None:
-        """He does not get what lies between."""
+        """It does not get what lies between."""
         self.offset = gap.end
 
     def to_latest(self) -> Gap | None:
-        """What he would skip to be at the tail; None if that is not known, or he is there."""
+        """What it would skip to be at the tail; None if that is not known, or it is there."""
         tail = self.live.tail
         if tail is None or tail.position <= self.offset.position:
             return None
@@ -86,12 +86,12 @@ class Place:
 
     @property
     def behind_bytes(self) -> int:
-        """Bytes of the stream that he has not got, as far as is known."""
+        """Bytes of the stream that it has not got, as far as is known."""
         tail = self.live.tail
         return 0 if tail is None else max(0, tail.position - self.offset.position)
 
     def next(self) -> Entry | Next:
-        """What comes next for him."""
+        """What comes next for it."""
         live = self.live
         if self.closing is not None:
             return Next.CLOSED
@@ -114,7 +114,7 @@ class Place:
         if live.stale and not live.refreshing:
             return Next.REFRESH
         if self.offset != tail or live.refreshing:
-            return Next.SETTLE  # he has read more than the others have been told
+            return Next.SETTLE  # it has read more than the others have been told
         if not self.told_up_to_date:
             assert live.info is not None
             return Entry(Piece(Slice(live.info, tail, ()), time.time()))

@@ -1,4 +1,4 @@
-"""What becomes of a reader who is too slow."""
+"""What becomes of a reader that is too slow."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Slow"]
 
 
 class Slow(Enum):
-    """What becomes of a reader for whom too much waits (`limits.ATTACH_BUFFER_BYTES`)."""
+    """What becomes of a reader for which too much waits (`limits.ATTACH_BUFFER_BYTES`)."""
 
     RESUME = "resume"
-    """He reads what he missed from the log, at his own pace."""
+    """It reads what it missed from the log, at its own pace."""
     LATEST = "latest"
-    """He goes on with what comes next, and is told of the gap."""
+    """It goes on with what comes next, and is told of the gap."""
     DISCONNECT = "disconnect"
-    """He is cut off, and comes back when he likes."""
+    """It is cut off, and may come back."""

@@ -2,7 +2,7 @@
 
 anyio's workers would do but for two things. They are not daemons, so one generator that blocks for
 ever keeps the process from exiting; and a token of their limiter is given back when the waiting
-task is cancelled, though the thread still blocks, so that clients who come and go pile up threads
+task is cancelled, though the thread still blocks, so that clients that come and go pile up threads
 without a bound.
 
 Three sets, by how long a job may block, so that what is short never waits for what is long:

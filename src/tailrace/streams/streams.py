@@ -239,7 +239,7 @@ class Streams:
             path: The stream.
             item: Of a JSON stream one message: anything that pydantic can write as JSON, or an
                 `Event`. Of any other the bytes, or a str in UTF-8.
-            producer: Who appends and which append of his it is, so that one that is sent twice
+            producer: Who appends, and the number of this append, so that one that is sent twice
                 counts once.
 
         Returns:
@@ -359,8 +359,8 @@ class Streams:
             path: The stream.
             request: The request.
             start: "now", "start", or an offset.
-            slow: What becomes of a client that is too slow: "resume" reads what he missed from the
-                log; "latest" leaves it out, and tells of the gap; "disconnect" cuts him off.
+            slow: What becomes of a client that is too slow: "resume" reads what it missed from the
+                log; "latest" leaves it out, and tells of the gap; "disconnect" cuts it off.
             end_mark: End JSON Lines with `{"end": {}}` when the stream is closed and all of it was
                 sent, for a client behind a proxy that makes a clean end of a cut. (A run's events
                 have an event named "end", and an array its `]`, in any case.)
