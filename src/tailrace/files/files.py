@@ -111,7 +111,7 @@ class Files:
         resource_policy: ResourcePolicy = "same-origin",
     ) -> None:
         if not POSSIBLE:
-            raise InvalidOption("directory", os.fspath(directory), "one on Linux or macOS: Files cannot run here")
+            raise InvalidOption("directory", os.fspath(directory), "one on Linux or macOS")
         path = os.path.abspath(directory)
         if not os.path.isdir(path):
             raise InvalidOption("directory", os.fspath(directory), "a directory that exists")
