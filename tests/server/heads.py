@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from tailrace import limits
@@ -43,6 +46,35 @@ async def fails(_request: Request) -> Response:
     raise RuntimeError("on purpose")
 
 
+class Silent:
+    """Gives no answer: uvicorn then does."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+
+async def late(_request: Request) -> Response:
+    """Fails behind its answer, when `behind` is asked for."""
+    may_fail = asyncio.Event()
+
+    async def fail() -> None:
+        await may_fail.wait()
+        raise RuntimeError("on purpose")
+
+    failing.append((may_fail, asyncio.current_task()))
+    return Response("done", background=BackgroundTask(fail))
+
+
+async def behind(_request: Request) -> Response:
+    may_fail, task = failing.pop()
+    may_fail.set()
+    await asyncio.wait([task])
+    return Response("behind")
+
+
+failing: list[tuple[asyncio.Event, Any]] = []
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -56,6 +88,9 @@ app = Starlette(
         Route("/kept", kept, methods=["POST"]),
         Route("/last", last, methods=["POST"]),
         Route("/fails", fails, methods=["POST"]),
+        Route("/silent", Silent()),
+        Route("/late", late, methods=["POST"]),
+        Route("/behind", behind),
         WebSocketRoute("/socket", socket),
     ]
 )

@@ -15,7 +15,7 @@ from tailrace.server.lingering import Lingering
 from tailrace.testing import Clock
 from tests.rawhttp import Connection
 from tests.server.conftest import OURS
-from tests.servers import RunningServer, serve
+from tests.servers import RunningServer, ServerName, serve
 
 HEAD_TIMEOUT, LINGER, SILENCE = 0.6, 0.8, 0.3
 """Seconds, as tests/server/heads.py sets them for the servers' processes."""
@@ -41,6 +41,13 @@ def begin(connection: Connection, path: str, size: int) -> None:
     assert connection.read_reply().status == 413
 
 
+def send_first(connection: Connection, path: str, version: str = "1.1") -> None:
+    """Send more than anybody keeps, before anything is read."""
+    size = 8 * 1024 * 1024
+    head = f"POST {path} HTTP/{version}\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"
+    connection.sock.sendall(head.encode() + b"x" * size)
+
+
 def is_over(connection: Connection) -> bool:
     while connection.read_some():
         pass
@@ -58,15 +65,24 @@ def seconds_of_sending(connection: Connection, piece: bytes) -> float:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-@pytest.mark.parametrize(("path", "status"), [("/last", 413), ("/fails", 500)])
+@pytest.mark.parametrize(("path", "status"), [("/last", 413), ("/fails", 500), ("/silent", 500)])
 def test_a_client_that_sends_first_and_reads_later_gets_the_answer(
     connection: Connection, version: str, path: str, status: int
 ) -> None:
-    size = 8 * 1024 * 1024
-    head = f"POST {path} HTTP/{version}\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"
-    connection.sock.sendall(head.encode() + b"x" * size)
+    send_first(connection, path, version)
     assert connection.read_head().status == status
     assert is_over(connection)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_who_comes_when_the_server_is_full_gets_the_answer_too(name: ServerName) -> None:
+    with (
+        serve("tests.server.heads:app", name, limit_concurrency=1) as server,
+        Connection(server.host, server.port) as connection,
+    ):
+        send_first(connection, "/")
+        assert connection.read_head().status == 503
+        assert is_over(connection)
 
 
 def test_who_is_told_that_the_connection_ends_sees_its_end_at_once(connection: Connection) -> None:
@@ -124,6 +140,43 @@ def test_what_is_wrong_in_the_rest_is_no_second_answer(connection: Connection) -
     assert connection.read_some() == b""
 
 
+@pytest.mark.parametrize("part", [b"", b"x"])
+def test_who_asked_whether_to_send_a_body_and_was_not_told_is_not_kept(
+    connection: Connection, part: bytes
+) -> None:
+    """Kind of fault: the next request was taken for the body that the client did not send."""
+    fields = {"expect": "100-continue", "content-length": "1000"}
+    connection.send("/kept", method="POST", headers=fields)
+    connection.sock.sendall(part)
+    reply = connection.read_reply()
+    assert (reply.status, reply.headers["connection"]) == (413, "close")
+    assert is_over(connection)
+
+
+def test_who_asked_and_was_told_is_kept(connection: Connection) -> None:
+    fields = {"expect": "100-continue", "content-length": "3"}
+    connection.send("/", method="POST", headers=fields)
+    assert connection.read_some().startswith(b"HTTP/1.1 100 ")
+    connection.sock.sendall(b"abc")
+    assert "connection" not in connection.read_reply().headers
+    connection.send("/")
+    assert connection.read_reply().status == 200
+
+
+@pytest.mark.parametrize("first", [0, 2, 3])
+def test_an_application_that_fails_behind_its_answer_leaves_the_next_one_alone(
+    connection: Connection, first: int
+) -> None:
+    connection.send("/late", method="POST", headers={"content-length": "3"})
+    connection.sock.sendall(b"abc"[:first])
+    assert connection.read_reply().body == b"done"
+    connection.sock.sendall(b"abc"[first:])
+    connection.send("/behind")
+    assert connection.read_reply().body == b"behind"
+    connection.send("/")
+    assert connection.read_reply().status == 200
+
+
 # When enough was waited for, on a clock that the test moves ---------------------------------------
 
 
@@ -146,7 +199,7 @@ async def test_how_long_it_is_read(
     ours, theirs = socket.socketpair()
     with theirs:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
-        rest = Lingering(loop, transport, is_last=is_last)
+        rest = Lingering(loop, transport, transport.close, is_last=is_last)
         while not transport.is_closing() and clock.time < 10 * limits.LINGER:
             rest.came += int(came)
             await clock.advance(limits.LINGER_SILENCE)

@@ -80,8 +80,8 @@ class Exchange:
             finally:
                 self._sending = False
         else:
+            self._response.begins()
             await self._response.forward(message)
-            self._response.begun()
 
     # Bodies
 

@@ -36,8 +36,8 @@ class Response(Protocol):
     def room(self) -> int | None:
         """Bytes that the content-length leaves; None for a body in chunks."""
 
-    def begun(self) -> None:
-        """The head was given to the server."""
+    def begins(self) -> None:
+        """The head is given to the server next."""
 
     def use(self, count: int) -> None:
         """So many bytes of the body were written past the server."""

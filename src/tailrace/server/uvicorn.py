@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with what files and streams need. The one file that knows uvicorn.
+"""uvicorn's HTTP protocol, with what files and streams need. It and `cycle` know uvicorn.
 
 What is used of it: that the protocol calls `self.app(scope, receive, send)` with bound methods of
 its request-response cycle; the cycle's attributes that are named in `_CYCLE`; that the cycle waits
@@ -24,7 +24,6 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
 from functools import cache
 from time import monotonic
 from typing import Any, ClassVar
@@ -41,6 +40,7 @@ from tailrace import limits
 from tailrace.pump import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
+from tailrace.server.cycle import CycleResponse, CycleTransport
 from tailrace.server.encrypted import end_soon
 from tailrace.server.exchange import Exchange
 from tailrace.server.extensions import Extensions
@@ -64,7 +64,8 @@ NEWEST = (0, 54)
 _CYCLE = frozenset(
     {
         *("chunked_encoding", "disconnected", "expected_content_length", "flow", "keep_alive"),
-        *("response_complete", "response_started", "scope", "transport"),
+        *("more_body", "response_complete", "response_started", "scope", "transport"),
+        "waiting_for_100_continue",
     }
 )
 _PROTOCOL = frozenset(
@@ -166,9 +167,11 @@ class HttpProtocol(HttpToolsProtocol):
     _asked_at = 0.0
     """When the last request was complete."""
     _is_last = False
-    """The connection ends with the open response, and we are who closes it."""
+    """The connection ends with the response that was just completed."""
     _lingering: Lingering | None = None
     """Runs while the rest of a request is read whose response is complete."""
+    _between: CycleTransport | None = None
+    """What the last request's cycle has for our transport."""
     _peer: PeerWatch | None = None
     """Made when it is needed: it refers to us, and most connections read all the while."""
     flow: _Flow
@@ -189,7 +192,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
         assert self.outlet is not None
-        response = _UvicornResponse(receive.__self__, self.head_sent)  # type: ignore[attr-defined] # bound to it
+        cycle: RequestResponseCycle = receive.__self__  # type: ignore[attr-defined] # bound to it
+        self._come_between(cycle)
+        response = CycleResponse(cycle)
         exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
         connection = ResponseConnection(self.outlet, exchange.send)
         extensions = scope["extensions"] = Extensions(
@@ -353,22 +358,25 @@ class HttpProtocol(HttpToolsProtocol):
             else:
                 self._close()
 
-    def head_sent(self) -> None:
-        """A response's head was sent.
+    def _come_between(self, cycle: RequestResponseCycle) -> None:
+        """Have all that a cycle closes closed here."""
+        if cycle.transport is self.transport:
+            self._between = CycleTransport(self.transport, self._cycle_closes)
+            cycle.transport = self._between  # type: ignore[assignment] # all that a cycle uses
 
-        uvicorn closes the connection behind the response where it is to be closed, which would
-        reset one on which a body is still coming.
-        """
-        if self._in_message and self._is_open and not self.cycle.keep_alive:
-            self.cycle.keep_alive = True
-            self._is_last = True
+    def _cycle_closes(self, by: CycleTransport) -> None:
+        if by is not self._between:
+            return  # its response is complete, and the connection is another's by now
+        if self._lingering is not None:
+            self._lingering.close()
+        elif self.cycle.response_complete and not self.cycle.keep_alive:
+            self._is_last = True  # our turn comes next: `on_response_complete`
+        else:
+            self._close()  # the application has failed
 
     def _linger(self, is_last: bool) -> None:
         self._unset_keepalive_if_required()
         self._lingering = Lingering(self.loop, self.transport, self._close, is_last=is_last)
-        # All that uvicorn's cycle still does with it is to close it, where the application raises
-        # behind its answer, as it does behind a 500.
-        self.cycle.transport = self._lingering  # type: ignore[assignment] # it can close
 
     def _stop_lingering(self) -> None:
         lingering, self._lingering = self._lingering, None
@@ -404,29 +412,36 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.outlet is not None:
-            version = self.parser.get_http_version()
-            if version not in ("1.0", "1.1"):
-                self._refuse(_OTHER_VERSION)
-                return
-            hosts = []
-            is_coded = False
-            for name, value in self.headers:
-                if name == b"host":
-                    hosts.append(value)
-                elif name == b"transfer-encoding":
-                    is_coded = True
-                elif name == b"content-length":
-                    self._borders.sized(int(value))  # the parser has checked it
-            reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
-            if reason is not None:
-                raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
-            if version == "1.0":
-                self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
+        if self.outlet is None:
+            super().on_headers_complete()
+            return
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._refuse(_OTHER_VERSION)
+            return
+        self._check_head(version)
+        if version == "1.0":
+            self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
         super().on_headers_complete()
-        if self.outlet is not None and not self.parser.should_upgrade():
+        if self.cycle is not None:
+            self._come_between(self.cycle)
+        if not self.parser.should_upgrade():
             # Trailers, which the parser tells as it tells fields, are none of the request's.
             self.headers = []
+
+    def _check_head(self, version: str) -> None:
+        hosts = []
+        is_coded = False
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                is_coded = True
+            elif name == b"content-length":
+                self._borders.sized(int(value))  # the parser has checked it
+        reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
+        if reason is not None:
+            raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
 
     def _why_no_end(self, version: str, is_coded: bool) -> str | None:
         """Why nobody knows where the request's body ends; None if it is known."""
@@ -541,6 +556,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._peer is not None:
             self._peer.over()
             self._peer = None
+        self._between = None
         self._unread = b""
 
     # uvicorn's protocol
@@ -551,8 +567,6 @@ class HttpProtocol(HttpToolsProtocol):
         if self.outlet is None:
             return
         self._closes()
-        if self._is_open and self.cycle.response_started:
-            self.head_sent()
         shutdown = _shutdowns.get(self.server_state)
         if shutdown is None:
             connections = self.server_state.connections
@@ -569,44 +583,3 @@ class HttpProtocol(HttpToolsProtocol):
 def _outlets(connections: set[Any]) -> list[Outlet]:
     mine = (each.outlet for each in connections if isinstance(each, HttpProtocol))
     return [outlet for outlet in mine if outlet is not None]
-
-
-class _UvicornResponse:
-    """What `tailrace.server.response.Response` says, of uvicorn's cycle."""
-
-    __slots__ = ("_cycle", "begun", "forward")
-
-    def __init__(self, cycle: RequestResponseCycle, begun: Callable[[], None]) -> None:
-        self._cycle = cycle
-        self.begun = begun
-        self.forward: Callable[[Any], Awaitable[None]] = cycle.send
-
-    @property
-    def started(self) -> bool:
-        return self._cycle.response_started
-
-    @property
-    def complete(self) -> bool:
-        return self._cycle.response_complete
-
-    @property
-    def gone(self) -> bool:
-        return self._cycle.disconnected
-
-    @property
-    def is_head(self) -> bool:
-        return self._cycle.scope["method"] == "HEAD"
-
-    @property
-    def room(self) -> int | None:
-        return None if self._cycle.chunked_encoding else self._cycle.expected_content_length
-
-    def use(self, count: int) -> None:
-        if not self._cycle.chunked_encoding:
-            self._cycle.expected_content_length -= count
-
-    async def drained(self) -> bool:
-        flow = self._cycle.flow
-        if flow.write_paused and not self._cycle.disconnected:
-            await flow.drain()
-        return not self._cycle.disconnected

@@ -75,7 +75,8 @@ def test_an_append_that_trims_nothing_looks_at_no_record(tmp_path: Path, kind: s
             append(writer)
             with steps(writer.connection) as done:
                 counts.append((opcodes(lambda: append(writer)), done.count))
-    assert counts[0] == counts[1]
+    assert counts[1][0] <= counts[0][0] * 1.1
+    assert counts[1][1] == counts[0][1]
 
 
 @pytest.mark.parametrize("kind", KEEPS)
