@@ -188,6 +188,23 @@ async def test_without_any_hint_the_file_is_looked_at(file: Path) -> None:
         stop()
 
 
+async def test_processes_that_come_by_a_link_share_the_lock_and_the_sockets(
+    file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    link = folder / "link.db"
+    link.symlink_to(file)
+    async with SQLiteStore(file) as store, other(link) as child:
+        await store.create("a", NewStream())
+        told = Told()
+        stop = store.watch("a", told)
+        await child.ask("append", "a", "x")
+        await told.until(lambda change: change.tail.position == 1)
+        stop()
+        assert [each.name for each in folder.iterdir()] == ["link.db"]
+
+
 async def test_the_socket_of_a_dead_process_is_removed(file: Path) -> None:
     peers = Path(f"{file}-peers")
     async with SQLiteStore(file) as store:

@@ -31,7 +31,8 @@ _MOST_PATH_BYTES: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a store is. All its names are absolute, so that a later `chdir` changes nothing.
+    """Where a store is. All its names are absolute, so that a later `chdir` changes nothing, and of
+    the file itself: processes that come to it by different links share one lock.
 
     Args:
         file: The database.
@@ -42,7 +43,7 @@ class Location:
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Location:
         """From a path as it was given."""
-        return cls(os.path.abspath(os.fspath(path)))
+        return cls(os.path.realpath(os.fspath(path)))
 
     @property
     def lock(self) -> str:
@@ -56,10 +57,9 @@ class Location:
 
     def paths(self) -> list[str]:
         """All that is the store's: its files, the directory of the sockets, and `.tailrace`."""
-        real = os.path.realpath(self.file)  # SQLite's own lie beside what a link leads to
-        own = [real, *(f"{real}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
+        own = [self.file, *(f"{self.file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
         own += (self.lock, self.peers)
-        above = os.path.dirname(real)
+        above = os.path.dirname(self.file)
         return [*own, above] if os.path.basename(above) == DIRECTORY else own
 
     def inode(self) -> tuple[int, int] | None:
@@ -148,14 +148,13 @@ def refuse_links(file: str) -> None:
     A database with two names is no store either: each name has a log of its own.
 
     Args:
-        file: The database.
+        file: The database, by no link.
 
     Raises:
         StoreUnavailable: Something at its name, or beside it, is a link, has a second name, or is
             none of its files. It is not touched.
     """
-    real = os.path.realpath(file)
-    for path in (real, *(f"{real}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
+    for path in (file, *(f"{file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
         found = _at(path)
         if found is not None and not stat.S_ISREG(found.st_mode):
             raise _foreign(path, "its own", "it is another file")

@@ -106,7 +106,7 @@ def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]
     Raises:
         StoreUnavailable: It cannot be opened, or is no store.
     """
-    file = os.path.abspath(os.fspath(path))
+    file = os.path.realpath(os.fspath(path))
     try:
         with held(file, schema.look_at):
             connection = open_reader(file, vfs=vfs)
