@@ -255,7 +255,8 @@ class SyncSource:
                 self._close()
         elif not self._closed:
             try:
-                await self._in_thread(self._close)
+                # What ends frees something: it goes before what begins.
+                await self._in_thread(self._close, first=True)
             except _NoThread:
                 with Contained():
                     self._close()  # it may hold the loop up; it must not stay open
@@ -272,11 +273,12 @@ class SyncSource:
         self._calls = CallsBack(loop)
         self._done = loop.signal()
 
-    async def _in_thread(self, work: Callable[[], None], sink: Sink | None = None) -> None:
+    async def _in_thread(
+        self, work: Callable[[], None], sink: Sink | None = None, *, first: bool = False
+    ) -> None:
         self._job = partial(self._run_job, work, sink)
         try:
-            # What ends frees something: it goes before what begins.
-            at_once = self._threads.submit(self._job, first=sink is None)
+            at_once = self._threads.submit(self._job, first=first)
         except RuntimeError as error:
             self._job = None
             raise _NoThread("the system has no thread left for a sync source") from error
