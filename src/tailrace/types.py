@@ -80,13 +80,7 @@ class StreamOptions:
         batch = self.max_batch_bytes
         if type(batch) is not int or not smallest <= batch <= largest:
             raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
-        for name in (
-            "release_dependencies",
-            "pin_thread",
-            "expose_errors",
-            "blank_lines",
-            "compress",
-        ):
+        for name in _FLAGS:
             if type(getattr(self, name)) is not bool:
                 raise InvalidOption(name, getattr(self, name), "True or False")
 
