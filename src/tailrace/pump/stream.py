@@ -33,7 +33,7 @@ from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
-from tailrace.source import Buffer, RangedSource, Source, SyncSource, current_loop
+from tailrace.source import Buffer, Pinnable, Source, current_loop
 from tailrace.types import StreamOptions
 
 __all__ = ["Stream", "serve"]
@@ -170,7 +170,7 @@ class Stream:
         loop = current_loop(group)
         self._loop = loop
         self._group = group
-        if options.pin_thread and isinstance(source, (RangedSource, SyncSource)):
+        if options.pin_thread and isinstance(source, Pinnable):
             source.pin_thread()
         self._source = source
         self._framing = framing

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from functools import partial
 from itertools import islice
 from types import AsyncGeneratorType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -29,6 +29,7 @@ from tailrace.source.turn import Rest, stepper
 
 __all__ = [
     "AsyncSource",
+    "Pinnable",
     "Sink",
     "Source",
     "SyncSource",
@@ -73,6 +74,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let the source run its cleanup; the caller shields and bounds this. Raises as `run`."""
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A source that may run in a thread (`StreamOptions.pin_thread`)."""
+
+    def pin_thread(self) -> None:
+        """Run all of it in one thread, its cleanup too; to be called before `run`."""
 
 
 def open_source(content: Any, threads: Threads | None = None) -> Source:
