@@ -11,6 +11,7 @@ import anyio
 import pytest
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tailrace import (
     EventSourceResponse,
@@ -20,7 +21,7 @@ from tailrace import (
     limits,
     stats,
 )
-from tailrace.source import Threads, iterate
+from tailrace.source import Loop, Sink, Source, Threads, iterate
 from tailrace.testing import Client, Clock, SourceProbe, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,67 @@ async def test_in_an_application_its_handlers_say_how_the_refusal_looks(
             head = await exchange.response()
             assert (head.status, head.headers["retry-after"]) == (503, "5")
             assert b'{"detail":"the server is busy' in await exchange.read_all()
+
+
+async def test_what_a_middleware_answers_is_refused_where_no_handlers_are(
+    pool: Threads, clock: Clock
+) -> None:
+    class Answering:
+        def __init__(self, app: ASGIApp) -> None:
+            pass
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await StreamingResponse(iter(["never"]))(scope, receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Answering)
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await clock.advance(limits.SYNC_SOURCE_WAIT)
+        head = await exchange.response()
+        assert (head.status, head.headers["retry-after"]) == (503, "5")
+
+
+async def test_an_item_that_comes_as_it_is_refused_is_not_sent(clock: Clock) -> None:
+    class Late:
+        threaded = spans = False
+
+        async def run(self, sink: Sink, loop: Loop) -> None:
+            sink.in_line(True)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                sink.put("late")
+
+        async def close(self) -> None:
+            pass
+
+    class Response(StreamingResponse):
+        def _open(self, scope: Scope) -> Source:
+            return Late()
+
+    async with Client(Response(())) as client, client.open("GET", "/") as exchange:
+        await clock.advance(limits.SYNC_SOURCE_WAIT)
+        assert (await exchange.response()).status == 503
+        assert (await exchange.finished()).error is None
+
+
+async def test_an_extent_that_waits_behind_the_status_is_not_refused(
+    pool: Threads, gate: threading.Event, clock: Clock
+) -> None:
+    class Ranges:
+        size = 100_000
+
+        def read(self, start: int, stop: int) -> Iterator[bytes]:
+            yield bytes(stop - start)
+
+    headers = {"range": "bytes=0-9,90000-90009"}
+    async with Client(FileResponse(Ranges())) as client:
+        async with client.open("GET", "/", headers=headers) as exchange:
+            assert (await exchange.response()).status == 206
+            await clock.advance(limits.SYNC_SOURCE_WAIT + 1)
+            gate.set()
+            assert bytes(10) in await exchange.read_all()
+            assert (await exchange.finished()).error is None
 
 
 async def test_a_client_that_leaves_the_line_takes_its_source_along(

@@ -205,6 +205,14 @@ async def test_a_function_is_asked_each_time_the_response_is_sent() -> None:
     assert (await fetch(response, last_event_id="2")).body == b"data: next\nid: 3\n\n"
 
 
+async def test_what_a_function_gives_is_not_lost_where_the_body_is_wrapped() -> None:
+    response = EventSourceResponse(from_there)
+    wrapped = response.body_iterator
+    with pytest.raises(TypeError, match="wrap what the function gives"):
+        [chunk async for chunk in wrapped]
+    assert (await fetch(response, last_event_id="1")).body == b"data: next\nid: 2\n\n"
+
+
 async def test_a_function_that_refuses_is_an_ordinary_error() -> None:
     app = FastAPI()
 

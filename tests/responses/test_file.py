@@ -305,6 +305,27 @@ async def test_a_response_that_was_compressed_by_a_middleware_is_sent_again_plai
     assert (await get(response)).headers == before.headers
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "kept"),
+    [
+        ({}, 200, {"content-digest", "repr-digest"}),
+        ({"range": "bytes=0-9"}, 206, {"repr-digest"}),
+        ({"range": "bytes=0-1,900000-900001"}, 206, {"repr-digest"}),
+        ({"range": "bytes=9000000-"}, 416, set()),
+        ({"if_match": '"another"'}, 412, set()),
+    ],
+)
+async def test_a_digest_is_sent_with_the_bytes_that_it_is_of(
+    tmp_path: Path, asked: dict[str, str], status: int, kept: set[str]
+) -> None:
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(1_000_000))
+    names = ("content-digest", "repr-digest")
+    response = FileResponse(path, headers=dict.fromkeys(names, "sha-256=:AA==:"))
+    reply = await get(response, **asked)
+    assert (reply.status, {name for name in names if name in reply.headers}) == (status, kept)
+
+
 async def test_a_condition_that_fails_is_412(path: Path) -> None:
     async with no_leaks():
         reply = await get(FileResponse(path), if_match='"other"', range="bytes=0-9")

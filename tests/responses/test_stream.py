@@ -171,6 +171,18 @@ async def test_a_file_object_stays_its_owners_and_may_be_sent_again(
         assert (await fetch(StreamingResponse(file))).body == LINES[14:]
 
 
+async def test_a_text_file_of_which_a_line_was_taken_is_sent_from_there_once() -> None:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write("header\nfirst\nsecond\n")
+        file.seek(0)
+        assert next(file) == "header\n"  # and now it does not say where it stands
+        response = StreamingResponse(file)
+        assert (await fetch(response)).body == b"first\nsecond\n"
+        async with Client(response) as client, client.open("GET", "/") as exchange:
+            with pytest.raises(SourceSpent):
+                await exchange.response()
+
+
 async def test_a_file_object_that_is_being_sent_is_not_sent_beside_it() -> None:
     response = StreamingResponse(io.BytesIO(bytes(10_000_000)))
     async with Client(response) as client:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
+from typing import Any, cast
 
 import anyio
 import anyio.from_thread
@@ -13,7 +15,8 @@ import anyio.lowlevel
 import pytest
 import sniffio
 
-from tailrace.source import SyncSource, open_source
+from tailrace.source import Loop, SyncSource, call_in_thread, current_loop, open_source
+from tailrace.source.calls_back import CallsBack
 from tailrace.testing import wait_until
 from tests.source.gathered import Gathered, gather, run
 
@@ -123,6 +126,24 @@ async def test_a_call_that_comes_after_the_end_is_interrupted_and_the_cleanups_i
         await anyio.lowlevel.checkpoint()
         go_on.set()
     assert ended == ["part 1"]
+
+
+async def test_an_end_that_comes_while_a_call_is_on_its_way_interrupts_it() -> None:
+    class OnItsWay:
+        """The event loop, in which the source is to end before the call gets there."""
+
+        def run_from_thread(self, call: Callable[[], Awaitable[Any]]) -> Any:
+            loop.ask_from_thread(calls.interrupt)
+            return loop.run_from_thread(call)
+
+    def source() -> None:
+        with pytest.raises(CancelledError):
+            anyio.from_thread.run(anyio.sleep_forever)
+
+    loop = current_loop()
+    calls = CallsBack(cast(Loop, OnItsWay()))
+    with anyio.fail_after(10):
+        await call_in_thread(partial(calls.run, source), lambda _: None)
 
 
 async def test_the_end_is_seen_by_who_asks_for_it() -> None:

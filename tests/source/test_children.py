@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -146,6 +147,38 @@ async def test_a_task_is_made_as_the_application_has_asked_for() -> None:
     finally:
         loop.set_task_factory(before)
     assert made == ["tool", "tool"]
+
+
+FACTORIES: list[Any] = [None]
+if sys.version_info >= (3, 12):
+    FACTORIES.append(asyncio.eager_task_factory)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_task_of_anyio_begins_as_it_must_whatever_the_factory(factory: Any) -> None:
+    order: list[str] = []
+
+    async def child() -> None:
+        order.append("child")
+        with anyio.CancelScope():
+            await anyio.sleep(0)
+
+    async def body() -> AsyncIterator[int]:
+        yield 1
+        await in_a_task_group(SystemExit(3))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        for _ in range(2):
+            with pytest.raises(ExceptionGroup) as raised:
+                await gather(open_source(body()))
+            assert innermost(raised.value)
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            order.append("group")
+
+    asyncio.run(main())
+    assert order == ["group", "child"]
 
 
 @pytest.mark.filterwarnings("error")

@@ -733,6 +733,25 @@ async def test_what_it_raises_is_raised() -> None:
         await anext(iterate_in_threads(failing()))
 
 
+async def test_one_that_begins_waits_in_line_as_every_source(pool: Threads) -> None:
+    begun: list[str] = []
+
+    def source(name: str) -> Iterator[int]:
+        begun.append(name)
+        yield 1
+
+    async def take() -> None:
+        assert [item async for item in iterate_in_threads(source("second"))] == [1]
+
+    async with anyio.create_task_group() as group:
+        with Busy(pool):
+            group.start_soon(run, open_source(source("first")), Gathered())
+            await wait_until(lambda: len(pool.line) == 1)
+            group.start_soon(take)
+            await wait_until(lambda: len(pool.line) == 2)
+    assert begun == ["first", "second"]
+
+
 # Without a thread --------------------------------------------------------------------------------
 
 

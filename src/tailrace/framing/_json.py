@@ -7,12 +7,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from tailrace.errors import InvalidChunk, Problem
-from tailrace.framing.row import json_text, record_of
+from tailrace.framing.row import json_text, reason_of, record_of
 
 __all__ = ["error_json", "json_of"]
-
-_MAX_REASON = 200
-"""Characters of pydantic's own words in our message: the full text is chained behind it."""
 
 
 def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own word
@@ -34,8 +31,7 @@ def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own wo
 
 def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa: A002 - as above
     """What names the cell that cannot be written, if it is one of a row's."""
-    reason = str(error)[:_MAX_REASON]
-    wanted = f"what pydantic can write as JSON ({reason})"
+    wanted = f"what pydantic can write as JSON ({reason_of(error)})"
     try:
         record = record_of(item)
     except ValueError:

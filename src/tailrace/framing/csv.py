@@ -21,12 +21,9 @@ from typing import Any
 from tailrace.errors import InvalidChunk, InvalidOption, Problem
 from tailrace.framing.base import Framing, check_flag
 from tailrace.framing.charset import Charset
-from tailrace.framing.row import json_text, plain_of, record_of
+from tailrace.framing.row import json_text, plain_of, reason_of, record_of
 
 __all__ = ["CSV"]
-
-_MAX_REASON = 200
-"""Characters of pydantic's own words in our message: the full text is chained behind it."""
 
 _PLAIN = frozenset({str, int, float, type(None)})
 """Types that `csv` writes as we want it, looked up exactly: a bool is an int to `isinstance`."""
@@ -171,7 +168,7 @@ class CSV(Framing):
 
     def _unwritable(self, row: Iterable[Any], error: ValueError) -> InvalidChunk:
         """Names the cell that cannot be written."""
-        wanted = f"cells that pydantic can write as JSON ({str(error)[:_MAX_REASON]})"
+        wanted = f"cells that pydantic can write as JSON ({reason_of(error)})"
         for number, cell in enumerate(row):
             try:
                 self._text([cell])

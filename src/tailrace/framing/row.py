@@ -18,7 +18,19 @@ from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
-__all__ = ["by_keys", "json_text", "known", "plain_of", "read_item", "record_of", "without_nat"]
+__all__ = [
+    "by_keys",
+    "json_text",
+    "known",
+    "plain_of",
+    "read_item",
+    "reason_of",
+    "record_of",
+    "without_nat",
+]
+
+_MAX_REASON = 200
+"""Characters of pydantic's own words in our message: the full text is chained behind it."""
 
 _Reader = Callable[[Any], Any]
 
@@ -121,6 +133,11 @@ def plain_of(value: Any) -> Any:
 
 def _named_keys(value: Any) -> Any:
     return to_jsonable_python(value, inf_nan_mode="constants", fallback=known)
+
+
+def reason_of(error: ValueError) -> str:
+    """Why a value cannot be written, for a message."""
+    return str(error)[:_MAX_REASON]
 
 
 def without_nat(value: Any) -> Any:

@@ -33,14 +33,16 @@ from tailrace.pump.farewell import Farewell
 from tailrace.pump.leaving import Leaving, leaving_of
 from tailrace.pump.open_streams import registered
 from tailrace.pump.stats import Ending, counters, log
-from tailrace.source import Buffer, RangedSource, Source, SyncSource, current_loop
+from tailrace.source import Buffer, Pinnable, Source, current_loop
 from tailrace.types import StreamOptions
 
 __all__ = ["Stream", "serve"]
 
 _SHUTTING_DOWN = Problem("shutting_down", "the server is shutting down")
-_GONE = frozenset({Ending.LEFT, Ending.STALLED, Ending.TOO_SLOW, Ending.CANCELLED})
-"""Endings after which nothing more can be sent."""
+_SILENT = frozenset(
+    {Ending.LEFT, Ending.STALLED, Ending.TOO_SLOW, Ending.CANCELLED, Ending.REFUSED}
+)
+"""Endings after which nothing more is sent: there is no client, or it gets another response."""
 _CUT_OFF = {Due.STALLED: Ending.STALLED, Due.TOO_SLOW: Ending.TOO_SLOW}
 
 
@@ -168,7 +170,7 @@ class Stream:
         loop = current_loop(group)
         self._loop = loop
         self._group = group
-        if options.pin_thread and isinstance(source, (RangedSource, SyncSource)):
+        if options.pin_thread and isinstance(source, Pinnable):
             source.pin_thread()
         self._source = source
         self._framing = framing
@@ -231,7 +233,7 @@ class Stream:
         is_cut = ending is Ending.SHUT_DOWN and self._deadlines.is_writing
         if is_cut:
             self._connection.abort(ending.value)
-        if is_cut or ending in _GONE:
+        if is_cut or ending in _SILENT:
             self._sending.cancel()
             if self.ending in (Ending.COMPLETE, Ending.DRAINED) and not self._delivery.finished:
                 self.ending = ending
@@ -282,8 +284,11 @@ class Stream:
             self.ending = Ending.COMPLETE if self._farewell is None else Ending.DRAINED
 
     def _in_line(self, waits: bool) -> None:
-        """The source waits for a thread. Its status does so, too: it may have to be 503."""
-        if waits:
+        """The source waits for a thread. Its status does so, too: it may have to be 503.
+
+        What waits behind the first bytes just waits: a later extent of a file, say.
+        """
+        if waits and not (self._delivery.started or self._buffer.has_frames):
             until = self._loop.time() + limits.SYNC_SOURCE_WAIT
             self._cancel_refusal = self._loop.call_at(until, self._refuse)
         elif self._cancel_refusal is not None:
@@ -346,9 +351,9 @@ class Stream:
             log.error("%s: closing the source failed", self._head.name, exc_info=error)
 
     async def _deliver_rest(self) -> None:
-        if self.ending in _GONE:
+        if self.ending in _SILENT:
             self._sending.cancel()
-        elif self.ending in (Ending.FAILED, Ending.REFUSED) and not (
+        elif self.ending is Ending.FAILED and not (
             self._delivery.started or self._buffer.has_frames
         ):
             self._delivery.withhold()  # nothing was sent: an ordinary error response can be

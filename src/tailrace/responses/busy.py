@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -16,6 +17,9 @@ from tailrace.source import Source
 from tailrace.types import StreamOptions
 
 __all__ = ["serve"]
+
+_HANDLERS: Final = "starlette.exception_handlers"
+"""What Starlette's scope holds from its `ExceptionMiddleware` on."""
 
 
 async def serve(
@@ -31,7 +35,8 @@ async def serve(
     """As `pump.serve`; a sync source that got no thread in time is answered by 503.
 
     Raises:
-        HTTPException: 503 in an application, where there may be handlers that say how it looks.
+        HTTPException: 503 where an application has handlers, which say how it looks. What one of
+            its middlewares answers in its place is outside of those.
 
     Source: RFC 9110 15.6.4 and 10.2.3.
     """
@@ -39,7 +44,7 @@ async def serve(
         return await pump.serve(source, framing, make_codec, options, head, scope, receive, send)
     except SourceBusy as error:
         headers = {"retry-after": str(limits.SYNC_SOURCE_RETRY_AFTER)}
-        if "app" in scope and scope["type"] == "http":  # for a WebSocket handlers send nothing
+        if _HANDLERS in scope and scope["type"] == "http":  # for a WebSocket they send nothing
             raise HTTPException(error.status, str(error), headers) from error
         answer = PlainTextResponse(str(error), error.status, headers)
         await answer({**scope, "type": "http"}, receive or _nothing, send)

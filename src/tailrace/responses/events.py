@@ -94,12 +94,22 @@ class EventSourceResponse(StreamingResponse):
 
     def _set_content(self, content: Any) -> None:
         self._resume = content if _takes_last_event_id(content) else None
-        super()._set_content(() if self._resume else content)
+        super()._set_content(_Unmade() if self._resume else content)
 
     def _open(self, scope: Scope) -> Source:
         if self._resume is None or scope.get("method") == "HEAD":  # which runs nothing
             return super()._open(scope)
         return open_source(self._resume(last_event_id(scope)))
+
+
+class _Unmade:
+    """Stands for what the function gives once the request is known. `body_iterator` leads here."""
+
+    def __iter__(self) -> Never:
+        raise TypeError(
+            "the content is a function of the request's Last-Event-ID, so there is nothing to "
+            "iterate yet: wrap what the function gives"
+        )
 
 
 def last_event_id(scope: Scope) -> str | None:

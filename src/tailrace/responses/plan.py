@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from tailrace.responses.representation import Representation
 from tailrace.semantics import (
+    DIGESTS,
     Answer,
     ByteRanges,
     Outcome,
@@ -33,8 +34,12 @@ _CONDITIONS: Final = (
 _OF_THE_BYTES: Final = (
     *("accept-ranges", "content-disposition", "content-encoding", "content-language"),
     *("content-length", "content-type", "last-modified"),
+    *(name.decode() for name in DIGESTS),
 )
 """Headers about bytes, which a response without them does not have."""
+
+_OF_ALL_CONTENT: Final = ("content-digest", "content-md5")
+"""Digests of what one response carries: not of the whole, where it carries a part (RFC 9530 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,8 @@ def _validators(headers: MutableHeaders, now: float) -> Validators:
 
 
 def _partial(verdict: Answer, size: int, headers: MutableHeaders) -> Plan:
+    for name in _OF_ALL_CONTENT:
+        del headers[name]
     extents = [Extent(range_.start, range_.stop) for range_ in verdict.ranges]
     if len(extents) == 1:
         headers["content-range"] = content_range(verdict.ranges[0], size)

@@ -139,7 +139,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     def _open(self, scope: Scope) -> Source:
         content: Any = self._content
         if not self._sent:
-            self._stood_at = content.tell() if is_rewindable(content) else None
+            self._stood_at = _place_of(content)
         elif hasattr(content, "__next__") or hasattr(content, "__anext__"):
             if self._stood_at is None or self._is_open or not is_rewindable(content):
                 raise SourceSpent(content)
@@ -173,6 +173,14 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             self._is_open = False
             if not begun:
                 await source.close()
+
+
+def _place_of(content: Any) -> Any:
+    """Where an open file stands; None if it cannot be brought back there."""
+    try:
+        return content.tell() if is_rewindable(content) else None
+    except OSError:  # a text file that gave a line by `next()` does not say where it stands
+        return None
 
 
 def options_of_app(scope: Scope) -> StreamOptions:

@@ -5,6 +5,7 @@ from tailrace.source.call import call_in_thread
 from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file, read_at
 from tailrace.source.iterate import (
     AsyncSource,
+    Pinnable,
     Sink,
     Source,
     SyncSource,
@@ -28,6 +29,7 @@ __all__ = [
     "OpenFile",
     "Opener",
     "Piece",
+    "Pinnable",
     "RangeSource",
     "RangedSource",
     "Rest",

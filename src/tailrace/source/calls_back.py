@@ -76,9 +76,9 @@ class CallsBack:
     def run_async_from_thread(
         self, func: Callable[..., Awaitable[T]], args: tuple[Any, ...], token: object = None
     ) -> T:
-        self.check_cancelled()
-
         async def call() -> list[T]:
+            if self._interrupted:  # asked in the loop, where it is set: it cannot come in between
+                return []
             with anyio.CancelScope() as scope:
                 self._under_way.add(scope)
                 try:

@@ -30,8 +30,40 @@ def contain_children() -> None:
     except RuntimeError:
         return
     factory = loop.get_task_factory()
-    if not isinstance(factory, _TaskFactory):
+    make_eager = _maker_of(factory)
+    if isinstance(factory, _TaskFactory) or isinstance(make_eager, _EagerMaker):
+        return
+    if make_eager is None:
         loop.set_task_factory(_TaskFactory(factory))
+    else:
+        loop.set_task_factory(_create_eager(_EagerMaker(make_eager)))
+
+
+_eager: Final[Any] = getattr(asyncio, "eager_task_factory", None)  # from Python 3.12 on
+_create_eager: Final[Any] = getattr(asyncio, "create_eager_task_factory", None)
+
+
+def _maker_of(factory: Any) -> Any:
+    """What makes the tasks of an eager factory; None for another one.
+
+    anyio looks in the same way for what it must not let begin at once, so an eager factory is
+    replaced by one that is seen to be eager.
+    """
+    if _eager is None or getattr(factory, "__code__", None) is not _eager.__code__:
+        return None
+    return factory.__closure__[0].cell_contents
+
+
+class _EagerMaker:
+    """Makes the tasks of an eager factory, as `_TaskFactory` those of others."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+
+    def __call__(self, coro: Any, **options: Any) -> Any:
+        return self._before(_contained(coro), **options)
 
 
 class _TaskFactory:
@@ -45,12 +77,15 @@ class _TaskFactory:
     def __call__(
         self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
     ) -> asyncio.Future[Any]:
-        if inside_a_source.get() and asyncio.iscoroutine(coro):
-            coro = _Child(coro)
+        coro = _contained(coro)
         if self._before is None:
             return asyncio.Task(coro, loop=loop, **options)
         made: asyncio.Future[Any] = self._before(loop, coro, **options)
         return made
+
+
+def _contained(coro: Any) -> Any:
+    return _Child(coro) if inside_a_source.get() and asyncio.iscoroutine(coro) else coro
 
 
 class _Child(Coroutine[Any, Any, Any]):

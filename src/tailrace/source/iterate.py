@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from functools import partial
 from itertools import islice
 from types import AsyncGeneratorType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -29,6 +29,7 @@ from tailrace.source.turn import Rest, stepper
 
 __all__ = [
     "AsyncSource",
+    "Pinnable",
     "Sink",
     "Source",
     "SyncSource",
@@ -73,6 +74,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Let the source run its cleanup; the caller shields and bounds this. Raises as `run`."""
+
+
+@runtime_checkable
+class Pinnable(Protocol):
+    """A source that may run in a thread (`StreamOptions.pin_thread`)."""
+
+    def pin_thread(self) -> None:
+        """Run all of it in one thread, its cleanup too; to be called before `run`."""
 
 
 def open_source(content: Any, threads: Threads | None = None) -> Source:
@@ -255,7 +264,8 @@ class SyncSource:
                 self._close()
         elif not self._closed:
             try:
-                await self._in_thread(self._close)
+                # What ends frees something: it goes before what begins.
+                await self._in_thread(self._close, first=True)
             except _NoThread:
                 with Contained():
                     self._close()  # it may hold the loop up; it must not stay open
@@ -272,11 +282,12 @@ class SyncSource:
         self._calls = CallsBack(loop)
         self._done = loop.signal()
 
-    async def _in_thread(self, work: Callable[[], None], sink: Sink | None = None) -> None:
+    async def _in_thread(
+        self, work: Callable[[], None], sink: Sink | None = None, *, first: bool = False
+    ) -> None:
         self._job = partial(self._run_job, work, sink)
         try:
-            # What ends frees something: it goes before what begins.
-            at_once = self._threads.submit(self._job, first=sink is None)
+            at_once = self._threads.submit(self._job, first=first)
         except RuntimeError as error:
             self._job = None
             raise _NoThread("the system has no thread left for a sync source") from error

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from tailrace.errors import InvalidChunk, WrongLength
 from tailrace.source.contained import Contained
 from tailrace.source.file import Extent, Piece
-from tailrace.source.iterate import Sink, Source, SyncSource, open_source
+from tailrace.source.iterate import Pinnable, Sink, Source, open_source
 from tailrace.source.loop import Loop
 
 __all__ = ["RangeSource", "RangedSource"]
@@ -73,7 +73,7 @@ class RangedSource:
         counted = _Counted(sink, extent)
         with Contained():
             self._current = open_source(self._ranges.read(extent.start, extent.stop))
-        if self._pins and isinstance(self._current, SyncSource):
+        if self._pins and isinstance(self._current, Pinnable):
             self._current.pin_thread()
         await self._current.run(counted, loop)
         counted.check_end()

@@ -28,7 +28,7 @@ from tailrace.errors import (
     problem_of,
 )
 from tailrace.pump import log
-from tailrace.source import Source, SyncSource, current_loop
+from tailrace.source import Pinnable, Source, current_loop
 from tailrace.store import Append, Change, Store
 from tailrace.streams.batches import Batches
 from tailrace.streams.claim import LOST, Claim
@@ -73,7 +73,7 @@ class Running:
         appended: Callable[[str], None],
     ) -> None:
         loop = current_loop(group)
-        if options.pin_thread and isinstance(source, SyncSource):
+        if options.pin_thread and isinstance(source, Pinnable):
             source.pin_thread()
         self._store = store
         self.claim = claim

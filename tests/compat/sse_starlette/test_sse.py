@@ -11,12 +11,16 @@ import pytest
 import sse_starlette
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.routing import Mount
+from starlette.types import Scope
 
 import tailrace
 from tailrace import Event, StreamOptions, drain
 from tailrace.compat.sse_starlette import EventSourceResponse, ServerSentEvent
 from tailrace.compat.sse_starlette.sse import AppStatus, SendTimeoutError
+from tailrace.source import Loop, Sink, Source
 from tailrace.testing import Client, Clock, Truncated, settle, wait_until
 from tests.responses.fetched import fetch
 
@@ -322,6 +326,50 @@ async def test_a_sender_is_cancelled_before_its_channel_is_closed() -> None:
     assert exits == [anyio.get_cancelled_exc_class()]
     with pytest.raises(anyio.ClosedResourceError):
         receive.receive_nowait()
+
+
+async def test_content_runs_in_one_thread_beside_a_sender_if_it_is_pinned() -> None:
+    pinned: list[None] = []
+
+    class Content:
+        threaded = spans = False
+
+        def pin_thread(self) -> None:
+            pinned.append(None)
+
+        async def run(self, sink: Sink, loop: Loop) -> None:
+            sink.put("all")
+
+        async def close(self) -> None:
+            pass
+
+    class Response(EventSourceResponse):
+        def _open(self, scope: Scope) -> Source:
+            return Content()
+
+    app = Starlette(routes=[Mount("/", Response((), data_sender_callable=anyio.sleep_forever))])
+    app.state.stream_options = StreamOptions(pin_thread=True)
+    assert (await fetch(app)).body == b"data: all\r\n\r\n"
+    assert pinned == [None]
+
+
+async def test_content_is_closed_though_its_sender_does_not_end() -> None:
+    closed, release = anyio.Event(), anyio.Event()
+
+    async def stubborn() -> None:
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+
+    app = EventSourceResponse(ticking(closed), data_sender_callable=stubborn, cleanup_timeout=0.01)
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        await exchange.event()
+        await exchange.leave()
+        with anyio.move_on_after(10):
+            await closed.wait()
+        in_time = closed.is_set()
+        release.set()
+        await exchange.finished()
+    assert in_time
 
 
 async def test_a_sender_that_fails_is_the_contents_error() -> None:

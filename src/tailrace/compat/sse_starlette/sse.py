@@ -29,7 +29,7 @@ from tailrace.errors import Problem
 from tailrace.framing import Framing, ServerSentEvents, is_event
 from tailrace.pump import Ending, shutdown_event, tell_stopping
 from tailrace.responses import options_of_app
-from tailrace.source import Interruptible, Loop, Sink, Source, current_loop
+from tailrace.source import Interruptible, Loop, Pinnable, Sink, Source, current_loop
 from tailrace.types import StreamOptions
 
 __all__ = [
@@ -250,10 +250,16 @@ class _Fed:
         if self._error is not None:
             raise self._error
 
+    def pin_thread(self) -> None:
+        if isinstance(self._source, Pinnable):
+            self._source.pin_thread()
+
     async def close(self) -> None:
         self._feeding.cancel()
-        await self._over.wait()
-        await self._source.close()
+        try:
+            await self._over.wait()
+        finally:  # also beside a task that does not let itself be cancelled
+            await self._source.close()
 
 
 class _Events(ServerSentEvents):
