@@ -34,10 +34,15 @@ class CycleTransport:
     ) -> None:
         self.write = transport.write
         self.is_closing = transport.is_closing
-        self._closes = closes
+        self._closes: Callable[[CycleTransport], None] | None = closes
 
     def close(self) -> None:
-        self._closes(self)
+        if self._closes is not None:
+            self._closes(self)
+
+    def end(self) -> None:
+        """The connection is lost, or another protocol's. (They would refer to each other.)"""
+        self._closes = None
 
 
 class CycleResponse:
