@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import Any
 
@@ -75,6 +76,15 @@ async def behind(_request: Request) -> Response:
 failing: list[tuple[asyncio.Event, Any]] = []
 
 
+async def remembered(_request: Request) -> Response:
+    """How many connections this process remembers; none is forgotten by the collector alone."""
+    if gc.isenabled():
+        gc.collect()
+        gc.disable()
+    count = sum(type(each).__name__ == "HttpProtocol" for each in gc.get_objects())
+    return Response(str(count))
+
+
 async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
@@ -91,6 +101,7 @@ app = Starlette(
         Route("/silent", Silent()),
         Route("/late", late, methods=["POST"]),
         Route("/behind", behind),
+        Route("/remembered", remembered),
         WebSocketRoute("/socket", socket),
     ]
 )

@@ -7,6 +7,7 @@ file classes send by it where it is offered, and a middleware of the application
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.middleware.sessions import SessionMiddleware
 
-from tailrace.pump import CONNECTION, is_clear
+from tailrace.pump import CONNECTION, is_clear, leads_to
 from tailrace.server.extensions import Extensions
 from tests.rawhttp import request
 from tests.servers import RunningServer, serve
@@ -114,3 +116,58 @@ def test_what_is_of_no_known_server_is_not_clear() -> None:
     for send in (application_s_own, disguised, asyncio.sleep, print, Path(), None):
         assert not is_clear(send)
     assert not is_clear(functools.partial(application_s_own, {}))
+
+
+class Instrumented:
+    """Says that it is what it wraps, and shows all that it has, as wrapt's proxies do."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+
+    async def __call__(self, message: Any) -> None: ...
+
+    @property  # type: ignore[misc] # a proxy lies
+    def __class__(self) -> type:
+        return type(self.wrapped)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.wrapped == other)
+
+    __hash__ = None  # type: ignore[assignment] # as with any __eq__ of one's own
+
+
+class OfAServer:
+    async def send(self, message: Any) -> None: ...
+
+
+def passing(send: Any) -> Any:
+    """A wrapper that is known, and looks at no body."""
+    asked: list[Any] = []
+    middleware = SessionMiddleware(lambda *those: take(asked, those[2]), secret_key="a")
+    scope = {"type": "http", "headers": []}
+    with contextlib.suppress(StopIteration):
+        middleware(scope, asyncio.sleep, send).send(None)
+    return asked[0]
+
+
+async def take(asked: list[Any], send: Any) -> None:
+    asked.append(send)
+
+
+def test_what_stands_for_the_servers_send_is_not_it() -> None:
+    """Kind of fault: a proxy that instruments a program is equal to what it wraps."""
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    own = OfAServer().send
+    assert leads_to(own, own)
+    assert leads_to(passing(own), own)
+    for send in (Instrumented(own), passing(Instrumented(own)), Instrumented(passing(own))):
+        assert not leads_to(send, own)
+    cycles = RequestResponseCycle.__new__(RequestResponseCycle).send
+    assert is_clear(cycles)
+    assert is_clear(passing(cycles))
+    assert not is_clear(Instrumented(cycles))
+    assert not is_clear(Instrumented(passing(cycles)))

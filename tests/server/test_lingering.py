@@ -16,6 +16,7 @@ from tailrace.testing import Clock
 from tests.rawhttp import Connection
 from tests.server.conftest import OURS
 from tests.servers import RunningServer, ServerName, serve
+from tests.tools.tool import until
 
 HEAD_TIMEOUT, LINGER, SILENCE = 0.6, 0.8, 0.3
 """Seconds, as tests/server/heads.py sets them for the servers' processes."""
@@ -175,6 +176,27 @@ def test_an_application_that_fails_behind_its_answer_leaves_the_next_one_alone(
     assert connection.read_reply().body == b"behind"
     connection.send("/")
     assert connection.read_reply().status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "first"), [("/kept", 2), ("/kept", 3), ("/last", 2), ("/last", 3)]
+)
+def test_a_connection_that_is_over_is_forgotten_at_once(
+    server: RunningServer, connection: Connection, path: str, first: int
+) -> None:
+    """Kind of fault: what refers to each other stays until the collector comes by."""
+
+    def remembered() -> int:
+        connection.send("/remembered")
+        return int(connection.read_reply().body)
+
+    before = remembered()
+    for _ in range(5):
+        with Connection(server.host, server.port) as other:
+            other.send(path, method="POST", headers={"content-length": "3"})
+            other.sock.sendall(b"abc"[:first])
+            assert other.read_reply().status == 413
+    assert until(remembered, lambda seen: seen <= before) <= before
 
 
 # When enough was waited for, on a clock that the test moves ---------------------------------------

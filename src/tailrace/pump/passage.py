@@ -6,8 +6,9 @@ middleware may rewrite only some bodies, or count them.
 
 Therefore the way is walked: each wrapper must be a function that is known, by the code object it
 runs, to hand every body on as it is, and holds the next `send` in its closure; the last one must be
-the server's own. A wrapper that is not known ends the walk, and the response is sent in the
-ordinary way. `functools.wraps` copies a function's name and module, but not its code.
+the server's own, and not what is equal to it or stands for it. A wrapper that is not known ends the
+walk, and the response is sent in the ordinary way. `functools.wraps` copies a function's name and
+module, but not its code.
 
 Where the server says nothing of itself, its `send` is told by the module that its code is from.
 """
@@ -15,7 +16,7 @@ Where the server says nothing of itself, its `send` is told by the module that i
 from __future__ import annotations
 
 import functools
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
 __all__ = ["is_clear", "leads_to"]
@@ -70,20 +71,22 @@ def leads_to(send: Any, server_send: Any) -> bool:
         send: What a response was called with.
         server_send: The server's bound method.
     """
-    return bool(_last(send) == server_send)
+    last = _last(send)
+    return type(last) is type(server_send) and bool(last == server_send)
 
 
 def is_clear(send: Any) -> bool:
     """Whether `send` is a known server's own, or hands every body on to one as it is."""
     last = _last(send)
-    while isinstance(last, functools.partial):
+    while type(last) is functools.partial:
         last = last.func
-    # Not `__module__`, which `functools.wraps` copies. What is compiled has no globals.
-    globals_ = getattr(getattr(last, "__func__", last), "__globals__", None)
-    if globals_ is None:
-        module = type(getattr(last, "__self__", last)).__module__
-    else:
-        module = globals_.get("__name__", "")
+    function = _function(last)
+    if function is not None:
+        # Not `__module__`, which `functools.wraps` copies.
+        module = function.__globals__.get("__name__", "")
+    else:  # what is compiled has no globals
+        owner = last.__self__ if type(last) in (BuiltinMethodType, MethodType) else last
+        module = type(owner).__module__
     parts = module.split(".")
     return any(".".join(parts[:count]) in _SERVERS for count in (1, 2))
 
@@ -99,7 +102,7 @@ def _last(send: Any) -> Any:
 
 
 def _next(send: Any) -> Any:
-    if isinstance(send, functools.partial):
+    if type(send) is functools.partial:
         return send.keywords.get("send") if _name(send.func) in _IN_PARTIAL else None
     name = _name(send)
     if name in _IN_SELF:
@@ -111,8 +114,14 @@ def _next(send: Any) -> Any:
 
 
 def _name(send: Any) -> tuple[str, str] | None:
-    function = send.__func__ if isinstance(send, MethodType) else send
-    if not isinstance(function, FunctionType):
+    function = _function(send)
+    if function is None:
         return None
-    code: CodeType = function.__code__
-    return function.__globals__.get("__name__", ""), code.co_qualname
+    return function.__globals__.get("__name__", ""), function.__code__.co_qualname
+
+
+def _function(send: Any) -> FunctionType | None:
+    # Not `isinstance`: the proxies with which a program is instrumented (wrapt) say that they are
+    # what they stand for, and show all that it has.
+    function = send.__func__ if type(send) is MethodType else send
+    return function if type(function) is FunctionType else None

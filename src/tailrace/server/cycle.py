@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 __all__ = ["CycleResponse", "CycleTransport"]
+
+
+_CLOSE = (b"connection", b"close")
 
 
 class CycleTransport:
@@ -30,10 +34,15 @@ class CycleTransport:
     ) -> None:
         self.write = transport.write
         self.is_closing = transport.is_closing
-        self._closes = closes
+        self._closes: Callable[[CycleTransport], None] | None = closes
 
     def close(self) -> None:
-        self._closes(self)
+        if self._closes is not None:
+            self._closes(self)
+
+    def end(self) -> None:
+        """The connection is lost, or another protocol's. (They would refer to each other.)"""
+        self._closes = None
 
 
 class CycleResponse:
@@ -65,12 +74,14 @@ class CycleResponse:
     def room(self) -> int | None:
         return None if self._cycle.chunked_encoding else self._cycle.expected_content_length
 
-    def begins(self) -> None:
+    def head(self, message: Message) -> Message:
         cycle = self._cycle
-        if cycle.waiting_for_100_continue and cycle.more_body:
-            # It asked whether to send the body, and this is the answer. What comes next may be that
-            # body, or the next request: nobody can tell (RFC 9110 10.1.1).
-            cycle.keep_alive = False
+        if not (cycle.waiting_for_100_continue and cycle.more_body):
+            return message
+        # It asked whether to send the body, and this is the answer. What comes next may be that
+        # body, or the next request: nobody can tell (RFC 9110 10.1.1).
+        fields = [field for field in message.get("headers", ()) if field != _CLOSE]
+        return {**message, "headers": [*fields, _CLOSE]}
 
     def use(self, count: int) -> None:
         if not self._cycle.chunked_encoding:

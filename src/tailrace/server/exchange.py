@@ -80,8 +80,7 @@ class Exchange:
             finally:
                 self._sending = False
         else:
-            self._response.begins()
-            await self._response.forward(message)
+            await self._response.forward(self._response.head(message))
 
     # Bodies
 

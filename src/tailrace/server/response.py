@@ -36,8 +36,8 @@ class Response(Protocol):
     def room(self) -> int | None:
         """Bytes that the content-length leaves; None for a body in chunks."""
 
-    def begins(self) -> None:
-        """The head is given to the server next."""
+    def head(self, message: Message) -> Message:
+        """What is given to the server, of a message that is no body: of the head."""
 
     def use(self, count: int) -> None:
         """So many bytes of the body were written past the server."""

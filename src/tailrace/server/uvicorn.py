@@ -556,7 +556,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._peer is not None:
             self._peer.over()
             self._peer = None
-        self._between = None
+        if self._between is not None:
+            self._between.end()
+            self._between = None
         self._unread = b""
 
     # uvicorn's protocol
