@@ -162,7 +162,7 @@ VALUES: list[tuple[Any, Any, str]] = [
     (pd.NA, None, ""),
     (np.float64("nan"), None, ""),
     (np.float32("nan"), None, ""),
-    (np.datetime64("NaT"), None, ""),
+    (np.datetime64("NaT", "s"), None, ""),
     (np.float32(0.5), 0.5, "0.5"),
     (np.float64(0.5), 0.5, "0.5"),
     (np.longdouble(0.5), 0.5, "0.5"),

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.store import Append, Fork, Mark, MemoryStore, NewStream, Retention, StreamInfo
 from tailrace.testing.stores import StoreClock
-from tests.store.work import opcodes
+from tests.store.work import lines
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ def done(call: Callable[[], Coroutine[Any, Any, object]]) -> int:
             return
         coroutine.close()
 
-    return opcodes(run)
+    return lines(run)
 
 
 @pytest.mark.parametrize("prefix", ["", "s/5"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.store.schedule import Schedule
-from tests.store.work import opcodes
+from tests.store.work import lines
 
 
 def scheduled(count: int) -> Schedule[int]:
@@ -54,8 +54,8 @@ def test_what_was_taken_back_does_not_stay() -> None:
 
 def test_the_next_of_a_thousand_costs_what_the_next_of_ten_does() -> None:
     few, many = scheduled(10), scheduled(1000)
-    assert opcodes(lambda: few.due(0, 5)) == opcodes(lambda: many.due(0, 5))
-    assert opcodes(lambda: few.set(-1, 5)) == opcodes(lambda: many.set(-1, 5))
+    assert lines(lambda: few.due(0, 5)) == lines(lambda: many.due(0, 5))
+    assert lines(lambda: few.set(-1, 5)) == lines(lambda: many.set(-1, 5))
 
 
 KEYS = st.integers(0, 5)

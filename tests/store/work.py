@@ -12,19 +12,17 @@ from typing import Any
 
 import apsw
 
-__all__ = ["Steps", "opcodes", "steps"]
+__all__ = ["Steps", "lines", "steps"]
 
 
-def opcodes(call: Callable[[], object]) -> int:
-    """How many instructions of Python a call executes; what C does within one counts as one."""
+def lines(call: Callable[[], object]) -> int:
+    """How many lines of Python a call executes, each turn of a loop anew; what C does within one
+    counts as one."""
     count = 0
 
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal count
-        if event == "call":
-            frame.f_trace_opcodes = True
-        elif event == "opcode":
-            count += 1
+        count += event == "line"
         return trace
 
     before = sys.gettrace()

@@ -53,8 +53,10 @@ def test_a_thousand_killed_clients_leave_nothing(server: Running) -> None:
     process = psutil.Process(server.process.pid)
     with descriptors_as_before(server):
         kill_clients(server, 100)  # what is made once for all is made now
-        settled = process.memory_info().rss
-        kill_clients(server, KILLED)
-        grown = process.memory_info().rss - settled
-        assert grown < NOISE_BYTES
+        grown = []
+        for _ in range(2):  # a leak is there each time, what the allocator keeps is not
+            before = process.memory_info().rss
+            kill_clients(server, KILLED // 2)
+            grown.append(process.memory_info().rss - before)
+        assert min(grown) < NOISE_BYTES // 2
     assert "ERROR" not in server.log

@@ -13,7 +13,7 @@ from tailrace.store.sqlite.operation import AppendTo, Create, Trim
 from tailrace.testing import wait_until
 from tailrace.testing.stores import StoreClock
 from tests.store.sqlite.writing import Writing
-from tests.store.work import opcodes, steps
+from tests.store.work import lines, steps
 
 KEEPS = {
     "records": lambda count: Retention(max_records=count),
@@ -74,7 +74,7 @@ def test_an_append_that_trims_nothing_looks_at_no_record(tmp_path: Path, kind: s
         with filled(tmp_path / str(count), KEEPS[kind](count), count) as writer:
             append(writer)
             with steps(writer.connection) as done:
-                counts.append((opcodes(lambda: append(writer)), done.count))
+                counts.append((lines(lambda: append(writer)), done.count))
     assert counts[1][0] <= counts[0][0] * 1.1
     assert counts[1][1] == counts[0][1]
 

@@ -17,7 +17,7 @@ from tailrace.store.sqlite.uses import Uses, lag_ms
 from tailrace.testing import wait_until
 from tailrace.testing.stores import StoreClock
 from tests.store.sqlite.writing import Writing
-from tests.store.work import opcodes, steps
+from tests.store.work import lines, steps
 
 pytestmark = pytest.mark.anyio
 
@@ -147,7 +147,7 @@ def test_an_append_costs_the_same_beside_ten_and_a_thousand_watched_streams(
         with Watched(tmp_path / str(count), count) as writer:
             writer.append()
             with steps(writer.connection) as done:
-                counts.append((opcodes(writer.append), done.count))
+                counts.append((lines(writer.append), done.count))
     assert counts[0] == counts[1]
 
 
