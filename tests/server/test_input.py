@@ -283,6 +283,17 @@ def test_all_that_it_had_asked_for_is_answered(site: Site) -> None:
         assert connection.read_some() == b""
 
 
+def test_a_body_that_waits_for_its_turn_behind_an_end_is_answered(site: Site) -> None:
+    """Kind of fault: what is not parsed yet is taken for what will never come."""
+    # Each blank line is a piece of its own: together more than there is time for in one turn.
+    chunks = b"4\r\n\r\n\r\n\r\n" * 5_000 + b"0\r\n\r\n"
+    long = request_of(b"POST", b"/echo/long", b"transfer-encoding: chunked\r\n\r\n") + chunks
+    with half_closed(site, get("first?wait=0.2") + long + get("last")) as connection:
+        replies = [connection.read_reply() for _ in range(3)]
+        assert [reply.complete for reply in replies] == [True, True, True]
+        assert replies[2].body == b"GET last ''"
+
+
 @pytest.mark.parametrize("count", [3_000, 10_000])
 def test_the_end_behind_more_than_is_read_at_once_cuts_no_answer(site: Site, count: int) -> None:
     """Kind of fault: an end that the kernel has is taken for the end of what was read."""

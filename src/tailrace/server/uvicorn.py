@@ -328,6 +328,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._take(data, at)
         if not self._unread:
             self.flow.let_go()
+        if self.outlet is not None:
+            self._look_at_end()
             self.flow.resume_unless_asked()
 
     def on_response_complete(self) -> None:
@@ -352,11 +354,16 @@ class HttpProtocol(HttpToolsProtocol):
         if data:
             self._unset_keepalive_if_required()
             self._take(data, at)
-        if peer is not None and peer.has_ended:
-            if self._is_open and not self._in_message:  # it had asked for more before
-                peer.ended(self._asked_at)
-            else:
-                self._close()
+        self._look_at_end()
+
+    def _look_at_end(self) -> None:
+        """See whether a client that has ended its side had asked for more before."""
+        if not self._has_ended or self.transport.is_closing():
+            return
+        if self._is_open and not self._in_message:
+            self._watched.ended(self._asked_at)
+        elif not self._unread:  # or it waits for its turn to be parsed
+            self._close()
 
     def _come_between(self, cycle: RequestResponseCycle) -> None:
         """Have all that a cycle closes closed here."""
