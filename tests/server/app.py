@@ -239,6 +239,12 @@ async def abort(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> N
     await answer(send, "aborted")
 
 
+async def give_up(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Drop the client behind the head, and return in the same turn of the loop."""
+    await start(send, query)
+    scope["extensions"][CONNECTION].abort()
+
+
 async def listen(receive: Any) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -332,8 +338,8 @@ async def large(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> N
 ROUTES = {
     route.__name__: route
     for route in (
-        *(abort, at_once, attach, cancelled, connection, endless, events, extensions, hello),
-        *(impatient, large, path, pipe, process, publish, release, starlette_file),
+        *(abort, at_once, attach, cancelled, connection, endless, events, extensions),
+        *(give_up, hello, impatient, large, path, pipe, process, publish, release, starlette_file),
         *(ticks, zero),
     )
 }

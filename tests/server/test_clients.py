@@ -268,6 +268,18 @@ def test_a_connection_that_is_over_drops_nobody(site: Site) -> None:
     assert site.ask("/connection", name="over")["unsent"] == 0
 
 
+def test_a_client_that_is_dropped_is_no_fault_of_the_application(own: Site) -> None:
+    """Kind of fault: uvicorn learns of the loss after the application has returned."""
+    for _ in range(5):
+        with own.connect() as connection:
+            connection.send(target("/give-up"))
+            while connection.read_some():
+                pass
+            assert connection.ended == "reset"
+    assert own.ask("/process")
+    assert "ERROR" not in own.server.log
+
+
 # What is built on uvicorn still does what uvicorn does
 
 

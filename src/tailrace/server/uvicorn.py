@@ -204,6 +204,9 @@ class HttpProtocol(HttpToolsProtocol):
             return await self._app(scope, receive, exchange.send)
         finally:
             connection.end()
+            if self.transport.is_closing():
+                # Known to uvicorn a turn of the loop later, and told as a fault of the application.
+                cycle.disconnected = True
             # The scope and what it offers refer to each other.
             del extensions[ATTACH], extensions[CONNECTION]
 
