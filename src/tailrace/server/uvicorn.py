@@ -327,6 +327,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse more of what is kept: it is this connection's turn."""
         if self.outlet is None or self.transport.is_closing() or not self._unread:
             return
+        if self._is_open and not self._in_message:
+            return  # `on_response_complete` takes it up
         data, at, self._unread = self._unread, self._unread_at, b""
         self._take(data, at)
         if not self._unread:
