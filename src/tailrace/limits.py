@@ -424,6 +424,13 @@ LINGER_SILENCE: Final = 5.0
 """Seconds in which something of that has to come; nginx's `lingering_timeout`. Our own server wants
 `BODY_MIN_RATE` for each of them, and so it does where the connection is kept."""
 
+THROWN_AWAY_BYTES: Final = 2 * 1024 * 1024
+"""Bytes behind the last request of a connection that are still read, so that its answer is not lost
+with a reset. A pipeline that long is an attack.
+
+Stops: a client that sends for as long as somebody reads.
+"""
+
 BODY_LINGER_BYTES: Final = 1024 * 1024
 """Bytes of a refused body that are read for the sake of its connection, which is then kept."""
 

@@ -231,8 +231,8 @@ async def unread(mark: str, r: int = 0) -> PlainTextResponse:
 async def ws(socket: WebSocket, mark: str) -> None:
     await socket.accept()
     try:
-        while True:
-            await socket.send_text(f"{mark} {await socket.receive_text()}")
+        while (text := (await socket.receive()).get("text")) is not None:
+            await socket.send_text(f"{mark} {text}")
     except WebSocketDisconnect:
         pass
 

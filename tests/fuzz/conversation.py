@@ -150,5 +150,10 @@ class Conversation:
         return any(isinstance(step, Close | Reset) for step in self.steps)
 
     @property
+    def half_closes(self) -> bool:
+        """Whether the client ends its side before it has its answers."""
+        return any(isinstance(step, HalfClose) for step in self.steps)
+
+    @property
     def kinds(self) -> str:
         return ", ".join(request.kind for request in self.requests)

@@ -61,7 +61,7 @@ class _Player:
         self.outbox = b""
         self.wake: float | None = None
         self.reading = True
-        self.over = False
+        self.over = self.reset = False
         self.deadline = time.monotonic() + PATIENCE
         self.sock = socket.socket()
         if conversation.small_buffer:
@@ -131,6 +131,7 @@ class _Player:
         except BlockingIOError:
             count = 0
         except OSError:  # gone; what came before is still read
+            self.reset = True  # the kernel tells it once
             return True
         self.sent = min(self.sent + count, self.asked)
         self.outbox = rest[count:]
@@ -153,7 +154,7 @@ class _Player:
         if data:
             self.answers.feed(data)
         else:
-            self.answers.end("closed")
+            self.answers.end("reset" if self.reset else "closed")
 
 
 def _to_the_end(conversation: Conversation) -> Iterator[Step]:

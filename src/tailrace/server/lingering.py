@@ -1,4 +1,4 @@
-"""Reads on behind an answer whose request is not all here, and throws that away.
+"""Reads on behind an answer whose request is not all here, or is the last, and throws that away.
 
 To close a connection on which something still comes is to reset it. A reset overtakes the answer: a
 client that sends first and reads later gets an error in its place, and a proxy makes a 502 of it.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 from tailrace import limits
 
@@ -20,7 +21,7 @@ __all__ = ["Lingering"]
 
 
 class Lingering:
-    """The rest of one request's body, after its answer.
+    """The rest of one request's body, after its answer; or all that comes behind the last answer.
 
     Args:
         loop: The event loop.
@@ -29,7 +30,10 @@ class Lingering:
         is_last: The connection ends with this answer.
     """
 
-    __slots__ = ("_alarm", "_end", "_loop", "_transport", "_until", "came", "is_last")
+    __slots__ = (
+        *("_alarm", "_end", "_loop", "_thrown_away", "_transport", "_until"),
+        *("came", "is_last"),
+    )
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Lingering:
         self._until = math.inf
         if is_last:
             self.close()
+        self._thrown_away = 0
         self.came = 0
         """Bytes that came since it was looked at."""
         self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
@@ -57,7 +62,15 @@ class Lingering:
         self.is_last = True
         self._until = self._loop.time() + limits.LINGER
         if self._transport.can_write_eof():  # TLS has no half of a connection
-            self._transport.write_eof()
+            with suppress(OSError):  # it was reset, which the transport will say
+                self._transport.write_eof()
+
+    def throw_away(self, count: int) -> None:
+        """So many bytes came that are no part of the request; too many end it."""
+        self.came += count
+        self._thrown_away += count
+        if self._thrown_away > limits.THROWN_AWAY_BYTES:
+            self._end()
 
     def stop(self) -> None:
         """All of it is here, or the connection is lost."""

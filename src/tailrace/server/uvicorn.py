@@ -13,6 +13,7 @@ What came of a connection is in one of these states, by what its last request is
 | body | its body is coming | open | is parsed, as far as the body goes |
 | lingering | its body is coming | complete | is parsed, as far as the body goes, for a while |
 | answering | all of it is here | open | is kept as it is, and not parsed |
+| closing | all of it is here | complete, and the last | is thrown away, for a while |
 
 So requests are parsed and answered one after another (`borders`), an upgrade meets no open
 response, and what is kept for later has a bound.
@@ -169,7 +170,7 @@ class HttpProtocol(HttpToolsProtocol):
     _is_last = False
     """The connection ends with the response that was just completed."""
     _lingering: Lingering | None = None
-    """Runs while the rest of a request is read whose response is complete."""
+    """Runs while something is read behind a complete response."""
     _between: CycleTransport | None = None
     """What the last request's cycle has for our transport."""
     _peer: PeerWatch | None = None
@@ -270,7 +271,7 @@ class HttpProtocol(HttpToolsProtocol):
         A client may send pieces of a byte, each a call. So others have their turn in between.
         """
         ends = 0.0
-        while at < len(data):
+        while at < len(data) and not self._is_closing:
             if self._is_open and not self._in_message:
                 self._keep(data, at)
                 break
@@ -283,26 +284,33 @@ class HttpProtocol(HttpToolsProtocol):
                 break
             end = self._borders.end_of_piece(data, at)
             piece = data[at:end] if end - at < len(data) else data
-            if not self._feed(piece, is_last=end == len(data)) or self.outlet is None:
+            self._feed(piece, is_last=end == len(data))
+            if self.outlet is None or self.transport.is_closing():
                 return
             at = end
-        if self._is_open or self._lingering is not None:
+        if self._lingering is not None and self._is_closing:
+            self._lingering.throw_away(len(data) - at)
+        elif self._is_open or self._lingering is not None:
             self._stop_watching()
         else:
             self._watch_head()
 
-    def _feed(self, piece: bytes, *, is_last: bool) -> bool:
-        """Have a piece parsed; False if nothing more is to be."""
+    @property
+    def _is_closing(self) -> bool:
+        """The last response is complete, and so is its request."""
+        return self._lingering is not None and not self._in_message
+
+    def _feed(self, piece: bytes, *, is_last: bool) -> None:
+        """Have a piece parsed."""
         self._fed += len(piece)
         try:
             self._parse(piece, is_last=is_last)
         except httptools.HttpParserError:
-            if not self.transport.is_closing():
+            if not (self.transport.is_closing() or self._is_closing):
                 self.logger.warning("Invalid HTTP request received.")
                 self.send_400_response("Invalid HTTP request received.")
-        if self._fed > limits.MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._fed > limits.MAX_HEAD_BYTES:
             self._refuse(_TOO_LONG)
-        return not self.transport.is_closing()
 
     def _parse(self, piece: bytes, *, is_last: bool) -> None:
         try:
@@ -344,6 +352,7 @@ class HttpProtocol(HttpToolsProtocol):
         peer = self._peer
         if peer is not None:
             peer.over()
+        has_more = self.flow.held or self.flow.asked
         self.flow.let_go()
         super().on_response_complete()
         data, at, self._unread = self._unread, self._unread_at, b""
@@ -353,6 +362,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._in_message:
             self._linger(is_last)
+        elif is_last and (data or has_more):
+            self._end()
         elif is_last:
             self._close()
             return
@@ -386,6 +397,21 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._close()  # the application has failed
 
+    def _end(self) -> None:
+        """Close behind an answer: our side now, and all when the client has seen that.
+
+        A close resets a connection on which something still comes, and a reset overtakes answers.
+        """
+        assert self.outlet is not None
+        self._in_message = False
+        if self._lingering is not None:
+            self._lingering.close()
+        elif self._has_ended or self.outlet.encrypted:
+            self._close()
+        elif not self.transport.is_closing():
+            self._stop_watching()
+            self._linger(is_last=True)
+
     def _linger(self, is_last: bool) -> None:
         self._unset_keepalive_if_required()
         self._lingering = Lingering(self.loop, self.transport, self._close, is_last=is_last)
@@ -394,8 +420,6 @@ class HttpProtocol(HttpToolsProtocol):
         lingering, self._lingering = self._lingering, None
         if lingering is not None:
             lingering.stop()
-            if lingering.is_last:
-                self._close()
 
     @property
     def _has_ended(self) -> bool:
@@ -466,6 +490,8 @@ class HttpProtocol(HttpToolsProtocol):
         return None
 
     def on_body(self, body: bytes) -> None:
+        if self._is_closing:
+            return
         self._fed = 0
         if self._lingering is not None:
             self._lingering.came += len(body)
@@ -475,13 +501,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.outlet is not None:
             if self.parser.should_upgrade() and not self._should_upgrade():
                 return  # the parser takes what follows for bytes of another protocol
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self._is_closing:
                 return
             self._in_message = False
             self._asked_at = self.loop.time()
         self._fed = 0
         super().on_message_complete()
-        self._stop_lingering()
+        if self._lingering is not None and not self._lingering.is_last:
+            self._stop_lingering()
 
     # Upgrades
 
@@ -532,9 +559,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         """Answer what is no request that can be taken, unless one is being answered, and close."""
-        if self._may_answer and not self.transport.is_closing():
-            self.transport.write(answer)
-        self._close()
+        if self._is_open:
+            self._close()
+        elif not self.transport.is_closing():
+            # A second status line, for what came in the body of a request that was answered, would
+            # be taken for the next answer.
+            if self._lingering is None:
+                self.transport.write(answer)
+            self._end()
 
     def _close(self) -> None:
         # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
@@ -551,15 +583,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._closes()
 
     def send_400_response(self, msg: str) -> None:
-        if self.outlet is None or self._may_answer:
+        if self.outlet is None:
             super().send_400_response(msg)
-        self._close()
-
-    @property
-    def _may_answer(self) -> bool:
-        """Nothing was answered yet. A second status line, for what came in the body of a request
-        that is or was answered, would become part of that answer or be taken for the next one."""
-        return not self._is_open and self._lingering is None
+            return
+        text = msg.encode("ascii")
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self._refuse(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, text))
 
     def _forget(self) -> None:
         """The connection is lost, or another protocol's."""
