@@ -20,7 +20,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from tailrace.source import current_loop
+from tailrace.runtime import current_loop
 
 pytest_plugins = ["tailrace.testing.plugin", "tests.browser.chromium", "tests.server_fixtures"]
 

@@ -34,7 +34,7 @@ ServerName = Literal[
 ]
 ALL_SERVERS: tuple[ServerName, ...] = get_args(ServerName)
 SERVERS: tuple[ServerName, ...] = ALL_SERVERS[:8]
-"""Those that a test with `server_name` runs on; `tests/live/test_matrix.py` runs on all."""
+"""Those that a test with `server_name` runs on; `tests/sockets/test_matrix.py` runs on all."""
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"

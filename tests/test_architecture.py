@@ -15,8 +15,9 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tailrace"
 
 PACKAGES = [
-    *("app", "cli", "console", "fanout", "files", "framing", "protocol", "pump", "responses"),
-    *("semantics", "server", "source", "store", "streams", "testing"),
+    *("app", "cli", "connection", "console", "files", "framing", "live", "protocol", "pump"),
+    *("responses", "runtime", "semantics", "server", "source", "store", "streams"),
+    *("subscriptions", "testing"),
 ]
 MODULES = ["errors", "limits", "types"]
 
@@ -26,10 +27,15 @@ OFFENCES = [
     ("limits", "framing"),
     ("framing", "source"),
     ("semantics", "framing"),
-    ("source", "framing"),
     ("source", "store"),
-    ("fanout", "protocol"),
+    ("live", "protocol"),
     ("protocol", "streams"),
+    ("protocol", "subscriptions"),
+    ("subscriptions", "streams"),
+    ("connection", "source"),
+    ("connection", "pump"),
+    ("runtime", "source"),
+    ("runtime", "framing"),
     ("streams", "app"),
     ("store", "pump"),
     ("pump", "responses"),

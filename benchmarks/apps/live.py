@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from tailrace.fanout import Events, Hub, LiveResponse
+from tailrace.live import Events, Hub, LiveResponse
 from tailrace.store import Append, Mark, MemoryStore, NewStream
 
 _JSON = "application/json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tailrace.connection import Drained, Stats, drain, shutdown_event, stats
 from tailrace.errors import (
     ArchiveTooLarge,
     FileChanged,
@@ -24,7 +25,6 @@ from tailrace.errors import (
 )
 from tailrace.files import Files
 from tailrace.framing import Event, Part
-from tailrace.pump import Drained, Stats, drain, shutdown_event, stats
 from tailrace.responses import (
     CSVResponse,
     EventSourceResponse,

@@ -13,8 +13,8 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from tailrace import Files, Streams
+from tailrace.connection import answer_lifespan, is_clear
 from tailrace.protocol import ProtocolOptions
-from tailrace.pump import answer_lifespan, is_clear
 
 __all__ = ["FRAMEWORKS"]
 

@@ -1,4 +1,4 @@
-"""The application behind tests/live: sources of every temper, and ways to ask what became of them.
+"""The application behind tests/sockets: sources of every temper, and what became of them.
 
 Streams take `?key=` (see `record.py`) and come as `/sync/...` and `/async/...`.
 """
@@ -27,7 +27,7 @@ from tailrace import (
     drain,
     stats,
 )
-from tailrace.source import source_threads
+from tailrace.runtime import source_threads
 from tests.apps.record import Recorded, gates, record, recorded
 
 __all__ = ["app", "behind_again", "behind_base_middleware", "behind_gzip", "behind_log_body"]

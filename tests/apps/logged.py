@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import EventSourceResponse, StreamingResponse, StreamOptions
 from tailrace.app import ACCESS_LOGGER, AccessLog
-from tailrace.pump import Frame, attach_offer
+from tailrace.connection import Frame, attach_offer
 
 __all__ = ["app"]
 

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tailrace.pump import leaving_of
+from tailrace.connection import leaving_of
 
 __all__ = ["Gate", "Gates", "Record", "Recorded", "gates", "record", "recorded"]
 

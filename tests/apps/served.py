@@ -24,8 +24,8 @@ from starlette.types import ASGIApp
 from tailrace import EventSourceResponse, FileResponse
 from tailrace.app import AccessLog, Settings, create_app
 from tailrace.cli import main
-from tailrace.pump import CONNECTION, ServerConnection
-from tailrace.source import source_threads
+from tailrace.connection import CONNECTION, ServerConnection
+from tailrace.runtime import source_threads
 
 __all__ = ["FAILS_AT", "create"]
 

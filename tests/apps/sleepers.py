@@ -1,4 +1,4 @@
-"""The application behind tests/live/sleepers.py: live pages that sleep, and what is beside."""
+"""The application behind tests/sockets/sleepers.py: live pages that sleep, and what is beside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from tailrace import Files, StreamingResponse, Streams, limits, stats
-from tailrace.source import source_threads
+from tailrace.runtime import source_threads
 
 if "SLEEPERS_THREADS" in os.environ:  # as if there were so few, and less patience
     source_threads.limit = int(os.environ["SLEEPERS_THREADS"])

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tailrace.protocol import DurableStreams
-from tailrace.protocol.subscriptions import SubscriptionOptions, Subscriptions
 from tailrace.store import open_store
+from tailrace.subscriptions import SubscriptionOptions, Subscriptions
 
 mounted: list[DurableStreams] = []
 

@@ -1,29 +1,87 @@
-"""Fixtures of the tests over real sockets."""
+"""A store with one stream, its hub, and clients whose reading a test holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from typing import Any
 
+import anyio
+import anyio.abc
 import pytest
+from starlette.types import Receive, Scope, Send
 
-from tests.live.live_server import LiveServer
-from tests.servers import RunningServer, ServerName
-
-
-@pytest.fixture
-def live(shared_server: Callable[..., RunningServer], server_name: ServerName) -> LiveServer:
-    """Each server in turn with the application of these tests."""
-    return LiveServer(server_name, shared_server("tests.apps.live:app", server_name))
-
-
-@pytest.fixture
-def uvicorn(shared_server: Callable[..., RunningServer]) -> LiveServer:
-    """uvicorn alone, for what does not depend on the server."""
-    return LiveServer("uvicorn", shared_server("tests.apps.live:app", "uvicorn"))
+from tailrace.live import Format, Hub, LiveResponse
+from tailrace.store import Append, Mark, NewStream, Slice, Where
+from tailrace.testing import settle
+from tests.live.formats import Seen, Traced, seen_in
+from tests.live.stores import CountingStore
+from tests.live.wire import Wire
 
 
-@pytest.fixture(params=["sync", "async"])
-def style(request: pytest.FixtureRequest) -> str:
-    """Sources that are generators and sources that are async generators."""
-    kind: str = request.param
-    return kind
+class Site:
+    """One stream, "s", and those who read it live.
+
+    Args:
+        group: Where their requests run.
+        attach: The server hands connections over.
+        offered: The server lets its connections be seen.
+    """
+
+    def __init__(self, group: anyio.abc.TaskGroup, *, attach: bool, offered: bool = True) -> None:
+        self._offered = offered
+        self._group = group
+        self._attach = attach
+        self.store = CountingStore()
+        self.hub = Hub(self.store)
+        self.wires: list[Wire] = []
+
+    async def append(self, data: bytes = b"", *, close: bool = False, path: str = "s") -> None:
+        await self.store.append(path, Append(data=data, close=close))
+        await settle()
+
+    async def hint(self, data: bytes, *, settled: bool = True) -> None:
+        """Append as another process does: of the change comes a hint without its bytes."""
+        self.store.bare_hints = True
+        await self.store.append("s", Append(data=data))
+        self.store.bare_hints = False
+        if settled:
+            await settle()
+
+    async def read(
+        self,
+        start: Where | Slice = Mark.BEGINNING,
+        format: Format | None = None,  # noqa: A002
+        *,
+        path: str = "s",
+        method: str = "GET",
+        **options: Any,
+    ) -> Wire:
+        """Begin to read; returns when it has come to rest."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            made = LiveResponse(self.hub, path, start, format or Traced(), **options)
+            await made(scope, receive, send)
+
+        wire = Wire(app, attach=self._attach, method=method, offered=self._offered)
+        self.wires.append(wire)
+        self._group.start_soon(wire.run)
+        await settle()
+        return wire
+
+
+def seen(wire: Wire) -> Seen:
+    return seen_in(bytes(wire.body))
+
+
+@pytest.fixture(params=["attached", "by send"])
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A stream, under a server that hands connections over, and under one that does not."""
+    async with anyio.create_task_group() as group:
+        made = Site(group, attach=request.param == "attached", offered=request.param != "unseen")
+        await made.store.create("s", NewStream())
+        yield made
+        for wire in made.wires:
+            wire.leave()
+        await settle()
+        assert len(made.hub) == 0, "a stream is still watched"
+        assert made.store.watched == 0

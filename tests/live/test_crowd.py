@@ -1,128 +1,177 @@
-"""Clients that stop reading cost a constant each, hold no thread, and are cut off."""
+"""Those who are written to: who gets what, in turns, and who joins and leaves meanwhile."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-import psutil
 import pytest
 
 from tailrace import limits
-from tests.live.live_server import LiveServer, new_key, wait_until
-from tests.rawhttp import Connection
-from tests.servers import serve
+from tailrace.connection import Frame
+from tailrace.live import Format, Piece, crowd
+from tailrace.live.crowd import Crowd
+from tailrace.live.recent import Entry
+from tailrace.runtime import current_loop
+from tailrace.store import Chunk, Offset, Retention, Slice, StreamInfo
+from tailrace.testing import settle
 
-MEGABYTES = 10
-STALLED = 500
-CUT_OFF = 200
-
-SERVER_BUFFER_BYTES = 128 * 1024
-"""uvicorn takes writes until its buffer holds 64 KiB, and then one batch of ours is in it more."""
-
-BOOKKEEPING_BYTES = 40 * 1024
-"""The connection, the request, three tasks and the source, in Python's objects."""
-
-STALLED_CLIENT_BYTES = 2 * limits.MAX_BATCH_BYTES + SERVER_BUFFER_BYTES + BOOKKEEPING_BYTES
-"""What a client that reads nothing may cost, beside the kernel's buffers."""
+pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def fresh() -> Iterator[LiveServer]:
-    """A server whose memory no other test has grown."""
-    with serve("tests.apps.live:app", "uvicorn") as server:
-        yield LiveServer("uvicorn", server)
+@dataclass(frozen=True, slots=True)
+class Plain(Format):
+    """Bytes as they are; breaks where a test wants it."""
+
+    name: str = ""
+
+    def frame(self, piece: Piece) -> bytes:
+        if self.name == "broken":
+            raise ValueError("a format with a mistake")
+        return piece.slice.data
 
 
-@contextlib.contextmanager
-def crowd(live: LiveServer, path: str, count: int) -> Iterator[list[Connection]]:
-    """Clients that send a request and read nothing."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(live.connect(path, receive_buffer=4096)) for _ in range(count)]
+class Member:
+    """A reader in the crowd."""
+
+    def __init__(self, takes: int = 1000) -> None:
+        self.takes = takes
+        self.got = b""
+        self.frames: list[Frame] = []
+        self.behind: int | None = None
+        self.woken = 0
+
+    def write(self, frame: Frame) -> bool:
+        if not self.takes:
+            return False
+        self.takes -= 1
+        self.got += frame.data
+        self.frames.append(frame)
+        return True
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def fell_behind(self, offset: Offset) -> None:
+        self.behind = offset.position
 
 
-def wait_until_all_stalled(live: LiveServer, count: int) -> dict[str, Any]:
-    """Wait until so many streams are open and none of them moves; the state then."""
-    states: list[dict[str, Any]] = [{}, {}]
-
-    def holds() -> bool:
-        states.append(live.ask("/state"))
-        return states[-1] == states[-2] == states[-3] and states[-1]["open"] == count
-
-    wait_until(holds, lambda: states[-1])
-    return states[-1]
-
-
-def open_connections(live: LiveServer) -> int:
-    """Connections that the server holds, one of which may be this question's own."""
-    connections = live.server.worker.net_connections("tcp")
-    return sum(connection.status == psutil.CONN_ESTABLISHED for connection in connections)
-
-
-@pytest.mark.slow
-def test_clients_that_stop_reading_hold_no_thread_and_little_memory(fresh: LiveServer) -> None:
-    fresh.request(f"/sync/megabytes?key={new_key()}&count={MEGABYTES}")
-    before = fresh.server.worker.memory_info().rss
-    key = new_key()
-    with crowd(fresh, f"/sync/megabytes?key={key}&count={MEGABYTES}", STALLED):
-        state = wait_until_all_stalled(fresh, STALLED)
-        assert state["busy_threads"] == 0
-        each = (fresh.server.worker.memory_info().rss - before) / STALLED
-        print(f"each stalled client: {each / 1024:.0f} KiB")  # noqa: T201 - shown by pytest -s
-        assert each < STALLED_CLIENT_BYTES
-
-        reply = fresh.request(f"/sync/megabytes?key={new_key()}&count={MEGABYTES}")
-        assert (len(reply.body), reply.complete) == (MEGABYTES * 2**20, True)
-        assert "returned" not in fresh.entries(key)
-    wait_until(lambda: fresh.entries(key).count("returned") == STALLED, lambda: fresh.ask("/state"))
-    assert fresh.entries(key).count("closed") == STALLED
+def change(start: int, data: bytes) -> Entry:
+    end = Offset(1, start + len(data))
+    info = StreamInfo(
+        path="s",
+        content_type="text/plain",
+        first=Offset(0, 0),
+        tail=end,
+        closed=False,
+        ttl=None,
+        expires_at=None,
+        retention=Retention(),
+        forked_from=None,
+        created_at=0,
+    )
+    return Entry(Piece(Slice(info, Offset(1, start), (Chunk(data, end),)), 0.0))
 
 
-@pytest.mark.slow
-def test_clients_that_stop_reading_are_cut_off(fresh: LiveServer, style: str) -> None:
-    key = new_key()
-    before = fresh.ask("/state")["stalled"]
-    path = f"/{style}/megabytes?key={key}&count={MEGABYTES}&send_timeout=1"
-    with crowd(fresh, path, CUT_OFF) as connections:
-        wait_until(
-            lambda: fresh.entries(key).count("returned") == CUT_OFF, lambda: fresh.ask("/state")
-        )
-        assert fresh.entries(key).count("closed") == CUT_OFF
-        assert fresh.ask("/state")["stalled"] - before == CUT_OFF
-        wait_until(lambda: open_connections(fresh) <= 1, lambda: open_connections(fresh))
-        for connection in connections[::10]:
-            # What the kernel had taken may still come; then it ends, and not in order.
-            reply = connection.read_reply()
-            assert len(reply.body) < MEGABYTES * 2**20
-            assert not reply.complete
-            assert connection.ended is not None
+class Settled:
+    count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
 
 
-def test_a_client_that_stops_reading_is_cut_off_under_each_server(
-    live: LiveServer, style: str
-) -> None:
-    key = new_key()
-    path = f"/{style}/endless?key={key}&send_timeout=0.2"
-    with live.connect(path, receive_buffer=4096) as connection:
-        live.wait_for(key, "closed")
-        if live.name == "hypercorn-trio":
-            # It shields its write from cancellation: its task stays until the client reads or goes.
-            connection.reset()
-            live.wait_for(key, "returned")
-            return
-        assert live.wait_for(key, "returned") == ["started", "closed", "returned"]
-        reply = connection.read_reply()
-        assert not reply.complete
-        assert connection.ended is not None
+@pytest.fixture
+def one_by_one() -> Iterator[None]:
+    """Everything else gets its turn after each write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crowd, "_LOOK_AFTER", 1)
+        patch.setattr(limits, "TURN_BUDGET", -1.0)
+        yield
 
 
-def test_a_client_that_reads_slowly_but_reads_is_not_cut_off(
-    uvicorn: LiveServer, style: str
-) -> None:
-    key = new_key()
-    path = f"/{style}/megabytes?key={key}&count=6&send_timeout=5"
-    with uvicorn.connect(path, receive_buffer=4096) as connection:
-        uvicorn.wait_until_stalled(key)
-        reply = connection.read_reply()
-        assert (len(reply.body), reply.complete) == (6 * 2**20, True)
+def crowd_of(*members: Member, settled: Settled | None = None) -> Crowd:
+    made = Crowd(current_loop(), settled or Settled())
+    for member in members:
+        made.join(member, Plain(), member.write)
+    return made
+
+
+async def test_all_of_one_format_get_one_and_the_same_frame() -> None:
+    members = [Member() for _ in range(100)]
+    crowd_of(*members).serve(change(0, b"hello"))
+    await settle()
+    assert {member.got for member in members} == {b"hello"}
+    assert len({id(member.frames[0]) for member in members}) == 1
+
+
+async def test_who_cannot_take_it_falls_behind_with_the_offset_before_it() -> None:
+    slow, quick = Member(takes=1), Member()
+    here = crowd_of(slow, quick)
+    here.serve(change(0, b"ab"))
+    here.serve(change(2, b"cd"))
+    here.serve(change(4, b"ef"))
+    assert (slow.got, slow.behind) == (b"ab", 2)
+    assert (quick.got, quick.behind) == (b"abcdef", None)
+    assert len(here) == 1
+
+
+async def test_a_format_with_a_mistake_harms_only_its_own_readers() -> None:
+    good, bad = Member(), Member()
+    here = crowd_of(good)
+    here.join(bad, Plain("broken"), bad.write)
+    here.serve(change(0, b"ab"))
+    assert (good.got, bad.got, bad.behind) == (b"ab", b"", 0)
+
+
+async def test_changes_that_come_while_it_is_served_are_written_as_one(one_by_one: None) -> None:
+    members, settled = [Member() for _ in range(5)], Settled()
+    here = crowd_of(*members, settled=settled)
+    for at in range(4):
+        here.serve(change(at, b"abcd"[at : at + 1]))
+    assert not here.settled
+    await settle()
+    assert [member.got for member in members] == [b"abcd"] * 5
+    assert [len(member.frames) for member in members] == [2] * 5
+    assert here.settled
+    assert settled.count == 1
+
+
+async def test_who_leaves_is_told_the_first_change_that_he_has_not_got(one_by_one: None) -> None:
+    members = [Member() for _ in range(3)]
+    here = crowd_of(*members)
+    here.serve(change(0, b"ab"))
+    here.serve(change(2, b"cd"))
+    served = next(member for member in members if member.got)
+    missing = here.leave(served, Plain())
+    assert missing is not None
+    assert missing.piece.start.position == 2
+    other = next(member for member in members if not member.got)
+    missing = here.leave(other, Plain())
+    assert missing is not None
+    assert missing.piece.start.position == 0
+    await settle()
+    assert (served.got, other.got) == (b"ab", b"")
+    assert here.leave(members[0], Plain()) is None
+    (last,) = (member for member in members if member not in (served, other))
+    assert last.got == b"abcd"
+
+
+async def test_who_has_everything_misses_nothing_when_he_leaves() -> None:
+    member = Member()
+    here = crowd_of(member)
+    here.serve(change(0, b"ab"))
+    assert here.leave(member, Plain()) is None
+    assert not here
+
+
+async def test_dispersed_each_goes_on_from_where_he_is(one_by_one: None) -> None:
+    members = [Member() for _ in range(3)]
+    here = crowd_of(*members)
+    here.serve(change(0, b"ab"))
+    here.disperse(Offset(1, 2))
+    await settle()
+    assert sorted((member.behind, member.got) for member in members) == [
+        (0, b""),
+        (0, b""),
+        (2, b"ab"),
+    ]

@@ -13,11 +13,13 @@ from tests.machines.lacking import SYSTEMS, become
 _BOTH = (
     "framing",
     "semantics",
+    "runtime",
     "source",
+    "connection",
     "pump",
     "responses",
     "store",
-    "fanout",
+    "live",
     "streams",
     "testing",
 )

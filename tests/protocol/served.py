@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from tailrace.fanout import Hub
+from tailrace.live import Hub
 from tailrace.protocol import DurableStreams, ProtocolOptions
 from tailrace.store import MemoryStore
 from tailrace.types import StreamOptions

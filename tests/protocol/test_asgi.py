@@ -14,7 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount
 
 from tailrace.errors import StoreFull, StoreUnavailable
-from tailrace.fanout import Hub
+from tailrace.live import Hub
 from tailrace.protocol import DurableStreams, ProtocolOptions
 from tailrace.protocol.reply import METHODS
 from tailrace.store import Append, Appended, MemoryStore, StreamInfo

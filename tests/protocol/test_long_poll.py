@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from tailrace import drain
-from tailrace.fanout import Hub
+from tailrace.live import Hub
 from tailrace.protocol import ProtocolOptions
 from tailrace.protocol.cursor import interval_of
 from tailrace.store import Append, MemoryStore, NewStream

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
-from tailrace.fanout import End, Gap, Piece, Reason
+from tailrace.live import End, Gap, Piece, Reason
 from tailrace.protocol.cursor import EPOCH
 from tailrace.protocol.sse import SseFormat, is_text
 from tailrace.store import START, Chunk, Offset, Retention, Slice, StreamInfo, wire_of

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from tailrace import StreamOptions, stats
-from tailrace.pump import Ending, Head, send_whole
+from tailrace.connection import Ending
+from tailrace.pump import Head, send_whole
 from tailrace.testing import Clock, no_leaks
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tailrace.pump import leads_to, leaving_of
+from tailrace.connection import leads_to, leaving_of
 from tailrace.testing import Client
 
 __all__ = ["LONG_AGO", "Copying", "Reply", "get", "parts_of", "write_old"]

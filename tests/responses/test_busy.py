@@ -21,7 +21,8 @@ from tailrace import (
     limits,
     stats,
 )
-from tailrace.source import Loop, Sink, Source, Threads, iterate
+from tailrace.runtime import Loop, Threads
+from tailrace.source import Sink, Source, iterate
 from tailrace.testing import Client, Clock, SourceProbe, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -190,7 +191,7 @@ async def test_a_file_is_sent_beside_blocked_sources(pool: Threads) -> None:
 async def test_what_waits_is_seen_in_the_statistics(
     pool: Threads, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["tailrace.pump.stats"], "source_threads", pool)
+    monkeypatch.setattr(sys.modules["tailrace.connection.stats"], "source_threads", pool)
     async with Client(StreamingResponse(iter(["late"]))) as client:
         async with client.open("GET", "/") as exchange:
             await wait_until(lambda: stats().source_line)

@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse
 
 from tailrace import EventSourceResponse, stats
-from tailrace.pump import CONNECTION, Attached, Frame, attach_offer
+from tailrace.connection import CONNECTION, Attached, Frame, attach_offer
 
 __all__ = ["app", "gzipped"]
 

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tailrace.pump import Frame, leads_to
+from tailrace.connection import Frame, leads_to
 from tailrace.testing import Client
 from tests.rawhttp import Connection
 from tests.server.conftest import APP, OURS, Site

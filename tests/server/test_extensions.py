@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from starlette.middleware.sessions import SessionMiddleware
 
-from tailrace.pump import CONNECTION, is_clear, leads_to
+from tailrace.connection import CONNECTION, is_clear, leads_to
 from tailrace.server.extensions import Extensions
 from tests.rawhttp import request
 from tests.servers import RunningServer, serve

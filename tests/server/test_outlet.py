@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from tailrace import limits
-from tailrace.pump import Frame
+from tailrace.connection import Frame
 from tailrace.server.attach import AttachedOutlet
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.opened import OpenedFile

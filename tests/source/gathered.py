@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio
 
-from tailrace.source import Loop, Source, current_loop
+from tailrace.runtime import Loop, current_loop
+from tailrace.source import Source
 
 __all__ = ["Gathered", "gather", "run"]
 

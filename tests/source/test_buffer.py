@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.source import Buffer, current_loop
+from tailrace.runtime import current_loop
+from tailrace.source import Buffer
 from tailrace.testing import settle
 
 LIMIT = 10

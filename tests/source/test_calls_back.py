@@ -15,7 +15,8 @@ import anyio.lowlevel
 import pytest
 import sniffio
 
-from tailrace.source import Loop, SyncSource, call_in_thread, current_loop, open_source
+from tailrace.runtime import Loop, call_in_thread, current_loop
+from tailrace.source import SyncSource, open_source
 from tailrace.source.calls_back import CallsBack
 from tailrace.testing import wait_until
 from tests.source.gathered import Gathered, gather, run

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from tailrace.errors import SourceExited
-from tailrace.source import AsyncSource, current_loop, open_source
+from tailrace.runtime import current_loop
+from tailrace.source import AsyncSource, open_source
 from tests.source.gathered import Gathered, gather
 
 pytestmark = pytest.mark.anyio

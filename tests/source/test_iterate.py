@@ -12,15 +12,8 @@ import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.source import (
-    AsyncSource,
-    SyncSource,
-    Threads,
-    current_loop,
-    iterate,
-    iterate_in_threads,
-    open_source,
-)
+from tailrace.runtime import Threads, current_loop
+from tailrace.source import AsyncSource, SyncSource, iterate, iterate_in_threads, open_source
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
 

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace.source import Extent, Span, SpanSource, current_loop, open_file, read_at
+from tailrace.runtime import current_loop
+from tailrace.source import Extent, Span, SpanSource, open_file, read_at
 from tailrace.testing import no_leaks, settle
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from tailrace.store import (
     StreamInfo,
     Where,
 )
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 
 __all__ = [
     "AcceptsFormerOffsets",

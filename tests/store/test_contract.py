@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tailrace.store import MemoryStore, Store
 from tailrace.store.sqlite import SQLiteStore
-from tailrace.testing.stores import StoreClock, StoreContract
+from tests.store.contract import StoreClock, StoreContract
 
 
 class TestMemory(StoreContract):

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tailrace.store import Store
-from tailrace.testing.stores import StoreClock
-from tailrace.testing.stores.machine import StoreMachine
 from tests.examples import ROOT
 from tests.store import faults
+from tests.store.contract import StoreClock
+from tests.store.contract.machine import StoreMachine
 from tests.store.faults import Keeper, Kept
 
 SEARCH = settings(
@@ -77,7 +77,7 @@ def test_the_comparison_finds_nothing_where_nothing_is_wrong() -> None:
 CONTRACTS = """
 import pytest
 
-from tailrace.testing.stores import _suite, contract
+from tests.store.contract import _suite, contract
 from tests.store.faults import Keeper
 from tests.store.test_faults import BY_CONTRACT
 

@@ -9,8 +9,8 @@ from hypothesis import settings
 
 from tailrace.store import MemoryStore, Store
 from tailrace.store.sqlite import SQLiteStore
-from tailrace.testing.stores import StoreClock
-from tailrace.testing.stores.machine import StoreMachine
+from tests.store.contract import StoreClock
+from tests.store.contract.machine import StoreMachine
 
 FEW = settings(max_examples=30, stateful_step_count=40)
 

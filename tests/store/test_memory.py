@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tailrace.store import Append, Fork, Mark, MemoryStore, NewStream, Retention, StreamInfo
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.work import lines
 
 pytestmark = pytest.mark.anyio

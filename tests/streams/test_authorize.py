@@ -14,9 +14,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.types import ASGIApp
 
 from tailrace.errors import SubscriptionRefused
-from tailrace.protocol import Authorize, ProtocolOptions, SubscriptionOptions
+from tailrace.protocol import Authorize, ProtocolOptions
 from tailrace.store import MemoryStore
 from tailrace.streams import Streams
+from tailrace.subscriptions import SubscriptionOptions
 from tailrace.testing import Client
 from tests.examples import ROOT, examples_in, load
 

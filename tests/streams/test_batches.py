@@ -5,7 +5,7 @@ import threading
 import anyio
 import pytest
 
-from tailrace.source import current_loop
+from tailrace.runtime import current_loop
 from tailrace.streams.batches import Batches
 from tailrace.testing import settle, wait_until
 

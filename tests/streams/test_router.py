@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from tailrace.protocol import ProtocolOptions, SubscriptionOptions
+from tailrace.protocol import ProtocolOptions
 from tailrace.store import MemoryStore, Store
 from tailrace.streams import Streams
+from tailrace.subscriptions import SubscriptionOptions
 from tailrace.testing import Client, settle
 
 pytestmark = pytest.mark.anyio

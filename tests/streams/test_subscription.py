@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from starlette.background import BackgroundTask
 from starlette.datastructures import Headers
 
+from tailrace.connection import drain
 from tailrace.errors import InvalidOption, StoreUnavailable
 from tailrace.framing import Event
-from tailrace.pump import drain
 from tailrace.store import MemoryStore, Retention, Store
 from tailrace.streams import Streams
 from tailrace.testing import Client, Clock, Truncated, no_leaks, settle

@@ -22,7 +22,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.pump import CONNECTION, ServerConnection
+from tailrace.connection import CONNECTION, ServerConnection
 
 __all__ = ["ACCESS_LOGGER", "AccessLog", "Watched"]
 

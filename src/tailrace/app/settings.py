@@ -11,7 +11,8 @@ from typing import Final
 
 from tailrace import limits
 from tailrace.errors import InvalidOption
-from tailrace.protocol import ProtocolOptions, SubscriptionOptions
+from tailrace.protocol import ProtocolOptions
+from tailrace.subscriptions import SubscriptionOptions
 from tailrace.types import StreamOptions
 
 __all__ = ["ANY_HOST", "Settings", "send_timeout_of"]

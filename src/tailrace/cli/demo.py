@@ -15,8 +15,8 @@ import uvicorn
 from tailrace.app import create_tour
 from tailrace.cli.listener import listen, url_of
 from tailrace.cli.options import where_to_listen
+from tailrace.connection import drain
 from tailrace.errors import InvalidOption
-from tailrace.pump import drain
 from tailrace.store import open_store
 
 __all__ = ["demo"]

@@ -24,6 +24,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from tailrace.connection import answer_lifespan
 from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Opened, Tree
@@ -32,10 +33,10 @@ from tailrace.files.names import href, is_served, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
-from tailrace.pump import answer_lifespan
 from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
+from tailrace.runtime import call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, choose_media_type, content_disposition, mounted
-from tailrace.source import Source, call_in_thread, file_threads, open_source
+from tailrace.source import Source, open_source
 
 __all__ = ["Files", "ResourcePolicy"]
 

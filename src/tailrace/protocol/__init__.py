@@ -8,7 +8,6 @@ from tailrace.protocol.path import path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, fields_of_refusal, replies_by_origin
 from tailrace.protocol.sending import refuse
 from tailrace.protocol.sse import SseFormat
-from tailrace.protocol.subscriptions import SubscriptionOptions, Subscriptions
 
 __all__ = [
     "Action",
@@ -20,8 +19,6 @@ __all__ = [
     "Reply",
     "Right",
     "SseFormat",
-    "SubscriptionOptions",
-    "Subscriptions",
     "ask",
     "ask_scope",
     "fields_of_refusal",

@@ -14,8 +14,9 @@ from __future__ import annotations
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tailrace.connection import answer_lifespan
 from tailrace.errors import BodyStalled, OriginRefused, StreamNotFound, TailraceError
-from tailrace.fanout import Hub
+from tailrace.live import Hub
 from tailrace.protocol.authorize import Authorize
 from tailrace.protocol.command import command_of
 from tailrace.protocol.engine import Engine, OnAppend, Request
@@ -24,7 +25,6 @@ from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import is_reserved, path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, replies_by_origin
 from tailrace.protocol.sending import send_last, send_reply
-from tailrace.pump import answer_lifespan
 from tailrace.semantics import foreign_origin, mounted
 from tailrace.store import Store
 

@@ -18,7 +18,7 @@ from tailrace import limits
 from tailrace.errors import BodyStalled, Overloaded, TooLarge
 from tailrace.protocol.fields import Fields
 from tailrace.protocol.pace import Pace, who_makes_room
-from tailrace.source import Rest, stepper
+from tailrace.runtime import Rest, stepper
 
 __all__ = ["Body"]
 

@@ -13,6 +13,7 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
+from tailrace.connection import leaving_of
 from tailrace.errors import (
     ForkRefused,
     InvalidBody,
@@ -21,7 +22,7 @@ from tailrace.errors import (
     OffsetGone,
     StreamNotFound,
 )
-from tailrace.fanout import Hub, LiveResponse
+from tailrace.live import Hub, LiveResponse
 from tailrace.protocol.authorize import Authorize, ask_scope, rights_of
 from tailrace.protocol.body import Body
 from tailrace.protocol.command import Append, Command, Create, Delete, Head, Live, Read
@@ -32,8 +33,7 @@ from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import location
 from tailrace.protocol.reply import Replies, Reply
 from tailrace.protocol.sse import SseFormat
-from tailrace.pump import leaving_of
-from tailrace.source import call_in_thread
+from tailrace.runtime import call_in_thread
 from tailrace.store import Mark, NewStream, is_json, wire_of
 
 __all__ = ["Engine", "OnAppend", "Request"]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import anyio
 
-from tailrace.fanout import Hub
+from tailrace.connection import Ending, Farewell, Leaving, registered
+from tailrace.live import Hub
 from tailrace.protocol.command import Read
 from tailrace.protocol.options import ProtocolOptions
-from tailrace.pump import Ending, Farewell, Leaving, registered
 from tailrace.store import Slice, Where
 
 __all__ = ["LongPoll"]

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator
 from starlette.types import Message, Receive, Scope, Send
 
 from tailrace import limits
+from tailrace.connection import CONNECTION, extensions_of
 from tailrace.framing import Raw
 from tailrace.protocol.body import Body
 from tailrace.protocol.engine import Request
 from tailrace.protocol.reply import Reply
-from tailrace.pump import CONNECTION, Head, extensions_of, name_of, send_whole, serve
+from tailrace.pump import Head, name_of, send_whole, serve
 from tailrace.semantics import ResponseFields
 from tailrace.source import open_source
 from tailrace.types import StreamOptions

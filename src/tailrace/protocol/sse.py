@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace import limits
-from tailrace.fanout import End, Format, Piece
+from tailrace.live import End, Format, Piece
 from tailrace.protocol.cursor import interval_of
 from tailrace.store import StreamInfo, array_of, essence, is_json
 

@@ -10,9 +10,9 @@ import anyio.lowlevel
 from starlette.types import Message, Scope, Send
 
 from tailrace import limits
+from tailrace.connection.stats import counters
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
-from tailrace.pump.stats import counters
 from tailrace.semantics import ResponseFields
 from tailrace.source import Buffer, Span
 

@@ -24,16 +24,17 @@ import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
+from tailrace.connection.connection import Connection
+from tailrace.connection.farewell import Farewell
+from tailrace.connection.leaving import Leaving, leaving_of
+from tailrace.connection.open_streams import registered
+from tailrace.connection.stats import Ending, counters, log
 from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
-from tailrace.pump.connection import Connection
 from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
-from tailrace.pump.farewell import Farewell
-from tailrace.pump.leaving import Leaving, leaving_of
-from tailrace.pump.open_streams import registered
-from tailrace.pump.stats import Ending, counters, log
-from tailrace.source import Buffer, Pinnable, Source, current_loop
+from tailrace.runtime import current_loop
+from tailrace.source import Buffer, Pinnable, Source
 from tailrace.types import StreamOptions
 
 __all__ = ["Stream", "serve"]

@@ -12,10 +12,10 @@ import math
 import anyio
 from starlette.types import Receive, Scope, Send
 
-from tailrace.pump.connection import Connection
+from tailrace.connection.connection import Connection
+from tailrace.connection.leaving import has_left
+from tailrace.connection.stats import Ending, counters, log
 from tailrace.pump.delivery import Head
-from tailrace.pump.leaving import has_left
-from tailrace.pump.stats import Ending, counters, log
 from tailrace.types import StreamOptions
 
 __all__ = ["send_whole"]

@@ -10,9 +10,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, pump
+from tailrace.connection import Ending
 from tailrace.errors import SourceBusy
 from tailrace.framing import Codec, Framing
-from tailrace.pump import Ending, Head
+from tailrace.pump import Head
 from tailrace.source import Source
 from tailrace.types import StreamOptions
 

@@ -13,8 +13,8 @@ from functools import partial
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope, Send
 
+from tailrace.connection import is_clear
 from tailrace.framing import ENCODINGS, Codec, codec_for, is_compressible
-from tailrace.pump import is_clear
 from tailrace.semantics import DIGESTS, ResponseFields, choose_encoding
 
 __all__ = ["Encoding", "encoding_for"]

@@ -40,18 +40,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
+from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, is_clear
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
-from tailrace.pump import (
-    CONNECTION,
-    Ending,
-    Head,
-    ServerConnection,
-    has_left,
-    is_clear,
-    name_of,
-    send_whole,
-)
+from tailrace.pump import Head, name_of, send_whole
 from tailrace.responses.busy import serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
@@ -64,6 +56,7 @@ from tailrace.responses.representation import (
     open_representation,
 )
 from tailrace.responses.stream import options_of_app
+from tailrace.runtime import call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, content_disposition
 from tailrace.source import (
     FileBlocks,
@@ -73,8 +66,6 @@ from tailrace.source import (
     Source,
     SpanSource,
     SyncSource,
-    call_in_thread,
-    file_threads,
 )
 from tailrace.types import StreamOptions
 

@@ -19,9 +19,10 @@ import starlette.responses
 from starlette.background import BackgroundTask
 from starlette.types import Receive, Scope, Send
 
+from tailrace.connection import Ending
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Ending, Head, name_of, send_whole
+from tailrace.pump import Head, name_of, send_whole
 from tailrace.responses.applications import applications_of
 from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tailrace import limits
-from tailrace.pump import Frame
+from tailrace.connection import Frame
 from tailrace.server.outlet import Outlet
 
 __all__ = ["AttachedOutlet"]

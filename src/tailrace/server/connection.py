@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
-from tailrace.pump import leads_to
+from tailrace.connection import leads_to
 from tailrace.server.outlet import Outlet
 
 __all__ = ["ResponseConnection"]

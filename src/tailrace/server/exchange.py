@@ -7,7 +7,8 @@ import asyncio
 from starlette.types import Message, Scope, Send
 
 from tailrace import limits
-from tailrace.pump import Attached, leads_to, name_of
+from tailrace.connection import Attached, leads_to
+from tailrace.pump import name_of
 from tailrace.server.attach import AttachedOutlet
 from tailrace.server.filesending import FileSending
 from tailrace.server.options import ServerOptions

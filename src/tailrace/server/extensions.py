@@ -16,7 +16,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from tailrace.pump import CONNECTION, ServerConnection
+from tailrace.connection import CONNECTION, ServerConnection
 from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND
 
 __all__ = ["Extensions"]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from tailrace.source import file_threads
+from tailrace.runtime import file_threads
 
 __all__ = ["OpenedFile", "in_thread"]
 

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from tailrace import limits
-from tailrace.pump import reset
+from tailrace.connection import reset
 from tailrace.server.hangup import HangupWatch
 
 try:

@@ -26,8 +26,8 @@ from contextlib import suppress
 from time import monotonic
 
 from tailrace import limits
+from tailrace.runtime import file_threads
 from tailrace.server.opened import OpenedFile
-from tailrace.source import file_threads
 
 __all__ = ["Pages"]
 

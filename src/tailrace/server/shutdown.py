@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any
 
-from tailrace.pump import drain_beside, log
+from tailrace.connection import drain_beside, log
 from tailrace.server.outlet import Outlet
 
 __all__ = ["Shutdown"]

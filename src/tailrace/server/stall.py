@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from tailrace.pump import log
+from tailrace.connection import log
 from tailrace.server.outlet import Outlet
 
 __all__ = ["StallWatch"]

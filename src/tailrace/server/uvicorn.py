@@ -38,7 +38,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from tailrace import limits
-from tailrace.pump import ATTACH, CONNECTION
+from tailrace.connection import ATTACH, CONNECTION
 from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.cycle import CycleResponse, CycleTransport

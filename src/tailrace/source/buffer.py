@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from tailrace.source.loop import Loop, Signal
+from tailrace.runtime.loop import Loop, Signal
 from tailrace.source.span import Span
 
 __all__ = ["Buffer"]

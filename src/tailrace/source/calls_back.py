@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from tailrace.source.loop import Loop
+from tailrace.runtime.loop import Loop
 
 __all__ = ["CallsBack"]
 

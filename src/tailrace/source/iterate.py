@@ -20,12 +20,12 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from tailrace import limits
+from tailrace.runtime.loop import Loop, Signal, context_for_thread, current_loop
+from tailrace.runtime.threads import PinnedThread, Threads, Workers, source_threads
+from tailrace.runtime.turn import Rest, stepper
 from tailrace.source.calls_back import CallsBack
 from tailrace.source.children import contain_children, inside_a_source
 from tailrace.source.contained import Contained
-from tailrace.source.loop import Loop, Signal, context_for_thread, current_loop
-from tailrace.source.threads import PinnedThread, Threads, Workers, source_threads
-from tailrace.source.turn import Rest, stepper
 
 __all__ = [
     "AsyncSource",

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from tailrace.errors import InvalidChunk, WrongLength
+from tailrace.runtime.loop import Loop
 from tailrace.source.contained import Contained
 from tailrace.source.file import Extent, Piece
 from tailrace.source.iterate import Pinnable, Sink, Source, open_source
-from tailrace.source.loop import Loop
 
 __all__ = ["RangeSource", "RangedSource"]
 

@@ -20,11 +20,11 @@ from typing import Any
 import anyio
 
 from tailrace.errors import FileChanged, FileUnavailable
-from tailrace.source.call import call_in_thread
+from tailrace.runtime.call import call_in_thread
+from tailrace.runtime.loop import Loop
+from tailrace.runtime.threads import file_threads
 from tailrace.source.file import Extent, OpenFile, Piece
 from tailrace.source.iterate import Sink
-from tailrace.source.loop import Loop
-from tailrace.source.threads import file_threads
 
 __all__ = ["Span", "SpanSource"]
 

@@ -18,7 +18,7 @@ from typing import Self, overload
 
 from tailrace import limits
 from tailrace.errors import InvalidOption, StreamNotFound
-from tailrace.source import current_loop
+from tailrace.runtime import current_loop
 from tailrace.store.offset import Offset, Where
 
 __all__ = [

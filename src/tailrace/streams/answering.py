@@ -18,9 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
 from tailrace.protocol import fields_of_refusal
-from tailrace.pump import log, name_of
+from tailrace.pump import name_of
 from tailrace.semantics import HARMLESS
 
 __all__ = ["answer_errors", "problem", "problem_response"]

@@ -7,20 +7,18 @@ import math
 import anyio
 from starlette.types import Message, Receive, Scope, Send
 
-from tailrace.errors import StoreUnavailable
-from tailrace.fanout import End, Format, LiveResponse, Reason
-from tailrace.pump import (
+from tailrace.connection import (
     ATTACH,
     Ending,
     Farewell,
-    Head,
     Leaving,
     extensions_of,
     leaving_of,
-    name_of,
     registered,
-    send_whole,
 )
+from tailrace.errors import StoreUnavailable
+from tailrace.live import End, Format, LiveResponse, Reason
+from tailrace.pump import Head, name_of, send_whole
 from tailrace.store import START, Retention, Store, StreamInfo
 from tailrace.streams.reading import until_there
 from tailrace.types import StreamOptions

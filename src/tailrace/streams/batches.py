@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from queue import Empty, SimpleQueue
 
-from tailrace.source import Loop, Signal
+from tailrace.runtime import Loop, Signal
 
 __all__ = ["Batches"]
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from tailrace import limits
 from tailrace.errors import InvalidOption
-from tailrace.source import Loop
+from tailrace.runtime import Loop
 
 __all__ = ["Clients", "Grace", "OnDisconnect", "check_policy", "patience_of"]
 

@@ -17,8 +17,8 @@ from pydantic_core import from_json, to_json
 
 from tailrace import limits
 from tailrace.errors import InvalidChunk
-from tailrace.fanout import RESERVED, control_of
 from tailrace.framing import Event, json_of
+from tailrace.live import RESERVED, control_of
 from tailrace.store import value_of
 
 __all__ = [

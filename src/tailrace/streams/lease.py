@@ -7,8 +7,8 @@ import secrets
 
 import anyio
 
+from tailrace.connection import log
 from tailrace.errors import StoreUnavailable, StreamNotFound
-from tailrace.pump import log
 from tailrace.store import Append, NewStream, Retention, Store
 from tailrace.streams.claim import WORKERS
 

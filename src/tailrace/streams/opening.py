@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
-from tailrace.fanout import Hub
-from tailrace.protocol import Subscriptions
+from tailrace.live import Hub
 from tailrace.store import MemoryStore, Store, open_store
 from tailrace.streams.runs import Runs
+from tailrace.subscriptions import Subscriptions
 
 __all__ = ["Open", "Opening"]
 

@@ -11,7 +11,7 @@ from weakref import finalize
 import anyio
 
 from tailrace.errors import InvalidOffset, OffsetGone, RunEnded, StreamNotFound
-from tailrace.source import current_loop
+from tailrace.runtime import current_loop
 from tailrace.store import (
     Chunk,
     Mark,

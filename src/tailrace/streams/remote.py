@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import anyio
 
 from tailrace import limits
+from tailrace.connection import log
 from tailrace.errors import StoreUnavailable, StreamNotFound
-from tailrace.pump import log
 from tailrace.store import Store
 from tailrace.streams.claim import Claim, Claims
 from tailrace.streams.item import End

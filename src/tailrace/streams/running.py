@@ -18,6 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from tailrace import limits
+from tailrace.connection import log
 from tailrace.errors import (
     ProducerFenced,
     StoreUnavailable,
@@ -27,8 +28,8 @@ from tailrace.errors import (
     TooLarge,
     problem_of,
 )
-from tailrace.pump import log
-from tailrace.source import Pinnable, Source, current_loop
+from tailrace.runtime import current_loop
+from tailrace.source import Pinnable, Source
 from tailrace.store import Append, Change, Store
 from tailrace.streams.batches import Batches
 from tailrace.streams.claim import LOST, Claim

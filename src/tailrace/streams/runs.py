@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import anyio
 
 from tailrace import limits
+from tailrace.connection import log
 from tailrace.errors import StoreUnavailable, StreamExists, StreamNotFound
-from tailrace.pump import log
-from tailrace.source import Signal, Source, current_loop
+from tailrace.runtime import Signal, current_loop
+from tailrace.source import Source
 from tailrace.store import Change, Mark, NewStream, Store, StreamInfo
 from tailrace.streams.claim import LOST, RUNS, WORKERS, Claim, Claims, path_of
 from tailrace.streams.clients import OnDisconnect, patience_of

@@ -21,14 +21,8 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.fanout import Hub
-from tailrace.protocol import (
-    Authorize,
-    ProtocolOptions,
-    SubscriptionOptions,
-    Subscriptions,
-    stream_path,
-)
+from tailrace.live import Hub
+from tailrace.protocol import Authorize, ProtocolOptions, stream_path
 from tailrace.source import open_source
 from tailrace.store import (
     INTERNAL,
@@ -55,6 +49,7 @@ from tailrace.streams.running import Running
 from tailrace.streams.runs import Order, Runs
 from tailrace.streams.serving import Serving
 from tailrace.streams.subscription import Subscription, slow_of
+from tailrace.subscriptions import SubscriptionOptions, Subscriptions
 from tailrace.types import StreamOptions
 
 if TYPE_CHECKING:

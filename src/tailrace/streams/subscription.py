@@ -23,7 +23,7 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.fanout import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.live import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import HARMLESS, LIVE, choose_media_type

@@ -39,7 +39,7 @@ _NAP = 0.002
 """Real seconds between two looks."""
 
 _IDLE_WORKERS = {
-    ("tailrace.source.threads", "_work"),
+    ("tailrace.runtime.threads", "_work"),
     ("trio._core._thread_cache", "_work"),
     ("concurrent.futures.thread", "_worker"),
 }

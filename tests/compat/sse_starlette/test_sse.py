@@ -20,7 +20,8 @@ import tailrace
 from tailrace import Event, StreamOptions, drain
 from tailrace.compat.sse_starlette import EventSourceResponse, ServerSentEvent
 from tailrace.compat.sse_starlette.sse import AppStatus, SendTimeoutError
-from tailrace.source import Loop, Sink, Source
+from tailrace.runtime import Loop
+from tailrace.source import Sink, Source
 from tailrace.testing import Client, Clock, Truncated, settle, wait_until
 from tests.responses.fetched import fetch
 

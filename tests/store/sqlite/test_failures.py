@@ -15,7 +15,7 @@ import pytest
 from tailrace.errors import StoreFull, StoreUnavailable, StreamNotFound
 from tailrace.store import START, Append, NewStream, Producer
 from tailrace.store.sqlite import SQLiteStore, verify
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.sqlite.faulty import Disk, failure
 
 pytestmark = pytest.mark.anyio

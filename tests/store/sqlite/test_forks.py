@@ -11,7 +11,7 @@ from tailrace.errors import StreamExists, StreamGone, StreamNotFound
 from tailrace.store import START, Append, Fork, NewStream
 from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.store.sqlite.operation import AppendTo, Create, Delete
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
 

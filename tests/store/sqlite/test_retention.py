@@ -11,7 +11,7 @@ from tailrace.store import Append, Mark, NewStream, Retention
 from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.store.sqlite.operation import AppendTo, Create, Trim
 from tailrace.testing import wait_until
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
 from tests.store.work import lines, steps
 

@@ -14,7 +14,7 @@ from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.store.sqlite.operation import AppendTo, Create, Delete, Probe
 from tailrace.store.sqlite.sweep import Sweep
 from tailrace.testing import wait_until
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
 

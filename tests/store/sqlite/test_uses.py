@@ -15,7 +15,7 @@ from tailrace.store.sqlite import SQLiteStore
 from tailrace.store.sqlite.operation import AppendTo, Create, Keep
 from tailrace.store.sqlite.uses import Uses, lag_ms
 from tailrace.testing import wait_until
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
 from tests.store.work import lines, steps
 

@@ -16,7 +16,7 @@ from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.operation import Operation
 from tailrace.store.sqlite.upkeep import Upkeep
 from tailrace.store.sqlite.uses import Uses
-from tailrace.testing.stores import StoreClock
+from tests.store.contract import StoreClock
 
 __all__ = ["Writing"]
 

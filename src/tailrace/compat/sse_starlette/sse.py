@@ -25,11 +25,12 @@ from starlette.types import Message, Receive, Scope, Send
 from tailrace import responses
 from tailrace.compat.sse_starlette.event import ServerSentEvent, check_separator, ensure_bytes
 from tailrace.compat.sse_starlette.status import AppStatus, told_of_exit
+from tailrace.connection import Ending, shutdown_event, tell_stopping
 from tailrace.errors import Problem
 from tailrace.framing import Framing, ServerSentEvents, is_event
-from tailrace.pump import Ending, shutdown_event, tell_stopping
 from tailrace.responses import options_of_app
-from tailrace.source import Interruptible, Loop, Pinnable, Sink, Source, current_loop
+from tailrace.runtime import Interruptible, Loop, current_loop
+from tailrace.source import Pinnable, Sink, Source
 from tailrace.types import StreamOptions
 
 __all__ = [

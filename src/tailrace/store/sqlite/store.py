@@ -26,7 +26,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
-from tailrace.source import Loop, Signal, call_in_thread, current_loop
+from tailrace.runtime import Loop, Signal, call_in_thread, current_loop
 from tailrace.store.base import (
     Append,
     Appended,

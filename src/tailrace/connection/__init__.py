@@ -1,0 +1,56 @@
+"""What a server offers to a response, and what is known of the responses that are open."""
+
+from __future__ import annotations
+
+from tailrace.connection.attach import ATTACH, Attached, AttachOffer, Frame, attach_offer
+from tailrace.connection.connection import (
+    CONNECTION,
+    Connection,
+    ServerConnection,
+    extensions_of,
+    reset,
+)
+from tailrace.connection.farewell import Farewell
+from tailrace.connection.leaving import Leaving, has_left, leaving_of
+from tailrace.connection.lifespan import answer_lifespan
+from tailrace.connection.middleware import is_clear, leads_to
+from tailrace.connection.open_streams import (
+    Drained,
+    drain,
+    drain_beside,
+    registered,
+    shutdown_event,
+    tell_stopping,
+)
+from tailrace.connection.stats import Ending, Stats, counters, log, stats
+
+__all__ = [
+    "ATTACH",
+    "CONNECTION",
+    "AttachOffer",
+    "Attached",
+    "Connection",
+    "Drained",
+    "Ending",
+    "Farewell",
+    "Frame",
+    "Leaving",
+    "ServerConnection",
+    "Stats",
+    "answer_lifespan",
+    "attach_offer",
+    "counters",
+    "drain",
+    "drain_beside",
+    "extensions_of",
+    "has_left",
+    "is_clear",
+    "leads_to",
+    "leaving_of",
+    "log",
+    "registered",
+    "reset",
+    "shutdown_event",
+    "stats",
+    "tell_stopping",
+]

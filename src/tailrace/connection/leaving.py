@@ -1,0 +1,366 @@
+"""Whether a request's client has left: one object for each request, asked by all who wait on it.
+
+ASGI tells of it by a message of `receive`. But those messages belong to the application until it
+has had the end of the request's body, and `receive` may be called by one task at a time: some
+servers say that the client has left once a call was cancelled (granian, gunicorn's ASGI worker).
+So there are three ways, and the first that can be gone is:
+
+* *Offered*: our server protocol says when a connection is lost. No message, no task.
+* *Observed*: uvicorn's object behind `receive` or `send` has an event, which is set when the client
+  leaves. It is also set while a message waits for the application, and stays so until that is
+  taken; then nothing tells, and the one who writes looks.
+* *Asked*: one task calls `receive`, never twice at a time, and is cancelled when the request ends.
+  It begins when no part of the body can be meant for the application: there is none, or
+  Starlette's `Request` of this call has read it. Where that cannot be known it never begins, and
+  the leaving shows when something is sent, or not at all.
+
+A request without a body still has one empty message, which is taken here: whoever waits behind it
+would learn nothing. The `Request` remembers the empty body, so the application can read it still.
+
+A middleware may give the body again, as often as it is asked. A message of the body behind
+its end is the sign of that, and nothing is asked any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+import anyio
+import anyio.lowlevel
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from tailrace.connection.connection import CONNECTION, ServerConnection, behind, extensions_of
+from tailrace.connection.stats import log
+
+__all__ = ["Leaving", "has_left", "leaving_of"]
+
+_KEY = "tailrace.leaving"
+"""Where the scope holds it, for the next who asks."""
+
+_EMPTY_PARTS = 8
+"""Messages in which an empty body may come. httpx's transport needs two of them."""
+
+_TURNS = 4
+"""Turns of the event loop in which who listens begins, asks, and is told; trio shuffles them."""
+
+_FRAMES = 64
+"""How many callers are looked at for the `Request`; twenty middlewares deep is far."""
+
+
+def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
+    """Tells when the client of a request leaves. Entered by all who ask; the first opens it.
+
+    Called in the request's own task, where the frames of the application lie below.
+
+    Args:
+        scope, send: ASGI's.
+        receive: ASGI's; None where the client's leaving is not told.
+    """
+    known: Leaving | None = scope.get(_KEY)
+    if known is not None and known.receive == receive:
+        return known
+    offered: ServerConnection | None = extensions_of(scope).get(CONNECTION)
+    if receive is None:
+        return Leaving(scope, receive)
+    if offered is not None:
+        return _Offered(scope, receive, offered)
+    for each in (*behind(receive), *behind(send, "send")):
+        cycle = getattr(each, "__self__", None)
+        if all(hasattr(cycle, name) for name in ("disconnected", "message_event", "transport")):
+            return _Observed(scope, receive, cast(_Cycle, cycle))
+    return _Asked(scope, receive)
+
+
+async def has_left(error: Exception, scope: Scope, receive: Receive | None, send: Send) -> bool:
+    """Whether a `send` has failed because the client has left, where nobody has listened."""
+    if isinstance(error, OSError):
+        return True
+    async with leaving_of(scope, receive, send) as leaving:
+        return await leaving.explains(error)
+
+
+class Leaving:
+    """Whether the client of a request has left; this one never learns of it.
+
+    Args:
+        scope: Of the request.
+        receive: What the request was called with.
+    """
+
+    __slots__ = ("_calls", "_entered", "_left", "_scope", "receive")
+
+    def __init__(self, scope: Scope, receive: Receive | None) -> None:
+        self._scope = scope
+        self._calls: list[Callable[[], None]] = []
+        self._entered = 0
+        self._left = False
+        self.receive = receive
+
+    @property
+    def left(self) -> bool:
+        """It has left, as far as is known."""
+        return self._left
+
+    def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when it leaves; now or soon if it has. Returns what takes the call back."""
+        if self._left:
+            call()
+            return _nothing
+
+        def take_back() -> None:
+            with suppress(ValueError):
+                self._calls.remove(call)
+
+        self._calls.append(call)
+        return take_back
+
+    def look(self) -> None:
+        """Notice what nothing tells: done by whoever has written, in a task of the request."""
+
+    async def explains(self, error: Exception) -> bool:
+        """Whether a `send` has failed because the client has left.
+
+        An OSError says so (ASGI 2.4). What else servers and middlewares raise then is their own;
+        whoever listens may be about to learn of it, and gets its turn.
+        """
+        for _ in range(_TURNS):
+            if isinstance(error, OSError) or self._left_by_itself:
+                return True
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+        return self._left_by_itself
+
+    @property
+    def _left_by_itself(self) -> bool:
+        return self.left
+
+    async def __aenter__(self) -> Leaving:
+        self._entered += 1
+        if self._entered == 1:
+            self._scope[_KEY] = self
+            await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered -= 1
+        if not self._entered:
+            del self._scope[_KEY]
+            await self._close()
+
+    async def _open(self) -> None:
+        pass
+
+    async def _close(self) -> None:
+        pass
+
+    def _tell(self) -> None:
+        self._left = True
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+
+class _Offered(Leaving):
+    """Told by our server protocol."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, scope: Scope, receive: Receive, connection: ServerConnection) -> None:
+        super().__init__(scope, receive)
+        self._connection = connection
+
+    @property
+    def left(self) -> bool:
+        return self._connection.lost
+
+    @property
+    def _left_by_itself(self) -> bool:
+        # A transfer that fails drops the client, and raises what is wrong with the file.
+        return self.left and not self._connection.aborted
+
+    def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
+        return self._connection.on_lost(call)
+
+
+class _Cycle(Protocol):
+    """What uvicorn's protocols (httptools, h11, zttp for HTTP/1.1 and 2) keep of a request."""
+
+    disconnected: bool
+    message_event: asyncio.Event
+    transport: asyncio.WriteTransport
+
+    def receive(self) -> Awaitable[Any]: ...
+
+
+class _Observed(Leaving):
+    """Seen in uvicorn's object of the request, whose event is waited for without a task."""
+
+    __slots__ = ("_cycle", "_is_empty", "_unread", "_wait")
+
+    def __init__(self, scope: Scope, receive: Receive, cycle: _Cycle) -> None:
+        super().__init__(scope, receive)
+        self._cycle = cycle
+        self._wait: Any = None
+        """The wait for the event, under way; stepped by hand."""
+        self._is_empty = not _has_body(scope)
+        self._unread: Request | None = None
+        if self._is_empty and cycle.message_event.is_set():
+            self._unread = _request_of(scope, receive)
+
+    @property
+    def left(self) -> bool:
+        # The transport too: of pipelined requests, uvicorn tells only the last.
+        return self._cycle.disconnected or self._cycle.transport.is_closing()
+
+    def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
+        self._left = self._left or self.left
+        return super().on_left(call)
+
+    def look(self) -> None:
+        if self._left:
+            return
+        if self.left:
+            self._tell()
+        elif self._wait is None and self._entered:
+            self._observe()
+
+    async def _open(self) -> None:
+        self._observe()
+
+    async def _close(self) -> None:
+        if self._wait is not None:
+            self._wait.close()
+            self._wait = None
+
+    def _observe(self) -> None:
+        event = self._cycle.message_event
+        if event.is_set():
+            if not self._is_empty or self.left:
+                return
+            self._take_empty()
+        wait = event.wait()
+        with suppress(StopIteration):
+            told: asyncio.Future[Any] = wait.send(None)
+            told.add_done_callback(self._told)
+            self._wait = wait
+
+    def _take_empty(self) -> None:
+        self._is_empty = False
+        _remember_empty(self._unread)
+        self._unread = None
+        # The event is set, so this does not wait.
+        taking: Any = self._cycle.receive()
+        with suppress(StopIteration):
+            taking.send(None)
+
+    def _told(self, _: asyncio.Future[Any]) -> None:
+        if self._wait is not None:
+            self._wait.close()
+            self._wait = None
+            self.look()
+
+
+class _Asked(Leaving):
+    """Told by `receive`, which one task asks."""
+
+    __slots__ = ("_asking", "_group", "_is_empty", "_unread")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._group: anyio.abc.TaskGroup | None = None
+        self._asking = False
+        self._is_empty = not _has_body(scope)
+        self._unread = _request_of(scope, receive)
+
+    def look(self) -> None:
+        if self._group is not None and not self._asking and self._may_ask():
+            self._asking = True
+            self._group.start_soon(self._ask)
+
+    async def _open(self) -> None:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self.look()
+
+    async def _close(self) -> None:
+        group, self._group = self._group, None
+        assert group is not None
+        group.cancel_scope.cancel()
+        # Without what is being raised: a group would wrap it.
+        await group.__aexit__(None, None, None)
+
+    def _may_ask(self) -> bool:
+        request = self._unread
+        if self._is_empty:
+            if request is not None and not _is_read(request):
+                _remember_empty(request)
+            self._unread = None
+            return True
+        return request is not None and _is_read(request)
+
+    async def _ask(self) -> None:
+        assert self.receive is not None
+        self._unread = None
+        parts = _EMPTY_PARTS if self._is_empty else 0
+        try:
+            while (message := await self.receive())["type"] == "http.request":
+                if not parts:
+                    return  # the body again
+                parts = parts - 1 if message.get("more_body", False) else 0
+        except Exception:  # noqa: BLE001 - of a server or middleware; the response goes on
+            log.warning("the client's leaving will not be noticed: receive failed", exc_info=True)
+            return
+        self._tell()
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether a request may have a body. Source: RFC 9112 6.3; RFC 9113 8.1.1."""
+    fields = dict(scope.get("headers") or ())
+    length = fields.get(b"content-length")
+    if length is not None or b"transfer-encoding" in fields:
+        return length != b"0"
+    # HTTP/2 needs neither of them for a body.
+    is_http1 = str(scope.get("http_version", "1.1")).startswith("1")
+    return not is_http1 and scope.get("method") not in ("GET", "HEAD")
+
+
+def _request_of(scope: Scope, receive: Receive) -> Request | None:
+    """Starlette's `Request` of this call, which knows whether the body was read.
+
+    Nothing leads to it but the frames of those who called: the functions of Starlette, FastAPI and
+    their users hold it as `request`.
+    """
+    frame = sys._getframe(2)
+    for _ in range(_FRAMES):
+        code = frame.f_code
+        if "request" in code.co_freevars or "request" in code.co_cellvars + code.co_varnames:
+            found = frame.f_locals.get("request")
+            if isinstance(found, Request) and (found.receive == receive or found.scope is scope):
+                return found
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None
+
+
+def _is_read(request: Request) -> bool:
+    return request._stream_consumed or hasattr(request, "_body")
+
+
+def _remember_empty(request: Request | None) -> None:
+    if request is not None and not _is_read(request):
+        request._body = b""
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,28 @@
+"""What a live response begins with."""
+
+from __future__ import annotations
+
+from starlette.types import Message
+
+from tailrace.live.format import Piece
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """The start of a response and the first piece: taken once, so that nobody goes on to hold it.
+
+    Args:
+        start: An `http.response.start`.
+        first: What comes first.
+    """
+
+    __slots__ = ("_start_and_first",)
+
+    def __init__(self, start: Message, first: Piece) -> None:
+        self._start_and_first: tuple[Message, Piece] | None = (start, first)
+
+    def take(self) -> tuple[Message, Piece]:
+        taken, self._start_and_first = self._start_and_first, None
+        assert taken is not None
+        return taken

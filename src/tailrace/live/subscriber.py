@@ -1,0 +1,395 @@
+"""One live response under way.
+
+The theory. The request's own task does everything that waits, and mostly it waits for one signal,
+which is set by whatever gives it something to do: news, time, the client's leaving. Under a server
+that hands connections over, this task is not woken for what is new: the crowd is written to, and
+only who falls behind, or ends, has something to do. Under any other it is woken for each change,
+and sends the frame that is the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import anyio.lowlevel
+
+from tailrace import limits
+from tailrace.connection import Attached, Ending, Farewell, Frame, counters, log, registered
+from tailrace.errors import StreamNotFound, TailraceError
+from tailrace.live.format import End, Format, Gap, Reason
+from tailrace.live.line import Line
+from tailrace.live.opening import Opening
+from tailrace.live.place import Next, Place
+from tailrace.live.recent import Entry
+from tailrace.live.slow import Slow
+from tailrace.store import Offset
+from tailrace.types import StreamOptions
+
+__all__ = ["Subscriber"]
+
+_beat = lru_cache(maxsize=64)(Frame)
+"""A heartbeat, framed once."""
+_ENDINGS = {Reason.FAREWELL: Ending.DRAINED, Reason.FAILED: Ending.FAILED}
+_CUT_BY_US = frozenset({Ending.STALLED, Ending.TOO_SLOW})
+
+
+class Subscriber:
+    """A reader of a live stream at the other end of a connection.
+
+    Args:
+        place: Where it begins.
+        format: How it gets it.
+        options: `send_timeout` and `heartbeat`.
+        slow: What becomes of it if it is too slow.
+        lifetime: Seconds after which the response ends; None lets it last.
+        line: To the client.
+    """
+
+    __slots__ = (
+        *("_attached", "_beat", "_drain", "_error", "_farewell", "_format", "_gap"),
+        *("_in_crowd", "_lagging", "_line", "_loop", "_options", "_over", "_place", "_sent_at"),
+        *("_slow", "_until", "_was_at_tail", "_woken", "tick"),
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        format: Format,  # noqa: A002 - the word for it
+        options: StreamOptions,
+        slow: Slow,
+        lifetime: float | None,
+        line: Line,
+    ) -> None:
+        loop = self._loop = place.live.loop
+        self._place = place
+        self._format = format
+        self._options = options
+        self._slow = slow
+        self._line = line
+        self._until = math.inf if lifetime is None else loop.time() + lifetime
+        self._attached: Attached | None = None
+        self._in_crowd = False
+        self._was_at_tail = False
+        self._lagging = False
+        self._drain: Callable[[], None] | None = None
+        """Takes the wait for the client back, which has enough for now."""
+        self._woken = loop.signal()
+        self._beat = False
+        self._sent_at = loop.time()
+        self._over: Reason | Ending | None = None
+        """Why it ends: in order, or cut."""
+        self._error: TailraceError | None = None
+        self._farewell: Farewell | None = None
+        self._gap: Gap | None = None
+        self.tick = 0
+
+    async def run(self, opening: Opening) -> Ending:
+        """Send the stream until it ends, the client leaves, or there is another reason.
+
+        Args:
+            opening: What comes first.
+
+        Raises:
+            Exception: What went wrong after the start; the server cuts the connection.
+        """
+        counters.open += 1
+        ending = Ending.CANCELLED
+        take_back = self._line.leaving.on_left(partial(self.end, Ending.LEFT))
+        try:
+            with registered(self):
+                self._place.live.wheel.set(self, self.on_tick(self._loop.time()))
+                await self._begin(opening)
+                while self._over is None:
+                    await self._step()
+                ending = await self._finish(self._over)
+        except Exception:
+            ending = Ending.FAILED
+            raise
+        finally:
+            take_back()
+            self._leave()
+            counters.open -= 1
+            counters.ended[ending] += 1
+        return ending
+
+    # Told from outside
+
+    def wake(self) -> None:
+        """Something has happened."""
+        self._woken.set()
+
+    def fell_behind(self, offset: Offset) -> None:
+        """The crowd goes on without this one."""
+        self._in_crowd = False
+        self._place.offset = offset
+        self._lagging = True
+        if self._slow is Slow.DISCONNECT:
+            self.end(Ending.TOO_SLOW)
+        else:
+            self._await_drain()
+
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return 0.0 if self._format.says_farewell else math.inf
+
+    def say_farewell(self, farewell: Farewell) -> None:
+        """End with the format's farewell; a format that has none goes on."""
+        if self._format.says_farewell and self._over is None:
+            self._over, self._farewell = Reason.FAREWELL, farewell
+            self.wake()
+
+    def end(self, ending: Ending) -> None:
+        """End it without the format's last words."""
+        if isinstance(self._over, Ending):
+            return
+        self._over = ending
+        if ending in _CUT_BY_US:
+            log.info("%s: client cut off: %s", self._line.name, ending.value)
+        if ending in _CUT_BY_US or (ending is Ending.SHUT_DOWN and self._is_waited_for):
+            self._line.abort(ending.value)
+        self._line.interrupt()
+        self.wake()
+
+    # What is done, step by step
+
+    async def _begin(self, opening: Opening) -> None:
+        start, first = opening.take()
+        data = self._format.begin(first) + self._format.frame(first)
+        self._attached = await self._line.start(start, data)
+        self._place.take(first)
+        if self._line.lost:
+            self._has_left()
+
+    async def _step(self) -> None:
+        place = self._place
+        if self._in_crowd:
+            await self._stay_in_crowd()
+        elif self._attached is not None and self._is_full(self._attached):
+            await self._woken.wait()
+        elif (gap := self._too_slow()) is not None:
+            await self._give_gap(gap)
+        elif self._beat:
+            self._beat = False
+            await self._put(_beat(self._format.heartbeat))
+        else:
+            step = place.next()
+            if isinstance(step, Entry):
+                await self._give(step)
+            else:
+                await self._do(step)
+
+    async def _do(self, step: Next) -> None:
+        live = self._place.live
+        try:
+            if step is Next.READ:
+                await self._read()
+            elif step is Next.REFRESH:
+                await live.refresh()
+            elif step is Next.CLOSED:
+                self._over = self._over or Reason.CLOSED
+            elif step is Next.DELETED:
+                self._over = self._over or Reason.DELETED
+            else:
+                self._wait_at_tail(step)
+                await self._woken.wait()
+                live.rise(self)
+        except StreamNotFound:
+            self._over = self._over or Reason.DELETED
+        except TailraceError as error:
+            self._over, self._error = self._over or Reason.FAILED, error
+
+    def _wait_at_tail(self, step: Next) -> None:
+        self._was_at_tail = True
+        live, attached = self._place.live, self._attached
+        if step is Next.WAIT and attached is not None:
+            live.crowd.join(self, self._format, attached.write)
+            self._in_crowd = True
+        else:
+            live.sleep(self)
+
+    async def _stay_in_crowd(self) -> None:
+        live = self._place.live
+        if live.over is not None:
+            if live.crowd.settled:
+                self._leave_crowd()
+            else:
+                await self._woken.wait()
+        elif live.stale and not live.refreshing:
+            await self._do(Next.REFRESH)
+        else:
+            await self._woken.wait()
+
+    def _leave_crowd(self) -> None:
+        self._in_crowd = False
+        self._place.take_all(self._place.live.crowd.leave(self, self._format))
+
+    async def _read(self) -> None:
+        found = await self._place.read()
+        if isinstance(found, Gap):
+            await self._give_gap(found)
+        elif found is not None:
+            await self._give(Entry(found))
+
+    async def _give(self, entry: Entry) -> None:
+        frame = entry.frame(self._format)
+        if frame is None or await self._put(frame):
+            self._place.take(entry.piece)
+
+    async def _give_gap(self, gap: Gap) -> None:
+        data = self._format.gap(gap)
+        if data is None:
+            self._over, self._gap = self._over or Reason.GAP, gap
+        elif not data or await self._put(Frame(data)):
+            self._place.skip(gap)
+
+    async def _put(self, frame: Frame) -> bool:
+        """Give it to the client; False if it did not take it."""
+        attached = self._attached
+        if attached is None:
+            await self._line.send(frame.data, more=True)
+            await self._look_around()
+        elif attached.write(frame):
+            counters.bytes_sent += len(frame.data)
+        else:
+            self._await_drain()
+            return False
+        self._sent_at = self._loop.time()
+        return True
+
+    def _is_full(self, attached: Attached) -> bool:
+        if self._drain is None and attached.buffered_bytes:
+            self._await_drain()
+        return self._drain is not None or attached.closed
+
+    def _await_drain(self) -> None:
+        attached = self._attached
+        assert attached is not None
+        if not attached.closed:  # or it has left, which it is told
+            self._drain = attached.on_drain(self._drained)
+
+    def _drained(self) -> None:
+        self._drain = None
+        self.wake()
+
+    def _too_slow(self) -> Gap | None:
+        place = self._place
+        if (
+            self._attached is None
+            and self._was_at_tail
+            and place.behind_bytes > limits.ATTACH_BUFFER_BYTES
+        ):
+            self._lagging = True
+        if not self._lagging:
+            return None
+        self._lagging = self._was_at_tail = False
+        if self._slow is Slow.DISCONNECT:
+            self.end(Ending.TOO_SLOW)
+        return place.to_latest() if self._slow is Slow.LATEST else None
+
+    async def _look_around(self) -> None:
+        """Notice, while there is always something to send, that the client has left."""
+        await anyio.lowlevel.checkpoint()  # or nobody else could tell
+        leaving = self._line.leaving
+        leaving.look()
+        if self._line.lost or leaving.left:
+            self._has_left()
+
+    def _has_left(self) -> None:
+        if not isinstance(self._over, Ending):  # or it was we who have cut it off
+            self._over = Ending.LEFT
+
+    # Time
+
+    def on_tick(self, now: float) -> float:
+        """Do what is due: cut a stalled client off, end the response, or show that it is alive."""
+        again = self._check_stall(now)
+        if isinstance(self._over, Ending):
+            return math.inf
+        if now >= self._until and self._over is None:
+            self._over = Reason.LIFETIME
+            self.wake()
+        if self._over is not None:
+            return again
+        return min(again, self._until, self._check_silence(now))
+
+    def _check_silence(self, now: float) -> float:
+        every = self._options.beat_every(self._format.heartbeat)
+        if every == math.inf:
+            return every
+        since = self._sent_at
+        if self._in_crowd:
+            since = max(since, self._place.live.changed_at)
+        if now < since + every:
+            return since + every
+        if self._in_crowd:
+            assert self._attached is not None
+            self._attached.write(_beat(self._format.heartbeat))
+            self._sent_at = now
+        elif not self._is_waited_for:
+            self._beat = True
+            self.wake()
+        return now + every
+
+    def _check_stall(self, now: float) -> float:
+        patience = self._options.send_timeout
+        if patience is None:
+            return math.inf
+        since = self._line.stalled_since(now)
+        if since is None:
+            return now + patience
+        if now >= since + patience:
+            self.end(Ending.STALLED)
+        # Progress may be seen only by looking, so look four times in the time there is.
+        return min(since + patience, now + patience / 4)
+
+    @property
+    def _is_waited_for(self) -> bool:
+        return self._line.is_sending or self._drain is not None
+
+    # The end
+
+    async def _finish(self, over: Reason | Ending) -> Ending:
+        if self._in_crowd:
+            self._leave_crowd()
+        self._place.live.forget(self)
+        if self._attached is not None:
+            self._attached.release()
+            self._attached = None
+        if isinstance(over, Ending):
+            return over
+        error: Exception | None = self._error
+        data = b""
+        try:
+            data = self._format.end(self._end_of(over))
+        except TailraceError as raised:
+            error = raised
+        await self._line.send(data, more=error is not None)
+        if self._line.lost:
+            self._has_left()
+        if isinstance(self._over, Ending):  # cut on the way
+            return self._over
+        if error is not None:
+            await self._line.fail(error)
+        return _ENDINGS.get(over, Ending.COMPLETE)
+
+    def _end_of(self, reason: Reason) -> End:
+        place = self._place
+        retry = 0.0 if self._farewell is None else self._farewell.draw_retry()
+        return End(
+            reason, place.live.path, place.offset, place.closing, self._gap, self._error, retry
+        )
+
+    def _leave(self) -> None:
+        """Be forgotten by everything; never waits."""
+        live = self._place.live
+        live.wheel.take_back(self)
+        if self._in_crowd:
+            self._leave_crowd()
+        live.forget(self)
+        if self._drain is not None:
+            self._drain()
+        if self._attached is not None:
+            self._attached.release()

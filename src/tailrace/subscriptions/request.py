@@ -1,0 +1,290 @@
+"""What a request to the subscription APIs asks for. Pure: path, header fields and JSON to values.
+
+Source: Durable Streams 6, 7.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tailrace import limits
+from tailrace.errors import InvalidRequest, SubscriptionRefused
+from tailrace.protocol.fields import Fields
+from tailrace.protocol.path import is_reserved, stream_path
+from tailrace.subscriptions.glob import Pattern
+from tailrace.subscriptions.record import PULL_WAKE, WEBHOOK, Config
+from tailrace.subscriptions.transitions import Ack, Wake
+
+__all__ = [
+    "Answered",
+    "Route",
+    "answered_of",
+    "base_url_of",
+    "bearer_of",
+    "config_of",
+    "json_of",
+    "route_of",
+    "streams_of",
+    "wake_of",
+    "worker_of",
+]
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_HOST: Final = re.compile(
+    r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?"
+)
+_ACTIONS: Final = ("streams", "callback", "claim", "ack", "release")
+_JSON: Final = re.compile(rb"application/json[ \t]*(;.*)?", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which of the APIs is meant.
+
+    Args:
+        action: "jwks", "subscription", "streams", "stream", "callback", "claim", "ack", "release".
+        name: The subscription's id; empty for the keys.
+        path: A stream, of "stream".
+    """
+
+    action: str
+    name: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a worker says of its wake."""
+
+    wake: Wake
+    acks: tuple[Ack, ...]
+    done: bool
+
+
+def route_of(below: str) -> Route | None:
+    """The API that a path means; None if it means none.
+
+    Args:
+        below: What follows the place of mounting: `__ds/...`.
+
+    Raises:
+        SubscriptionRefused: The id of a subscription, or the name of a stream, cannot be one (400).
+    """
+    if below == "__ds/jwks.json":
+        return Route("jwks")
+    root, _, rest = below.partition("/subscriptions/")
+    name, _, action = rest.partition("/")
+    if root != "__ds" or not name:
+        return None
+    if len(name.encode(errors="surrogatepass")) > limits.MAX_SUBSCRIPTION_ID_BYTES:
+        raise _invalid(f"an id may have {limits.MAX_SUBSCRIPTION_ID_BYTES} bytes")
+    if _CONTROL.search(name):
+        raise _invalid("an id may have no control characters")
+    if not action:
+        return Route("subscription", name)
+    if action in _ACTIONS:
+        return Route(action, name)
+    kind, _, path = action.partition("/")
+    return Route("stream", name, _stream(path)) if kind == "streams" and path else None
+
+
+def json_of(body: bytes, fields: Fields) -> dict[str, Any]:
+    """The JSON object that a request carries.
+
+    Raises:
+        SubscriptionRefused: It is none (400), or not said to be one (415).
+    """
+    # A page of another origin can make a browser send any body as a form or as text, but not this.
+    if not _JSON.fullmatch(fields.get(b"content-type", b"").strip()):
+        raise SubscriptionRefused(
+            "INVALID_REQUEST", 415, "send JSON with Content-Type: application/json"
+        )
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _invalid("the body is no JSON") from None
+    if not isinstance(told, dict):
+        raise _invalid("the body must be a JSON object")
+    return told
+
+
+def config_of(told: Mapping[str, Any]) -> Config:
+    """What a new subscription is to be.
+
+    Raises:
+        SubscriptionRefused: A field is missing or cannot be (400).
+
+    Source: Durable Streams 6.2.
+    """
+    kind = told.get("type")
+    if kind not in (WEBHOOK, PULL_WAKE):
+        raise _invalid('type must be "webhook" or "pull-wake"')
+    pattern = _text(told, "pattern", limits.MAX_PATTERN_BYTES)
+    if pattern is not None:
+        # Spelt as the paths that it meets: `a/../b` would match nothing, but begins as `a/` does.
+        pattern = Pattern(_stream(pattern)).text
+    streams = streams_of(told) if told.get("streams") is not None else ()
+    if pattern is None and not streams:
+        raise _invalid("give a pattern, or streams")
+    wake_stream = _text(told, "wake_stream", limits.MAX_STREAM_PATH_BYTES)
+    config = Config(
+        type=kind,
+        pattern=pattern,
+        streams=streams,
+        webhook_url=_webhook_url(told) if kind == WEBHOOK else None,
+        wake_stream=_stream(wake_stream or "") if kind == PULL_WAKE else None,
+        lease_ms=_lease_ms(told),
+        description=_text(told, "description", limits.MAX_DESCRIPTION_BYTES),
+    )
+    if config.wake_stream in config.streams:
+        raise _invalid("a subscription cannot wake itself: wake_stream is one of its streams")
+    return config
+
+
+def streams_of(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """The paths of streams, sorted, each once.
+
+    Raises:
+        SubscriptionRefused: They are no paths of streams (400), or too many (413).
+    """
+    streams = told.get("streams")
+    if not isinstance(streams, list) or not all(isinstance(each, str) for each in streams):
+        raise _invalid("streams must be an array of paths")
+    if len(streams) > limits.MAX_SUBSCRIPTION_STREAMS:
+        raise SubscriptionRefused(
+            "TOO_MANY_STREAMS", 413, f"{limits.MAX_SUBSCRIPTION_STREAMS:,} streams are the most"
+        )
+    return tuple(sorted({_stream(each) for each in streams}))
+
+
+def worker_of(told: Mapping[str, Any]) -> str:
+    """Who claims.
+
+    Raises:
+        SubscriptionRefused: Nobody, or a name that cannot be (400).
+    """
+    worker = _text(told, "worker", limits.MAX_WORKER_NAME_BYTES)
+    if worker is None:
+        raise _invalid("worker must be a name")
+    return worker
+
+
+def wake_of(told: Mapping[str, Any]) -> Wake:
+    """Which wake is meant.
+
+    Raises:
+        SubscriptionRefused: It does not say (400).
+    """
+    wake_id, generation = told.get("wake_id"), told.get("generation")
+    if not isinstance(wake_id, str) or type(generation) is not int:
+        raise _invalid("give wake_id, a string, and generation, a number")
+    return Wake(wake_id, generation)
+
+
+def answered_of(told: Mapping[str, Any]) -> Answered:
+    """What a callback or an ack says.
+
+    Raises:
+        SubscriptionRefused: A field is missing or cannot be (400).
+
+    Source: Durable Streams 7.1, 7.2.
+    """
+    acks, done = told.get("acks"), told.get("done")
+    if acks is not None and not isinstance(acks, list):
+        raise _invalid("acks must be an array")
+    if done is not None and type(done) is not bool:
+        raise _invalid("done must be true or false")
+    return Answered(wake_of(told), tuple(_ack(each) for each in acks or ()), done is True)
+
+
+def bearer_of(fields: Fields) -> str:
+    """The token of a request.
+
+    Raises:
+        SubscriptionRefused: It has none (401).
+
+    Source: RFC 6750 2.1.
+    """
+    scheme, _, token = fields.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise SubscriptionRefused(
+            "TOKEN_INVALID", 401, "send the wake's token as Authorization: Bearer ..."
+        )
+    return token.strip()
+
+
+def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
+    """Where the client of a request reaches the streams.
+
+    Args:
+        scope: The request's.
+        fields: Its header fields.
+        public_url: The setting, which wins.
+
+    Raises:
+        SubscriptionRefused: There is no setting, and the request has no Host that can be (400).
+    """
+    if public_url is not None:
+        return public_url.rstrip("/")
+    host = fields.get(b"host", b"").decode("latin-1")
+    if not _HOST.fullmatch(host):
+        raise _invalid("the request has no usable Host, and the server no public_url")
+    return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"
+
+
+def _webhook_url(told: Mapping[str, Any]) -> str:
+    webhook = told.get("webhook")
+    url = webhook.get("url") if isinstance(webhook, dict) else None
+    if not isinstance(url, str) or not url:
+        raise _invalid("a webhook subscription needs webhook.url")
+    return url
+
+
+def _lease_ms(told: Mapping[str, Any]) -> int:
+    lease = told.get("lease_ttl_ms")
+    if lease is None:
+        return limits.LEASE_MS
+    least, most = limits.MIN_LEASE_MS, limits.MAX_LEASE_MS
+    if type(lease) is not int or not least <= lease <= most:
+        raise _invalid(f"lease_ttl_ms must be a whole number from {least} to {most}")
+    return lease
+
+
+def _ack(told: Any) -> Ack:
+    stream = told.get("stream") if isinstance(told, dict) else None
+    offset = told.get("offset") if isinstance(told, dict) else None
+    if not isinstance(stream, str) or not isinstance(offset, str):
+        raise _invalid("each ack must have a stream and an offset")
+    return Ack(stream.strip("/"), offset)
+
+
+def _text(told: Mapping[str, Any], name: str, most: int) -> str | None:
+    value = told.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or _is_broken(value) or len(value.encode()) > most:
+        raise _invalid(f"{name} must be a text of {most:,} bytes at most")
+    return value
+
+
+def _stream(path: str) -> str:
+    path = path.strip("/")
+    try:
+        if is_reserved(path):
+            raise InvalidRequest("the path", path, "one that does not begin with __ds/")
+        return stream_path(path)
+    except InvalidRequest as error:
+        raise _invalid(str(error)) from None
+
+
+def _is_broken(text: str) -> bool:
+    # JSON can escape half a character, which is none and has no UTF-8.
+    return any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _invalid(reason: str) -> SubscriptionRefused:
+    return SubscriptionRefused("INVALID_REQUEST", 400, reason)

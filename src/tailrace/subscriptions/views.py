@@ -1,0 +1,213 @@
+"""The subscriptions as this process knows them: which paths they look at, and what is due when.
+
+A view may be behind: another process has changed the record, and the hint is on its way. So nothing
+is decided from it, only whether to look. What must not be missed is an append while the view said
+that a wake was in flight, which was over already: such a view remembers that it was told, and when
+it turns idle the streams are looked at.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tailrace.store import Change, Offset, Store
+from tailrace.subscriptions.catalogue import Stored, path_of
+from tailrace.subscriptions.glob import PathIndex
+
+__all__ = ["Todo", "View", "Views"]
+
+_MOST_PATHS = 1000
+"""Paths that are remembered apart; with more of them everything is looked at."""
+
+
+@dataclass(slots=True)
+class Todo:
+    """What to look at in a subscription.
+
+    Args:
+        paths: Streams that got data.
+        tails: The ends of all its streams.
+        everything: The streams that its pattern means, too.
+    """
+
+    paths: set[str] = field(default_factory=set)
+    tails: bool = False
+    everything: bool = False
+
+    @property
+    def is_only_due(self) -> bool:
+        """Nothing is known to have happened."""
+        return not (self.paths or self.tails or self.everything)
+
+    def add(self, path: str) -> None:
+        if len(self.paths) < _MOST_PATHS:
+            self.paths.add(path)
+        elif path not in self.paths:
+            self.everything = True
+
+    def merge(self, other: Todo) -> None:
+        self.tails |= other.tails
+        self.everything |= other.everything
+        for path in other.paths:
+            self.add(path)
+
+
+@dataclass(slots=True)
+class View:
+    """One subscription.
+
+    Args:
+        stored: Its record when it was last read or written.
+        stop: Ends the watching of its record.
+        missed: A stream got data while a wake was in flight.
+        postponed: Milliseconds before which nothing is tried: the store could not work.
+    """
+
+    stored: Stored
+    stop: Callable[[], None]
+    missed: bool = False
+    postponed: int | None = None
+
+    @property
+    def tail(self) -> Offset:
+        return self.stored.tail
+
+    @property
+    def due(self) -> int | None:
+        return self.stored.record.due if self.postponed is None else self.postponed
+
+
+class Views:
+    """All subscriptions of this process.
+
+    Args:
+        store: Where the records are watched.
+        tell: Called when there is something to do.
+        gone: Called with the id of a subscription that is forgotten.
+    """
+
+    def __init__(self, store: Store, tell: Callable[[], None], gone: Callable[[str], None]) -> None:
+        self._store = store
+        self._tell = tell
+        self._gone = gone
+        self._views: dict[str, View] = {}
+        self._index = PathIndex()
+        self._deadlines: list[tuple[int, str]] = []
+        self._todo: dict[str, Todo] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._views))
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def get(self, name: str) -> View | None:
+        return self._views.get(name)
+
+    def appended(self, path: str) -> None:
+        """A stream got data."""
+        if not self._index:
+            return
+        for name in self._index.matches(path):
+            view = self._views[name]
+            record = view.stored.record
+            if record.wake_id is not None and path in record.links:
+                view.missed = True
+            else:
+                self._todo.setdefault(name, Todo()).add(path)
+                self._tell()
+
+    def ask(self, name: str, todo: Todo) -> None:
+        """Something is to be looked at."""
+        self._todo.setdefault(name, Todo()).merge(todo)
+        self._tell()
+
+    def missed(self, name: str) -> None:
+        """Look at the streams of a subscription once its wake is over."""
+        view = self._views.get(name)
+        if view is not None:
+            view.missed = True
+
+    def take(self, name: str) -> Todo | None:
+        """What is to be looked at; it is the caller's from here on."""
+        return self._todo.pop(name, None)
+
+    def waiting(self, now: int) -> list[str]:
+        """Those with something to do now."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, name = heapq.heappop(self._deadlines)
+            view = self._views.get(name)
+            if view is not None and view.due == due:
+                view.postponed = None
+                self._todo.setdefault(name, Todo())
+        views = self._views
+        return [name for name in self._todo if name in views and views[name].postponed is None]
+
+    def next_due(self) -> int | None:
+        """When there is something to do though nothing happens."""
+        while self._deadlines:
+            due, name = self._deadlines[0]
+            view = self._views.get(name)
+            if view is not None and view.due == due:
+                return due
+            heapq.heappop(self._deadlines)
+        return None
+
+    def put(self, stored: Stored) -> None:
+        """A record was read or written."""
+        record = stored.record
+        view = self._views.get(record.id)
+        if view is not None and view.stored.record.nonce != record.nonce:
+            self.drop(record.id)
+            view = None
+        if view is None:
+            stop = self._store.watch(path_of(record.id, record.nonce), self._hearing(record.id))
+            view = self._views[record.id] = View(stored, stop)
+            # What came between its creation and now was told to nobody here.
+            self.ask(record.id, Todo(everything=True))
+        elif stored.tail < view.tail:
+            return  # read before what is known already
+        before, view.stored = view.stored, stored
+        if record.wake_id is None and (view.missed or record.links.keys() - before.record.links):
+            view.missed = False
+            self.ask(record.id, Todo(tails=True))
+        explicit = (path for path, link in record.links.items() if link.explicit)
+        self._index.put(record.id, record.config.glob, explicit)
+        self._remember(record.id, view)
+
+    def postpone(self, name: str, until: int, todo: Todo) -> None:
+        """Try again later what could not be done now."""
+        view = self._views.get(name)
+        if view is not None:
+            self._todo.setdefault(name, Todo()).merge(todo)
+            view.postponed = until
+            self._remember(name, view)
+
+    def drop(self, name: str) -> None:
+        """Forget a subscription that is deleted."""
+        view = self._views.pop(name, None)
+        if view is not None:
+            view.stop()
+            self._index.drop(name)
+            self._gone(name)
+        self._todo.pop(name, None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        for name in self:
+            self.drop(name)
+        self._deadlines.clear()
+
+    def _remember(self, name: str, view: View) -> None:
+        if view.due is not None:
+            heapq.heappush(self._deadlines, (view.due, name))
+
+    def _hearing(self, name: str) -> Callable[[Change], None]:
+        def on_change(change: Change) -> None:
+            view = self._views.get(name)
+            if view is not None and (change.deleted or change.tail > view.tail):
+                self.ask(name, Todo())
+
+        return on_change

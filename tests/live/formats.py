@@ -1,0 +1,118 @@
+"""Formats in which a test can see what a reader got."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tailrace.live import End, Format, Gap, Piece
+
+__all__ = ["Seen", "Traced", "seen_in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced(Format):
+    """Each piece as `<start-end>`, its bytes and `;`; gaps and the end in the same way.
+
+    Args:
+        name: To tell readers apart.
+        begins: Something is sent at once, so that the connection can be attached.
+    """
+
+    name: str = ""
+    begins: bool = True
+
+    heartbeat: ClassVar[bytes] = b"<beat>"
+    says_farewell: ClassVar[bool] = True
+
+    def begin(self, first: Piece) -> bytes:
+        return b"<begin %d>" % first.start.position if self.begins else b""
+
+    def frame(self, piece: Piece) -> bytes:
+        data, start, end = piece.slice.data, piece.start.position, piece.end.position
+        marks = b"!" * piece.closed + b"=" * piece.up_to_date
+        if not data and not self.begins and not piece.closed:
+            return b""
+        return b"<%d-%d%b>%b;" % (start, end, marks, data)
+
+    def gap(self, gap: Gap) -> bytes | None:
+        return b"<gap %d-%d>" % (gap.start.position, gap.end.position)
+
+    def end(self, end: End) -> bytes:
+        return b"<end %b %d>" % (end.reason.value.encode(), end.offset.position)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a reader got.
+
+    Args:
+        start: Where he began.
+        at: Up to where he has everything.
+        data: All bytes.
+        gaps: What he was told to be missing.
+        end: Why it ended.
+        closed, up_to_date: What he was told last.
+    """
+
+    start: int = -1
+    at: int = -1
+    data: bytes = b""
+    gaps: tuple[tuple[int, int], ...] = ()
+    end: str | None = None
+    closed: bool = False
+    up_to_date: bool = False
+    beats: int = 0
+
+
+_BEGIN = re.compile(rb"<begin (\d+)>")
+_PIECE = re.compile(rb"<(\d+)-(\d+)(!?)(=?)>")
+_GAP = re.compile(rb"<gap (\d+)-(\d+)>")
+_END = re.compile(rb"<end (\w+) (\d+)>")
+
+
+def seen_in(body: bytes) -> Seen:
+    """Read what `Traced` wrote.
+
+    Raises:
+        AssertionError: Something is doubled, missing or out of order.
+    """
+    seen, at = Seen(), 0
+    body = bytes(body)
+    while at < len(body):
+        assert seen.end is None, "something after the end"
+        if match := _BEGIN.match(body, at):
+            assert seen.start == -1
+            seen.start = seen.at = int(match[1])
+            at = match.end()
+        elif match := _GAP.match(body, at):
+            if seen.start == -1:
+                seen.start = seen.at = int(match[1])
+            assert int(match[1]) == seen.at
+            seen.gaps += ((int(match[1]), int(match[2])),)
+            seen.at = int(match[2])
+            at = match.end()
+        elif match := _END.match(body, at):
+            seen.end = match[1].decode()
+            if seen.start == -1:
+                seen.start = seen.at = int(match[2])
+            assert int(match[2]) == seen.at
+            at = match.end()
+        elif body.startswith(b"<beat>", at):
+            seen.beats += 1
+            at += len(b"<beat>")
+        else:
+            match = _PIECE.match(body, at)
+            assert match is not None, body[at : at + 40]
+            start, end = int(match[1]), int(match[2])
+            if seen.start == -1:
+                seen.start = seen.at = start
+            assert start == seen.at, f"{start} follows {seen.at}"
+            assert not seen.closed, "something after the closing piece"
+            seen.data += body[match.end() : match.end() + end - start]
+            seen.at, seen.closed, seen.up_to_date = end, bool(match[3]), bool(match[4])
+            at = match.end() + end - start
+            assert body[at : at + 1] == b";"
+            at += 1
+    return seen

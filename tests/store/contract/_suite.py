@@ -1,0 +1,129 @@
+"""What every part of the contract stands on: a store, its clock, and short words for its verbs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+import anyio
+import pytest
+
+from tailrace.errors import StreamNotFound
+from tailrace.store import Append, Change, NewStream, Offset, Slice, Store, Where
+from tests.store.contract.clock import StoreClock
+
+__all__ = ["JSON", "OCTETS", "StoreSuite", "Watcher", "fill", "in_time", "is_there", "read_all"]
+
+PATIENCE = 10.0
+"""Seconds of real time in which a store must have told what it has to tell."""
+
+OCTETS = "application/octet-stream"
+JSON = "application/json"
+
+
+class StoreSuite:
+    """A store of its own for each test, with a clock that only the test moves."""
+
+    durable: ClassVar[bool] = True
+    """Whether what was acknowledged is there after the store was closed and made again."""
+
+    def make(self, folder: Path, clock: StoreClock) -> Store:
+        """A store that is not open yet; with the same folder as before, the same store again.
+
+        Args:
+            folder: Empty at first; the test's own.
+            clock: What the store must take for the time of day.
+        """
+        raise NotImplementedError("say which store is tested: def make(self, folder, clock)")
+
+    @pytest.fixture
+    def clock(self) -> StoreClock:
+        return StoreClock()
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path, clock: StoreClock) -> AsyncIterator[Store]:
+        async with self.make(tmp_path, clock) as store:
+            yield store
+
+
+class Watcher:
+    """Watches a path and keeps what it was told.
+
+    ```
+    with Watcher(store, "a") as watcher:
+        await store.append("a", Append(data=b"x"))
+        await watcher.told(lambda change: change.tail == tail)
+    ```
+    """
+
+    def __init__(self, store: Store, path: str) -> None:
+        self.changes: list[Change] = []
+        self._store = store
+        self._path = path
+        self._more = anyio.Event()
+
+    def __enter__(self) -> Self:
+        self._stop = self._store.watch(self._path, self._on_change)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop()
+
+    def _on_change(self, change: Change) -> None:
+        self.changes.append(change)
+        self._more.set()
+
+    async def told(self, wanted: Callable[[Change], object]) -> Change:
+        """The first change, of those that came and those that come, that is wanted."""
+        seen = 0
+        with in_time():
+            while True:
+                for change in self.changes[seen:]:
+                    seen += 1
+                    if wanted(change):
+                        return change
+                self._more = anyio.Event()
+                await self._more.wait()
+
+
+def in_time() -> AbstractContextManager[object]:
+    """A block that fails instead of waiting for ever for what a store does not tell."""
+    return anyio.fail_after(PATIENCE)
+
+
+async def is_there(store: Store, path: str) -> bool:
+    """Whether the stream exists; not a use of it."""
+    try:
+        await store.head(path)
+    except StreamNotFound:
+        return False
+    return True
+
+
+async def read_all(store: Store, path: str, start: Where, max_bytes: int) -> list[Slice]:
+    """What a reader gets who reads on and on until the tail."""
+    slices = [await store.read(path, start, max_bytes)]
+    while not slices[-1].up_to_date:
+        slices.append(await store.read(path, slices[-1].end, max_bytes))
+        assert slices[-1].chunks, "a read before the tail gives something"
+    return slices
+
+
+async def fill(
+    store: Store, path: str, *parts: bytes, new: NewStream | None = None
+) -> list[Offset]:
+    """A new stream of these appends; the position after each, and before the first."""
+    await store.create(path, new or NewStream())
+    ends = [(await store.append(path, Append(data=part))).tail for part in parts]
+    return [Offset(0, 0), *ends]

@@ -1,0 +1,52 @@
+"""The contract of a store, as one pytest class."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.store.contract._append import AppendContract
+from tests.store.contract._cancel import CancelContract
+from tests.store.contract._create import CreateContract
+from tests.store.contract._delete import DeleteContract
+from tests.store.contract._expiry import ExpiryContract
+from tests.store.contract._fork import ForkContract
+from tests.store.contract._limits import LimitsContract
+from tests.store.contract._list import ListContract
+from tests.store.contract._producer import ProducerContract
+from tests.store.contract._read import ReadContract
+from tests.store.contract._reopen import OpenContract, ReopenContract
+from tests.store.contract._retention import RetentionContract
+from tests.store.contract._watch import WatchContract
+
+__all__ = ["StoreContract"]
+
+
+@pytest.mark.anyio
+class StoreContract(
+    OpenContract,
+    ReopenContract,
+    CreateContract,
+    AppendContract,
+    ProducerContract,
+    ReadContract,
+    ForkContract,
+    DeleteContract,
+    ListContract,
+    WatchContract,
+    ExpiryContract,
+    RetentionContract,
+    LimitsContract,
+    CancelContract,
+):
+    """What every store does, as tests: subclass it, and say how yours is made.
+
+    ```
+    class TestMine(StoreContract):
+        def make(self, folder, clock):
+            return MyStore(folder / "streams.db", clock=clock)
+    ```
+
+    Each test gets a store of its own, on asyncio and on trio, with a clock that only the test
+    moves. A store that does not outlive its process says so by `durable = False`, and has no tests
+    that reopen it.
+    """
