@@ -10,7 +10,7 @@ from tailrace import limits
 from tailrace.live.format import Reason
 from tailrace.live.live_stream import LiveStream
 from tailrace.runtime import current_loop
-from tailrace.runtime.wheel import wheel_here
+from tailrace.runtime.timer_wheel import timer_wheel
 from tailrace.store import START, Append, Change, Chunk, Mark, MemoryStore, NewStream, Offset, Slice
 from tailrace.testing import settle
 
@@ -31,7 +31,7 @@ class Watched:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.retired: list[LiveStream] = []
-        self.live = LiveStream("s", current_loop(), wheel_here(), self.read, self.retired.append)
+        self.live = LiveStream("s", current_loop(), timer_wheel(), self.read, self.retired.append)
 
     async def read(self, path: str, offset: Offset) -> Slice:
         doubts = self.live.doubts
