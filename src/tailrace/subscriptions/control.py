@@ -19,20 +19,14 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.errors import (
-    AccessRefused,
-    StreamError,
-    StreamNotFound,
-    SubscriptionRefused,
-    TailraceError,
-)
+from tailrace.errors import AccessRefused, StreamNotFound, SubscriptionRefused, TailraceError
 from tailrace.protocol.authorize import Authorize, Right, ask_scope
 from tailrace.protocol.body import Body
 from tailrace.protocol.fields import Fields, fields_of
 from tailrace.protocol.path import path_below
 from tailrace.protocol.reply import Reply, fields_of_refusal
 from tailrace.protocol.sending import send_last
-from tailrace.semantics import HARMLESS
+from tailrace.semantics import HARMLESS, detail_of, problem_document
 from tailrace.subscriptions.delivery import told_streams
 from tailrace.subscriptions.desk import Desk
 from tailrace.subscriptions.keys import Keys
@@ -329,14 +323,7 @@ def _refusal(error: TailraceError) -> Reply:
     code, facts = error.code.upper(), {}
     if isinstance(error, SubscriptionRefused):
         code, facts = error.wire_code, error.facts
-    # What the store says of itself may name files.
-    is_ours = isinstance(error, StreamError)
-    detail = str(error) if is_ours else "the server cannot do that now"
-    told = {
-        "error": {"code": code, "message": detail, **facts},
-        **_problem(error.status, code, detail),
-    }
-    reply = _json(error.status, told)
+    reply = _refused(error.status, code, detail_of(error), facts)
     if isinstance(error, AccessRefused):
         reply.headers.extend(fields_of_refusal(error))
         return reply
@@ -350,20 +337,14 @@ def _refusal(error: TailraceError) -> Reply:
 def _not_allowed(method: str, route: Route) -> Reply:
     allowed = ", ".join(_METHODS[route.action])
     detail = f"{method[:20]!a} is not one of {allowed}"
-    code = "METHOD_NOT_ALLOWED"
-    reply = _json(405, {"error": {"code": code, "message": detail}, **_problem(405, code, detail)})
+    reply = _refused(405, "METHOD_NOT_ALLOWED", detail, {})
     reply.headers.append((b"allow", allowed.encode()))
     return reply
 
 
-def _problem(status: int, code: str, detail: str) -> dict[str, Any]:
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code.lower(),
-        "detail": detail,
-    }
+def _refused(status: int, code: str, detail: str, facts: Mapping[str, Any]) -> Reply:
+    error = {"code": code, "message": detail, **facts}
+    return _json(status, {"error": error, **problem_document(status, code.lower(), detail)})
 
 
 def _json(status: int, told: Mapping[str, Any]) -> Reply:
