@@ -11,9 +11,9 @@ from starlette.responses import Response
 from tailrace.errors import RunEnded
 from tailrace.store import Mark
 from tailrace.streams.item import Status
+from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader
-from tailrace.streams.remote import Ended, Remote
-from tailrace.streams.running import Running
+from tailrace.streams.remote_run import FinishedRun, RemoteRun
 
 if TYPE_CHECKING:
     from tailrace.streams.streams import Streams
@@ -36,7 +36,9 @@ class Run:
         work: What runs it here, or follows it.
     """
 
-    def __init__(self, streams: Streams, path: str, work: Running | Remote | Ended) -> None:
+    def __init__(
+        self, streams: Streams, path: str, work: LocalRun | RemoteRun | FinishedRun
+    ) -> None:
         self._streams = streams
         self._work = work
         self.path = path
@@ -53,7 +55,7 @@ class Run:
     @property
     def is_here(self) -> bool:
         """Its source is iterated in this process."""
-        return isinstance(self._work, Running)
+        return isinstance(self._work, LocalRun)
 
     async def wait(self) -> None:
         """Wait for its end.
@@ -73,9 +75,9 @@ class Run:
         What its source has yielded so far is in the stream, which ends as cancelled. Not for the
         source itself: it returns.
         """
-        if isinstance(self._work, Running):
+        if isinstance(self._work, LocalRun):
             self._work.stop()
-        elif isinstance(self._work, Remote):
+        elif isinstance(self._work, RemoteRun):
             await self._work.ask_to_stop()
         await self._work.done.wait()
 
@@ -107,4 +109,4 @@ class Run:
     def _attend(self) -> AbstractContextManager[None]:
         """A client that listens for the length of the block."""
         work = self._work
-        return nullcontext() if isinstance(work, Ended) else work.clients.present()
+        return nullcontext() if isinstance(work, FinishedRun) else work.clients.present()

@@ -26,7 +26,7 @@ from tailrace.protocol import (
 from tailrace.streams.claim import RUNS
 
 if TYPE_CHECKING:
-    from tailrace.streams.opening import Open
+    from tailrace.streams.store_handle import OpenStore
     from tailrace.streams.streams import Streams
 
 __all__ = ["Serving"]
@@ -46,11 +46,11 @@ class Serving:
         self._streams = streams
         self._options = options or ProtocolOptions()
         self._replies = replies_by_origin(self._options)
-        self._made: tuple[Open, DurableStreams] | None = None
+        self._made: tuple[OpenStore, DurableStreams] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            opened = await self._streams._opening.open()
+            opened = await self._streams._handle.open()
         except TailraceError as error:
             if scope["type"] != "http":
                 raise
@@ -60,7 +60,7 @@ class Serving:
             self._made = (opened, self._make(opened))
         await self._made[1](scope, receive, send)
 
-    def _make(self, opened: Open) -> DurableStreams:
+    def _make(self, opened: OpenStore) -> DurableStreams:
         others = opened.subscriptions
 
         async def control(scope: Scope, receive: Receive, send: Send) -> None:

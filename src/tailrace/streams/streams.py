@@ -42,12 +42,12 @@ from tailrace.streams.claim import Claims
 from tailrace.streams.clients import OnDisconnect, check_policy
 from tailrace.streams.item import message_of
 from tailrace.streams.lease import new_worker
-from tailrace.streams.opening import Opening
+from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader, place_of
 from tailrace.streams.run import Run
-from tailrace.streams.running import Running
-from tailrace.streams.runs import Order, Runs
+from tailrace.streams.runs import RunRequest, Runs
 from tailrace.streams.serving import Serving
+from tailrace.streams.store_handle import StoreHandle
 from tailrace.streams.subscription import Subscription, slow_of
 from tailrace.subscriptions import SubscriptionOptions, Subscriptions
 from tailrace.types import StreamOptions
@@ -103,7 +103,7 @@ class Streams:
     ) -> None:
         if type(lease) is not int or lease < 1:
             raise InvalidOption("lease", lease, "whole seconds, 1 or more")
-        self._opening = Opening(url)
+        self._handle = StoreHandle(url)
         self._lease = lease
         self._worker = new_worker()
         self._entered = False
@@ -130,14 +130,14 @@ class Streams:
             raise RuntimeError("these streams are open already: one lifespan is enough")
         self._entered = True  # before anything is awaited: two may come at once
         try:
-            opened = await self._opening.open()
+            opened = await self._handle.open()
         except BaseException:
             self._entered = False
             raise
         group = anyio.create_task_group()
         await group.__aenter__()
         self._group = group
-        self._opening.held = True
+        self._handle.held = True
         opened.runs = Runs(opened.store, group, self._lease, self.options, opened.appended)
         group.start_soon(opened.runs.keep)
         try:
@@ -158,7 +158,7 @@ class Streams:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        group, opened = self._group, self._opening.now
+        group, opened = self._group, self._handle.now
         assert group is not None
         assert opened is not None
         assert opened.runs is not None
@@ -171,9 +171,9 @@ class Streams:
                 await group.__aexit__(None, None, None)  # with the error it would wrap it
             finally:
                 self._group = None
-                self._entered = self._opening.held = False
+                self._entered = self._handle.held = False
                 with anyio.CancelScope(shield=True):
-                    await self._opening.close()
+                    await self._handle.close()
 
     async def aclose(self) -> None:
         """Close the store. Nothing if it is not open; the next call opens it again.
@@ -183,7 +183,7 @@ class Streams:
         """
         if self._group is not None:
             raise RuntimeError("these streams are closed at the end of their block or lifespan")
-        await self._opening.close()
+        await self._handle.close()
 
     async def check(self) -> None:
         """Find out whether the store can read and write now.
@@ -195,7 +195,7 @@ class Streams:
 
     async def store(self) -> Store:
         """The store, open in this event loop."""
-        return (await self._opening.open()).store
+        return (await self._handle.open()).store
 
     # Writing
 
@@ -265,7 +265,7 @@ class Streams:
             StreamNotFound: It does not exist (404).
         """
         _check_path(path)
-        opened = await self._opening.open()
+        opened = await self._handle.open()
         done = await opened.store.append(path, Append(close=True))
         opened.appended(path)
         return str(done.tail)
@@ -482,10 +482,10 @@ class Streams:
             _check_path(path)
             check_policy(on_disconnect)
             new = NewStream(content_type=_JSON, ttl=ttl, retention=retention or Retention())
-            order = Order(path=path, policy=on_disconnect, restart=restart, new=new)
+            request = RunRequest(path=path, policy=on_disconnect, restart=restart, new=new)
             runs = await self._runs("run")
-            work = await runs.start(order, opened)
-            begun = isinstance(work, Running) and work.source is opened
+            work = await runs.start(request, opened)
+            begun = isinstance(work, LocalRun) and work.source is opened
         finally:
             if not begun:
                 with anyio.move_on_after(self.options.cleanup_timeout, shield=True):
@@ -499,7 +499,7 @@ class Streams:
             True if it goes on; False if there is no such run, or it has ended.
         """
         _check_path(path)
-        opened = await self._opening.open()
+        opened = await self._handle.open()
         if opened.runs is not None:
             return await opened.runs.stop(path)
         return await Claims(opened.store, self._worker).ask_to_stop(path)
@@ -511,7 +511,7 @@ class Streams:
 
         If a run's worker has died meanwhile, its stream is closed.
         """
-        opened = await self._opening.open()
+        opened = await self._handle.open()
         if opened.runs is not None:
             await opened.store.wait(path, offset)  # they are looked after
             return
@@ -524,14 +524,14 @@ class Streams:
             await claims.end_if_lost(path)
 
     async def _create(self, path: str, new: NewStream) -> bool:
-        opened = await self._opening.open()
+        opened = await self._handle.open()
         made = await opened.store.create(path, new)
         opened.appended(path)
         return made.is_new
 
     async def _append(self, path: str, item: Any, producer: Producer | None = None) -> str:
         """As `append`, to a stream that exists."""
-        opened = await self._opening.open()
+        opened = await self._handle.open()
         store = opened.store
         try:
             message = message_of(item)
@@ -581,10 +581,10 @@ class Streams:
         )
 
     async def _hub(self) -> Hub:
-        return (await self._opening.open()).hub
+        return (await self._handle.open()).hub
 
     async def _runs(self, what: str) -> Runs:
-        opened = None if self._group is None else await self._opening.open()
+        opened = None if self._group is None else await self._handle.open()
         if opened is None or opened.runs is None:
             raise RuntimeError(
                 f"{what}() needs tasks that go on in the background: give the application "
