@@ -38,7 +38,7 @@ from tailrace.streams.item import DONE, End, end_in, message_of, wire_of_end
 from tailrace.streams.progress import EndState, Progress, Step, Thinned
 from tailrace.types import StreamOptions
 
-__all__ = ["SHUTTING_DOWN", "STOPPED", "Running"]
+__all__ = ["SHUTTING_DOWN", "STOPPED", "LocalRun"]
 
 LEFT = End("cancelled", "cancelled", "its last client has left")
 STOPPED = End("cancelled", "cancelled", "it was stopped")
@@ -50,7 +50,7 @@ CANCELLED = End("cancelled", "cancelled", "its task was cancelled")
 _PROGRESS_ENDS: dict[str, EndState] = {"done": "done", "failed": "failed"}
 
 
-class Running:
+class LocalRun:
     """A run that this process owns.
 
     Args:
