@@ -20,7 +20,7 @@ from tailrace.app.settings import ANY_HOST
 from tailrace.protocol import Reply
 from tailrace.semantics import foreign_origin
 
-__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "Guard", "Refusal"]
+__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "HostGuard", "Refusal"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -65,7 +65,7 @@ class Refusal:
         return Reply(self.status, headers, body)
 
 
-class Guard:
+class HostGuard:
     """Looks at each request's Host and Origin.
 
     Args:
