@@ -22,7 +22,7 @@ from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
 from tailrace.protocol import fields_of_refusal
 from tailrace.pump import name_of
-from tailrace.semantics import HARMLESS
+from tailrace.semantics import SANDBOX_HEADERS
 
 __all__ = ["answer_errors", "problem", "problem_response"]
 
@@ -64,7 +64,7 @@ def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) 
         "detail": detail,
         **more,
     }
-    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
+    headers = {**dict(SANDBOX_HEADERS), "vary": "accept", "cache-control": "no-store"}
     return Response(
         json.dumps(said), status, headers=headers, media_type="application/problem+json"
     )
