@@ -50,7 +50,8 @@ class Watched:
         """Append, and make the change that tells of it."""
         start = (await self.store.head("s")).tail
         end = (await self.store.append("s", Append(data=data))).tail
-        return Change(**{"tail": end, "start": start, "chunks": (Chunk(data, end),), **told})
+        known = {"tail": end, "start": start, "chunks": (Chunk(data, end),), **told}
+        return Change("s", end.generation, **known)
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ async def test_what_is_deleted_is_over_once_and_for_all(watched: Watched) -> Non
     sleeper = Sleeper()
     watched.live.sleep(sleeper)
     for _ in range(2):
-        watched.live.on_change(Change(tail, tail, deleted=True))
+        watched.live.on_change(Change("s", tail.generation, tail, tail, deleted=True))
     assert (watched.live.over, sleeper.woken) == (Reason.DELETED, 1)
     assert watched.retired == [watched.live]
     watched.live.on_change(await watched.append(b"def"))
