@@ -19,7 +19,7 @@ from tailrace.app.settings import ANY_HOST
 from tailrace.protocol import Reply
 from tailrace.semantics import PROBLEM, foreign_origin, problem_document
 
-__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "Guard", "Refusal"]
+__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "HostGuard", "Refusal"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -57,7 +57,7 @@ class Refusal:
         return Reply(self.status, headers, body)
 
 
-class Guard:
+class HostGuard:
     """Looks at each request's Host and Origin.
 
     Args:

@@ -148,7 +148,7 @@ class Keys:
         if self._signing is None:
             # The package is loaded with the first key, which takes a while.
             make = partial(SigningKey, self._seed)
-            self._signing = await call_in_thread(make, lambda _key: None)
+            self._signing = await call_in_thread(make)
         return self._signing
 
     async def open(self) -> None:
