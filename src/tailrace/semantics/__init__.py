@@ -18,6 +18,7 @@ from tailrace.semantics.live import LIVE
 from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
 from tailrace.semantics.mounting import mounted
 from tailrace.semantics.origin import foreign_origin
+from tailrace.semantics.problem import PROBLEM, detail_of, problem_document
 from tailrace.semantics.ranges import (
     ByteRange,
     ByteRanges,
@@ -32,6 +33,7 @@ __all__ = [
     "DIGESTS",
     "HARMLESS",
     "LIVE",
+    "PROBLEM",
     "Answer",
     "ByteRange",
     "ByteRanges",
@@ -46,6 +48,7 @@ __all__ = [
     "coalesce",
     "content_disposition",
     "content_range",
+    "detail_of",
     "foreign_origin",
     "format_date",
     "is_entity_tag",
@@ -53,6 +56,7 @@ __all__ = [
     "mounted",
     "parse_date",
     "parse_ranges",
+    "problem_document",
     "tag_as_named",
     "unsatisfied",
 ]

@@ -282,4 +282,4 @@ def _format_of(media_type: str, missed: Gap | None, end_mark: bool) -> Format:
 
 def _not_acceptable(offered: list[str]) -> Response:
     detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
-    return problem_response(406, "not_acceptable", detail, {"offered": offered})
+    return problem_response(406, "not_acceptable", detail, offered=offered)
