@@ -13,7 +13,7 @@ from tailrace.streams.core import Core
 from tailrace.streams.item import Status
 from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader
-from tailrace.streams.remote_run import FinishedRun, RemoteRun
+from tailrace.streams.runs import FinishedRun, RemoteRun
 from tailrace.streams.subscription import Subscription
 
 __all__ = ["Run"]
@@ -48,11 +48,6 @@ class Run:
         end = self._work.end
         return "running" if end is None else end.status
 
-    @property
-    def is_here(self) -> bool:
-        """Its source is iterated in this process."""
-        return isinstance(self._work, LocalRun)
-
     async def wait(self) -> None:
         """Wait for its end.
 
@@ -71,10 +66,8 @@ class Run:
         What its source has yielded so far is in the stream, which ends as cancelled. Not for the
         source itself: it returns.
         """
-        if isinstance(self._work, LocalRun):
-            self._work.stop()
-        elif isinstance(self._work, RemoteRun):
-            await self._work.ask_to_stop()
+        if self._work.end is None:
+            await self._core.stop(self.path)
         await self._work.done.wait()
 
     def response(
@@ -111,4 +104,4 @@ class Run:
     def _attend(self) -> AbstractContextManager[None]:
         """A client that listens for the length of the block."""
         work = self._work
-        return nullcontext() if isinstance(work, FinishedRun) else work.clients.present()
+        return nullcontext() if isinstance(work, FinishedRun) else work.subscribers.present()

@@ -23,7 +23,7 @@ from tailrace.protocol import (
     replies_by_origin,
     stream_path,
 )
-from tailrace.streams.claim import RUNS
+from tailrace.streams.claims import RUNS
 from tailrace.streams.core import Core
 from tailrace.streams.store_handle import OpenStore
 

@@ -14,12 +14,12 @@ from typing import Any, Self, TypeVar
 
 from tailrace import limits
 from tailrace.store import Producer, Retention, StreamInfo
-from tailrace.streams.clients import OnDisconnect
 from tailrace.streams.item import Message, Status
 from tailrace.streams.portal import Portal
 from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
+from tailrace.streams.subscribers import OnDisconnect
 from tailrace.types import StreamOptions
 
 __all__ = ["SyncReader", "SyncRun", "SyncStreams"]
