@@ -32,8 +32,8 @@ from tailrace.errors import (
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
 from tailrace.semantics import (
-    HARMLESS,
     PROBLEM,
+    SANDBOX_HEADERS,
     Outcome,
     Validators,
     answer,
@@ -68,7 +68,7 @@ Headers = list[tuple[bytes, bytes]]
 
 METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
-_HARMLESS: Final = tuple((name.encode(), value.encode()) for name, value in HARMLESS)
+_SANDBOX_HEADERS: Final = tuple((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS)
 _TRUE: Final = b"true"
 _CLOSED: Final = (b"stream-closed", _TRUE)
 _UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
@@ -369,7 +369,7 @@ def etag_of(piece: Slice) -> str:
 
 def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
     policy = b"cross-origin" if origin == ANY_ORIGIN else b"same-origin"
-    headers = [*_HARMLESS, (b"cross-origin-resource-policy", policy)]
+    headers = [*_SANDBOX_HEADERS, (b"cross-origin-resource-policy", policy)]
     if varies:
         headers.append((b"vary", b"Origin"))
     if origin is not None:

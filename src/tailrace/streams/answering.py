@@ -22,7 +22,7 @@ from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
 from tailrace.protocol import fields_of_refusal
 from tailrace.pump import name_of
-from tailrace.semantics import HARMLESS, PROBLEM, detail_of, problem_document
+from tailrace.semantics import PROBLEM, SANDBOX_HEADERS, detail_of, problem_document
 
 __all__ = ["answer_errors", "problem", "problem_response"]
 
@@ -54,7 +54,7 @@ def problem(error: TailraceError) -> Response:
 def problem_response(status: int, code: str, detail: str, **members: Any) -> Response:
     """A problem document with members of its own."""
     document = problem_document(status, code, detail, **members)
-    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
+    headers = {**dict(SANDBOX_HEADERS), "vary": "accept", "cache-control": "no-store"}
     return Response(json.dumps(document), status, headers=headers, media_type=PROBLEM)
 
 

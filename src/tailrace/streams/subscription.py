@@ -26,7 +26,7 @@ from tailrace.errors import (
 from tailrace.live import Format, Gap, Hub, LiveResponse, Piece, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
-from tailrace.semantics import HARMLESS, LIVE, choose_media_type
+from tailrace.semantics import LIVE_HEADERS, SANDBOX_HEADERS, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
@@ -42,7 +42,9 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
-_OF_ALL: Final = [(name.encode(), value.encode()) for name, value in (*HARMLESS, *LIVE)]
+_OF_ALL: Final = [
+    (name.encode(), value.encode()) for name, value in (*SANDBOX_HEADERS, *LIVE_HEADERS)
+]
 """Header fields of every answer, unless the application has set them."""
 _VARIES: Final = (b"vary", b"accept")
 

@@ -26,7 +26,7 @@ from tailrace.protocol.fields import Fields, fields_of
 from tailrace.protocol.path import path_below
 from tailrace.protocol.reply import Reply, fields_of_refusal
 from tailrace.protocol.sending import send_last
-from tailrace.semantics import HARMLESS, detail_of, problem_document
+from tailrace.semantics import SANDBOX_HEADERS, detail_of, problem_document
 from tailrace.subscriptions.delivery import snapshot_of
 from tailrace.subscriptions.keys import Keys
 from tailrace.subscriptions.options import SubscriptionOptions
@@ -50,7 +50,7 @@ from tailrace.subscriptions.webhook import Webhooks
 __all__ = ["Control"]
 
 _HEADERS: Final = (
-    *((name.encode(), value.encode()) for name, value in HARMLESS),
+    *((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _UNSTORED: Final = (b"cache-control", b"no-store")
