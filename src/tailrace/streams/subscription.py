@@ -23,13 +23,14 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.live import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.live import Format, Gap, Hub, LiveResponse, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import HARMLESS, LIVE, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
+from tailrace.streams.formats import Events, Lines, Raw
 from tailrace.streams.reading import Reader, place_of
 
 if TYPE_CHECKING:
@@ -219,8 +220,8 @@ class _EventsAfter(Events):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
-        return Events.begin(self, first) + self.gap(self.missed)
+    def begin(self, first: Slice, now: float) -> bytes:
+        return Events.begin(self, first, now) + self.gap(self.missed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ class _LinesAfter(Lines):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         return self.gap(self.missed)
 
 
