@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tailrace.streams.channel import Channel
-from tailrace.streams.clients import Grace
 from tailrace.streams.item import Message
 from tailrace.streams.progress import Progress, ProgressState
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
+from tailrace.streams.subscribers import Grace
 from tailrace.streams.sync import SyncReader, SyncRun, SyncStreams
 
 __all__ = [

@@ -16,9 +16,8 @@ from tailrace.errors import ContentTypeMismatch, InvalidChunk, InvalidOption, St
 from tailrace.live import Hub
 from tailrace.protocol import Authorize
 from tailrace.store import Append, NewStream, Offset, Producer, Store, is_json
-from tailrace.streams.claim import Claims
+from tailrace.streams.claims import Claims, new_worker
 from tailrace.streams.item import message_of
-from tailrace.streams.lease import new_worker
 from tailrace.streams.runs import Runs
 from tailrace.streams.store_handle import OpenStore, StoreHandle
 from tailrace.subscriptions import SubscriptionOptions, Subscriptions
