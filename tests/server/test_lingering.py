@@ -250,7 +250,9 @@ async def test_how_long_it_is_read(
     ours, theirs = socket.socketpair()
     with theirs:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
-        rest = Lingering(loop, transport, transport.close, is_last=is_last)
+        rest = Lingering(loop, transport, transport.close)
+        if is_last:
+            rest.end_our_side()
         while not transport.is_closing() and clock.time < 10 * limits.LINGER:
             rest.came += int(came)
             await clock.advance(limits.LINGER_SILENCE)

@@ -27,39 +27,29 @@ class Lingering:
         loop: The event loop.
         transport: Our side of it is ended.
         end: Called when enough was waited for.
-        is_last: The connection ends with this answer.
     """
 
-    __slots__ = (
-        *("_alarm", "_end", "_loop", "_thrown_away", "_transport", "_until"),
-        *("came", "is_last"),
-    )
+    __slots__ = (*("_alarm", "_end", "_loop", "_thrown_away", "_transport", "_until", "came"),)
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
         end: Callable[[], None],
-        *,
-        is_last: bool,
     ) -> None:
         self._loop = loop
         self._transport = transport
         self._end = end
-        self.is_last = False
         self._until = math.inf
-        if is_last:
-            self.close()
         self._thrown_away = 0
         self.came = 0
         """Bytes that came since it was looked at."""
         self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
 
-    def close(self) -> None:
-        """The connection ends: our side now, and the client's soon."""
-        if self.is_last:
+    def end_our_side(self) -> None:
+        """The connection ends: our side now, and the client's soon. A second time does nothing."""
+        if self._until < math.inf:
             return
-        self.is_last = True
         self._until = self._loop.time() + limits.LINGER
         if self._transport.can_write_eof():  # TLS has no half of a connection
             with suppress(OSError):  # it was reset, which the transport will say
