@@ -609,8 +609,10 @@ class HttpProtocol(HttpToolsProtocol):
     # uvicorn's protocol
 
     def shutdown(self) -> None:
-        if self.buffer is None or not self.transport.is_closing():
+        if self.buffer is None or self._state.is_open:
             super().shutdown()
+        else:
+            self._end()
         if self.buffer is None:
             return
         self._closes()
