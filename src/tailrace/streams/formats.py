@@ -13,10 +13,10 @@ from pydantic_core import to_json
 
 from tailrace.errors import OffsetGone, Problem, StreamNotFound, TailraceError
 from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
-from tailrace.live.format import End, Format, Gap, Piece, Reason
-from tailrace.live.messages import Control, Message, messages_of, run_error
-from tailrace.semantics import LIVE
+from tailrace.live import End, Format, Gap, Piece, Reason
+from tailrace.semantics import LIVE_HEADERS
 from tailrace.store import StreamInfo, essence, is_json
+from tailrace.streams.messages import Control, Message, messages_of, run_error
 
 __all__ = ["Events", "Lines", "Raw"]
 
@@ -42,7 +42,7 @@ class Events(Format):
     says_farewell: ClassVar[bool] = True
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        headers = (("content-type", self.media_type), *LIVE)
+        headers = (("content-type", self.media_type), *LIVE_HEADERS)
         if _is_text(info.content_type):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
@@ -167,7 +167,7 @@ class Raw(Format):
         content_type = info.content_type
         if is_json(content_type):
             content_type = "text/plain; charset=utf-8"
-        return (("content-type", content_type), *LIVE)
+        return (("content-type", content_type), *LIVE_HEADERS)
 
     def frame(self, piece: Piece) -> bytes:
         if not is_json(piece.info.content_type):
