@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tailrace import limits
-from tailrace.server.lingering import Lingering
+from tailrace.server.closing import Lingering
 from tailrace.testing import Clock
 from tests.rawhttp import Connection
 from tests.server.conftest import OURS

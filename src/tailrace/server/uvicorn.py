@@ -13,123 +13,43 @@ is kept for later has a bound.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import re
-from functools import cache
 from time import monotonic
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import httptools
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tailrace import limits
 from tailrace.connection import ATTACH, CONNECTION
 from tailrace.server import states
-from tailrace.server.borders import Borders
-from tailrace.server.connection import ResponseConnection
-from tailrace.server.cycle import CycleResponse, CycleTransport
-from tailrace.server.encrypted import end_soon
-from tailrace.server.extensions import Extensions
-from tailrace.server.hosts import why_no_host
-from tailrace.server.lingering import Lingering
-from tailrace.server.offers import FRAMING, head_of_body, parser_of_body, why_no_end
+from tailrace.server.closing import Lingering, Shutdown, end_soon
+from tailrace.server.extensions import Extensions, ResponseConnection
+from tailrace.server.internals import CycleResponse, CycleTransport, Flow, is_known
 from tailrace.server.options import ServerOptions
-from tailrace.server.peer import PeerWatch
-from tailrace.server.sender import ResponseSender
-from tailrace.server.shutdown import Shutdown
+from tailrace.server.parsing import (
+    FRAMING,
+    Boundaries,
+    check_head,
+    head_of_body,
+    parser_of_body,
+    turns_of,
+)
+from tailrace.server.peer import PeerWatch, Progress
+from tailrace.server.response import ResponseSender
 from tailrace.server.states import Event, State
-from tailrace.server.turns import turns_of
 from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["HttpProtocol", "why_unknown"]
+__all__ = ["HttpProtocol"]
 
-_log = logging.getLogger("tailrace")
-
-OLDEST = (0, 40)
-NEWEST = (0, 54)
-"""The minor versions between which this file is tested, both included."""
-
-_CYCLE = frozenset(
-    {
-        *("chunked_encoding", "disconnected", "expected_content_length", "flow", "keep_alive"),
-        *("more_body", "response_complete", "response_started", "scope", "transport"),
-        "waiting_for_100_continue",
-    }
-)
-_PROTOCOL = frozenset(
-    {"app", "connections", "cycle", "loop", "scope", "server_state", "tasks", "transport"}
-)
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
 _OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
 
 
-def why_unknown(version: str = uvicorn.__version__) -> str | None:
-    """Why this is not a uvicorn and a system that are known here; None if they are."""
-    if not hasattr(os, "sendfile"):
-        return "it runs on Windows"
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
-        oldest, newest = (".".join(map(str, end)) for end in (OLDEST, NEWEST))
-        return f"it is {version}, tested are {oldest} to {newest}"
-    made = (
-        (HttpToolsProtocol, _PROTOCOL),
-        (RequestResponseCycle, _CYCLE),
-        (FlowControl, frozenset({"write_paused"})),
-    )
-    for kind, names in made:
-        missing = names - set(kind.__init__.__code__.co_names)
-        if missing:
-            return f"its {kind.__name__} has no {', '.join(sorted(missing))}"
-    return None
-
-
-@cache
-def _is_known() -> bool:
-    reason = why_unknown()
-    if reason is not None:
-        _log.warning(
-            "this uvicorn is not known to tailrace.server (%s): it works as plain uvicorn does, "
-            "without zero copy, attached streams and drain at shutdown",
-            reason,
-        )
-    return reason is None
-
-
 _shutdowns: WeakKeyDictionary[ServerState, Shutdown] = WeakKeyDictionary()
-
-
-class _Flow(FlowControl):
-    """uvicorn's flow control, which an application's `receive` cannot resume while it is held."""
-
-    held = False
-    asked = False
-    """uvicorn wants nothing to be read: the body of a request is much already."""
-
-    def hold(self) -> None:
-        self.held = True
-        super().pause_reading()
-
-    def let_go(self) -> None:
-        self.held = False
-
-    def pause_reading(self) -> None:
-        self.asked = True
-        super().pause_reading()
-
-    def resume_reading(self) -> None:
-        self.asked = False
-        self.resume_unless_asked()
-
-    def resume_unless_asked(self) -> None:
-        if not (self.held or self.asked):
-            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -163,12 +83,12 @@ class HttpProtocol(HttpToolsProtocol):
     """Runs while the state is one that lingers."""
     _peer: PeerWatch | None = None
     """Made when it is needed: it refers to us, and most connections read all the while."""
-    flow: _Flow
+    flow: Flow
 
     @staticmethod
     def tells_streams() -> bool:
         """Whether `shutdown` tells the open streams, so that nobody needs to watch the server."""
-        return _is_known()
+        return is_known()
 
     @property
     def app(self) -> ASGIApp:
@@ -203,10 +123,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.flow = _Flow(transport)
-        if _is_known():
+        self.flow = Flow(transport)
+        if is_known():
             self.buffer = WriteBuffer(transport, self.loop)
-            self._borders = Borders()
+            self._boundaries = Boundaries()
             self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -308,7 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.flow.hold()
                 turns_of(self.loop).add(self._go_on)
                 break
-            end = self._borders.end_of_piece(data, at)
+            end = self._boundaries.end_of_piece(data, at)
             piece = data[at:end] if end - at < len(data) else data
             self._feed(piece, is_last=end == len(data))
             if self.buffer is None or self.transport.is_closing():
@@ -427,13 +347,19 @@ class HttpProtocol(HttpToolsProtocol):
     def _watched(self) -> PeerWatch:
         assert self.buffer is not None
         if self._peer is None:
-            self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._response_state)
+            self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._progress)
         return self._peer
 
-    def _response_state(self) -> tuple[bool, bool, bool]:
+    def _progress(self) -> Progress:
+        """How far the open response is."""
+        assert self.buffer is not None
         cycle = self.cycle
-        endless = cycle.chunked_encoding is not False
-        return cycle.response_started, endless, cycle.scope["http_version"] == "1.1"
+        return Progress(
+            started=cycle.response_started,
+            endless=cycle.chunked_encoding is not False,
+            acknowledged=self.buffer.progress,
+            may_probe=cycle.scope["http_version"] == "1.1",
+        )
 
     # The parser's calls
 
@@ -450,17 +376,20 @@ class HttpProtocol(HttpToolsProtocol):
         if version not in ("1.0", "1.1"):
             self._refuse(_OTHER_VERSION)
             return
-        self._check_head(version)
+        is_offer = self.parser.should_upgrade() and not self._should_upgrade()
+        method = self.parser.get_method()
+        size = check_head(method, self.url, version, self.headers, is_ignored_offer=is_offer)
+        self._boundaries.sized(size)
         if version == "1.0":
             self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
-        if not self.parser.should_upgrade():
+        if is_offer:
             self._begin()
-            # Trailers, which the parser tells as it tells fields, are none of the request's.
-            self.headers = []
-        elif self._should_upgrade():
+        elif self.parser.should_upgrade():
             super().on_headers_complete()
         else:
             self._begin()
+            # Trailers, which the parser tells as it tells fields, are none of the request's.
+            self.headers = []
 
     def _begin(self) -> None:
         """Have the application called."""
@@ -471,30 +400,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._state = states.HEAD  # it was not: its target is not one
             raise
         self._come_between(self.cycle)
-
-    def _check_head(self, version: str) -> None:
-        hosts = []
-        is_coded = False
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                is_coded = True
-            elif name == b"content-length":
-                self._borders.sized(int(value))  # the parser has checked it
-        reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
-        if reason is not None:
-            raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
-
-    def _why_no_end(self, version: str, is_coded: bool) -> str | None:
-        """Why nobody knows where the request's body ends; None if it is known."""
-        if version == "1.0" and is_coded:
-            return "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
-        # The parser looks at codings only when it has told us of the head, and the application
-        # would be called by then; behind an offer it looks at nothing.
-        if is_coded or (self.parser.should_upgrade() and not self._should_upgrade()):
-            return why_no_end(head_of_body(self.parser.get_method(), self.headers))
-        return None
 
     def on_body(self, body: bytes) -> None:
         if self._state is states.CLOSING:
