@@ -20,6 +20,7 @@ from tailrace.semantics.headers import (
     ResponseFields,
 )
 from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
+from tailrace.semantics.problem import PROBLEM, detail_of, problem_document
 from tailrace.semantics.ranges import (
     ByteRange,
     ByteRanges,
@@ -33,6 +34,7 @@ from tailrace.semantics.request import foreign_origin, mounted
 __all__ = [
     "DIGESTS",
     "LIVE_HEADERS",
+    "PROBLEM",
     "SANDBOX_HEADERS",
     "Answer",
     "ByteRange",
@@ -48,6 +50,7 @@ __all__ = [
     "coalesce",
     "content_disposition",
     "content_range",
+    "detail_of",
     "foreign_origin",
     "format_date",
     "is_entity_tag",
@@ -55,6 +58,7 @@ __all__ = [
     "mounted",
     "parse_date",
     "parse_ranges",
+    "problem_document",
     "tag_as_named",
     "unsatisfied",
 ]

@@ -10,24 +10,24 @@ from tailrace import limits
 from tailrace.errors import StoreUnavailable, StreamError, SubscriptionRefused
 from tailrace.store import Store
 from tailrace.subscriptions.delivery import webhook_body, write_event
-from tailrace.subscriptions.desk import Desk
 from tailrace.subscriptions.keys import Keys
 from tailrace.subscriptions.log import log
-from tailrace.subscriptions.record import Record
+from tailrace.subscriptions.service import SubscriptionService
+from tailrace.subscriptions.state import SubscriptionState
 from tailrace.subscriptions.transitions import Wake
 from tailrace.subscriptions.webhook import Undeliverable, Webhooks, is_done
 
-__all__ = ["Courier"]
+__all__ = ["WakeDispatcher"]
 
 
-class Courier:
+class WakeDispatcher:
     """Delivers, and says what became of it.
 
-    What the store cannot take down then is not lost: the record says when the wake is taken back.
+    What the store cannot take down then is not lost: the state says when the wake is taken back.
 
     Args:
         store: Where wake streams are.
-        desk: Told what became of each wake.
+        service: Told what became of each wake.
         keys: What signs.
         webhooks: What sends.
         clock: Milliseconds since the epoch.
@@ -38,7 +38,7 @@ class Courier:
     def __init__(
         self,
         store: Store,
-        desk: Desk,
+        service: SubscriptionService,
         keys: Keys,
         webhooks: Webhooks,
         *,
@@ -47,7 +47,7 @@ class Courier:
         appended: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._desk = desk
+        self._service = service
         self._keys = keys
         self._webhooks = webhooks
         self._clock = clock
@@ -62,53 +62,53 @@ class Courier:
         if scope is not None:
             scope.cancel()
 
-    async def deliver(self, record: Record) -> None:
+    async def deliver(self, state: SubscriptionState) -> None:
         """Send a webhook. A later wake of the same subscription cuts it off."""
-        wake = _wake(record)
-        self.recall(record.id)
-        scope = self._under_way[record.id] = anyio.CancelScope()
+        wake = _wake(state)
+        self.recall(state.id)
+        scope = self._under_way[state.id] = anyio.CancelScope()
         done: bool | None = None
         with scope:
-            done = await self._sent(record)
-        if self._under_way.get(record.id) is scope:
-            del self._under_way[record.id]
+            done = await self._sent(state)
+        if self._under_way.get(state.id) is scope:
+            del self._under_way[state.id]
         if scope.cancelled_caught:
             return
         try:
             if done is None:
-                await self._desk.failed(record, wake)
+                await self._service.failed(state, wake)
             else:
-                await self._desk.delivered(record, wake, done=done)
+                await self._service.delivered(state, wake, done=done)
         except StoreUnavailable as error:
-            log.warning("subscription %a: %s", record.id, error)
+            log.warning("subscription %a: %s", state.id, error)
 
-    async def announce(self, record: Record) -> None:
+    async def announce(self, state: SubscriptionState) -> None:
         """Write the event of a wake."""
-        wake = _wake(record)
-        path = record.config.wake_stream
+        wake = _wake(state)
+        path = state.config.wake_stream
         assert path is not None
         try:
             try:
-                await write_event(self._store, record, self._clock())
+                await write_event(self._store, state, self._clock())
             except StreamError as error:
-                log.warning("subscription %a cannot wake anybody: %s", record.id, error)
-                await self._desk.failed(record, wake)
+                log.warning("subscription %a cannot wake anybody: %s", state.id, error)
+                await self._service.failed(state, wake)
             else:
                 self._appended(path)
-                await self._desk.announced(record, wake)
+                await self._service.announced(state, wake)
         except StoreUnavailable as error:
-            log.warning("subscription %a: %s", record.id, error)
+            log.warning("subscription %a: %s", state.id, error)
 
-    async def _sent(self, record: Record) -> bool | None:
+    async def _sent(self, state: SubscriptionState) -> bool | None:
         """Whether the receiver said that all is done; None if it did not take the wake."""
-        url, until = record.config.webhook_url, record.lease_until
+        url, until = state.config.webhook_url, state.lease_until
         assert url is not None
         assert until is not None
         async with self._places:
             now = self._clock()
             seconds = min(self._timeout, (until - now) / 1000)
             try:
-                body = webhook_body(record, self._keys, now)
+                body = webhook_body(state, self._keys, now)
                 signature = (await self._keys.signing()).sign(body, now // 1000)
                 with anyio.fail_after(seconds):
                     return is_done(await self._webhooks.post(url, body, signature))
@@ -117,11 +117,11 @@ class Courier:
             except (Undeliverable, SubscriptionRefused) as error:
                 why = str(error)
         log.info(
-            "subscription %a: webhook failed, attempt %d: %s", record.id, record.attempts + 1, why
+            "subscription %a: webhook failed, attempt %d: %s", state.id, state.attempts + 1, why
         )
         return None
 
 
-def _wake(record: Record) -> Wake:
-    assert record.wake_id is not None
-    return Wake(record.wake_id, record.generation)
+def _wake(state: SubscriptionState) -> Wake:
+    assert state.wake_id is not None
+    return Wake(state.wake_id, state.generation)

@@ -8,8 +8,8 @@ import pytest
 
 from tailrace import limits
 from tailrace.store import Append, NewStream
+from tailrace.store.sqlite.notifier import Notifier
 from tailrace.store.sqlite.operation import AppendTo, Create
-from tailrace.store.sqlite.telling import Telling
 from tailrace.store.watchers import Watchers
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
@@ -17,16 +17,16 @@ from tests.store.work import steps
 COUNT = 50
 
 
-def watching(writer: Writing, count: int) -> Telling:
+def watching(writer: Writing, count: int) -> Notifier:
     """Streams that are watched, and of which all is told."""
     watchers = Watchers()
-    telling = Telling(watchers, writer.uses, writer.clock)
+    notifier = Notifier(watchers, writer.uses, writer.clock)
     paths = [f"s/{number}" for number in range(count)]
     writer.commit(*(Create(path, NewStream(), None) for path in paths))
     for path in paths:
         watchers.add(path, lambda _change: None)
-        telling.see(writer.cache.records[path].state)
-    return telling
+        notifier.see(writer.cache.records[path].state)
+    return notifier
 
 
 def append_to_all(writer: Writing) -> None:
@@ -38,14 +38,14 @@ def test_all_are_compared_over_some_calls_after_a_change_and_none_without(
 ) -> None:
     monkeypatch.setattr(limits, "SAFETY_STREAMS", 20)
     with Writing(tmp_path) as writer:
-        telling = watching(writer, COUNT)
-        assert not telling.compare_next(writer.connection, changed=False)
+        notifier = watching(writer, COUNT)
+        assert not notifier.compare_next(writer.connection, changed=False)
         append_to_all(writer)
         told = []
         for changed in (True, False, False, False):
-            news = telling.compare_next(writer.connection, changed)
-            telling.tell(news)
-            told.append(len(news))
+            changes = notifier.compare_next(writer.connection, changed)
+            notifier.tell(changes)
+            told.append(len(changes))
         assert told == [20, 20, 10, 0]
 
 
@@ -54,14 +54,14 @@ def test_what_changes_while_a_round_goes_on_is_found_by_the_next(
 ) -> None:
     monkeypatch.setattr(limits, "SAFETY_STREAMS", 20)
     with Writing(tmp_path) as writer:
-        telling = watching(writer, COUNT)
-        telling.compare_next(writer.connection, changed=True)
+        notifier = watching(writer, COUNT)
+        notifier.compare_next(writer.connection, changed=True)
         append_to_all(writer)
         told = []
         for changed in (True, True, False, False, False):
-            news = telling.compare_next(writer.connection, changed)
-            telling.tell(news)
-            told.append(len(news))
+            changes = notifier.compare_next(writer.connection, changed)
+            notifier.tell(changes)
+            told.append(len(changes))
         assert told == [20, 10, 20, 0, 0]
 
 
@@ -69,8 +69,8 @@ def test_a_look_costs_the_same_beside_more_streams_than_it_compares(tmp_path: Pa
     counts = []
     for count in (1000, 4000):
         with Writing(tmp_path / str(count)) as writer:
-            telling = watching(writer, count)
+            notifier = watching(writer, count)
             with steps(writer.connection) as done:
-                telling.compare_next(writer.connection, changed=True)
+                notifier.compare_next(writer.connection, changed=True)
             counts.append(done.count)
     assert counts[0] == counts[1]

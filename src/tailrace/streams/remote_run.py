@@ -13,13 +13,13 @@ from tailrace.errors import StoreUnavailable, StreamNotFound
 from tailrace.store import Store
 from tailrace.streams.claim import Claim, Claims
 from tailrace.streams.item import End
+from tailrace.streams.local_run import CLOSED, DELETED
 from tailrace.streams.reading import read_end
-from tailrace.streams.running import CLOSED, DELETED
 
-__all__ = ["Ended", "Remote"]
+__all__ = ["FinishedRun", "RemoteRun"]
 
 
-class Presence:
+class SubscriberCount:
     """Tells a run's owner whether this process has clients of it: when the first comes, and when
     the last leaves.
 
@@ -79,7 +79,7 @@ class Presence:
             self._telling = False
 
 
-class Remote:
+class RemoteRun:
     """A run that goes on elsewhere.
 
     Args:
@@ -97,7 +97,7 @@ class Remote:
         self.claim = claim
         self.end: End | None = None
         self.done = anyio.Event()
-        self.clients = Presence(claims, claim, group)
+        self.clients = SubscriberCount(claims, claim, group)
 
     async def follow(self) -> None:
         """Wait for its end."""
@@ -121,7 +121,7 @@ class Remote:
         await self._claims.ask_to_stop(self.claim.path)
 
 
-class Ended:
+class FinishedRun:
     """A run that has ended."""
 
     def __init__(self, end: End) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tailrace.errors import RunEnded
-from tailrace.live.format import Piece
+from tailrace.live import Piece
 from tailrace.store import Offset, message_ends, value_of
 
 __all__ = ["RESERVED", "Control", "Message", "control_of", "messages_of", "run_error"]

@@ -13,11 +13,11 @@ from tailrace.store import MemoryStore, Store, open_store
 from tailrace.streams.runs import Runs
 from tailrace.subscriptions import Subscriptions
 
-__all__ = ["Open", "Opening"]
+__all__ = ["OpenStore", "StoreHandle"]
 
 
 @dataclass(slots=True)
-class Open:
+class OpenStore:
     """A store that is open, in one event loop.
 
     Args:
@@ -50,7 +50,7 @@ class _Turn:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
 
-class Opening:
+class StoreHandle:
     """A store, open or not.
 
     Args:
@@ -65,11 +65,11 @@ class Opening:
         # Made at once, so that a mistake is told where it was made.
         self._first = url if isinstance(url, Store) else open_store(url)
         self._turn: _Turn | None = None
-        self.now: Open | None = None
+        self.now: OpenStore | None = None
         self.held = False
         """It stays open in the event loop where it is now."""
 
-    async def open(self) -> Open:
+    async def open(self) -> OpenStore:
         """What is open; opened now, if it is not, or was in an event loop that is gone.
 
         Raises:
@@ -90,7 +90,7 @@ class Opening:
             if self.now is None or self.now.token != token:
                 store = self._store_for_here()
                 await store.open()
-                self.now = Open(store, Hub(store), token)
+                self.now = OpenStore(store, Hub(store), token)
                 if store is not self._url:
                     self.now.keeper = self._keep(store)
                     await anext(self.now.keeper)

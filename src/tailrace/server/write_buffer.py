@@ -35,7 +35,7 @@ try:
 except ImportError:  # Windows, where nobody writes to a socket by its number: see `uvicorn.py`
     pass
 
-__all__ = ["Guest", "Outlet"]
+__all__ = ["Guest", "WriteBuffer"]
 
 _MOST_PARTS = 64
 """Buffers in one `writev`; the kernel takes 1024, more than these are hardly ever there."""
@@ -48,7 +48,7 @@ class Guest(Protocol):
         """The connection is gone; called before its descriptor is closed."""
 
 
-class Outlet:
+class WriteBuffer:
     """Writes to one connection, without ever waiting.
 
     Args:

@@ -1,12 +1,12 @@
-"""Subscriptions in a store: a directory of those that exist, and a record of each.
+"""Subscriptions in a store: a directory of those that exist, and a state of each.
 
 Both are streams of JSON snapshots of which the last one counts, written by compare-and-set: each
 carries a version, its append a `Stream-Seq` made of it, and the store takes only a greater one. So
 any number of processes change them at once, on any store, and one of them wins.
 
-A record lies under its id and a nonce that is never used twice, and the directory says which nonce
-an id has. So a record that was deleted can be let go of: nobody who comes late writes into the
-record of a later subscription with the same id. In that order: a record is written before the
+A state lies under its id and a nonce that is never used twice, and the directory says which nonce
+an id has. So a state that was deleted can be let go of: nobody who comes late writes into the
+state of a later subscription with the same id. In that order: a state is written before the
 directory names it, and made a tombstone before the directory forgets it.
 """
 
@@ -19,22 +19,22 @@ from typing import Final
 from tailrace import limits
 from tailrace.errors import OffsetGone, SequenceConflict, StreamNotFound, SubscriptionRefused
 from tailrace.store import Append, Mark, NewStream, Offset, Retention, Store, Where
-from tailrace.subscriptions.record import Record
+from tailrace.subscriptions.state import SubscriptionState
 
-__all__ = ["DIRECTORY", "Catalogue", "Stored", "latest", "path_of"]
+__all__ = ["DIRECTORY", "StoredState", "SubscriptionRepository", "latest", "path_of"]
 
 DIRECTORY: Final = "__ds/subscriptions"
 _PREFIX: Final = f"{DIRECTORY}/"
 _TYPE: Final = "application/json"
 _ORPHAN_MS: Final = 60 * 60 * 1000
-"""Age of a record that no directory names, after which its maker must have died on the way."""
+"""Age of a state that no directory names, after which its maker must have died on the way."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A record, and the tail of its stream when it was the last."""
+class StoredState:
+    """A state, and the tail of its stream when it was the last."""
 
-    record: Record
+    state: SubscriptionState
     tail: Offset
 
 
@@ -45,11 +45,11 @@ class _Directory:
 
 
 def path_of(name: str, nonce: str) -> str:
-    """Where a record is kept."""
+    """Where a state is kept."""
     return f"{_PREFIX}{name}/{nonce}"
 
 
-class Catalogue:
+class SubscriptionRepository:
     """All subscriptions of a store."""
 
     def __init__(self, store: Store) -> None:
@@ -59,7 +59,7 @@ class Catalogue:
         """The nonces of those that exist, by id."""
         return (await self._directory()).nonces
 
-    async def find(self, name: str, known: Stored | None = None) -> Stored:
+    async def find(self, name: str, known: StoredState | None = None) -> StoredState:
         """A subscription.
 
         Args:
@@ -71,67 +71,67 @@ class Catalogue:
         """
         nonce = (await self.names()).get(name)
         stored = None if nonce is None else await self.load(name, nonce, known)
-        if stored is None or stored.record.deleted:
+        if stored is None or stored.state.deleted:
             raise _not_found(name)
         return stored
 
-    async def load(self, name: str, nonce: str, known: Stored | None = None) -> Stored | None:
-        """A record, a tombstone too; None if it is not there any more."""
+    async def load(
+        self, name: str, nonce: str, known: StoredState | None = None
+    ) -> StoredState | None:
+        """A state, a tombstone too; None if it is not there any more."""
         path = path_of(name, nonce)
         try:
             if (
                 known is not None
-                and known.record.nonce == nonce
+                and known.state.nonce == nonce
                 and (await self._store.head(path)).tail == known.tail
             ):
                 return known
             data, tail = await latest(self._store, path)
         except StreamNotFound:
             return None
-        return None if data is None else Stored(Record.decode(data), tail)
+        return None if data is None else StoredState(SubscriptionState.decode(data), tail)
 
-    async def add(self, record: Record) -> Stored | None:
+    async def add(self, state: SubscriptionState) -> StoredState | None:
         """Write a new subscription; None if another one has its id.
 
         Raises:
             SubscriptionRefused: There are too many (429).
         """
-        path = path_of(record.id, record.nonce)
+        path = path_of(state.id, state.nonce)
         kept = Retention(max_records=1)
         await self._store.create(path, NewStream(content_type=_TYPE, retention=kept))
-        stored = await self.save(replace(record, version=0))
+        stored = await self.save(replace(state, version=0))
         assert stored is not None  # nobody else knows this path
         while True:
             directory = await self._directory()
-            if record.id in directory.nonces or len(directory.nonces) >= limits.MAX_SUBSCRIPTIONS:
+            if state.id in directory.nonces or len(directory.nonces) >= limits.MAX_SUBSCRIPTIONS:
                 await self._erase(path)
-                if record.id in directory.nonces:
+                if state.id in directory.nonces:
                     return None
                 raise SubscriptionRefused(
                     "TOO_MANY_SUBSCRIPTIONS",
                     429,
                     f"{limits.MAX_SUBSCRIPTIONS:,} subscriptions exist: delete one first",
                 )
-            if await self._put(directory, {**directory.nonces, record.id: record.nonce}):
+            if await self._put(directory, {**directory.nonces, state.id: state.nonce}):
                 return stored
 
-    async def save(self, record: Record) -> Stored | None:
-        """Write what has become of a record that was read; None if it has changed since.
+    async def save(self, state: SubscriptionState) -> StoredState | None:
+        """Write what has become of a state that was read; None if it has changed since.
 
         Raises:
             SubscriptionRefused: It has been deleted (404).
         """
-        record = replace(record, version=record.version + 1)
+        state = replace(state, version=state.version + 1)
         try:
-            tail = await self._append(
-                path_of(record.id, record.nonce), record.version, record.encode()
-            )
+            tail = await self._append(path_of(state.id, state.nonce), state.version, state.encode())
         except StreamNotFound:
-            raise _not_found(record.id) from None
-        return None if tail is None else Stored(record, tail)
+            raise _not_found(state.id) from None
+        return None if tail is None else StoredState(state, tail)
 
     async def remove(self, name: str, nonce: str) -> None:
-        """Forget a subscription whose record is a tombstone. Nothing the second time."""
+        """Forget a subscription whose state is a tombstone. Nothing the second time."""
         while True:
             directory = await self._directory()
             if directory.nonces.get(name) != nonce:

@@ -7,7 +7,7 @@ import math
 import anyio
 import pytest
 
-from tailrace.runtime.wheel import Wheel, wheel_here
+from tailrace.runtime.timer_wheel import TimerWheel, timer_wheel
 from tailrace.testing import Clock, no_leaks
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Bell:
 async def test_what_is_due_comes_at_its_time_or_up_to_a_quarter_of_a_second_later(
     clock: Clock,
 ) -> None:
-    wheel, bells = Wheel(), [Bell() for _ in range(40)]
+    wheel, bells = TimerWheel(), [Bell() for _ in range(40)]
     for at, bell in enumerate(bells):
         wheel.set(bell, anyio.current_time() + at * 0.1)
     await clock.advance(5)
@@ -41,7 +41,7 @@ async def test_what_is_due_comes_at_its_time_or_up_to_a_quarter_of_a_second_late
 
 
 async def test_what_is_taken_back_does_not_come(clock: Clock) -> None:
-    wheel, bell, other = Wheel(), Bell(), Bell()
+    wheel, bell, other = TimerWheel(), Bell(), Bell()
     wheel.set(bell, anyio.current_time() + 1)
     wheel.set(other, anyio.current_time() + 1)
     wheel.take_back(bell)
@@ -50,7 +50,7 @@ async def test_what_is_taken_back_does_not_come(clock: Clock) -> None:
 
 
 async def test_a_new_time_takes_the_place_of_the_old_one(clock: Clock) -> None:
-    wheel, bell = Wheel(), Bell()
+    wheel, bell = TimerWheel(), Bell()
     wheel.set(bell, anyio.current_time() + 1)
     wheel.set(bell, anyio.current_time() + 10)
     await clock.advance(9)
@@ -60,7 +60,7 @@ async def test_a_new_time_takes_the_place_of_the_old_one(clock: Clock) -> None:
 
 
 async def test_it_comes_again_when_it_says_so(clock: Clock) -> None:
-    wheel, bell = Wheel(), Bell(every=2.0)
+    wheel, bell = TimerWheel(), Bell(every=2.0)
     wheel.set(bell, anyio.current_time() + 2)
     await clock.advance(9)
     assert len(bell.rang) == 4
@@ -68,7 +68,7 @@ async def test_it_comes_again_when_it_says_so(clock: Clock) -> None:
 
 
 async def test_what_is_always_due_does_not_keep_the_loop_busy(clock: Clock) -> None:
-    wheel, bell = Wheel(), Bell(every=0.0)
+    wheel, bell = TimerWheel(), Bell(every=0.0)
     wheel.set(bell, anyio.current_time())
     await clock.advance(1)
     assert 3 <= len(bell.rang) <= 5
@@ -76,7 +76,7 @@ async def test_what_is_always_due_does_not_keep_the_loop_busy(clock: Clock) -> N
 
 
 async def test_an_earlier_time_comes_before_one_that_was_set_first(clock: Clock) -> None:
-    wheel, late, early = Wheel(), Bell(), Bell()
+    wheel, late, early = TimerWheel(), Bell(), Bell()
     wheel.set(late, anyio.current_time() + 60)
     wheel.set(early, anyio.current_time() + 1)
     await clock.advance(2)
@@ -86,10 +86,10 @@ async def test_an_earlier_time_comes_before_one_that_was_set_first(clock: Clock)
 
 async def test_nothing_is_left_of_what_was_taken_back(clock: Clock) -> None:
     async with no_leaks():
-        wheel, bell = Wheel(), Bell()
+        wheel, bell = TimerWheel(), Bell()
         wheel.set(bell, anyio.current_time() + 60)
         wheel.take_back(bell)
 
 
 async def test_there_is_one_in_each_event_loop() -> None:
-    assert wheel_here() is wheel_here()
+    assert timer_wheel() is timer_wheel()

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from tailrace.protocol.authorize import Right
 from tailrace.store import START, Offset
-from tailrace.subscriptions.glob import Pattern
+from tailrace.subscriptions.pattern import Pattern
 
-__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "Record", "Tail"]
+__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "SubscriptionState", "Tail"]
 
 WEBHOOK: Final = "webhook"
 PULL_WAKE: Final = "pull-wake"
@@ -28,11 +28,11 @@ class Tail:
 
     Args:
         offset: After its last byte.
-        born: When it was created: another stream that took its path later has another.
+        created_at: When it was created: another stream that took its path later has another.
     """
 
     offset: Offset
-    born: int
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ class Link:
     Args:
         explicit: Named by a client; False: only found by the pattern.
         acked: What was processed ends here.
-        born: When the stream that `acked` is of was created; None if there was none yet.
-        promised: Its tail as the wake that is in flight told it.
+        created_at: When the stream that `acked` is of was created; None if there was none yet.
+        snapshot: Its tail as the wake that is in flight told it.
         woken: The last generation that told of it.
     """
 
     explicit: bool
     acked: Offset = START
-    born: int | None = None
-    promised: Offset | None = None
+    created_at: int | None = None
+    snapshot: Offset | None = None
     woken: int = 0
 
 
@@ -107,13 +107,13 @@ class Config:
             rights.append(Right("append", self.wake_stream))  # each wake is an event in it
         return tuple(rights)
 
-    def finds(self, path: str) -> bool:
+    def matches(self, path: str) -> bool:
         """Whether the pattern means a path. A wake stream never wakes its own subscription."""
         return path != self.wake_stream and self.glob is not None and self.glob.matches(path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class SubscriptionState:
     """A subscription as it is now.
 
     Args:
@@ -127,10 +127,10 @@ class Record:
         generation: Of the last wake; fences those before.
         wake_id: Of the wake in flight, or None.
         holder: The worker that claimed it, or None.
-        lease_until: When the wake is taken back unless somebody is heard of.
+        lease_until: When the wake is taken back unless somebody is acknowledged of.
         retry_at: When the wake is (again) to be delivered.
         attempts: Deliveries that failed since the last that did not.
-        heard: The worker of this wake has called back: it is alive, whatever its answer was.
+        acknowledged: The worker of this wake has called back: it is alive, whatever its answer was.
         full: A stream that the pattern means was left out: there were too many.
         deleted: It is a tombstone.
     """
@@ -148,7 +148,7 @@ class Record:
     lease_until: int | None = None
     retry_at: int | None = None
     attempts: int = 0
-    heard: bool = False
+    acknowledged: bool = False
     full: bool = False
     deleted: bool = False
 
@@ -182,7 +182,7 @@ class Record:
         return json.dumps(fields, separators=(",", ":")).encode()
 
     @classmethod
-    def decode(cls, data: bytes) -> Record:
+    def decode(cls, data: bytes) -> SubscriptionState:
         """What was stored."""
         fields = json.loads(data)
         config = fields.pop("config")
@@ -190,7 +190,7 @@ class Record:
         config["streams"] = tuple(config["streams"])
         return cls(**fields, config=Config(**config), links=links)
 
-    def with_links(self, changed: Mapping[str, Link | None]) -> Record:
+    def with_links(self, changed: Mapping[str, Link | None]) -> SubscriptionState:
         """With other cursors; None takes one away."""
         links = {**self.links, **changed}
         return replace(self, links={path: link for path, link in links.items() if link})
@@ -198,21 +198,21 @@ class Record:
 
 _CONFIG: Final = tuple(Config.__dataclass_fields__)
 _PLAIN: Final = tuple(
-    name for name in Record.__dataclass_fields__ if name not in ("config", "links")
+    name for name in SubscriptionState.__dataclass_fields__ if name not in ("config", "links")
 )
 
 
 def _packed(link: Link) -> list[int | None]:
-    # Plain numbers: a record with thousands of links is read while streams wait.
-    acked, told = link.acked, link.promised
-    promised = (None, None) if told is None else (told.generation, told.position)
+    # Plain numbers: a state with thousands of links is read while streams wait.
+    acked, told = link.acked, link.snapshot
+    snapshot = (None, None) if told is None else (told.generation, told.position)
     return [
         *(int(link.explicit), acked.generation, acked.position),
-        *(link.born, link.woken, *promised),
+        *(link.created_at, link.woken, *snapshot),
     ]
 
 
 def _unpacked(fields: list[Any]) -> Link:
-    explicit, generation, position, born, woken, told_generation, told = fields
-    promised = None if told is None else Offset(told_generation, told)
-    return Link(explicit == 1, Offset(generation, position), born, promised, woken)
+    explicit, generation, position, created_at, woken, told_generation, told = fields
+    snapshot = None if told is None else Offset(told_generation, told)
+    return Link(explicit == 1, Offset(generation, position), created_at, snapshot, woken)

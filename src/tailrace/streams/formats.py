@@ -13,10 +13,10 @@ from pydantic_core import to_json
 
 from tailrace.errors import OffsetGone, Problem, StreamNotFound, TailraceError
 from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
-from tailrace.live.format import End, Format, Gap, Piece, Reason
-from tailrace.live.messages import Control, Message, messages_of, run_error
+from tailrace.live import End, Format, Gap, Piece, Reason
 from tailrace.semantics import LIVE_HEADERS
 from tailrace.store import StreamInfo, essence, is_json
+from tailrace.streams.messages import Control, Message, messages_of, run_error
 
 __all__ = ["Events", "Lines", "Raw"]
 

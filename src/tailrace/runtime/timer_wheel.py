@@ -18,7 +18,7 @@ from anyio.lowlevel import RunVar
 from tailrace import limits
 from tailrace.runtime import Loop, current_loop
 
-__all__ = ["Timed", "Wheel", "wheel_here"]
+__all__ = ["Timed", "TimerWheel", "timer_wheel"]
 
 _TICK = 0.25
 """Seconds between two ticks: what is due comes so much too late at most."""
@@ -41,7 +41,7 @@ class Timed(Protocol):
         """
 
 
-class Wheel:
+class TimerWheel:
     """What is due in one event loop, by ticks."""
 
     def __init__(self) -> None:
@@ -115,14 +115,14 @@ class Wheel:
         self._arm()
 
 
-def wheel_here() -> Wheel:
+def timer_wheel() -> TimerWheel:
     """The wheel of the event loop that runs now."""
     try:
         return _wheel.get()
     except LookupError:
-        wheel = Wheel()
+        wheel = TimerWheel()
         _wheel.set(wheel)
         return wheel
 
 
-_wheel: RunVar[Wheel] = RunVar("tailrace_wheel")
+_wheel: RunVar[TimerWheel] = RunVar("tailrace_wheel")

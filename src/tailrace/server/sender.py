@@ -9,13 +9,13 @@ from starlette.types import Message, Scope, Send
 from tailrace import limits
 from tailrace.connection import Attached, leads_to
 from tailrace.pump import name_of
-from tailrace.server.attach import AttachedOutlet
+from tailrace.server.attach import AttachedConnection
 from tailrace.server.filesending import FileSending
 from tailrace.server.options import ServerOptions
-from tailrace.server.outlet import Outlet
 from tailrace.server.response import Response, body_message
+from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["PATHSEND", "ZEROCOPYSEND", "Exchange"]
+__all__ = ["PATHSEND", "ZEROCOPYSEND", "ResponseSender"]
 
 PATHSEND = "http.response.pathsend"
 ZEROCOPYSEND = "http.response.zerocopysend"
@@ -26,37 +26,37 @@ _OF_THE_BODY = frozenset(
 """Header fields that say how the body is written."""
 
 
-class Exchange:
+class ResponseSender:
     """One request and its response.
 
     Args:
         response: The server's record of it.
-        outlet: The way out of its connection.
+        buffer: The way out of its connection.
         loop: The event loop.
         options: The settings.
         scope: The request's.
     """
 
     __slots__ = (
-        *("_attached", "_expected", "_loop", "_options", "_outlet", "_response", "_scope"),
+        *("_attached", "_expected", "_loop", "_options", "_buffer", "_response", "_scope"),
         "_sending",
     )
 
     def __init__(
         self,
         response: Response,
-        outlet: Outlet,
+        buffer: WriteBuffer,
         loop: asyncio.AbstractEventLoop,
         options: ServerOptions,
         scope: Scope,
     ) -> None:
         self._response = response
-        self._outlet = outlet
+        self._buffer = buffer
         self._loop = loop
         self._options = options
         self._scope = scope
         self._sending = False
-        self._attached: AttachedOutlet | None = None
+        self._attached: AttachedConnection | None = None
         self._expected: list[Message] | None = None
 
     async def send(self, message: Message) -> None:
@@ -94,7 +94,7 @@ class Exchange:
             # The last one too, which the server buffers whole: the endpoint's dependencies are not
             # to wait for the client.
             await self._response.forward(message)
-            self._outlet.given += size
+            self._buffer.given += size
 
     def _takes(self, body: bytes) -> bool:
         """Whether the server would write it as it is; all else (mistakes, HEAD) is left to it."""
@@ -109,10 +109,10 @@ class Exchange:
         if not await response.drained():
             return
         if response.room is None:
-            self._outlet.write(b"%x\r\n" % size, body, b"\r\n")
+            self._buffer.write(b"%x\r\n" % size, body, b"\r\n")
         else:
             response.use(size)
-            self._outlet.write(body)
+            self._buffer.write(body)
         await response.drained()
 
     # Files
@@ -129,7 +129,7 @@ class Exchange:
             await response.forward(body_message(b"", more=more))
         else:
             name = name_of(self._scope)
-            files = FileSending(response, self._outlet, self._loop, self._options, name)
+            files = FileSending(response, self._buffer, self._loop, self._options, name)
             if pathsend:
                 await files.send_path(message["path"])
             else:
@@ -155,9 +155,9 @@ class Exchange:
         self._expected = None
         response = self._response
         open_ended = response.started and not response.complete and response.room is None
-        if not (passes and arrived and open_ended) or response.is_head or self._outlet.is_closing:
+        if not (passes and arrived and open_ended) or response.is_head or self._buffer.is_closing:
             return None
-        self._attached = AttachedOutlet(self._outlet)
+        self._attached = AttachedConnection(self._buffer)
         return self._attached
 
 

@@ -1,4 +1,4 @@
-"""Hints as bytes."""
+"""Datagrams as bytes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from hypothesis import strategies as st
 
 from tailrace import limits
 from tailrace.store import Change, Chunk, Offset
-from tailrace.store.sqlite.hint import HEAD_BYTES, Hint, News, body_of, head_of, parse
+from tailrace.store.sqlite.datagram import HEAD_BYTES, Datagram, body_of, head_of, parse
 
 SENDER = b"12345678"
 NUMBERS = st.integers(0, 10**16 - 1)
 
 
-def appended(path: str, start: int, *data: bytes, generation: int = 7) -> News:
+def appended(path: str, start: int, *data: bytes, generation: int = 7) -> Change:
     chunks: list[Chunk] = []
     position = start
     for piece in data:
         position += len(piece)
         chunks.append(Chunk(piece, Offset(generation, position)))
     tail = Offset(generation, position)
-    return News(path, generation, Change(tail, Offset(generation, start), tuple(chunks)))
+    return Change(path, generation, tail, Offset(generation, start), tuple(chunks))
 
 
 @st.composite
-def news(draw: st.DrawFn) -> News:
+def changes(draw: st.DrawFn) -> Change:
     path = draw(st.text(min_size=1).filter(lambda path: path.isprintable()))
     if draw(st.booleans()):
         data = draw(st.lists(st.binary(min_size=1, max_size=20), max_size=4))
         return appended(path, draw(st.integers(0, 1000)), *data)
     tail = Offset(draw(NUMBERS), draw(NUMBERS))
-    change = Change(tail, tail, None, draw(st.booleans()), draw(st.booleans()))
-    return News(path, draw(NUMBERS), change)
+    closed, deleted = draw(st.booleans()), draw(st.booleans())
+    return Change(path, draw(NUMBERS), tail, tail, None, closed, deleted)
 
 
-def sent(*items: News, counter: int = 1) -> bytes:
+def sent(*items: Change, counter: int = 1) -> bytes:
     return head_of(SENDER, counter) + body_of(items)
 
 
-@given(st.lists(news(), max_size=5), st.integers(0, 2**64 - 1))
-def test_what_is_said_is_heard(items: list[News], counter: int) -> None:
-    assert parse(sent(*items, counter=counter)) == Hint(SENDER, counter, tuple(items))
+@given(st.lists(changes(), max_size=5), st.integers(0, 2**64 - 1))
+def test_what_is_said_is_heard(items: list[Change], counter: int) -> None:
+    assert parse(sent(*items, counter=counter)) == Datagram(SENDER, counter, tuple(items))
 
 
 @given(st.binary(max_size=200))
@@ -50,16 +50,17 @@ def test_bytes_of_somebody_else_are_nothing(data: bytes) -> None:
     assert parse(data) is None
 
 
-@given(st.lists(news(), min_size=1, max_size=3), st.data())
-def test_a_damaged_hint_is_refused_or_is_a_hint(items: list[News], data: st.DataObject) -> None:
+@given(st.lists(changes(), min_size=1, max_size=3), st.data())
+def test_a_damaged_one_is_refused_or_is_a_datagram(
+    items: list[Change], data: st.DataObject
+) -> None:
     whole = sent(*items)
     at = data.draw(st.integers(HEAD_BYTES, len(whole) - 1))
     damaged = whole[:at] + data.draw(st.binary(max_size=3)) + whole[at + 1 :]
-    hint = parse(damaged)
-    if hint is None or hint.news is None:
+    datagram = parse(damaged)
+    if datagram is None or datagram.changes is None:
         return
-    for item in hint.news:
-        change = item.change
+    for change in datagram.changes:
         if change.chunks is not None:
             size = sum(len(chunk.data) for chunk in change.chunks)
             assert change.tail.position - change.start.position == size
@@ -74,8 +75,8 @@ def test_a_damaged_hint_is_refused_or_is_a_hint(items: list[News], data: st.Data
 )
 def test_json_of_any_other_shape_is_refused(value: object) -> None:
     text = json.dumps(value).encode()
-    hint = parse(head_of(SENDER, 1) + len(text).to_bytes(4, "big") + text)
-    assert hint is None or hint.news == ()
+    datagram = parse(head_of(SENDER, 1) + len(text).to_bytes(4, "big") + text)
+    assert datagram is None or datagram.changes == ()
 
 
 def test_a_deep_nesting_is_refused() -> None:
@@ -86,22 +87,21 @@ def test_a_deep_nesting_is_refused() -> None:
 def test_data_goes_with_it_up_to_the_limit_and_not_a_byte_more() -> None:
     at_limit = parse(sent(appended("a", 0, b"x" * limits.HINT_BYTES)))
     assert at_limit is not None
-    assert at_limit.news is not None
-    assert at_limit.news[0].change.chunks is not None
+    assert at_limit.changes is not None
+    assert at_limit.changes[0].chunks is not None
     beyond = parse(sent(appended("a", 0, b"x" * (limits.HINT_BYTES + 1))))
     assert beyond is not None
-    assert beyond.news is not None
-    assert beyond.news[0].change == Change(Offset(7, 32769), Offset(7, 32769), None)
+    assert beyond.changes == (Change("a", 7, Offset(7, 32769), Offset(7, 32769), None),)
 
 
 def test_small_data_goes_along_though_other_data_is_too_large() -> None:
-    hint = parse(sent(appended("a", 0, b"x" * 40_000), appended("b", 0, b"small")))
-    assert hint is not None
-    assert hint.news is not None
-    assert [item.change.chunks is not None for item in hint.news] == [False, True]
+    datagram = parse(sent(appended("a", 0, b"x" * 40_000), appended("b", 0, b"small")))
+    assert datagram is not None
+    assert datagram.changes is not None
+    assert [change.chunks is not None for change in datagram.changes] == [False, True]
 
 
-def test_too_much_news_is_one_word_that_something_happened() -> None:
+def test_too_many_changes_are_one_word_that_something_happened() -> None:
     many = [appended("p" * 1000 + str(number), 0, b"x") for number in range(500)]
     assert body_of(many) == b""
-    assert parse(sent(*many)) == Hint(SENDER, 1, None)
+    assert parse(sent(*many)) == Datagram(SENDER, 1, None)

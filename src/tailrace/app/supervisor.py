@@ -18,12 +18,12 @@ from tailrace.errors import StoreUnavailable
 from tailrace.protocol import ProtocolOptions, refuse, replies_by_origin
 from tailrace.streams import Streams
 
-__all__ = ["Holding"]
+__all__ = ["StoreSupervisor"]
 
 _log = logging.getLogger("tailrace")
 
 
-class Holding:
+class StoreSupervisor:
     """Keeps streams open, and serves them as long as they are.
 
     Args:

@@ -9,17 +9,17 @@ import pytest
 
 from tailrace.errors import SubscriptionRefused
 from tailrace.store import MemoryStore, NewStream, Offset
-from tailrace.subscriptions.catalogue import DIRECTORY, Catalogue, path_of
-from tailrace.subscriptions.record import Config, Link, Record
+from tailrace.subscriptions.repository import DIRECTORY, SubscriptionRepository, path_of
+from tailrace.subscriptions.state import Config, Link, SubscriptionState
 from tailrace.subscriptions.tails import find, tails_of
 
 pytestmark = pytest.mark.anyio
 
 
-def record(name: str = "s", nonce: str = "n") -> Record:
+def subscription(name: str = "s", nonce: str = "n") -> SubscriptionState:
     config = Config("pull-wake", "e/*", ("x",), None, "wake", 1000, "ü")
     links = {"e/ü": Link(True, Offset(5, 6), 7, Offset(5, 9), 3)}
-    return Record(
+    return SubscriptionState(
         id=name,
         nonce=nonce,
         version=0,
@@ -34,79 +34,79 @@ def record(name: str = "s", nonce: str = "n") -> Record:
 
 
 async def test_a_record_comes_back_as_it_was_written() -> None:
-    catalogue = Catalogue(MemoryStore())
-    stored = await catalogue.add(record())
+    repository = SubscriptionRepository(MemoryStore())
+    stored = await repository.add(subscription())
     assert stored is not None
-    assert stored.record == replace(record(), version=1)
-    assert await catalogue.find("s") == stored
+    assert stored.state == replace(subscription(), version=1)
+    assert await repository.find("s") == stored
 
 
 async def test_of_many_writers_of_one_version_one_wins() -> None:
-    catalogue = Catalogue(MemoryStore())
-    stored = await catalogue.add(record())
+    repository = SubscriptionRepository(MemoryStore())
+    stored = await repository.add(subscription())
     assert stored is not None
     won: list[int] = []
 
     async def write(number: int) -> None:
-        if await catalogue.save(replace(stored.record, generation=number)) is not None:
+        if await repository.save(replace(stored.state, generation=number)) is not None:
             won.append(number)
 
     async with anyio.create_task_group() as group:
         for number in range(20):
             group.start_soon(write, number)
     assert len(won) == 1
-    assert (await catalogue.find("s")).record.generation == won[0]
+    assert (await repository.find("s")).state.generation == won[0]
 
 
 async def test_counting_up_in_many_tasks_loses_nothing() -> None:
-    catalogue = Catalogue(MemoryStore())
-    await catalogue.add(record())
+    repository = SubscriptionRepository(MemoryStore())
+    await repository.add(subscription())
 
     async def count() -> None:
         for _ in range(10):
             while True:
-                now = (await catalogue.find("s")).record
-                if await catalogue.save(replace(now, generation=now.generation + 1)) is not None:
+                now = (await repository.find("s")).state
+                if await repository.save(replace(now, generation=now.generation + 1)) is not None:
                     break
 
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(count)
-    assert (await catalogue.find("s")).record.generation == 50
+    assert (await repository.find("s")).state.generation == 50
 
 
 async def test_a_second_subscription_of_a_name_is_not_added_and_leaves_nothing() -> None:
     store = MemoryStore()
-    catalogue = Catalogue(store)
-    await catalogue.add(record())
-    assert await catalogue.add(record(nonce="other")) is None
+    repository = SubscriptionRepository(store)
+    await repository.add(subscription())
+    assert await repository.add(subscription(nonce="other")) is None
     assert [info.path for info in await store.list("__ds/")] == [DIRECTORY, path_of("s", "n")]
 
 
 async def test_who_comes_late_writes_nothing_into_a_later_subscription() -> None:
-    catalogue = Catalogue(MemoryStore())
-    old = await catalogue.add(record())
+    repository = SubscriptionRepository(MemoryStore())
+    old = await repository.add(subscription())
     assert old is not None
-    await catalogue.remove("s", "n")
-    await catalogue.add(record(nonce="later"))
+    await repository.remove("s", "n")
+    await repository.add(subscription(nonce="later"))
     with pytest.raises(SubscriptionRefused) as caught:
-        await catalogue.save(old.record)
+        await repository.save(old.state)
     assert caught.value.status == 404
-    await catalogue.remove("s", "n")
-    assert (await catalogue.find("s")).record.nonce == "later"
+    await repository.remove("s", "n")
+    assert (await repository.find("s")).state.nonce == "later"
 
 
 async def test_a_store_keeps_one_record_however_often_it_was_written() -> None:
     store = MemoryStore()
-    catalogue = Catalogue(store)
-    stored = await catalogue.add(record())
+    repository = SubscriptionRepository(store)
+    stored = await repository.add(subscription())
     for _ in range(100):
         assert stored is not None
-        stored = await catalogue.save(stored.record)
+        stored = await repository.save(stored.state)
     assert stored is not None
     info = await store.head(path_of("s", "n"))
-    assert info.tail.position - info.first.position < 3 * len(stored.record.encode())
-    assert await catalogue.find("s") == stored
+    assert info.tail.position - info.first.position < 3 * len(stored.state.encode())
+    assert await repository.find("s") == stored
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 33, 1001, 2500])

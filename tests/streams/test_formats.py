@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tailrace.errors import OffsetGone, RunEnded, StoreUnavailable, StreamNotFound
-from tailrace.live import End, Events, Format, Gap, Lines, Piece, Raw, Reason
+from tailrace.live import End, Format, Gap, Piece, Reason
 from tailrace.store import Chunk, Offset, Retention, Slice, StreamInfo, wire_of
+from tailrace.streams.formats import Events, Lines, Raw
 from tailrace.testing import EventParser, ReceivedEvent
 
 JSON = "application/json"

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.app.holding import Holding
+from tailrace.app.supervisor import StoreSupervisor
 from tailrace.errors import StoreFull, StoreUnavailable
 from tailrace.protocol import ProtocolOptions
 from tailrace.store import MemoryStore
@@ -43,19 +43,19 @@ class Moody(MemoryStore):
 
 
 @asynccontextmanager
-async def held(store: Moody) -> AsyncIterator[Holding]:
+async def held(store: Moody) -> AsyncIterator[StoreSupervisor]:
     options = ProtocolOptions()
     streams = Streams(store)
-    holding = Holding(streams, streams.asgi(options), options)
+    supervisor = StoreSupervisor(streams, streams.asgi(options), options)
     async with anyio.create_task_group() as group:
-        await group.start(holding.run)
-        yield holding
-        holding.stop()
+        await group.start(supervisor.run)
+        yield supervisor
+        supervisor.stop()
 
 
 async def test_streams_are_served_while_they_are_open() -> None:
-    async with held(Moody()) as holding, Client(holding) as client:
-        await holding.check()
+    async with held(Moody()) as supervisor, Client(supervisor) as client:
+        await supervisor.check()
         async with client.open("PUT", "/a", headers={"content-type": "text/plain"}) as exchange:
             assert (await exchange.response()).status == 201
 
@@ -63,7 +63,7 @@ async def test_streams_are_served_while_they_are_open() -> None:
 async def test_a_store_that_cannot_be_opened_is_told_and_not_tried_by_requests() -> None:
     store = Moody()
     store.wrong = StoreFull("/secret/path", "has no room left")
-    async with held(store) as holding, Client(holding) as client:
+    async with held(store) as supervisor, Client(supervisor) as client:
         for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
             async with client.open(method, "/a") as exchange:
                 response = await exchange.response()
@@ -75,7 +75,7 @@ async def test_a_store_that_cannot_be_opened_is_told_and_not_tried_by_requests()
                 else:
                     assert json.loads(body)["code"] == "store_full"
         with pytest.raises(StoreFull):
-            await holding.check()
+            await supervisor.check()
         assert store.attempts == 1
 
 
@@ -84,13 +84,13 @@ async def test_it_is_tried_again_until_it_works(
 ) -> None:
     store = Moody()
     store.wrong = StoreUnavailable("file", "is away")
-    async with held(store) as holding:
+    async with held(store) as supervisor:
         for _ in range(3):
             await clock.advance(limits.STORE_REOPEN)
         assert store.attempts == 4
         store.wrong = None
         await clock.advance(limits.STORE_REOPEN)
-        await holding.check()
+        await supervisor.check()
     assert [record.getMessage() for record in caplog.records if record.name == "tailrace"] == [
         "streams are not served: the store 'file' is away",
         "streams are served again",
@@ -102,12 +102,12 @@ async def test_what_goes_wrong_later_is_logged_once_and_its_end_too(
 ) -> None:
     caplog.set_level(logging.INFO, "tailrace")
     store = Moody()
-    async with held(store) as holding:
+    async with held(store) as supervisor:
         for wrong in (StoreFull("file", "is full"), None):
             store.wrong = wrong
             for _ in range(5):
                 try:
-                    await holding.check()
+                    await supervisor.check()
                 except StoreFull:
                     assert wrong is not None
                 else:

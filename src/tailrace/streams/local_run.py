@@ -38,7 +38,7 @@ from tailrace.streams.item import DONE, End, end_in, message_of, wire_of_end
 from tailrace.streams.progress import EndState, Progress, Step, Thinned
 from tailrace.types import StreamOptions
 
-__all__ = ["SHUTTING_DOWN", "STOPPED", "Running"]
+__all__ = ["SHUTTING_DOWN", "STOPPED", "LocalRun"]
 
 LEFT = End("cancelled", "cancelled", "its last client has left")
 STOPPED = End("cancelled", "cancelled", "it was stopped")
@@ -50,7 +50,7 @@ CANCELLED = End("cancelled", "cancelled", "its task was cancelled")
 _PROGRESS_ENDS: dict[str, EndState] = {"done": "done", "failed": "failed"}
 
 
-class Running:
+class LocalRun:
     """A run that this process owns.
 
     Args:
@@ -84,7 +84,7 @@ class Running:
         self._loop = loop
         self._batches = Batches(loop, limits.RUN_BATCH_BYTES, threaded=source.threaded)
         self._progress = _Shown(self._batches.nudge)
-        self._stretch = loop.interruptible()
+        self._cancel_once = loop.cancel_once()
         self._iterating = anyio.CancelScope()
         self._stopped: End | None = None
         self._dismissed = False
@@ -169,7 +169,7 @@ class Running:
             return
         with self._iterating:
             try:
-                with self._stretch:
+                with self._cancel_once:
                     await self.source.run(_Sink(self._batches, self._progress), self._loop)
             except anyio.get_cancelled_exc_class():
                 if self._iterating.cancel_called:
@@ -207,7 +207,7 @@ class Running:
     def _interrupt(self) -> None:
         now, patience = self._loop.time(), self._options.cleanup_timeout
         self._iterating.deadline = now + patience
-        self._stretch.interrupt()
+        self._cancel_once.cancel()
         if self._give_up is None:
             # A source that lets go of nothing must not keep readers from the end.
             self._give_up = self._loop.call_at(now + 2 * patience, self._give_source_up)

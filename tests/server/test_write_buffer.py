@@ -15,32 +15,32 @@ import uvloop
 
 from tailrace import limits
 from tailrace.connection import Frame
-from tailrace.server.attach import AttachedOutlet
+from tailrace.server.attach import AttachedConnection
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.opened import OpenedFile
-from tailrace.server.outlet import Outlet
 from tailrace.server.transfer import Transfer
+from tailrace.server.write_buffer import WriteBuffer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 class Protocol(asyncio.Protocol):
-    """Tells the outlet what the transport says, as `HttpProtocol` does."""
+    """Tells the buffer what the transport says, as `HttpProtocol` does."""
 
-    outlet: Outlet
+    buffer: WriteBuffer
     resumed = 0
 
     def connection_made(self, transport: Any) -> None:
-        self.outlet = Outlet(transport, asyncio.get_running_loop())
+        self.buffer = WriteBuffer(transport, asyncio.get_running_loop())
 
     def pause_writing(self) -> None:
-        self.outlet.pause()
+        self.buffer.pause()
 
     def resume_writing(self) -> None:
-        self.resumed += self.outlet.resume()
+        self.resumed += self.buffer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.outlet.lose()
+        self.buffer.lose()
 
 
 @contextmanager
@@ -69,8 +69,8 @@ def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
                 try:
                     await test(protocol, theirs)
                 finally:
-                    protocol.outlet.abort()
-                    await protocol.outlet.lost()
+                    protocol.buffer.abort()
+                    await protocol.buffer.lost()
 
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
             runner.run(main())
@@ -92,12 +92,12 @@ def test_what_is_written_comes_in_order_however_it_had_to_wait(
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         messages = [bytes([at]) * (1 + at * 977 % 50_000) for at in range(256)]
         for message in messages:
-            protocol.outlet.write(message, b"", message[:3])
+            protocol.buffer.write(message, b"", message[:3])
         whole = b"".join(message + message[:3] for message in messages)
-        assert protocol.outlet.buffered_bytes > len(whole) - 500_000
+        assert protocol.buffer.buffered_bytes > len(whole) - 500_000
         assert await read(theirs, len(whole)) == whole
-        assert protocol.outlet.buffered_bytes == 0
-        assert not protocol.outlet.paused
+        assert protocol.buffer.buffered_bytes == 0
+        assert not protocol.buffer.paused
         assert protocol.resumed == 1  # once, when nothing waited any more
 
     run(test)
@@ -105,10 +105,10 @@ def test_what_is_written_comes_in_order_however_it_had_to_wait(
 
 def test_what_waits_is_not_copied_but_for_a_piece(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        protocol.outlet.write(bytes(10_000_000))
-        transport = protocol.outlet._transport
+        protocol.buffer.write(bytes(10_000_000))
+        transport = protocol.buffer._transport
         assert transport.get_write_buffer_size() <= limits.STALLED_PIECE_BYTES
-        assert protocol.outlet.buffered_bytes > 9_000_000
+        assert protocol.buffer.buffered_bytes > 9_000_000
 
     run(test)
 
@@ -116,14 +116,14 @@ def test_what_waits_is_not_copied_but_for_a_piece(run: Callable[[Test], None]) -
 def test_drained_is_told_once_when_nothing_waits(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         told: list[str] = []
-        protocol.outlet.on_drain(lambda: told.append("at once"))
+        protocol.buffer.on_drain(lambda: told.append("at once"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert told == ["at once"]
-        protocol.outlet.write(bytes(1_000_000))
+        protocol.buffer.write(bytes(1_000_000))
         drained = asyncio.Event()
-        protocol.outlet.on_drain(drained.set)
-        take_back = protocol.outlet.on_drain(lambda: told.append("taken back"))
+        protocol.buffer.on_drain(drained.set)
+        take_back = protocol.buffer.on_drain(lambda: told.append("taken back"))
         take_back()
         take_back()
         await read(theirs, 500_000)
@@ -137,53 +137,53 @@ def test_drained_is_told_once_when_nothing_waits(run: Callable[[Test], None]) ->
 
 def test_progress_counts_what_the_client_took_not_what_waits(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        outlet = protocol.outlet
-        outlet.write(bytes(1_000_000))
-        first = outlet.progress
-        assert outlet.stalled_since is not None
+        buffer = protocol.buffer
+        buffer.write(bytes(1_000_000))
+        first = buffer.progress
+        assert buffer.stalled_since is not None
         assert first < 200_000
         await read(theirs, 600_000)
-        assert outlet.progress > first
-        assert outlet.unsent_bytes < 450_000  # a Unix socket counts its own overhead too
+        assert buffer.progress > first
+        assert buffer.unsent_bytes < 450_000  # a Unix socket counts its own overhead too
         await read(theirs, 400_000)
-        assert outlet.progress == 1_000_000
-        assert outlet.unsent_bytes == 0
-        assert outlet.stalled_since is None
+        assert buffer.progress == 1_000_000
+        assert buffer.unsent_bytes == 0
+        assert buffer.stalled_since is None
 
     run(test)
 
 
 def test_an_abort_drops_what_waits_and_tells_who_waits(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        outlet = protocol.outlet
-        outlet.write(bytes(1_000_000))
+        buffer = protocol.buffer
+        buffer.write(bytes(1_000_000))
         drained = asyncio.Event()
-        outlet.on_drain(drained.set)
-        outlet.abort()
-        outlet.abort()
-        assert outlet.is_closing
-        outlet.write(b"into the void")
-        await outlet.lost()
+        buffer.on_drain(drained.set)
+        buffer.abort()
+        buffer.abort()
+        assert buffer.is_closing
+        buffer.write(b"into the void")
+        await buffer.lost()
         await drained.wait()
-        assert outlet.closed
-        assert outlet.buffered_bytes == 0
+        assert buffer.closed
+        assert buffer.buffered_bytes == 0
 
     run(test)
 
 
 def test_the_loss_is_told_once_to_each_who_asked(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        outlet, told, lost = protocol.outlet, list[str](), asyncio.Event()
-        outlet.on_lost(lambda: told.append("first"))
-        take_back = outlet.on_lost(lambda: told.append("taken back"))
-        outlet.on_lost(lost.set)
+        buffer, told, lost = protocol.buffer, list[str](), asyncio.Event()
+        buffer.on_lost(lambda: told.append("first"))
+        take_back = buffer.on_lost(lambda: told.append("taken back"))
+        buffer.on_lost(lost.set)
         take_back()
         take_back()
         theirs.close()
         await lost.wait()
-        outlet.lose()  # as a protocol may say again
+        buffer.lose()  # as a protocol may say again
         late = asyncio.Event()
-        outlet.on_lost(late.set)
+        buffer.on_lost(late.set)
         await late.wait()
         take_back()
         assert told == ["first"]
@@ -195,12 +195,12 @@ def test_a_response_is_told_of_the_loss_and_after_its_end_soon(run: Callable[[Te
     async def nowhere(message: Any) -> None: ...
 
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        connection = ResponseConnection(protocol.outlet, nowhere)
+        connection = ResponseConnection(protocol.buffer, nowhere)
         lost, late = asyncio.Event(), asyncio.Event()
         connection.on_lost(lost.set)
         await asyncio.sleep(0)
         assert not lost.is_set()
-        protocol.outlet.abort()
+        protocol.buffer.abort()
         await lost.wait()
         connection.end()
         connection.on_lost(late.set)
@@ -213,22 +213,22 @@ def test_a_client_that_left_is_found_out_by_writing(run: Callable[[Test], None])
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         theirs.close()
         for _ in range(3):
-            protocol.outlet.write(bytes(100_000))
-        await protocol.outlet.lost()
-        assert protocol.outlet.buffered_bytes == 0
+            protocol.buffer.write(bytes(100_000))
+        await protocol.buffer.lost()
+        assert protocol.buffer.buffered_bytes == 0
 
     run(test)
 
 
 def test_a_close_in_order_sends_what_waits_first(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        protocol.outlet.write(bytes(1_000_000))
+        protocol.buffer.write(bytes(1_000_000))
         drained = asyncio.Event()
-        protocol.outlet.on_drain(drained.set)
+        protocol.buffer.on_drain(drained.set)
         reading = asyncio.create_task(read(theirs, 1_000_000))
         await drained.wait()
-        protocol.outlet._transport.close()
-        protocol.outlet.write(b"too late")
+        protocol.buffer._transport.close()
+        protocol.buffer.write(b"too late")
         assert await reading == bytes(1_000_000)
         assert await asyncio.to_thread(theirs.recv, 100) == b""
 
@@ -256,19 +256,19 @@ class Other(asyncio.Protocol):
 
 
 async def lose(protocol: Protocol, way: str) -> None:
-    transport = protocol.outlet._transport
+    transport = protocol.buffer._transport
     if way == "upgrade":
-        protocol.outlet.lose()
+        protocol.buffer.lose()
         transport.set_protocol(Other())
         transport.close()
         await asyncio.sleep(0.05)
     elif way == "abort":
-        protocol.outlet.abort()
-        await protocol.outlet.lost()
+        protocol.buffer.abort()
+        await protocol.buffer.lost()
     else:
         transport.close()
         if way == "closed":
-            await protocol.outlet.lost()
+            await protocol.buffer.lost()
 
 
 @pytest.mark.parametrize("way", ["upgrade", "abort", "closed", "closing"])
@@ -280,21 +280,21 @@ def test_nothing_is_written_to_a_number_that_somebody_else_has(
     path.write_bytes(b"a stranger must not see this" * 1000)
 
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
-        outlet = protocol.outlet
-        connection = ResponseConnection(outlet, lambda message: None)  # type: ignore[arg-type] # not called
-        attached = AttachedOutlet(outlet)
+        buffer = protocol.buffer
+        connection = ResponseConnection(buffer, lambda message: None)  # type: ignore[arg-type] # not called
+        attached = AttachedConnection(buffer)
         await lose(protocol, way)
         with same_numbers() as strangers, path.open("rb") as file:
             assert attached.closed
             assert connection.closed
             assert not attached.write(Frame(b"a secret"))
-            outlet.write(b"a secret")
+            buffer.write(b"a secret")
             with pytest.raises(ConnectionAbortedError):
-                outlet.sendfile(file.fileno(), 0, 1000)
+                buffer.sendfile(file.fileno(), 0, 1000)
             with pytest.raises(ConnectionAbortedError):
-                outlet.duplicate()
+                buffer.duplicate()
             opened = OpenedFile(file.fileno(), "file", borrowed=True)
-            transfer = Transfer(outlet, opened, 0, 1000, asyncio.get_running_loop())
+            transfer = Transfer(buffer, opened, 0, 1000, asyncio.get_running_loop())
             with anyio.fail_after(5):
                 await transfer.run()
             await asyncio.sleep(0)

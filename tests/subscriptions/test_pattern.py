@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tailrace import limits
 from tailrace.errors import SubscriptionRefused
-from tailrace.subscriptions.glob import PathIndex, Pattern
+from tailrace.subscriptions.pattern import PathIndex, Pattern
 
 
 @pytest.mark.parametrize(
