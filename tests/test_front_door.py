@@ -22,6 +22,7 @@ import fastapi
 import pytest
 
 import tailrace
+from tailrace import subscriptions
 
 PACKAGES = ["errors", "framing", "limits", "pump", "responses", "semantics", "source", "types"]
 
@@ -137,7 +138,8 @@ NOT_FOR_A_RESPONSE = {
     *("httpx", "uvicorn", "zipfile"),
 }
 NOT_FOR_STREAMS = {
-    *("tailrace.files", "tailrace.server", "tailrace.store.sqlite", "tailrace.testing"),
+    *("tailrace.files", "tailrace.server", "tailrace.store.sqlite", "tailrace.subscriptions"),
+    *("tailrace.testing",),
     *("apsw", "backports.zstd", "brotli", "click", "compression.zstd", "cryptography", "httptools"),
     *("httpx", "uvicorn", "zipfile"),
 }
@@ -149,7 +151,7 @@ NOT_FOR_STREAMS = {
         ("CSVResponse, Event, EventSourceResponse, FileResponse", NOT_FOR_A_RESPONSE, 80),
         ("StreamingResponse, StreamRoute, StreamOptions, drain", NOT_FOR_A_RESPONSE, 80),
         ("StreamNotFound, TailraceError, Part, RangeSource", NOT_FOR_A_RESPONSE, 40),
-        ("Streams, SyncStreams, Progress, Grace", NOT_FOR_STREAMS, 160),
+        ("Streams, SyncStreams, Progress, Grace", NOT_FOR_STREAMS, 140),
     ],
 )
 def test_a_name_loads_what_it_needs(names: str, unneeded: set[str], most: int) -> None:
@@ -292,7 +294,7 @@ def classes_in(hint: Any) -> Iterator[type]:
 def test_what_a_signature_names_can_be_imported(name: str) -> None:
     public = public_objects()
     # What a file imports for its annotations alone.
-    for_types = {**vars(tailrace), "Streams": tailrace.Streams, "APIRouter": fastapi.APIRouter}
+    for_types = {**vars(tailrace), "APIRouter": fastapi.APIRouter, **vars(subscriptions)}
     for where, function in callables(name):
         hints = typing.get_type_hints(function, localns=for_types)
         for hint in hints.values():
