@@ -10,7 +10,7 @@ from tailrace import limits
 from tailrace.live.format import Reason
 from tailrace.live.live_stream import LiveStream
 from tailrace.runtime import current_loop
-from tailrace.runtime.wheel import wheel_here
+from tailrace.runtime.timer_wheel import timer_wheel
 from tailrace.store import START, Append, Change, Chunk, Mark, MemoryStore, NewStream, Offset, Slice
 from tailrace.testing import settle
 
@@ -31,7 +31,7 @@ class Watched:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.retired: list[LiveStream] = []
-        self.live = LiveStream("s", current_loop(), wheel_here(), self.read, self.retired.append)
+        self.live = LiveStream("s", current_loop(), timer_wheel(), self.read, self.retired.append)
 
     async def read(self, path: str, offset: Offset) -> Slice:
         doubts = self.live.doubts
@@ -50,7 +50,8 @@ class Watched:
         """Append, and make the change that tells of it."""
         start = (await self.store.head("s")).tail
         end = (await self.store.append("s", Append(data=data))).tail
-        return Change(**{"tail": end, "start": start, "chunks": (Chunk(data, end),), **told})
+        known = {"tail": end, "start": start, "chunks": (Chunk(data, end),), **told}
+        return Change("s", end.generation, **known)
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ async def test_what_is_deleted_is_over_once_and_for_all(watched: Watched) -> Non
     sleeper = Sleeper()
     watched.live.sleep(sleeper)
     for _ in range(2):
-        watched.live.on_change(Change(tail, tail, deleted=True))
+        watched.live.on_change(Change("s", tail.generation, tail, tail, deleted=True))
     assert (watched.live.over, sleeper.woken) == (Reason.DELETED, 1)
     assert watched.retired == [watched.live]
     watched.live.on_change(await watched.append(b"def"))

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from tailrace.live.follower import Follower
 from tailrace.live.format import End, Format, Gap, Piece, Reason
-from tailrace.live.formats import Events, Lines, Raw
 from tailrace.live.hub import Hub
 from tailrace.live.live import LiveResponse
-from tailrace.live.messages import RESERVED, control_of
 from tailrace.live.slow import Slow
 
 __all__ = [
-    "RESERVED",
     "End",
-    "Events",
     "Follower",
     "Format",
     "Gap",
     "Hub",
-    "Lines",
     "LiveResponse",
     "Piece",
-    "Raw",
     "Reason",
     "Slow",
-    "control_of",
 ]

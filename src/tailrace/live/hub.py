@@ -11,8 +11,8 @@ from tailrace.live.follower import Follower
 from tailrace.live.live_stream import LiveStream
 from tailrace.live.slow import Slow
 from tailrace.runtime import current_loop
-from tailrace.runtime.single_flight import Flights
-from tailrace.runtime.wheel import wheel_here
+from tailrace.runtime.single_flight import SingleFlight
+from tailrace.runtime.timer_wheel import timer_wheel
 from tailrace.store import Offset, Slice, Store, StreamInfo, Where
 
 __all__ = ["Hub"]
@@ -34,7 +34,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lives: dict[str, _Known] = {}
-        self._flights = Flights()
+        self._flights = SingleFlight()
 
     def __len__(self) -> int:
         """How many streams are watched."""
@@ -94,7 +94,7 @@ class Hub:
         """Hold on to a live stream; to be followed by `leave`."""
         known = self._lives.get(path)
         if known is None:
-            live = LiveStream(path, current_loop(), wheel_here(), self._refresh, self._retire)
+            live = LiveStream(path, current_loop(), timer_wheel(), self._refresh, self._retire)
             known = self._lives[path] = (live, self.store.watch(path, live.on_change))
         known[0].readers += 1
         return known[0]

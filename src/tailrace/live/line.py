@@ -19,7 +19,7 @@ from tailrace.connection import (
     extensions_of,
 )
 from tailrace.pump import Unsendable, name_of
-from tailrace.runtime import Interruptible, Loop
+from tailrace.runtime import CancelOnce, Loop
 
 __all__ = ["Line"]
 
@@ -41,7 +41,7 @@ class Line:
         self._loop = loop
         self._scope = scope
         self._send = send
-        self._sending: Interruptible | None = None
+        self._sending: CancelOnce | None = None
         self._since: float | None = None
         self._unsent: int | None = None
         self.leaving = leaving
@@ -95,7 +95,7 @@ class Line:
     def interrupt(self) -> None:
         """Wait no longer for what is being sent."""
         if self._sending is not None:
-            self._sending.interrupt()
+            self._sending.cancel()
 
     def abort(self, reason: str) -> None:
         """Drop the client, as far as the server lets us."""
@@ -117,7 +117,7 @@ class Line:
     async def _through(self, sending: Awaitable[T]) -> T | None:
         self._since, self._unsent = self._loop.time(), None
         try:
-            with self._loop.interruptible() as self._sending:
+            with self._loop.cancel_once() as self._sending:
                 return await sending
         except Exception as error:
             if not await self.leaving.explains(error):

@@ -21,7 +21,7 @@ from tailrace.live.slow import Slow
 from tailrace.live.subscriber import Subscriber
 from tailrace.pump import Head, name_of, send_whole
 from tailrace.responses import options_of_app, release_dependencies
-from tailrace.semantics import HARMLESS
+from tailrace.semantics import SANDBOX_HEADERS
 from tailrace.store import Slice, StreamInfo, Where
 from tailrace.types import StreamOptions
 
@@ -125,6 +125,6 @@ class LiveResponse(Response):
         given = {name for name, _ in self.raw_headers}
         own = [
             (name.encode("latin-1"), value.encode("latin-1"))
-            for name, value in (*self._format.headers(info), *HARMLESS)
+            for name, value in (*self._format.headers(info), *SANDBOX_HEADERS)
         ]
         return [field for field in own if field[0] not in given] + self.raw_headers

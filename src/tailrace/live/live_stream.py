@@ -26,7 +26,7 @@ from tailrace.live.crowd import Crowd
 from tailrace.live.format import Piece, Reason
 from tailrace.live.recent import Entry, Recent, after
 from tailrace.runtime import Loop
-from tailrace.runtime.wheel import Wheel
+from tailrace.runtime.timer_wheel import TimerWheel
 from tailrace.store import Change, Offset, Slice, StreamInfo
 
 __all__ = ["LiveStream", "Reader"]
@@ -64,7 +64,7 @@ class LiveStream:
         self,
         path: str,
         loop: Loop,
-        wheel: Wheel,
+        wheel: TimerWheel,
         read: Callable[[str, Offset], Awaitable[object]],
         retire: Callable[[LiveStream], None],
     ) -> None:

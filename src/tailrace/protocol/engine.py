@@ -273,14 +273,10 @@ class Engine:
         # One after the other: threads that compute wait for one lock, and so does the event loop,
         # longer the more they are.
         async with self._splitting:
-            return await call_in_thread(partial(wire_of, body), _forget)
+            return await call_in_thread(partial(wire_of, body))
 
     def _lifetime(self) -> float | None:
         lifetime = self._options.sse_lifetime
         if lifetime is None:
             return None
         return lifetime * (1 - limits.SSE_LIFETIME_SPREAD * random.random())
-
-
-def _forget(wire: bytes) -> None:
-    """Nobody waits for it any more."""

@@ -135,6 +135,7 @@ class Stream:
         "_cancel_alarm",
         "_cancel_grace",
         "_cancel_late",
+        "_cancel_once",
         "_cancel_refusal",
         "_connection",
         "_deadlines",
@@ -152,7 +153,6 @@ class Stream:
         "_options",
         "_sending",
         "_source",
-        "_stretch",
         "ending",
     )
 
@@ -193,7 +193,7 @@ class Stream:
         )
         self._delivered = loop.signal()
         self._sending = anyio.CancelScope()
-        self._stretch = loop.interruptible()
+        self._cancel_once = loop.cancel_once()
         self._iterating = anyio.CancelScope(shield=True)
         self._cancel_alarm: Callable[[], None] | None = None
         self._cancel_late: Callable[[], None] | None = None
@@ -241,7 +241,7 @@ class Stream:
         if self.ending is None:
             self.ending = ending
             self._iterating.deadline = self._limit_cleanup()
-            self._stretch.interrupt()
+            self._cancel_once.cancel()
 
     @property
     def lingers(self) -> float:
@@ -276,7 +276,7 @@ class Stream:
         if self.ending is not None:
             return
         try:
-            with self._stretch:
+            with self._cancel_once:
                 sink = _Sink(self._framing, self._buffer, self._in_line)
                 await self._source.run(sink, self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed

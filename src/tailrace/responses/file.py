@@ -177,7 +177,7 @@ class FileResponse(starlette.responses.FileResponse):
         else:
             takes_paths = _takes_paths(scope, send)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
-            plan = await call_in_thread(prepare, Plan.close, file_threads)
+            plan = await call_in_thread(prepare, threads=file_threads, discard=Plan.close)
         head = Head(plan.status, plan.headers.raw, name_of(scope))
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)

@@ -18,8 +18,8 @@ from pydantic_core import from_json, to_json
 from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.framing import Event, json_of
-from tailrace.live import RESERVED, control_of
 from tailrace.store import value_of
+from tailrace.streams.messages import RESERVED, control_of
 
 __all__ = [
     "DONE",

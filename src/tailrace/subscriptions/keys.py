@@ -22,7 +22,7 @@ from tailrace import limits
 from tailrace.errors import SequenceConflict, StreamNotFound, SubscriptionRefused
 from tailrace.runtime import call_in_thread
 from tailrace.store import Append, NewStream, Retention, Store
-from tailrace.subscriptions.catalogue import latest
+from tailrace.subscriptions.repository import latest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -110,7 +110,7 @@ class Keys:
         if self._signing is None:
             # The package is loaded with the first key, which takes a while.
             make = partial(SigningKey, self._seed)
-            self._signing = await call_in_thread(make, lambda _key: None)
+            self._signing = await call_in_thread(make)
         return self._signing
 
     async def open(self) -> None:
