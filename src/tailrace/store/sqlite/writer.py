@@ -18,7 +18,6 @@ import apsw
 
 from tailrace import limits
 from tailrace.errors import StoreCorrupt, StoreLocked, StoreUnavailable
-from tailrace.store.base import Change
 from tailrace.store.private import kept_private
 from tailrace.store.sqlite import schema
 from tailrace.store.sqlite.batch import Batch
@@ -34,6 +33,7 @@ from tailrace.store.sqlite.peers import Peers
 from tailrace.store.sqlite.upkeep import Upkeep
 from tailrace.store.sqlite.uses import Uses
 from tailrace.store.sqlite.verify import verify
+from tailrace.store.values import Change
 
 __all__ = ["Done", "Writer"]
 
