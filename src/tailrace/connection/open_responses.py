@@ -152,10 +152,9 @@ class OpenResponse:
             self._responder.told()
 
     async def __aenter__(self) -> Self:
-        self.leaving = leaving_of(self._scope, self._receive, self._send)
-        await self.leaving.__aenter__()
-        self._take_back = self.leaving.on_left(partial(self.end, Ending.LEFT))
-        self._register()
+        leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
+        await leaving.__aenter__()
+        self._begin(leaving)
         return self
 
     async def __aexit__(
@@ -165,25 +164,26 @@ class OpenResponse:
         trace: TracebackType | None,
     ) -> None:
         assert self.leaving is not None
-        assert self._take_back is not None
-        self._unregister()
-        self._take_back()
-        self._take_back = self._responder = None  # or they keep each other alive
+        self._end(error)
         await self.leaving.__aexit__(kind, error, trace)
 
-    def _register(self) -> None:
+    def _begin(self, leaving: Leaving) -> None:
         here = _here()
         here.responses.add(self)
         self._token = _stopping.set(here.stopping)
+        self._take_back = leaving.on_left(partial(self.end, Ending.LEFT))
         if here.stop is not None:
             self.say_farewell(_farewell(here, here.stop))
         elif not here.is_watched:
             _watch(here)
 
-    def _unregister(self) -> None:
-        here = _here()
+    def _end(self, error: BaseException | None) -> None:
+        assert self._take_back is not None
         assert self._token is not None
+        self._take_back()
+        self._take_back = self._responder = None  # or they keep each other alive
         _stopping.reset(self._token)
+        here = _here()
         here.responses.discard(self)
         here.ended += 1
         if here.changed is not None:
