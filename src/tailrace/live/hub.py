@@ -74,7 +74,8 @@ class Hub:
 
         May return early. Cancelled, nothing is lost.
         """
-        live, waiter = self.join(path), _Waiter()
+        live = self.join(path)
+        waiter = _Waiter(live.loop)
         try:
             while not (live.tail.over or waiter.woken):
                 live.sleep(waiter)  # before it looks: nothing may come between
@@ -97,7 +98,8 @@ class Hub:
     async def wait_until_there(self, path: str) -> None:
         """Wait until a stream exists. Cancelled, nothing is lost."""
         while True:
-            live, waiter = self.join(path), _Waiter()
+            live = self.join(path)
+            waiter = _Waiter(live.loop)
             try:
                 live.sleep(waiter)
                 try:
@@ -113,8 +115,8 @@ class Hub:
     async def follow(self, path: str, offset: Offset) -> Entry:
         """What follows an offset; at the tail, wait for it.
 
-        Whoever asks again and again with the end of what it got reads the stream, and nothing is
-        held for it between two calls. Cancelled, nothing is lost.
+        A reader asks again and again with the end of what it got. Between two calls nothing is held
+        for it. Cancelled, nothing is lost.
 
         Returns:
             An entry with data, or one that says that the stream is closed.
@@ -123,27 +125,32 @@ class Hub:
             StreamNotFound, OffsetGone, InvalidOffset, StoreUnavailable: As `Store.read`.
         """
         live = self.join(path)
-        waiter: _Waiter | None = None
+        try:
+            entry = live.after(offset) or await self._wait_for(live, offset)
+        except BaseException:
+            self.leave(live)
+            raise
+        self.leave(live, lingers=True)
+        return entry
+
+    async def _wait_for(self, live: LiveStream, offset: Offset) -> Entry:
+        waiter = _Waiter(live.loop)
         try:
             while True:
-                entry = live.after(offset)
-                if entry is not None:
-                    return entry
                 if live.tail.offset != offset:
-                    found = await self.read(path, offset)
+                    found = await self.read(live.path, offset)
                     if found.chunks or found.closed:
                         return Entry(found, time.time())
                     offset = found.end
                 elif live.tail.state is TailState.STALE:
                     await live.refresh()
                 else:
-                    waiter = waiter or _Waiter()
                     live.sleep(waiter)
                     await waiter.wait()
+                if (entry := live.after(offset)) is not None:
+                    return entry
         finally:
-            if waiter is not None:
-                live.forget(waiter)
-            self.leave(live, lingers=True)
+            live.forget(waiter)
 
     # For readers
 
@@ -322,10 +329,10 @@ class LiveStream:
             reader.wake()
 
     def linger(self) -> None:
-        """Its last reader has left, and will be back in a moment: stay until the next tick."""
+        """Its last reader has left, and will be back in a moment: stay as it is until then."""
         if not self._lingers:
             self._lingers = True
-            self.wheel.set(self, self.loop.time())
+            self.wheel.set(self, self.loop.time() + limits.LIVE_LINGER)
 
     # What is told and found
 
@@ -413,8 +420,8 @@ class _Waiter:
 
     __slots__ = ("_changed", "woken")
 
-    def __init__(self) -> None:
-        self._changed = current_loop().signal()
+    def __init__(self, loop: Loop) -> None:
+        self._changed = loop.signal()
         self.woken = False
 
     def wake(self) -> None:

@@ -21,7 +21,7 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.live import Hub
+from tailrace.live import Entry, Hub
 from tailrace.protocol import Authorize, ProtocolOptions, stream_path
 from tailrace.source import open_source
 from tailrace.store import (
@@ -506,21 +506,15 @@ class Streams:
 
     # For the other files
 
-    async def _wait(self, path: str, offset: Offset) -> None:
-        """Return when a stream has more than `offset`, or is over; may return early.
-
-        If a run's worker has died meanwhile, its stream is closed.
-        """
+    async def _follow(self, path: str, offset: Offset) -> Entry:
+        """As `Hub.follow`. If a run's worker has died meanwhile, its stream is closed."""
         opened = await self._opening.open()
         if opened.runs is not None:
-            await opened.store.wait(path, offset)  # they are looked after
-            return
+            return await opened.hub.follow(path, offset)  # they are looked after
         claims = Claims(opened.store, self._worker)
         while True:
-            with anyio.move_on_after(self._lease) as waiting:
-                await opened.store.wait(path, offset)
-            if not waiting.cancelled_caught:
-                return
+            with anyio.move_on_after(self._lease):
+                return await opened.hub.follow(path, offset)
             await claims.end_if_lost(path)
 
     async def _create(self, path: str, new: NewStream) -> bool:
