@@ -193,13 +193,6 @@ Stops: a stream that fills the memory because somebody reads it. What is older i
 RECENT_AGE: Final = 5.0
 """Seconds without a change after which a live stream keeps nothing of what was."""
 
-LIVE_LINGER: Final = 1.0
-"""Seconds for which a live stream stays as it is after its last reader in Python has left.
-
-Mostly that reader has only taken a message, and comes back for the next. Stops: a read of the store
-for each message of a stream that has only one reader.
-"""
-
 CATCH_UP_BYTES: Final = 64 * 1024
 """Bytes of the log that a reader that is behind gets at a time, as `max_batch_bytes`.
 

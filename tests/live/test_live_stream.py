@@ -51,7 +51,8 @@ class Watched:
         """Append, and make the change that tells of it."""
         start = (await self.store.head("s")).tail
         end = (await self.store.append("s", Append(data=data))).tail
-        return Change(**{"tail": end, "start": start, "chunks": (Chunk(data, end),), **told})
+        known = {"tail": end, "start": start, "chunks": (Chunk(data, end),), **told}
+        return Change("s", end.generation, **known)
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ async def test_what_is_deleted_is_over_once_and_for_all(watched: Watched) -> Non
     sleeper = Sleeper()
     watched.live.sleep(sleeper)
     for _ in range(2):
-        watched.live.on_change(Change(tail, tail, deleted=True))
+        watched.live.on_change(Change("s", tail.generation, tail, tail, deleted=True))
     assert (watched.live.tail.state, sleeper.woken) == (TailState.DELETED, 1)
     assert watched.retired == [watched.live]
     watched.live.on_change(await watched.append(b"def"))
@@ -192,3 +193,25 @@ async def test_closing_is_learned_from_a_change_and_from_a_read(watched: Watched
     assert watched.live.closing is not None
     assert watched.live.closing.part.closed
     await settle()
+
+
+async def test_a_change_while_nobody_reads_it_ends_it(watched: Watched) -> None:
+    await watched.begin()
+    change = await watched.append(b"def")
+    watched.live.readers = 0
+    watched.live.linger()
+    watched.live.on_change(change)
+    assert watched.retired == [watched.live]
+
+
+async def test_a_reader_that_is_back_at_once_finds_it_as_it_was(watched: Watched) -> None:
+    await watched.begin()
+    watched.live.readers = 0
+    watched.live.linger()
+    watched.live.readers = 1
+    await settle()
+    assert watched.retired == []
+    watched.live.readers = 0
+    watched.live.linger()
+    await settle()
+    assert watched.retired == [watched.live]

@@ -462,9 +462,9 @@ async def test_a_claim_that_was_made_since_is_not_taken_over(clock: Clock) -> No
     store = shared_store()
     async with mortal(store, clock) as (one, _link):
         await one.run("run", ticking(), on_disconnect="continue")
-        assert one._opening.now is not None
-        assert one._opening.now.runs is not None
-        claims = one._opening.now.runs.claims
+        assert one._core.handle.now is not None
+        assert one._core.handle.now.runs is not None
+        claims = one._core.handle.now.runs.claims
         old = await claims.find("run")
         assert old is not None
         await claims.end_as_lost(old)

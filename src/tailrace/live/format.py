@@ -25,7 +25,7 @@ from enum import Enum
 from typing import ClassVar
 
 from tailrace.errors import TailraceError
-from tailrace.semantics import LIVE
+from tailrace.semantics import LIVE_HEADERS
 from tailrace.store import Offset, Slice, StreamInfo
 
 __all__ = ["End", "Format", "Gap", "Reason"]
@@ -103,7 +103,7 @@ class Format(ABC):
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
         """The response's headers; what the application gives replaces them."""
-        return (("content-type", self.media_type), *LIVE)
+        return (("content-type", self.media_type), *LIVE_HEADERS)
 
     def begin(self, first: Slice, now: float) -> bytes:
         """The first bytes of the body, before those of the first part; may be empty."""

@@ -169,16 +169,14 @@ class Hub:
 
         Args:
             live: The stream.
-            lingers: The reader will be back in a moment: until then it stays as it is.
+            lingers: The reader may be back at once: until the next turn it stays as it is.
         """
         live.readers -= 1
-        if live.readers or live.tail.over:
-            return
-        if lingers:
-            live.linger()
-        else:
-            self._retire(live)
-            live.wheel.take_back(live)
+        if not live.readers:
+            if lingers:
+                live.linger()
+            else:
+                live.let_go()
 
     def _retire(self, live: LiveStream) -> None:
         if self._lives.get(live.path) is live:
@@ -254,7 +252,7 @@ class LiveStream:
         """The loop's time of the last change."""
         self.unwatch: Callable[[], None] = _nothing
         self._lingers = False
-        """The next tick ends it, unless somebody reads it then."""
+        """It is let go in the next turn, unless somebody reads it then."""
         self.tick = 0
 
     # Readers
@@ -329,10 +327,20 @@ class LiveStream:
             reader.wake()
 
     def linger(self) -> None:
-        """Its last reader has left, and will be back in a moment: stay as it is until then."""
+        """Its last reader has left, and may be back at once: stay as it is until the next turn."""
         if not self._lingers:
             self._lingers = True
-            self.wheel.set(self, self.loop.time() + limits.LIVE_LINGER)
+            self.loop.call_from_thread(self._stay_or_go)
+
+    def let_go(self) -> None:
+        """It has no readers."""
+        self._retire(self)
+        self.wheel.take_back(self)
+
+    def _stay_or_go(self) -> None:
+        self._lingers = False
+        if not self.readers:
+            self.let_go()
 
     # What is told and found
 
@@ -381,8 +389,7 @@ class LiveStream:
 
     def _end(self) -> None:
         """Nothing more will come."""
-        self._retire(self)
-        self.wheel.take_back(self)
+        self.let_go()
         self._wake_sleepers()
         if self.broadcast.settled:
             self.broadcast.wake()
@@ -397,10 +404,6 @@ class LiveStream:
 
     def on_tick(self, now: float) -> float:
         """Let go of what is not recent any more, and notice that the stream has expired."""
-        self._lingers = False
-        if not self.readers:
-            self._retire(self)
-            return math.inf
         again = math.inf
         if self.cache is not None:
             again = self.changed_at + limits.RECENT_AGE

@@ -13,7 +13,6 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
-from tailrace.connection import leaving_of
 from tailrace.errors import (
     ForkRefused,
     InvalidBody,
@@ -211,8 +210,8 @@ class Engine:
         )
 
     async def _long_poll(self, command: Read, request: Request) -> Reply | None:
-        leaving = leaving_of(request.scope, request.receive, request.send)
-        poll = LongPoll(self._hub, command, leaving, self._options)
+        scope, receive, send = request.scope, request.receive, request.send
+        poll = LongPoll(self._hub, command, self._options, scope, receive, send)
         piece = await poll.run()
         if poll.left:
             return None

@@ -12,7 +12,6 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any, Final
 
 from tailrace import limits
@@ -28,12 +27,20 @@ from tailrace.errors import (
     SequenceConflict,
     StoreUnavailable,
     StreamClosed,
-    StreamError,
     TailraceError,
     TooLarge,
 )
 from tailrace.protocol.options import ANY_ORIGIN, ProtocolOptions
-from tailrace.semantics import HARMLESS, Outcome, Validators, answer, tag_as_named
+from tailrace.semantics import (
+    PROBLEM,
+    SANDBOX_HEADERS,
+    Outcome,
+    Validators,
+    answer,
+    detail_of,
+    problem_document,
+    tag_as_named,
+)
 from tailrace.store import (
     START,
     Appended,
@@ -61,7 +68,7 @@ Headers = list[tuple[bytes, bytes]]
 
 METHODS: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
-_HARMLESS: Final = tuple((name.encode(), value.encode()) for name, value in HARMLESS)
+_SANDBOX_HEADERS: Final = tuple((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS)
 _TRUE: Final = b"true"
 _CLOSED: Final = (b"stream-closed", _TRUE)
 _UP_TO_DATE: Final = (b"stream-up-to-date", _TRUE)
@@ -290,21 +297,20 @@ class Replies:
         headers: Headers = []
         for name, fact in _SAYS.get(kind, ()):
             headers.append((name, str(getattr(error, fact)).encode()))
-        detail = str(error)
         if kind is StreamClosed:
             headers.append(_CLOSED)
         elif isinstance(error, AccessRefused):
             headers += fields_of_refusal(error)
         elif isinstance(error, (Overloaded, StoreUnavailable)):
             headers.append((b"retry-after", b"%d" % limits.RETRY_AFTER))
-        if not isinstance(error, StreamError):
-            detail = "the server cannot do that now"  # its own words may name files
-        return self._problem(error.status, error.code, detail, facts, headers)
+        document = problem_document(error.status, error.code, detail_of(error), **facts)
+        return self._problem(document, headers)
 
     def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
         """To a method that streams, or what else was asked, do not have."""
         detail = f"{what} have no {method[:20]!a}"
-        return self._problem(405, "method_not_allowed", detail, {}, [(b"allow", allowed)])
+        document = problem_document(405, "method_not_allowed", detail)
+        return self._problem(document, [(b"allow", allowed)])
 
     def options(self) -> Reply:
         """To an OPTIONS: what may be asked, also by pages of other origins."""
@@ -317,28 +323,13 @@ class Replies:
             )
         return Reply(204, headers)
 
-    def _problem(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        facts: dict[str, Any],
-        headers: Headers,
-    ) -> Reply:
-        words = {
-            "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
-            "status": status,
-            "code": code,
-            "detail": detail,
-            **facts,
-        }
-        body = json.dumps(words).encode()
+    def _problem(self, document: dict[str, Any], headers: Headers) -> Reply:
+        body = json.dumps(document).encode()
         about = (
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", PROBLEM.encode()),
             (b"content-length", b"%d" % len(body)),
         )
-        return Reply(status, [*self._unstored, *headers, *about], body)
+        return Reply(document["status"], [*self._unstored, *headers, *about], body)
 
 
 def fields_of_refusal(error: AccessRefused) -> Headers:
@@ -378,7 +369,7 @@ def etag_of(piece: Slice) -> str:
 
 def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
     policy = b"cross-origin" if origin == ANY_ORIGIN else b"same-origin"
-    headers = [*_HARMLESS, (b"cross-origin-resource-policy", policy)]
+    headers = [*_SANDBOX_HEADERS, (b"cross-origin-resource-policy", policy)]
     if varies:
         headers.append((b"vary", b"Origin"))
     if origin is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from tailrace.pump.delivery import Head, Unsendable, name_of
+from tailrace.pump.deadlines import Deadlines, Due, StallClock
+from tailrace.pump.sending import Head, Sending, name_of, send_whole
 from tailrace.pump.stream import serve
-from tailrace.pump.whole import send_whole
 
 __all__ = [
+    "Deadlines",
+    "Due",
     "Head",
-    "Unsendable",
+    "Sending",
+    "StallClock",
     "name_of",
     "send_whole",
     "serve",

@@ -6,55 +6,55 @@ from collections.abc import Callable
 
 from tailrace import limits
 from tailrace.connection import Frame
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["AttachedOutlet"]
+__all__ = ["AttachedConnection"]
 
 
-class AttachedOutlet:
+class AttachedConnection:
     """What `tailrace.pump.Attached` says, on one connection.
 
     Args:
-        outlet: The way out.
+        buffer: The way out.
     """
 
-    __slots__ = ("_outlet",)
+    __slots__ = ("_buffer",)
 
-    def __init__(self, outlet: Outlet) -> None:
-        self._outlet: Outlet | None = outlet
+    def __init__(self, buffer: WriteBuffer) -> None:
+        self._buffer: WriteBuffer | None = buffer
 
     @property
     def released(self) -> bool:
         """The connection was given back."""
-        return self._outlet is None
+        return self._buffer is None
 
     @property
     def buffered_bytes(self) -> int:
-        return 0 if self._outlet is None else self._outlet.buffered_bytes
+        return 0 if self._buffer is None else self._buffer.buffered_bytes
 
     @property
     def closed(self) -> bool:
-        return self._outlet is None or self._outlet.is_closing
+        return self._buffer is None or self._buffer.is_closing
 
     def write(self, frame: Frame) -> bool:
-        outlet = self._outlet
-        if outlet is None or outlet.dropped:
+        buffer = self._buffer
+        if buffer is None or buffer.dropped:
             return False
-        if outlet.paused or not outlet.direct:
-            if outlet.buffered_bytes + frame.size > limits.ATTACH_BUFFER_BYTES and outlet.paused:
+        if buffer.paused or not buffer.direct:
+            if buffer.buffered_bytes + frame.size > limits.ATTACH_BUFFER_BYTES and buffer.paused:
                 return False
-            outlet.write(frame.chunk)
+            buffer.write(frame.chunk)
             return True
-        return outlet.write_whole(frame.chunk)
+        return buffer.write_whole(frame.chunk)
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
-        if self._outlet is None:
+        if self._buffer is None:
             call()
             return _nothing
-        return self._outlet.on_drain(call)
+        return self._buffer.on_drain(call)
 
     def release(self) -> None:
-        self._outlet = None
+        self._buffer = None
 
 
 def _nothing() -> None:

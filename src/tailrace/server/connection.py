@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.types import Send
 
 from tailrace.connection import leads_to
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["ResponseConnection"]
 
@@ -20,70 +20,70 @@ class ResponseConnection:
     by then.
 
     Args:
-        outlet: The way out.
+        buffer: The way out.
         server_send: The server's own `send` of this response.
     """
 
-    __slots__ = ("_outlet", "_send")
+    __slots__ = ("_buffer", "_send")
 
-    def __init__(self, outlet: Outlet, server_send: Send) -> None:
-        self._outlet: Outlet | None = outlet
+    def __init__(self, buffer: WriteBuffer, server_send: Send) -> None:
+        self._buffer: WriteBuffer | None = buffer
         self._send: Send | None = server_send
 
     def end(self) -> None:
         """The response is over."""
-        self._outlet = self._send = None
+        self._buffer = self._send = None
 
     @property
     def unsent_bytes(self) -> int:
-        return 0 if self._outlet is None else self._outlet.unsent_bytes
+        return 0 if self._buffer is None else self._buffer.unsent_bytes
 
     @property
     def buffered_bytes(self) -> int:
-        return 0 if self._outlet is None else self._outlet.buffered_bytes
+        return 0 if self._buffer is None else self._buffer.buffered_bytes
 
     @property
     def progress(self) -> int:
-        return 0 if self._outlet is None else self._outlet.progress
+        return 0 if self._buffer is None else self._buffer.progress
 
     @property
     def stalled_since(self) -> float | None:
-        return None if self._outlet is None else self._outlet.stalled_since
+        return None if self._buffer is None else self._buffer.stalled_since
 
     @property
     def closed(self) -> bool:
-        return self._outlet is None or self._outlet.is_closing
+        return self._buffer is None or self._buffer.is_closing
 
     @property
     def lost(self) -> bool:
-        return self._outlet is None or self._outlet.is_lost
+        return self._buffer is None or self._buffer.is_lost
 
     @property
     def written_bytes(self) -> int:
-        return 0 if self._outlet is None else self._outlet.written_bytes
+        return 0 if self._buffer is None else self._buffer.written_bytes
 
     @property
     def aborted(self) -> bool:
-        return self._outlet is not None and self._outlet.aborted
+        return self._buffer is not None and self._buffer.aborted
 
     @property
     def cut_off(self) -> str | None:
-        return None if self._outlet is None else self._outlet.cut_off
+        return None if self._buffer is None else self._buffer.cut_off
 
     def abort(self, reason: str | None = None) -> None:
-        if self._outlet is not None:
-            self._outlet.abort(reason)
+        if self._buffer is not None:
+            self._buffer.abort(reason)
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
-        if self._outlet is None:
+        if self._buffer is None:
             call()
             return _nothing
-        return self._outlet.on_drain(call)
+        return self._buffer.on_drain(call)
 
     def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
-        if self._outlet is None:
+        if self._buffer is None:
             return asyncio.get_running_loop().call_soon(call).cancel
-        return self._outlet.on_lost(call)
+        return self._buffer.on_lost(call)
 
     def reached_by(self, send: Send) -> bool:
         return self._send is not None and leads_to(send, self._send)

@@ -13,27 +13,31 @@ from __future__ import annotations
 import asyncio
 
 from tailrace import limits
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["end_soon"]
 
 
-def end_soon(outlet: Outlet, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+def end_soon(
+    buffer: WriteBuffer, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+) -> None:
     """See that a connection ends that is being closed, as soon as its client has all.
 
     Args:
-        outlet: The way out; nothing is done where it is not encrypted.
+        buffer: The way out; nothing is done where it is not encrypted.
         transport: It was told to close.
         loop: The event loop.
     """
-    if outlet.encrypted:
-        loop.call_later(limits.TLS_CLOSE_TIMEOUT, _end, outlet, transport, loop)
+    if buffer.encrypted:
+        loop.call_later(limits.TLS_CLOSE_TIMEOUT, _end, buffer, transport, loop)
 
 
-def _end(outlet: Outlet, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-    if outlet.closed:
+def _end(
+    buffer: WriteBuffer, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
+) -> None:
+    if buffer.closed:
         return
-    if outlet.unsent_bytes:  # the event loop's own time for this is still running
-        end_soon(outlet, transport, loop)
+    if buffer.unsent_bytes:  # the event loop's own time for this is still running
+        end_soon(buffer, transport, loop)
     else:
         transport.abort()

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from tailrace.connection import CONNECTION, ServerConnection
-from tailrace.server.exchange import PATHSEND, ZEROCOPYSEND
+from tailrace.server.sender import PATHSEND, ZEROCOPYSEND
 
 __all__ = ["Extensions"]
 

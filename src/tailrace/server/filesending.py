@@ -10,10 +10,10 @@ from tailrace import limits
 from tailrace.errors import TransferFailed
 from tailrace.server.opened import OpenedFile, read_cached
 from tailrace.server.options import ServerOptions
-from tailrace.server.outlet import Outlet
 from tailrace.server.response import Response, body_message
 from tailrace.server.stall import StallWatch
 from tailrace.server.transfer import ZERO_COPY, Transfer
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["FileSending"]
 
@@ -26,24 +26,24 @@ class FileSending:
 
     Args:
         response: The server's record of it.
-        outlet: The way out of its connection.
+        buffer: The way out of its connection.
         loop: The event loop.
         options: The settings.
         name: What log lines call the response.
     """
 
-    __slots__ = ("_loop", "_name", "_options", "_outlet", "_response")
+    __slots__ = ("_buffer", "_loop", "_name", "_options", "_response")
 
     def __init__(
         self,
         response: Response,
-        outlet: Outlet,
+        buffer: WriteBuffer,
         loop: asyncio.AbstractEventLoop,
         options: ServerOptions,
         name: str,
     ) -> None:
         self._response = response
-        self._outlet = outlet
+        self._buffer = buffer
         self._loop = loop
         self._options = options
         self._name = name
@@ -61,7 +61,7 @@ class FileSending:
         try:
             file = await OpenedFile.at(path)
         except OSError as error:
-            self._outlet.abort()
+            self._buffer.abort()
             raise TransferFailed(path, str(error), 0) from error
         try:
             await self._send(file, None if file.size is None else 0, None, more=False)
@@ -89,7 +89,7 @@ class FileSending:
         try:
             opened = OpenedFile(descriptor, name, borrowed=True)
         except OSError as error:
-            self._outlet.abort()
+            self._buffer.abort()
             raise TransferFailed(name, str(error), 0) from error
         moves = offset is None and opened.size is not None
         try:
@@ -105,14 +105,14 @@ class FileSending:
     ) -> int:
         """Send; the bytes that were."""
         try:
-            with StallWatch(self._outlet, self._loop, self._options.send_timeout, self._name):
+            with StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
                 if not await self._response.drained():
                     return 0
                 if file.size is None or at is None:
                     return await self._send_unsized(file, at, count, more=more)
                 return await self._send_sized(file, at, self._size(file, at, count, more), more)
         except BaseException:
-            self._outlet.abort()
+            self._buffer.abort()
             raise
 
     def _size(self, file: OpenedFile, at: int, count: int | None, more: bool) -> int:
@@ -133,29 +133,29 @@ class FileSending:
     # A regular file
 
     async def _send_sized(self, file: OpenedFile, at: int, size: int, more: bool) -> int:
-        response, outlet = self._response, self._outlet
+        response, buffer = self._response, self._buffer
         data = read_cached(file.fd, size, at) if size <= limits.SMALL_FILE_BYTES else None
         if data is not None or not size:
             await response.forward(body_message(data or b"", more=more))
-            outlet.given += size
+            buffer.given += size
             return size
         in_chunk = response.room is None
         if in_chunk:
-            outlet.write(b"%x\r\n" % size)
+            buffer.write(b"%x\r\n" % size)
         if await response.drained():
             await self._send_bytes(file, at, size)
         if await self._has_left():
             return size
         if in_chunk:
-            outlet.write(b"\r\n")
+            buffer.write(b"\r\n")
         response.use(size)
         await response.forward(body_message(b"", more=more))
         return size
 
     async def _send_bytes(self, file: OpenedFile, at: int, size: int) -> None:
         stop = at + size
-        if self._outlet.direct and ZERO_COPY:
-            transfer = Transfer(self._outlet, file, at, stop, self._loop)
+        if self._buffer.direct and ZERO_COPY:
+            transfer = Transfer(self._buffer, file, at, stop, self._loop)
             if await transfer.run():
                 return
             at = transfer.at
@@ -164,7 +164,7 @@ class FileSending:
             data = await self._read(file, at, min(limits.COPY_BYTES, stop - at), at - start)
             if not data:
                 raise TransferFailed(file.name, f"it ends at byte {at}", at - start)
-            self._outlet.write(data)
+            self._buffer.write(data)
             at += len(data)
             await self._response.drained()
 
@@ -202,9 +202,9 @@ class FileSending:
 
     async def _has_left(self) -> bool:
         """Whether the client has left, and uvicorn knows it: it would log a mistake of ours."""
-        if not self._response.gone and self._outlet.is_closing:
-            self._outlet.abort()
-            await self._outlet.lost()
+        if not self._response.gone and self._buffer.is_closing:
+            self._buffer.abort()
+            await self._buffer.lost()
         return self._response.gone
 
 

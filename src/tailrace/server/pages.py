@@ -29,7 +29,7 @@ from tailrace import limits
 from tailrace.runtime import file_threads
 from tailrace.server.opened import OpenedFile
 
-__all__ = ["Pages"]
+__all__ = ["PageCacheProbe"]
 
 _SAMPLE = 128 * 1024
 """Bytes between two bytes that are asked for; the kernel reads ahead in such steps, or larger."""
@@ -48,7 +48,7 @@ _READ_BYTES = 256 * 1024
 """Of one read, where reading is the only way to have the disk read."""
 
 
-class Pages:
+class PageCacheProbe:
     """The page cache, as one transfer of one file sees it.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from tailrace import limits
 from tailrace.server.halfclose import HalfClosed, Progress, Verdict
 from tailrace.server.hangup import HangupWatch
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["PeerWatch"]
 
@@ -23,7 +23,7 @@ class PeerWatch:
     """The client of one connection, while its transport reads nothing.
 
     Args:
-        outlet: The way out.
+        buffer: The way out.
         loop: The event loop.
         transport: Closed when the client has left.
         response: Whether the open response has started, whether it may be without an end, and
@@ -31,18 +31,18 @@ class PeerWatch:
     """
 
     __slots__ = (
-        *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_outlet", "_response"),
+        *("_alarm", "_asked_at", "_half_closed", "_hangup", "_loop", "_buffer", "_response"),
         *("_started", "_started_before", "_transport", "has_ended"),
     )
 
     def __init__(
         self,
-        outlet: Outlet,
+        buffer: WriteBuffer,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
         response: Callable[[], tuple[bool, bool, bool]],
     ) -> None:
-        self._outlet = outlet
+        self._buffer = buffer
         self._loop = loop
         self._transport = transport
         self._response = response
@@ -84,7 +84,7 @@ class PeerWatch:
     @property
     def _progress(self) -> Progress:
         started, endless, may_probe = self._response()
-        return Progress(started, endless, self._outlet.progress, may_probe)
+        return Progress(started, endless, self._buffer.progress, may_probe)
 
     @property
     def _begun_since(self) -> bool:
@@ -98,7 +98,7 @@ class PeerWatch:
         if progress.started and not self._started:
             self._started = True
             self._half_closed = replace(self._half_closed, since=now)
-        elif self._begun_since and not self._outlet.unsent_bytes:
+        elif self._begun_since and not self._buffer.unsent_bytes:
             # It has acknowledged the head, and a reset would have been told by now.
             self._half_closed = replace(self._half_closed, probed=True)
         verdict = self._half_closed.verdict(now, progress)
@@ -116,13 +116,13 @@ class PeerWatch:
     def _watch(self, *, half: bool) -> None:
         self._stop_watching()
         with suppress(OSError):  # it is gone, which the transport will say
-            self._hangup = self._outlet.watch_hangup(self._hung_up, half=half)
+            self._hangup = self._buffer.watch_hangup(self._hung_up, half=half)
 
     def _hung_up(self) -> None:
         self._stop_watching()
         if self._transport.is_closing():
             return
-        if self._half_closed is None and not self._outlet.encrypted:
+        if self._half_closed is None and not self._buffer.encrypted:
             # Or more than that, which the next watch tells at once.
             self._half_close(self._asked_at)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tailrace.connection import drain_beside, log
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["Shutdown"]
 
@@ -27,14 +27,14 @@ class Shutdown:
     """The end of the responses of one server.
 
     Args:
-        outlets: The connections that are open now.
+        buffers: The connections that are open now.
         tasks: Where the server keeps the tasks that it waits for.
     """
 
     def __init__(
-        self, outlets: Callable[[], Collection[Outlet]], tasks: set[asyncio.Task[Any]]
+        self, buffers: Callable[[], Collection[WriteBuffer]], tasks: set[asyncio.Task[Any]]
     ) -> None:
-        self._outlets = outlets
+        self._buffers = buffers
         self._tasks = tasks
         self._empty = asyncio.Event()
         self._begun = False
@@ -53,13 +53,13 @@ class Shutdown:
 
     def connection_lost(self) -> None:
         """A connection is gone."""
-        if self._begun and not self._outlets():
+        if self._begun and not self._buffers():
             self._empty.set()
 
     def _held(self) -> int:
         """Responses that hold the server; a stream whose client stalls counts twice."""
         now = asyncio.get_running_loop().time()
-        since = (outlet.stalled_since for outlet in self._outlets())
+        since = (buffer.stalled_since for buffer in self._buffers())
         stalled = sum(1 for each in since if each is not None and each + _STALLED <= now)
         return len(self._tasks) + stalled
 
@@ -68,13 +68,13 @@ class Shutdown:
         alarm = asyncio.get_running_loop().call_later(budget + _LAST_WORDS, self._cut, budget)
         try:
             await drain_beside(held, budget)
-            if self._outlets():
+            if self._buffers():
                 await self._empty.wait()
         finally:
             alarm.cancel()
 
     def _cut(self, budget: float) -> None:
-        left = self._outlets()
+        left = self._buffers()
         log.info("shutdown: %d connections cut off after %s s", len(left), budget)
-        for outlet in left:
-            outlet.abort("shut_down")
+        for buffer in left:
+            buffer.abort("shut_down")

@@ -6,7 +6,7 @@ import asyncio
 from types import TracebackType
 
 from tailrace.connection import log
-from tailrace.server.outlet import Outlet
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["StallWatch"]
 
@@ -15,18 +15,18 @@ class StallWatch:
     """A block in which a client must take something at least every `timeout` seconds.
 
     Args:
-        outlet: The connection; aborted when the time is up.
+        buffer: The connection; aborted when the time is up.
         loop: The event loop.
         timeout: Seconds; None for ever.
         name: What log lines call the response.
     """
 
-    __slots__ = ("_alarm", "_loop", "_moved", "_name", "_outlet", "_progress", "_timeout")
+    __slots__ = ("_alarm", "_buffer", "_loop", "_moved", "_name", "_progress", "_timeout")
 
     def __init__(
-        self, outlet: Outlet, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
+        self, buffer: WriteBuffer, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
     ) -> None:
-        self._outlet = outlet
+        self._buffer = buffer
         self._loop = loop
         self._timeout = timeout
         self._name = name
@@ -35,7 +35,7 @@ class StallWatch:
     def __enter__(self) -> None:
         if self._timeout is not None:
             self._moved = self._loop.time()
-            self._progress = self._outlet.progress
+            self._progress = self._buffer.progress
             self._look_after(self._timeout)
 
     def __exit__(
@@ -52,12 +52,12 @@ class StallWatch:
         self._alarm = self._loop.call_later(timeout / 4, self._look, timeout)
 
     def _look(self, timeout: float) -> None:
-        progress, now = self._outlet.progress, self._loop.time()
+        progress, now = self._buffer.progress, self._loop.time()
         # Nothing waits for the client: it is the disk that is slow.
-        if progress != self._progress or not self._outlet.unsent_bytes:
+        if progress != self._progress or not self._buffer.unsent_bytes:
             self._progress, self._moved = progress, now
         if now >= self._moved + timeout:
             log.info("%s: client cut off: stalled", self._name)
-            self._outlet.abort("stalled")
+            self._buffer.abort("stalled")
         else:
             self._look_after(timeout)

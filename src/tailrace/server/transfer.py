@@ -20,8 +20,8 @@ from typing import ClassVar
 from tailrace import limits
 from tailrace.errors import TransferFailed
 from tailrace.server.opened import OpenedFile
-from tailrace.server.outlet import Outlet
-from tailrace.server.pages import Pages
+from tailrace.server.pages import PageCacheProbe
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["ZERO_COPY", "Transfer"]
 
@@ -44,7 +44,7 @@ class Transfer:
     """Sends a stretch of a regular file. For one use.
 
     Args:
-        outlet: Where to; not paused.
+        buffer: Where to; not paused.
         file: What.
         start, stop: Offsets.
         loop: The event loop.
@@ -53,12 +53,12 @@ class Transfer:
     _under_way: ClassVar[int] = 0
 
     __slots__ = (
+        "_buffer",
+        "_cache",
         "_done",
         "_fd",
         "_file",
         "_loop",
-        "_outlet",
-        "_pages",
         "_start",
         "_stop",
         "_watched",
@@ -67,17 +67,17 @@ class Transfer:
 
     def __init__(
         self,
-        outlet: Outlet,
+        buffer: WriteBuffer,
         file: OpenedFile,
         start: int,
         stop: int,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._outlet = outlet
+        self._buffer = buffer
         self._file = file
         self._stop = stop
         self._loop = loop
-        self._pages = Pages(file, stop, loop)
+        self._cache = PageCacheProbe(file, stop, loop)
         self._done: asyncio.Future[None] = loop.create_future()
         self._fd: int | None = None
         self._watched = False
@@ -94,7 +94,7 @@ class Transfer:
         Raises:
             TransferFailed: The file is shorter than it was, or cannot be read.
         """
-        self._outlet.guest = self
+        self._buffer.guest = self
         Transfer._under_way += 1
         try:
             self._step()
@@ -105,7 +105,7 @@ class Transfer:
             raise TransferFailed(self._file.name, str(error), self._sent) from error
         finally:
             Transfer._under_way -= 1
-            self._outlet.guest = None
+            self._buffer.guest = None
             self._let_go()
         return True
 
@@ -122,8 +122,8 @@ class Transfer:
     def _step(self) -> None:
         if self._done.done():
             return
-        if self._pages.error is not None:
-            self._finish(self._pages.error)
+        if self._cache.error is not None:
+            self._finish(self._cache.error)
             return
         try:
             self._send()
@@ -132,14 +132,14 @@ class Transfer:
 
     def _send(self) -> None:
         at = self.at
-        end = self._pages.ready(at, min(at + self._share(), self._stop))
+        end = self._cache.ready(at, min(at + self._share(), self._stop))
         if end == at:
             self._unwatch()
-            self._pages.fetch(at, self._step)
+            self._cache.fetch(at, self._step)
             return
         began = monotonic()
         try:
-            sent = self._outlet.sendfile(self._file.fd, at, end - at)
+            sent = self._buffer.sendfile(self._file.fd, at, end - at)
         except BlockingIOError:
             self._watch()
             return
@@ -147,11 +147,11 @@ class Transfer:
             if error.errno not in _GONE:
                 raise
             self._unwatch()
-            self._outlet.abort()  # `lost` follows
-            if self._outlet.closed:  # or was before
+            self._buffer.abort()  # `lost` follows
+            if self._buffer.closed:  # or was before
                 self._finish(None)
             return
-        self._pages.took(monotonic() - began)
+        self._cache.took(monotonic() - began)
         if not sent:
             raise TransferFailed(self._file.name, f"it ends at byte {at}", self._sent)
         self.at = at + sent
@@ -168,7 +168,7 @@ class Transfer:
         if self._watched:
             return
         if self._fd is None:
-            self._fd = self._outlet.duplicate()
+            self._fd = self._buffer.duplicate()
         self._loop.add_writer(self._fd, self._step)
         self._watched = True
 
@@ -179,7 +179,7 @@ class Transfer:
             self._watched = False
 
     def _let_go(self) -> None:
-        self._pages.forget()
+        self._cache.forget()
         self._unwatch()
         fd, self._fd = self._fd, None
         if fd is not None:

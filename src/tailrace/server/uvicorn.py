@@ -43,16 +43,16 @@ from tailrace.server.borders import Borders
 from tailrace.server.connection import ResponseConnection
 from tailrace.server.cycle import CycleResponse, CycleTransport
 from tailrace.server.encrypted import end_soon
-from tailrace.server.exchange import Exchange
 from tailrace.server.extensions import Extensions
 from tailrace.server.hosts import why_no_host
 from tailrace.server.lingering import Lingering
 from tailrace.server.offers import FRAMING, head_of_body, parser_of_body, why_no_end
 from tailrace.server.options import ServerOptions
-from tailrace.server.outlet import Outlet
 from tailrace.server.peer import PeerWatch
+from tailrace.server.sender import ResponseSender
 from tailrace.server.shutdown import Shutdown
 from tailrace.server.turns import turns_of
+from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol", "why_unknown"]
 
@@ -154,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
     options: ClassVar[ServerOptions] = ServerOptions.from_environment()
     """The settings, from the environment; a subclass may have others."""
 
-    outlet: Outlet | None = None
+    buffer: WriteBuffer | None = None
 
     _fed = 0
     """Bytes that came since a request was complete, or since the last of its body."""
@@ -185,24 +185,24 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def app(self) -> ASGIApp:
         # Made anew each time: kept, it would be a reference cycle for each connection.
-        return self._serve if self.outlet is not None else self._app
+        return self._serve if self.buffer is not None else self._app
 
     @app.setter
     def app(self, app: ASGIApp) -> None:
         self._app = app
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        assert self.outlet is not None
+        assert self.buffer is not None
         cycle: RequestResponseCycle = receive.__self__  # type: ignore[attr-defined] # bound to it
         self._come_between(cycle)
         response = CycleResponse(cycle)
-        exchange = Exchange(response, self.outlet, self.loop, self.options, scope)
-        connection = ResponseConnection(self.outlet, exchange.send)
+        sender = ResponseSender(response, self.buffer, self.loop, self.options, scope)
+        connection = ResponseConnection(self.buffer, sender.send)
         extensions = scope["extensions"] = Extensions(
-            {**(scope.get("extensions") or {}), ATTACH: exchange, CONNECTION: connection}
+            {**(scope.get("extensions") or {}), ATTACH: sender, CONNECTION: connection}
         )
         try:
-            return await self._app(scope, receive, exchange.send)
+            return await self._app(scope, receive, sender.send)
         finally:
             connection.end()
             if self.transport.is_closing():
@@ -217,12 +217,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _Flow(transport)
         if _is_known():
-            self.outlet = Outlet(transport, self.loop)
+            self.buffer = WriteBuffer(transport, self.loop)
             self._borders = Borders()
             self._watch_head()
 
     def data_received(self, data: bytes) -> None:
-        if self.outlet is None:
+        if self.buffer is None:
             super().data_received(data)
             return
         self._unset_keepalive_if_required()
@@ -232,30 +232,30 @@ class HttpProtocol(HttpToolsProtocol):
             self._take(data)
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
-        if self.outlet is None or not self._is_open or self._in_message:
+        if self.buffer is None or not self._is_open or self._in_message:
             return False  # nobody waits for an answer, or the rest of a request will never come
-        if self.outlet.encrypted:
+        if self.buffer.encrypted:
             return False  # TLS has no half of a connection
         self._watched.ended(self._asked_at)
         return not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.outlet is not None:
-            self.outlet.lose()
+        if self.buffer is not None:
+            self.buffer.lose()
             self._forget()
         super().connection_lost(exc)
-        if self.outlet is not None:
+        if self.buffer is not None:
             shutdown = _shutdowns.get(self.server_state)
             if shutdown is not None:
                 shutdown.connection_lost()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.outlet is not None:
-            self.outlet.pause()
+        if self.buffer is not None:
+            self.buffer.pause()
 
     def resume_writing(self) -> None:
-        if self.outlet is None or self.outlet.resume():
+        if self.buffer is None or self.buffer.resume():
             super().resume_writing()
 
     # The input, one request at a time
@@ -285,7 +285,7 @@ class HttpProtocol(HttpToolsProtocol):
             end = self._borders.end_of_piece(data, at)
             piece = data[at:end] if end - at < len(data) else data
             self._feed(piece, is_last=end == len(data))
-            if self.outlet is None or self.transport.is_closing():
+            if self.buffer is None or self.transport.is_closing():
                 return
             at = end
         if self._lingering is not None and self._is_closing:
@@ -333,7 +333,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _go_on(self) -> None:
         """Parse more of what is kept: it is this connection's turn."""
-        if self.outlet is None or self.transport.is_closing() or not self._unread:
+        if self.buffer is None or self.transport.is_closing() or not self._unread:
             return
         if self._is_open and not self._in_message:
             return  # `on_response_complete` takes it up
@@ -341,12 +341,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._take(data, at)
         if not self._unread:
             self.flow.let_go()
-        if self.outlet is not None:
+        if self.buffer is not None:
             self._look_at_end()
             self.flow.resume_unless_asked()
 
     def on_response_complete(self) -> None:
-        if self.outlet is None:
+        if self.buffer is None:
             super().on_response_complete()
             return
         peer = self._peer
@@ -402,11 +402,11 @@ class HttpProtocol(HttpToolsProtocol):
 
         A close resets a connection on which something still comes, and a reset overtakes answers.
         """
-        assert self.outlet is not None
+        assert self.buffer is not None
         self._in_message = False
         if self._lingering is not None:
             self._lingering.close()
-        elif self._has_ended or self.outlet.encrypted:
+        elif self._has_ended or self.buffer.encrypted:
             self._close()
         elif not self.transport.is_closing():
             self._stop_watching()
@@ -428,9 +428,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def _watched(self) -> PeerWatch:
-        assert self.outlet is not None
+        assert self.buffer is not None
         if self._peer is None:
-            self._peer = PeerWatch(self.outlet, self.loop, self.transport, self._response_state)
+            self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._response_state)
         return self._peer
 
     def _response_state(self) -> tuple[bool, bool, bool]:
@@ -441,14 +441,14 @@ class HttpProtocol(HttpToolsProtocol):
     # The parser's calls
 
     def on_message_begin(self) -> None:
-        if self.outlet is not None:
+        if self.buffer is not None:
             if self._is_open:
                 raise RuntimeError("a request was parsed before the one ahead of it was answered")
             self._in_message = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.outlet is None:
+        if self.buffer is None:
             super().on_headers_complete()
             return
         version = self.parser.get_http_version()
@@ -498,7 +498,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.outlet is not None:
+        if self.buffer is not None:
             if self.parser.should_upgrade() and not self._should_upgrade():
                 return  # the parser takes what follows for bytes of another protocol
             if self.transport.is_closing() or self._is_closing:
@@ -514,7 +514,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """A handshake for a WebSocket is a GET without a body (RFC 6455 4.1); all else is not."""
-        if self.outlet is not None:
+        if self.buffer is not None:
             framed = any(name in FRAMING for name, _ in self.headers)
             what = self.parser.get_method(), self.parser.get_http_version()
             if framed or what != (b"GET", "1.1") or self._has_ended:
@@ -537,11 +537,11 @@ class HttpProtocol(HttpToolsProtocol):
         self.on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        if self.outlet is not None:
+        if self.buffer is not None:
             self._forget()
             # It is another protocol's now: gone for everyone who may still hold it.
-            self.outlet.lose()
-            self.outlet = None
+            self.buffer.lose()
+            self.buffer = None
             self.transport.set_write_buffer_limits()  # asyncio's own
         super().handle_websocket_upgrade()
 
@@ -575,15 +575,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._closes()
 
     def _closes(self) -> None:
-        if self.outlet is not None and self.transport.is_closing():
-            end_soon(self.outlet, self.transport, self.loop)
+        if self.buffer is not None and self.transport.is_closing():
+            end_soon(self.buffer, self.transport, self.loop)
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._closes()
 
     def send_400_response(self, msg: str) -> None:
-        if self.outlet is None:
+        if self.buffer is None:
             super().send_400_response(msg)
             return
         text = msg.encode("ascii")
@@ -611,15 +611,15 @@ class HttpProtocol(HttpToolsProtocol):
     # uvicorn's protocol
 
     def shutdown(self) -> None:
-        if self.outlet is None or not self.transport.is_closing():
+        if self.buffer is None or not self.transport.is_closing():
             super().shutdown()
-        if self.outlet is None:
+        if self.buffer is None:
             return
         self._closes()
         shutdown = _shutdowns.get(self.server_state)
         if shutdown is None:
             connections = self.server_state.connections
-            shutdown = Shutdown(lambda: _outlets(connections), self.server_state.tasks)
+            shutdown = Shutdown(lambda: _buffers(connections), self.server_state.tasks)
             _shutdowns[self.server_state] = shutdown
         shutdown.begin(self._budget())
 
@@ -629,6 +629,6 @@ class HttpProtocol(HttpToolsProtocol):
         return own if given is None else min(own, max(0.0, given - 0.2))
 
 
-def _outlets(connections: set[Any]) -> list[Outlet]:
-    mine = (each.outlet for each in connections if isinstance(each, HttpProtocol))
-    return [outlet for outlet in mine if outlet is not None]
+def _buffers(connections: set[Any]) -> list[WriteBuffer]:
+    mine = (each.buffer for each in connections if isinstance(each, HttpProtocol))
+    return [buffer for buffer in mine if buffer is not None]

@@ -306,9 +306,11 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a watcher is told: a hint.
+    """What happened to one stream: a hint.
 
     Args:
+        path: The stream.
+        generation: Which stream of that path (`StreamInfo.generation`).
         tail: The stream's tail now.
         chunks: All that was appended since `start`, if it is at hand; None: read it.
         start: Where `chunks` begin; the tail if there are none.
@@ -316,6 +318,8 @@ class Change:
         deleted: The stream is gone (deleted, soft-deleted or expired).
     """
 
+    path: str
+    generation: int
     tail: Offset
     start: Offset
     chunks: tuple[Chunk, ...] | None = None

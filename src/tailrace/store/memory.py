@@ -305,8 +305,9 @@ class MemoryStore(Store):
         state = stream.state
         if self._watchers.has(state.path):
             tail = rules.offset_at(state, state.tail)
-            change = Change(tail, start, chunks, closed=state.closed, deleted=state.gone)
-            self._watchers.tell(state.path, change)
+            self._watchers.tell(
+                Change(state.path, state.generation, tail, start, chunks, state.closed, state.gone)
+            )
 
     def _forget(self, path: str) -> None:
         del self._streams[path]

@@ -38,9 +38,9 @@ class Watchers:
 
         return stop
 
-    def tell(self, path: str, change: Change) -> None:
-        """Call those who watch; one that stops on the way is not called any more."""
-        calls = self._calls.get(path)
+    def tell(self, change: Change) -> None:
+        """Call those who watch its stream; one that stops meanwhile is not called any more."""
+        calls = self._calls.get(change.path)
         for key, call in tuple((calls or {}).items()):
             if calls is not None and key in calls:
                 call(change)

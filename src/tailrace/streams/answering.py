@@ -22,7 +22,7 @@ from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
 from tailrace.protocol import fields_of_refusal
 from tailrace.pump import name_of
-from tailrace.semantics import HARMLESS
+from tailrace.semantics import PROBLEM, SANDBOX_HEADERS, detail_of, problem_document
 
 __all__ = ["answer_errors", "problem", "problem_response"]
 
@@ -45,29 +45,17 @@ def problem(error: TailraceError) -> Response:
     Source: RFC 9457.
     """
     more = {"first": error.first} if isinstance(error, OffsetGone) else {}
-    detail = str(error)
-    if isinstance(error, StoreUnavailable):
-        detail = "the server cannot do that now"  # its own words may name files
-    response = problem_response(error.status, error.code, detail, more)
+    response = problem_response(error.status, error.code, detail_of(error), **more)
     if isinstance(error, AccessRefused):
         response.raw_headers += fields_of_refusal(error)
     return response
 
 
-def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
+def problem_response(status: int, code: str, detail: str, **members: Any) -> Response:
     """A problem document with members of its own."""
-    said = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        **more,
-    }
-    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
-    return Response(
-        json.dumps(said), status, headers=headers, media_type="application/problem+json"
-    )
+    document = problem_document(status, code, detail, **members)
+    headers = {**dict(SANDBOX_HEADERS), "vary": "accept", "cache-control": "no-store"}
+    return Response(json.dumps(document), status, headers=headers, media_type=PROBLEM)
 
 
 class _Answering:

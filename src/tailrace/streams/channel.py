@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tailrace.errors import InvalidOption, StreamNotFound
-from tailrace.store import Mark, Retention
-from tailrace.streams.reading import Reader
-
-if TYPE_CHECKING:
-    from tailrace.streams.streams import Streams
+from tailrace.store import Mark, NewStream, Retention
+from tailrace.streams.core import JSON, Core
+from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.subscription import Subscription
 
 __all__ = ["Channel"]
 
@@ -27,7 +26,7 @@ class Channel:
     ```
 
     Args:
-        streams: Where it is.
+        core: Where it is.
         path: Its name.
         retention: How much is kept.
 
@@ -35,10 +34,10 @@ class Channel:
         InvalidOption: No retention, or one that keeps everything.
     """
 
-    def __init__(self, streams: Streams, path: str, retention: Retention) -> None:
+    def __init__(self, core: Core, path: str, retention: Retention) -> None:
         if not isinstance(retention, Retention) or retention == Retention():
             raise InvalidOption("retention", retention, "a bound, or use a stream")
-        self._streams = streams
+        self._core = core
         self._exists = False
         self.path = path
         self.retention = retention
@@ -62,10 +61,10 @@ class Channel:
         if not self._exists:
             await self.create()  # or a stream that keeps everything would be taken for this one
         try:
-            return await self._streams._append(self.path, item)
+            return await self._core.append(self.path, item)
         except StreamNotFound:  # deleted since
             await self.create()
-            return await self._streams._append(self.path, item)
+            return await self._core.append(self.path, item)
 
     async def create(self) -> bool:
         """Create it, before anything is published; False if it exists.
@@ -73,17 +72,18 @@ class Channel:
         Raises:
             StreamExists: The path is that of a stream with another retention (409).
         """
-        is_new = await self._streams.create(self.path, retention=self.retention)
+        new = NewStream(content_type=JSON, retention=self.retention)
+        is_new = await self._core.create(self.path, new)
         self._exists = True
         return is_new
 
     def subscribe(self, request: Request, *, start: str = "now", slow: str = "resume") -> Response:
         """What an endpoint returns: as `Streams.subscribe`."""
-        return self._streams.subscribe(self.path, request, start=start, slow=slow)
+        return Subscription(self._core, self.path, request, start=start, slow=slow, waits=True)
 
     def read(self, start: str = "start", *, follow: bool = False) -> Reader:
         """Its messages: as `Streams.read`."""
-        return self._streams.read(self.path, start, follow=follow)
+        return Reader(self._core, self.path, place_of(start), follow=follow)
 
     def __aiter__(self) -> Reader:
-        return Reader(self._streams, self.path, Mark.TAIL, follow=True, waits=True)
+        return Reader(self._core, self.path, Mark.TAIL, follow=True, waits=True)

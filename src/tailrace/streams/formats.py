@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from tailrace.errors import OffsetGone, Problem, RunEnded, StreamNotFound, TailraceError
 from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
 from tailrace.live import End, Format, Gap, Reason
-from tailrace.semantics import LIVE
+from tailrace.semantics import LIVE_HEADERS
 from tailrace.store import Slice, StreamInfo, essence, is_json
 from tailrace.streams.item import End as RunEnd
 from tailrace.streams.item import NamedEvent, WireMessage, wire_messages
@@ -43,7 +43,7 @@ class Events(Format):
     says_farewell: ClassVar[bool] = True
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        headers = (("content-type", self.media_type), *LIVE)
+        headers = (("content-type", self.media_type), *LIVE_HEADERS)
         if _is_text(info.content_type):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
@@ -164,7 +164,7 @@ class Raw(Format):
         content_type = info.content_type
         if is_json(content_type):
             content_type = "text/plain; charset=utf-8"
-        return (("content-type", content_type), *LIVE)
+        return (("content-type", content_type), *LIVE_HEADERS)
 
     def frame(self, part: Slice, now: float) -> bytes:
         if not is_json(part.info.content_type):

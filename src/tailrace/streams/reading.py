@@ -43,10 +43,10 @@ def place_of(start: str) -> Where:
 class Sight(Protocol):
     """What a reader needs of the streams it is a part of."""
 
-    async def _hub(self) -> Hub:
+    async def hub(self) -> Hub:
         """The live streams, of the store that is open."""
 
-    async def _follow(self, path: str, offset: Offset) -> Entry:
+    async def follow(self, path: str, offset: Offset) -> Entry:
         """As `Hub.follow`, and see to it that a run whose worker died ends."""
 
 
@@ -142,8 +142,8 @@ class Reader(AsyncIterator[Message]):
         """What comes next: maybe empty; None if there was no stream yet, and there is now."""
         place = self._place
         if self._begun and self._follow and isinstance(place, Offset):
-            return await self._sight._follow(self._path, place)
-        hub = await self._sight._hub()
+            return await self._sight.follow(self._path, place)
+        hub = await self._sight.hub()
         try:
             # The first read of all: only the store knows at which message an offset begins.
             return Entry(await hub.read(self._path, place), 0.0)

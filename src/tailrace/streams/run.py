@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tailrace.errors import RunEnded
 from tailrace.store import Mark
+from tailrace.streams.core import Core
 from tailrace.streams.item import Status
+from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader
-from tailrace.streams.remote import Ended, Remote
-from tailrace.streams.running import Running
-
-if TYPE_CHECKING:
-    from tailrace.streams.streams import Streams
+from tailrace.streams.remote_run import FinishedRun, RemoteRun
+from tailrace.streams.subscription import Subscription
 
 __all__ = ["Run"]
 
@@ -31,13 +29,13 @@ class Run:
     ```
 
     Args:
-        streams: Where its stream is.
+        core: Where its stream is.
         path: Its stream.
         work: What runs it here, or follows it.
     """
 
-    def __init__(self, streams: Streams, path: str, work: Running | Remote | Ended) -> None:
-        self._streams = streams
+    def __init__(self, core: Core, path: str, work: LocalRun | RemoteRun | FinishedRun) -> None:
+        self._core = core
         self._work = work
         self.path = path
 
@@ -53,7 +51,7 @@ class Run:
     @property
     def is_here(self) -> bool:
         """Its source is iterated in this process."""
-        return isinstance(self._work, Running)
+        return isinstance(self._work, LocalRun)
 
     async def wait(self) -> None:
         """Wait for its end.
@@ -73,9 +71,9 @@ class Run:
         What its source has yielded so far is in the stream, which ends as cancelled. Not for the
         source itself: it returns.
         """
-        if isinstance(self._work, Running):
+        if isinstance(self._work, LocalRun):
             self._work.stop()
-        elif isinstance(self._work, Remote):
+        elif isinstance(self._work, RemoteRun):
             await self._work.ask_to_stop()
         await self._work.done.wait()
 
@@ -97,14 +95,20 @@ class Run:
             slow: As there.
             end_mark: As there.
         """
-        return self._streams._subscription(
-            self.path, request, start=start, slow=slow, end_mark=end_mark, attend=self._attend
+        return Subscription(
+            self._core,
+            self.path,
+            request,
+            start=start,
+            slow=slow,
+            end_mark=end_mark,
+            attend=self._attend,
         )
 
     def __aiter__(self) -> Reader:
-        return Reader(self._streams, self.path, Mark.BEGINNING, follow=True, attend=self._attend)
+        return Reader(self._core, self.path, Mark.BEGINNING, follow=True, attend=self._attend)
 
     def _attend(self) -> AbstractContextManager[None]:
         """A client that listens for the length of the block."""
         work = self._work
-        return nullcontext() if isinstance(work, Ended) else work.clients.present()
+        return nullcontext() if isinstance(work, FinishedRun) else work.clients.present()

@@ -19,16 +19,16 @@ from tailrace.streams.claim import LOST, RUNS, WORKERS, Claim, Claims, path_of
 from tailrace.streams.clients import OnDisconnect, patience_of
 from tailrace.streams.item import End
 from tailrace.streams.lease import Lease, new_worker
+from tailrace.streams.local_run import SHUTTING_DOWN, STOPPED, LocalRun
 from tailrace.streams.reading import read_end
-from tailrace.streams.remote import Ended, Remote
-from tailrace.streams.running import SHUTTING_DOWN, STOPPED, Running
+from tailrace.streams.remote_run import FinishedRun, RemoteRun
 from tailrace.types import StreamOptions
 
-__all__ = ["Order", "Runs"]
+__all__ = ["RunRequest", "Runs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RunRequest:
     """What is asked of a run.
 
     Args:
@@ -71,10 +71,10 @@ class Runs:
         worker = new_worker()
         self.claims = Claims(store, worker)
         self._lease = Lease(store, worker, lease)
-        self._here: dict[str, Running] = {}
-        self._elsewhere: dict[str, Remote] = {}
+        self._here: dict[str, LocalRun] = {}
+        self._elsewhere: dict[str, RemoteRun] = {}
         self._starting: dict[str, anyio.Lock] = {}
-        self._unread: set[Running] = set()
+        self._unread: set[LocalRun] = set()
         """Runs here whose claim has changed, and could not be read."""
         self._swept = ""
         """Up to which claim the last sweep came."""
@@ -84,7 +84,9 @@ class Runs:
 
     # Starting and joining
 
-    async def start(self, order: Order, source: Source) -> Running | Remote | Ended:
+    async def start(
+        self, request: RunRequest, source: Source
+    ) -> LocalRun | RemoteRun | FinishedRun:
         """Start a run, or join it where it goes on, or find that it has ended.
 
         A source is not closed here unless it is started.
@@ -92,17 +94,17 @@ class Runs:
         Raises:
             StreamExists: The path's stream is no run's (409).
         """
-        async with self._one_at_a_time(order.path):
+        async with self._one_at_a_time(request.path):
             while True:
-                found = await self._join(order)
+                found = await self._join(request)
                 if found is not None:
                     return found
-                counts = patience_of(order.policy) < math.inf
-                claim = await self.claims.make(order.path, counts_clients=counts)
-                if claim is not None and await self._begin(claim, order):
-                    return self._launch(claim, source, order)
+                counts = patience_of(request.policy) < math.inf
+                claim = await self.claims.make(request.path, counts_clients=counts)
+                if claim is not None and await self._begin(claim, request):
+                    return self._launch(claim, source, request)
 
-    def here(self, path: str) -> Running | None:
+    def here(self, path: str) -> LocalRun | None:
         """A run that this process owns, and that goes on."""
         return self._here.get(path)
 
@@ -114,23 +116,23 @@ class Runs:
         running.stop(STOPPED)
         return True
 
-    async def _join(self, order: Order) -> Running | Remote | Ended | None:
+    async def _join(self, request: RunRequest) -> LocalRun | RemoteRun | FinishedRun | None:
         """The run, if it goes on or is not to begin anew; None: claim it."""
-        path = order.path
+        path = request.path
         # Before anything is claimed, and before the owner is told of clients here.
         await self._lease.hold()
         while True:
             running = self._here.get(path)
             if running is not None:
-                if not (running.dismissed or (order.restart and running.ending)):
+                if not (running.dismissed or (request.restart and running.ending)):
                     return running
                 await running.done.wait()
             with _changes(self._store, path, RUNS + path) as changed:
                 info = await self._head(path)
-                if info is not None and info.closed and not order.restart:
+                if info is not None and info.closed and not request.restart:
                     end = await self._end_of(info)
                     if end is not None:
-                        return Ended(end)
+                        return FinishedRun(end)
                 claim = await self.claims.find(path)
                 if claim is None:
                     return None
@@ -143,21 +145,21 @@ class Runs:
                     with anyio.move_on_after(self._seconds):
                         await changed.wait()
 
-    def _follow(self, claim: Claim) -> Remote:
+    def _follow(self, claim: Claim) -> RemoteRun:
         known = self._elsewhere.get(claim.path)
         if known is not None and known.claim.generation == claim.generation:
             return known
-        remote = Remote(self._store, self.claims, claim, self._group)
+        remote = RemoteRun(self._store, self.claims, claim, self._group)
         self._elsewhere[claim.path] = remote
         self._group.start_soon(self._follow_to_the_end, remote)
         return remote
 
-    async def _follow_to_the_end(self, remote: Remote) -> None:
+    async def _follow_to_the_end(self, remote: RemoteRun) -> None:
         await remote.follow()
         if self._elsewhere.get(remote.claim.path) is remote:
             del self._elsewhere[remote.claim.path]
 
-    async def _begin(self, claim: Claim, order: Order) -> bool:
+    async def _begin(self, claim: Claim, request: RunRequest) -> bool:
         """Make the stream of a run that was claimed; False if it has ended meanwhile."""
         begun = False
         try:
@@ -165,10 +167,10 @@ class Runs:
             if info is not None:
                 if not info.closed:
                     raise StreamExists(claim.path, "is open, and no run writes it")
-                if await self._end_of(info) is not None and not order.restart:
+                if await self._end_of(info) is not None and not request.restart:
                     return False
                 await self._store.delete(claim.path)
-            made = await self._store.create(claim.path, order.new)
+            made = await self._store.create(claim.path, request.new)
             if not made.is_new:
                 raise StreamExists(claim.path, "is open, and no run writes it")
             begun = True
@@ -178,12 +180,12 @@ class Runs:
                     await self.claims.release(claim)
         return begun
 
-    def _launch(self, claim: Claim, source: Source, order: Order) -> Running:
-        running = Running(
+    def _launch(self, claim: Claim, source: Source, request: RunRequest) -> LocalRun:
+        running = LocalRun(
             self._store,
             claim,
             source,
-            order.policy,
+            request.policy,
             self._group,
             self._options,
             self._appended,
@@ -198,7 +200,7 @@ class Runs:
         self._group.start_soon(self._run, running, stops)
         return running
 
-    async def _run(self, running: Running, stops: tuple[Callable[[], None], ...]) -> None:
+    async def _run(self, running: LocalRun, stops: tuple[Callable[[], None], ...]) -> None:
         path = running.claim.path
         if self._closing:
             running.stop(SHUTTING_DOWN)
@@ -209,7 +211,7 @@ class Runs:
                 stop()
             del self._here[path]
 
-    async def _look_at_claim(self, running: Running) -> None:
+    async def _look_at_claim(self, running: LocalRun) -> None:
         """What others have said in the claim of a run of ours."""
         self._unread.add(running)
         claim = await self.claims.find(running.claim.path)
@@ -218,7 +220,7 @@ class Runs:
             self._heed(running, claim)
             running.clients.set_elsewhere(claim.clients - {self.claims.worker})
 
-    def _heed(self, running: Running, claim: Claim) -> None:
+    def _heed(self, running: LocalRun, claim: Claim) -> None:
         if claim.turn > running.claim.turn:
             running.dismiss(LOST)
         if claim.stopped:

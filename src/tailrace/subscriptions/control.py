@@ -19,28 +19,20 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.errors import (
-    AccessRefused,
-    StreamError,
-    StreamNotFound,
-    SubscriptionRefused,
-    TailraceError,
-)
+from tailrace.errors import AccessRefused, StreamNotFound, SubscriptionRefused, TailraceError
 from tailrace.protocol.authorize import Authorize, Right, ask_scope
 from tailrace.protocol.body import Body
 from tailrace.protocol.fields import Fields, fields_of
 from tailrace.protocol.path import path_below
 from tailrace.protocol.reply import Reply, fields_of_refusal
 from tailrace.protocol.sending import send_last
-from tailrace.semantics import HARMLESS
-from tailrace.subscriptions.delivery import told_streams
-from tailrace.subscriptions.desk import Desk
+from tailrace.semantics import SANDBOX_HEADERS, detail_of, problem_document
+from tailrace.subscriptions.delivery import snapshot_of
 from tailrace.subscriptions.keys import Keys
 from tailrace.subscriptions.options import SubscriptionOptions
-from tailrace.subscriptions.record import Record
 from tailrace.subscriptions.request import (
     Route,
-    answered_of,
+    ack_request_of,
     base_url_of,
     bearer_of,
     config_of,
@@ -50,13 +42,15 @@ from tailrace.subscriptions.request import (
     wake_of,
     worker_of,
 )
+from tailrace.subscriptions.service import SubscriptionService
+from tailrace.subscriptions.state import SubscriptionState
 from tailrace.subscriptions.token import make_token, read_token
 from tailrace.subscriptions.webhook import Webhooks
 
 __all__ = ["Control"]
 
 _HEADERS: Final = (
-    *((name.encode(), value.encode()) for name, value in HARMLESS),
+    *((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _UNSTORED: Final = (b"cache-control", b"no-store")
@@ -93,7 +87,7 @@ class Control:
     """Answers requests to the subscription APIs.
 
     Args:
-        desk: What changes subscriptions.
+        service: What changes subscriptions.
         keys: What signs.
         webhooks: What judges URLs.
         options: The settings.
@@ -105,7 +99,7 @@ class Control:
 
     def __init__(
         self,
-        desk: Desk,
+        service: SubscriptionService,
         keys: Keys,
         webhooks: Webhooks,
         options: SubscriptionOptions,
@@ -113,7 +107,7 @@ class Control:
         authorize: Authorize | None = None,
     ) -> None:
         self._authorize = authorize
-        self._desk = desk
+        self._service = service
         self._keys = keys
         self._webhooks = webhooks
         self._options = options
@@ -138,7 +132,7 @@ class Control:
             scope: Of HTTP.
             receive: ASGI's.
             send: ASGI's.
-            is_running: Wakes are delivered; without, nothing is promised to anybody.
+            is_running: Wakes are delivered; without, nothing is snapshot to anybody.
         """
         fields = dict(scope["headers"])
         body = Body(receive, fields)
@@ -202,22 +196,22 @@ class Control:
             self._webhooks.check(config.webhook_url)
             await self._keys.signing()  # or it could never be delivered
         base_url = self._base_url(asked)
-        record, is_new = await self._desk.create(asked.route.name, config, base_url)
+        state, is_new = await self._service.create(asked.route.name, config, base_url)
         if not is_new:
-            await ask_scope(self._authorize, asked.scope, record.rights)
-        return _json(201 if is_new else 200, await self._document(record, base_url))
+            await ask_scope(self._authorize, asked.scope, state.rights)
+        return _json(201 if is_new else 200, await self._document(state, base_url))
 
     async def _get(self, asked: _Asked) -> Reply:
-        record = await self._permitted(asked)
-        return _json(200, await self._document(record, self._base_url(asked)))
+        state = await self._permitted(asked)
+        return _json(200, await self._document(state, self._base_url(asked)))
 
     async def _delete(self, asked: _Asked) -> Reply:
         try:
-            record = await self._desk.get(asked.route.name)
+            state = await self._service.get(asked.route.name)
         except SubscriptionRefused:
             return _nothing()  # there is none
-        await ask_scope(self._authorize, asked.scope, record.rights)
-        await self._desk.delete(record)
+        await ask_scope(self._authorize, asked.scope, state.rights)
+        await self._service.delete(state)
         return _nothing()
 
     async def _link(self, asked: _Asked) -> Reply:
@@ -225,28 +219,28 @@ class Control:
         rights = (Right("subscribe", path) for path in streams)
         await ask_scope(self._authorize, asked.scope, rights)
         await self._permitted(asked)
-        await self._desk.link(asked.route.name, streams)
+        await self._service.link(asked.route.name, streams)
         return _nothing()
 
     async def _unlink(self, asked: _Asked) -> Reply:
         rights = (Right("subscribe", asked.route.path),)
         await ask_scope(self._authorize, asked.scope, rights)
         await self._permitted(asked)
-        await self._desk.unlink(asked.route.name, asked.route.path)
+        await self._service.unlink(asked.route.name, asked.route.path)
         return _nothing()
 
     async def _claim(self, asked: _Asked) -> Reply:
         worker = worker_of(asked.json())
         permitted = await self._permitted(asked)
-        record = await self._desk.claim(asked.route.name, worker)
-        if record.rights != permitted.rights:  # streams were added since, or it is another one
-            await ask_scope(self._authorize, asked.scope, record.rights)
+        state = await self._service.claim(asked.route.name, worker)
+        if state.rights != permitted.rights:  # streams were added since, or it is another one
+            await ask_scope(self._authorize, asked.scope, state.rights)
         told = {
-            "wake_id": record.wake_id,
-            "generation": record.generation,
-            "token": make_token(self._keys.secret, record, self._clock()),
-            "streams": told_streams(record),
-            "lease_ttl_ms": record.config.lease_ms,
+            "wake_id": state.wake_id,
+            "generation": state.generation,
+            "token": make_token(self._keys.secret, state, self._clock()),
+            "streams": snapshot_of(state),
+            "lease_ttl_ms": state.config.lease_ms,
         }
         return _json(200, told)
 
@@ -259,40 +253,40 @@ class Control:
     async def _answered(self, asked: _Asked, *, by_webhook: bool) -> Reply:
         name = asked.route.name
         token = read_token(self._keys.secret, bearer_of(asked.fields), name, self._clock())
-        told = answered_of(asked.json())
-        next_wake = await self._desk.answered(name, token, told, by_webhook=by_webhook)
+        told = ack_request_of(asked.json())
+        next_wake = await self._service.answered(name, token, told, by_webhook=by_webhook)
         return _json(200, {"ok": True, "next_wake": next_wake})
 
     async def _release(self, asked: _Asked) -> Reply:
         name = asked.route.name
         token = read_token(self._keys.secret, bearer_of(asked.fields), name, self._clock())
-        await self._desk.release(name, token, wake_of(asked.json()))
+        await self._service.release(name, token, wake_of(asked.json()))
         return _nothing()
 
-    async def _permitted(self, asked: _Asked) -> Record:
+    async def _permitted(self, asked: _Asked) -> SubscriptionState:
         """The subscription that a request names, if it may see and change it.
 
         Raises:
             SubscriptionRefused: There is none (404).
             AccessRefused: It may not.
         """
-        record = await self._desk.get(asked.route.name)
-        await ask_scope(self._authorize, asked.scope, record.rights)
-        return record
+        state = await self._service.get(asked.route.name)
+        await ask_scope(self._authorize, asked.scope, state.rights)
+        return state
 
     def _base_url(self, asked: _Asked) -> str:
         return base_url_of(asked.scope, asked.fields, self._options.public_url)
 
-    async def _document(self, record: Record, base_url: str) -> dict[str, Any]:
+    async def _document(self, state: SubscriptionState, base_url: str) -> dict[str, Any]:
         """A subscription as its clients see it.
 
         Where the keys are is said of the server that the client has asked, never of the one that
         the subscription's creator named: that could be a server of the creator's own keys.
         """
-        config = record.config
+        config = state.config
         document: dict[str, Any] = {
-            "id": record.id,
-            "subscription_id": record.id,
+            "id": state.id,
+            "subscription_id": state.id,
             "type": config.type,
             "pattern": config.pattern,
             "streams": [
@@ -301,12 +295,12 @@ class Control:
                     "link_type": "explicit" if link.explicit else "glob",
                     "acked_offset": str(link.acked),
                 }
-                for path, link in sorted(record.links.items())
+                for path, link in sorted(state.links.items())
             ],
             "wake_stream": config.wake_stream,
             "lease_ttl_ms": config.lease_ms,
-            "created_at": _time(record.created_at),
-            "status": record.status,
+            "created_at": _time(state.created_at),
+            "status": state.status,
             "description": config.description,
         }
         if config.webhook_url is not None:
@@ -318,9 +312,9 @@ class Control:
                     "jwks_url": f"{base_url}/__ds/jwks.json",
                 },
             }
-        if record.attempts and record.retry_at is not None:
-            document["next_attempt_at"] = _time(record.retry_at)
-        if record.full:
+        if state.attempts and state.retry_at is not None:
+            document["next_attempt_at"] = _time(state.retry_at)
+        if state.full:
             document["streams_left_out"] = True
         return document
 
@@ -329,14 +323,7 @@ def _refusal(error: TailraceError) -> Reply:
     code, facts = error.code.upper(), {}
     if isinstance(error, SubscriptionRefused):
         code, facts = error.wire_code, error.facts
-    # What the store says of itself may name files.
-    is_ours = isinstance(error, StreamError)
-    detail = str(error) if is_ours else "the server cannot do that now"
-    told = {
-        "error": {"code": code, "message": detail, **facts},
-        **_problem(error.status, code, detail),
-    }
-    reply = _json(error.status, told)
+    reply = _refused(error.status, code, detail_of(error), facts)
     if isinstance(error, AccessRefused):
         reply.headers.extend(fields_of_refusal(error))
         return reply
@@ -350,20 +337,14 @@ def _refusal(error: TailraceError) -> Reply:
 def _not_allowed(method: str, route: Route) -> Reply:
     allowed = ", ".join(_METHODS[route.action])
     detail = f"{method[:20]!a} is not one of {allowed}"
-    code = "METHOD_NOT_ALLOWED"
-    reply = _json(405, {"error": {"code": code, "message": detail}, **_problem(405, code, detail)})
+    reply = _refused(405, "METHOD_NOT_ALLOWED", detail, {})
     reply.headers.append((b"allow", allowed.encode()))
     return reply
 
 
-def _problem(status: int, code: str, detail: str) -> dict[str, Any]:
-    return {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code.lower(),
-        "detail": detail,
-    }
+def _refused(status: int, code: str, detail: str, facts: Mapping[str, Any]) -> Reply:
+    error = {"code": code, "message": detail, **facts}
+    return _json(status, {"error": error, **problem_document(status, code.lower(), detail)})
 
 
 def _json(status: int, told: Mapping[str, Any]) -> Reply:
@@ -382,5 +363,5 @@ def _nothing() -> Reply:
 
 
 def _time(milliseconds: int) -> str:
-    moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    context = _EPOCH + timedelta(milliseconds=milliseconds)
+    return context.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -22,7 +22,7 @@ from tailrace import limits
 from tailrace.errors import SequenceConflict, StreamNotFound, SubscriptionRefused
 from tailrace.runtime import call_in_thread
 from tailrace.store import Append, NewStream, Retention, Store
-from tailrace.subscriptions.catalogue import latest
+from tailrace.subscriptions.repository import latest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

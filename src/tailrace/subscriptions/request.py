@@ -15,14 +15,14 @@ from tailrace import limits
 from tailrace.errors import InvalidRequest, SubscriptionRefused
 from tailrace.protocol.fields import Fields
 from tailrace.protocol.path import is_reserved, stream_path
-from tailrace.subscriptions.glob import Pattern
-from tailrace.subscriptions.record import PULL_WAKE, WEBHOOK, Config
+from tailrace.subscriptions.pattern import Pattern
+from tailrace.subscriptions.state import PULL_WAKE, WEBHOOK, Config
 from tailrace.subscriptions.transitions import Ack, Wake
 
 __all__ = [
-    "Answered",
+    "AckRequest",
     "Route",
-    "answered_of",
+    "ack_request_of",
     "base_url_of",
     "bearer_of",
     "config_of",
@@ -57,7 +57,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AckRequest:
     """What a worker says of its wake."""
 
     wake: Wake
@@ -185,7 +185,7 @@ def wake_of(told: Mapping[str, Any]) -> Wake:
     return Wake(wake_id, generation)
 
 
-def answered_of(told: Mapping[str, Any]) -> Answered:
+def ack_request_of(told: Mapping[str, Any]) -> AckRequest:
     """What a callback or an ack says.
 
     Raises:
@@ -198,7 +198,7 @@ def answered_of(told: Mapping[str, Any]) -> Answered:
         raise _invalid("acks must be an array")
     if done is not None and type(done) is not bool:
         raise _invalid("done must be true or false")
-    return Answered(wake_of(told), tuple(_ack(each) for each in acks or ()), done is True)
+    return AckRequest(wake_of(told), tuple(_ack(each) for each in acks or ()), done is True)
 
 
 def bearer_of(fields: Fields) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tailrace import limits
 from tailrace.errors import StreamNotFound
 from tailrace.store import Store, StreamInfo
-from tailrace.subscriptions.record import Config, Tail
+from tailrace.subscriptions.state import Config, Tail
 
 __all__ = ["find", "tails_of"]
 
@@ -40,7 +40,7 @@ async def find(store: Store, config: Config) -> dict[str, Tail]:
     found: dict[str, Tail] = {}
     after = ""
     while page := await store.list(config.glob.prefix, after):
-        found.update((info.path, _tail(info)) for info in page if config.finds(info.path))
+        found.update((info.path, _tail(info)) for info in page if config.matches(info.path))
         if len(found) > limits.MAX_SUBSCRIPTION_STREAMS:
             break  # too many already
         after = page[-1].path

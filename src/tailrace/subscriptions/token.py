@@ -16,33 +16,33 @@ from typing import Final
 from tailrace import limits
 from tailrace.errors import SubscriptionRefused
 from tailrace.subscriptions.keys import decode_bytes, encode_bytes
-from tailrace.subscriptions.record import Record
-from tailrace.subscriptions.transitions import Claimed
+from tailrace.subscriptions.state import SubscriptionState
+from tailrace.subscriptions.transitions import TokenClaims
 
 __all__ = ["make_token", "read_token"]
 
 _HEAD: Final = encode_bytes(b'{"alg":"HS256","typ":"JWT"}')
 
 
-def make_token(secret: bytes, record: Record, now: int) -> str:
-    """A token for the wake that a record has in flight.
+def make_token(secret: bytes, state: SubscriptionState, now: int) -> str:
+    """A token for the wake that a state has in flight.
 
     Args:
         secret: What signs it.
-        record: Its generation is that of the wake.
+        state: Its generation is that of the wake.
         now: Milliseconds since the epoch.
     """
     claims = {
-        "sub": record.id,
-        "life": record.nonce,
-        "gen": record.generation,
+        "sub": state.id,
+        "life": state.nonce,
+        "gen": state.generation,
         "exp": now // 1000 + limits.WAKE_TOKEN_LIFETIME,
     }
     signed = f"{_HEAD}.{encode_bytes(json.dumps(claims).encode())}"
     return f"{signed}.{_signature(secret, signed)}"
 
 
-def read_token(secret: bytes, token: str, name: str, now: int) -> Claimed:
+def read_token(secret: bytes, token: str, name: str, now: int) -> TokenClaims:
     """What a token says, if we made it for this subscription and it is not too old.
 
     Raises:
@@ -59,7 +59,7 @@ def read_token(secret: bytes, token: str, name: str, now: int) -> Claimed:
         raise _refused("TOKEN_INVALID", "the token is of another subscription")
     if claims["exp"] * 1000 <= now:
         raise _refused("TOKEN_EXPIRED", "the token is too old")
-    return Claimed(claims["life"], claims["gen"])
+    return TokenClaims(claims["life"], claims["gen"])
 
 
 def _signature(secret: bytes, signed: str) -> str:

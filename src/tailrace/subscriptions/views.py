@@ -1,6 +1,6 @@
 """The subscriptions as this process knows them: which paths they look at, and what is due when.
 
-A view may be behind: another process has changed the record, and the hint is on its way. So nothing
+A view may be behind: another process has changed the state, and the hint is on its way. So nothing
 is decided from it, only whether to look. What must not be missed is an append while the view said
 that a wake was in flight, which was over already: such a view remembers that it was told, and when
 it turns idle the streams are looked at.
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tailrace.store import Change, Offset, Store
-from tailrace.subscriptions.catalogue import Stored, path_of
-from tailrace.subscriptions.glob import PathIndex
+from tailrace.subscriptions.pattern import PathIndex
+from tailrace.subscriptions.repository import StoredState, path_of
 
 __all__ = ["Todo", "View", "Views"]
 
@@ -59,13 +59,13 @@ class View:
     """One subscription.
 
     Args:
-        stored: Its record when it was last read or written.
-        stop: Ends the watching of its record.
+        stored: Its state when it was last read or written.
+        stop: Ends the watching of its state.
         missed: A stream got data while a wake was in flight.
         postponed: Milliseconds before which nothing is tried: the store could not work.
     """
 
-    stored: Stored
+    stored: StoredState
     stop: Callable[[], None]
     missed: bool = False
     postponed: int | None = None
@@ -76,7 +76,7 @@ class View:
 
     @property
     def due(self) -> int | None:
-        return self.stored.record.due if self.postponed is None else self.postponed
+        return self.stored.state.due if self.postponed is None else self.postponed
 
 
 class Views:
@@ -112,8 +112,8 @@ class Views:
             return
         for name in self._index.matches(path):
             view = self._views[name]
-            record = view.stored.record
-            if record.wake_id is not None and path in record.links:
+            state = view.stored.state
+            if state.wake_id is not None and path in state.links:
                 view.missed = True
             else:
                 self._todo.setdefault(name, Todo()).add(path)
@@ -155,27 +155,27 @@ class Views:
             heapq.heappop(self._deadlines)
         return None
 
-    def put(self, stored: Stored) -> None:
-        """A record was read or written."""
-        record = stored.record
-        view = self._views.get(record.id)
-        if view is not None and view.stored.record.nonce != record.nonce:
-            self.drop(record.id)
+    def put(self, stored: StoredState) -> None:
+        """A state was read or written."""
+        state = stored.state
+        view = self._views.get(state.id)
+        if view is not None and view.stored.state.nonce != state.nonce:
+            self.drop(state.id)
             view = None
         if view is None:
-            stop = self._store.watch(path_of(record.id, record.nonce), self._hearing(record.id))
-            view = self._views[record.id] = View(stored, stop)
+            stop = self._store.watch(path_of(state.id, state.nonce), self._hearing(state.id))
+            view = self._views[state.id] = View(stored, stop)
             # What came between its creation and now was told to nobody here.
-            self.ask(record.id, Todo(everything=True))
+            self.ask(state.id, Todo(everything=True))
         elif stored.tail < view.tail:
             return  # read before what is known already
         before, view.stored = view.stored, stored
-        if record.wake_id is None and (view.missed or record.links.keys() - before.record.links):
+        if state.wake_id is None and (view.missed or state.links.keys() - before.state.links):
             view.missed = False
-            self.ask(record.id, Todo(tails=True))
-        explicit = (path for path, link in record.links.items() if link.explicit)
-        self._index.put(record.id, record.config.glob, explicit)
-        self._remember(record.id, view)
+            self.ask(state.id, Todo(tails=True))
+        explicit = (path for path, link in state.links.items() if link.explicit)
+        self._index.put(state.id, state.config.glob, explicit)
+        self._remember(state.id, view)
 
     def postpone(self, name: str, until: int, todo: Todo) -> None:
         """Try again later what could not be done now."""

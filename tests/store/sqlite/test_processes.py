@@ -137,7 +137,7 @@ async def test_what_another_appends_is_told_with_its_bytes(file: Path) -> None:
         stop()
 
 
-async def test_what_is_too_long_for_a_hint_is_told_without_its_bytes(file: Path) -> None:
+async def test_what_is_too_long_for_a_datagram_is_told_without_its_bytes(file: Path) -> None:
     async with SQLiteStore(file) as store, other(file) as child:
         await store.create("a", NewStream())
         told = Told()
@@ -194,7 +194,7 @@ async def test_one_that_does_not_listen_for_a_while_misses_nothing(file: Path) -
             pass
 
 
-async def test_without_any_hint_the_file_is_looked_at(file: Path) -> None:
+async def test_without_any_datagram_the_file_is_looked_at(file: Path) -> None:
     async with SQLiteStore(file) as store, other(file) as child:
         # A directory in which there can be no socket: something else has its name by now.
         Path(f"{file}-peers").symlink_to("nowhere")

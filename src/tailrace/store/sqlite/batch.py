@@ -16,7 +16,8 @@ import apsw
 from tailrace import limits
 from tailrace.errors import TailraceError
 from tailrace.store import rules
-from tailrace.store.base import Append, Appended, Chunk, Created, Fork, NewStream
+from tailrace.store.base import Append, Appended, Change, Chunk, Created, Fork, NewStream
+from tailrace.store.offset import Offset
 from tailrace.store.rules import State
 from tailrace.store.sqlite.cache import Cache
 from tailrace.store.sqlite.forks import expired_forks
@@ -25,7 +26,6 @@ from tailrace.store.sqlite.operation import (
     AppendTo,
     Create,
     Delete,
-    Event,
     Expire,
     Keep,
     Operation,
@@ -73,7 +73,10 @@ class Batch:
         self._fresh: set[int] = set()
         """Streams of this batch: the file knows no producers of them."""
         self._to_trim: dict[str, Record] = {}
-        self.events: list[Event] = []
+        self.changes: list[Change] = []
+        """What it changed, for those who watch; complete after `run`."""
+        self._grown: dict[str, tuple[State, Offset, list[Chunk]]] = {}
+        """Streams with their tail before and what was appended: many appends are told once."""
         self.buried = False
         """A stream is dead now, and its chunks wait to be deleted."""
         self._trim_rows = limits.STORE_TRIM_ROWS
@@ -109,6 +112,17 @@ class Batch:
             self._trim_in_turn(path, record)
         self._ledger.commit()
         self._cache.shrink()
+        self.changes += (
+            Change(
+                state.path,
+                state.generation,
+                rules.offset_at(state, state.tail),
+                start,
+                tuple(chunks),
+                state.closed,
+            )
+            for state, start, chunks in self._grown.values()
+        )
 
     def roll_back(self) -> None:
         """Take back what was written when it failed."""
@@ -160,8 +174,7 @@ class Batch:
         if producer is not None:
             self._cache.producers[key] = (producer.epoch, producer.seq)
         self._ledger.append(state, start, self._now, append)
-        chunks = (Chunk(append.data, done.tail),) if append.data else ()
-        self._tell(state, start, chunks)
+        self._grew(state, start, append.data, done.tail)
         self._appended(record)
         return done
 
@@ -200,14 +213,12 @@ class Batch:
         self.expires = self.expires or state.ttl is not None or state.expires_at is not None
         self.ages = self.ages or state.retention.max_age is not None
         self._ledger.create(state, record.source)
-        chunks: tuple[Chunk, ...] = ()
         if new.data:
             first = Append(data=new.data)
-            done = rules.apply_append(state, first, self._now)
+            rules.apply_append(state, first, self._now)
             self._ledger.append(state, point, self._now, first)
-            chunks = (Chunk(new.data, done.tail),)
             self._appended(record)
-        self._tell(state, point, chunks)
+        self._grew(state, point, new.data, rules.offset_at(state, state.tail))
         return Created(rules.info_of(state, self._first(record)), True)
 
     def _last_generation(self) -> int:
@@ -340,8 +351,9 @@ class Batch:
         state = record.state
         tail = rules.offset_at(state, state.tail)
         generation = state.generation
-        self.events.append(
-            Event(state.path, generation, tail, tail, None, state.closed, deleted=True)
+        self._grown.pop(state.path, None)
+        self.changes.append(
+            Change(state.path, generation, tail, tail, None, state.closed, deleted=True)
         )
         state.gone = True
         if self._has_forks(generation):
@@ -408,17 +420,12 @@ class Batch:
         self.trimmed[generation] = low
         return count >= limits.STORE_TRIM_ROWS
 
-    def _tell(self, state: State, start: int, chunks: tuple[Chunk, ...]) -> None:
-        self.events.append(
-            Event(
-                state.path,
-                state.generation,
-                rules.offset_at(state, start),
-                rules.offset_at(state, state.tail),
-                chunks,
-                state.closed,
-            )
-        )
+    def _grew(self, state: State, start: int, data: bytes, tail: Offset) -> None:
+        grown = self._grown.get(state.path)
+        if grown is None:
+            grown = self._grown[state.path] = (state, rules.offset_at(state, start), [])
+        if data:
+            grown[2].append(Chunk(data, tail))
 
 
 def _paths_of(operation: Operation) -> Sequence[str]:

@@ -27,7 +27,7 @@ __all__ = ["WriteLock"]
 _WRITER = slice(0, 8)
 """Who wrote last: 8 random bytes that each process draws."""
 _PEERS = slice(8, 16)
-"""Changed whenever a process begins or ends to listen for hints."""
+"""Changed whenever a process begins or ends to listen."""
 _DAMAGED = slice(16, 24)
 """The inode of a file that somebody has found to be damaged; 0 as long as nobody has."""
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tailrace.store.base import Append, Chunk, NewStream
-from tailrace.store.offset import Offset
+from tailrace.store.base import Append, NewStream
 
 __all__ = [
     "AppendTo",
     "Chore",
     "Create",
     "Delete",
-    "Event",
     "Expire",
     "Keep",
     "Operation",
@@ -133,37 +131,3 @@ class Stop(Operation):
 
     def __init__(self, wake: Callable[[], None] | None) -> None:
         super().__init__("", 0, wake)
-
-
-class Event:
-    """What a commit changed in one stream, for those who watch it.
-
-    Args:
-        path: The stream.
-        generation: Which one of that path.
-        start: The tail before.
-        tail: The tail now.
-        chunks: What was appended.
-        closed: It is closed now.
-        deleted: It is gone.
-    """
-
-    __slots__ = ("chunks", "closed", "deleted", "generation", "path", "start", "tail")
-
-    def __init__(
-        self,
-        path: str,
-        generation: int,
-        start: Offset,
-        tail: Offset,
-        chunks: tuple[Chunk, ...] | None,
-        closed: bool = False,
-        deleted: bool = False,
-    ) -> None:
-        self.path = path
-        self.generation = generation
-        self.start = start
-        self.tail = tail
-        self.chunks = chunks
-        self.closed = closed
-        self.deleted = deleted

@@ -1,26 +1,122 @@
-"""Tells the other processes of a file what was committed, from the writer thread.
+"""The processes that have the same file open tell each other of commits, by datagrams.
 
-A hint may be lost: a process that does not read has room for eleven datagrams, then none is taken.
-It is marked, and told that it missed some as soon as it reads again, which makes it look into the
-file. One that does not exist any more refuses, and its socket is removed.
+Each process that watches streams has a socket in the directory beside the file. The writer thread
+of another sends to all that are there (`Peers`); a thread of its own receives (`Receiver`).
+
+A datagram may be lost: a process that does not read has room for eleven of them, then the kernel
+takes no more. The sender remembers who missed some, and tells it so as soon as it reads again; that
+process then looks into the file. One that does not exist any more refuses, and its socket is
+removed.
+
+A socket's address holds 107 bytes, less than a path may have. So it is not given by its path but
+through a descriptor of the directory: `/proc/self/fd/7/name`. macOS has no such path, and room for
+103 bytes: a store with a longer path has no sockets there. Windows has none at all. Then whoever
+watches looks into the file each second, as wherever datagrams are lost.
+
+Linux says with each datagram who has sent it. macOS does not: there the directory must be closed to
+all others.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import socket
+import stat
+import struct
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from tailrace import limits
-from tailrace.store.sqlite.hint import News, body_of, head_of
+from tailrace.store.base import Change
+from tailrace.store.sqlite.datagram import MOST_BYTES, Datagram, body_of, head_of, parse
+from tailrace.store.sqlite.location import is_ours
 from tailrace.store.sqlite.lock import WriteLock
-from tailrace.store.sqlite.sockets import Sockets
 
-__all__ = ["Peers"]
+__all__ = ["NoReceiver", "Peers", "Receiver", "SocketDirectory", "receiver_at"]
+
+_TELLS_SENDER: Final = hasattr(socket, "SO_PASSCRED")
+"""The system says who has sent a datagram."""
+
+_MOST_NAME_BYTES: Final = 64
+_MOST_ADDRESS_BYTES: Final = 103
+"""Of macOS's `sun_path`, without the NUL at its end."""
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_BY_DESCRIPTOR: Final = "/proc/self/fd"
+
+
+class SocketDirectory:
+    """The directory of the sockets, held open.
+
+    Args:
+        path: Made if it is missing, for its owner only.
+
+    Raises:
+        OSError: There are no such sockets; the directory cannot be made or opened; or it is a
+            link, or another user has made it, who would be told of every append.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT), path)
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._directory = os.open(path, flags)
+        by_descriptor = f"{_BY_DESCRIPTOR}/{self._directory}"
+        self._above = by_descriptor if os.path.exists(by_descriptor) else path
+        found = os.fstat(self._directory)
+        is_shared = not _TELLS_SENDER and found.st_mode & _OTHERS
+        if is_shared or not is_ours(path, found):
+            os.close(self._directory)
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    @staticmethod
+    def new() -> socket.socket:
+        """A socket without a name, which sends."""
+        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def bind(self, name: str) -> socket.socket:
+        """A new socket of that name.
+
+        Raises:
+            OSError: There can be none here.
+        """
+        address = self.address(name)
+        if len(os.fsencode(address)) > _MOST_ADDRESS_BYTES:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), address)
+        made = self.new()
+        try:
+            made.bind(address)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def address(self, name: str) -> str:
+        """Where a socket is found."""
+        return f"{self._above}/{name}"
+
+    def names(self) -> list[str]:
+        """All that are there, dead or alive."""
+        return [name for name in os.listdir(self._directory) if len(name) <= _MOST_NAME_BYTES]
+
+    def remove(self, name: str) -> None:
+        """Unlink a socket."""
+        with suppress(OSError):  # somebody else has done it, or this user may not
+            os.unlink(name, dir_fd=self._directory)
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._directory)
+
+
+# Sending -----------------------------------------------------------------------------------------
 
 _GONE: Final = (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.EPROTOTYPE)
 _SLOWEST: Final = 1.0
@@ -41,7 +137,7 @@ class Peers:
     Args:
         path: The directory of their sockets.
         me: The name of this process's own.
-        lock: Says when somebody has begun or ended to listen.
+        lock: Says when some process has begun or ended to listen.
     """
 
     def __init__(self, path: str, me: str, lock: WriteLock) -> None:
@@ -51,20 +147,20 @@ class Peers:
         self._seen: bytes | None = None
         self._sender = secrets.token_bytes(8)
         self._peers: dict[str, _Peer] = {}
-        self._sockets: Sockets | None = None
+        self._sockets: SocketDirectory | None = None
         self._socket: socket.socket | None = None
 
     def look(self) -> bool:
-        """Whether anybody listens."""
+        """Whether any process listens."""
         board = self._lock.peers
         if board != self._seen:
             self._seen = board
             self._list()
         return bool(self._peers)
 
-    def tell(self, news: Sequence[News]) -> None:
-        """Send a hint to each."""
-        body = body_of(news)
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Send a datagram to each."""
+        body = body_of(changes)
         for name, peer in list(self._peers.items()):
             # One that has missed something must look into the file anyway.
             if peer.retry_at is None:
@@ -83,7 +179,7 @@ class Peers:
                 self._send(name, peer, b"")
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         if self._socket is not None:
             self._socket.close()
         if self._sockets is not None:
@@ -93,9 +189,9 @@ class Peers:
     def _list(self) -> None:
         if self._sockets is None:
             try:
-                self._sockets = Sockets(self._path)
+                self._sockets = SocketDirectory(self._path)
             except OSError:
-                return  # hints are a convenience: who watches looks into the file each second
+                return  # datagrams are a convenience: who watches looks into the file each second
             self._socket = self._sockets.new()
             self._socket.setblocking(False)
         try:
@@ -124,3 +220,122 @@ class Peers:
             return
         peer.retry_at = None
         peer.retry_after = limits.HINT_RETRY
+
+
+# Receiving ---------------------------------------------------------------------------------------
+
+_MOST_SENDERS: Final = 4 * limits.MAX_PEERS
+_CREDENTIALS: Final = struct.Struct("3i")
+
+
+def receiver_at(path: str, name: str) -> Receiver | NoReceiver:
+    """A socket that receives, if there can be one.
+
+    Args:
+        path: The directory of the sockets.
+        name: Of the new one.
+    """
+    try:
+        sockets = SocketDirectory(path)
+    except OSError:
+        return NoReceiver()
+    try:
+        return Receiver(sockets, name)
+    except OSError:
+        sockets.close()
+        return NoReceiver()
+
+
+class NoReceiver:
+    """Where there can be no socket: it only waits, and the file is looked at each second."""
+
+    receives = False
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def receive(self, seconds: float) -> Datagram | None:
+        self._woken.wait(seconds)
+        return None
+
+    def missed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+class Receiver:
+    """The socket of this process, and which datagrams have come.
+
+    Args:
+        sockets: The directory of the sockets; closed with this one.
+        name: That of this one.
+    """
+
+    receives = True
+
+    def __init__(self, sockets: SocketDirectory, name: str) -> None:
+        self._sockets = sockets
+        self._name = name
+        self._counters: dict[bytes, int] = {}
+        self._missed = False
+        sockets.remove(name)
+        self._waker = sockets.new()
+        try:
+            self._socket = sockets.bind(name)
+        except BaseException:
+            self._waker.close()
+            raise
+        if _TELLS_SENDER:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._waker.setblocking(False)
+
+    def wake(self) -> None:
+        """Let `receive` return; from another thread."""
+        with suppress(OSError):  # its queue is full: that wakes it as well
+            self._waker.sendto(b"", self._sockets.address(self._name))
+
+    def receive(self, seconds: float) -> Datagram | None:
+        """The next datagram; None after so long, and for one that is not ours."""
+        self._socket.settimeout(max(seconds, 0.001))
+        try:
+            data, extra, flags, _ = self._socket.recvmsg(MOST_BYTES, socket.CMSG_SPACE(12))
+        except TimeoutError:
+            return None
+        datagram = parse(data) if _is_from_us(extra) and not flags & socket.MSG_TRUNC else None
+        if datagram is None:
+            return None
+        if len(self._counters) > _MOST_SENDERS:
+            self._counters.clear()
+        expected = self._counters.get(datagram.sender, 0) + 1
+        self._counters[datagram.sender] = datagram.counter
+        if datagram.changes is None or datagram.counter != expected:
+            self._missed = True
+        return datagram
+
+    def missed(self) -> bool:
+        """Whether something was missed since this was asked last."""
+        missed, self._missed = self._missed, False
+        return missed
+
+    def close(self) -> None:
+        """Remove the socket."""
+        self._socket.close()
+        self._waker.close()
+        self._sockets.remove(self._name)
+        self._sockets.close()
+
+
+def _is_from_us(extra: Sequence[tuple[int, int, bytes]]) -> bool:
+    """Whether a datagram comes from a process of our user, or of root; the kernel says so."""
+    if not _TELLS_SENDER:
+        return True  # nobody else comes into the directory: see `SocketDirectory`
+    for level, kind, data in extra:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            _, user, _ = _CREDENTIALS.unpack(data)
+            return user in (os.geteuid(), 0)
+    return False

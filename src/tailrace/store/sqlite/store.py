@@ -30,6 +30,7 @@ from tailrace.runtime import Loop, Signal, call_in_thread, current_loop
 from tailrace.store.base import (
     Append,
     Appended,
+    Change,
     Created,
     NewStream,
     OnChange,
@@ -40,14 +41,12 @@ from tailrace.store.base import (
 from tailrace.store.offset import Where
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import Synchronous, open_reader
-from tailrace.store.sqlite.hint import News
-from tailrace.store.sqlite.listener import Listener
 from tailrace.store.sqlite.location import Location
+from tailrace.store.sqlite.notifier import Listener, Notifier
 from tailrace.store.sqlite.operation import (
     AppendTo,
     Create,
     Delete,
-    Event,
     Keep,
     Operation,
     Probe,
@@ -57,7 +56,6 @@ from tailrace.store.sqlite.operation import (
 )
 from tailrace.store.sqlite.questions import Questions
 from tailrace.store.sqlite.readers import Question, Readers
-from tailrace.store.sqlite.telling import Telling, news_of
 from tailrace.store.sqlite.uses import Uses
 from tailrace.store.sqlite.writer import Writer
 from tailrace.store.watchers import Watchers
@@ -100,7 +98,7 @@ class SQLiteStore(Store):
         self._readers: Readers
         self._questions: Questions
         self._uses: Uses
-        self._telling: Telling
+        self._notifier: Notifier
         self._listener: Listener
         self._waiting_ops = 0
         self._waiting_bytes = 0
@@ -123,7 +121,7 @@ class SQLiteStore(Store):
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         connect = partial(open_reader, file, vfs=self._vfs)
         uses = self._uses = Uses(self._watchers.has, self._write_uses)
-        self._telling = Telling(self._watchers, uses, self._clock)
+        self._notifier = Notifier(self._watchers, uses, self._clock)
         self._questions = Questions(uses, self._clock, self._trim, self._see)
         self._writer = Writer(
             self._location,
@@ -148,11 +146,10 @@ class SQLiteStore(Store):
         self._listener = Listener(
             self._location.peers,
             name,
-            connect=connect,
-            is_watching=lambda: len(self._watchers) > 0,
-            telling=self._telling,
-            tell=self._from_listener,
-            changed=self._writer.lock.tell_peers_changed,
+            connect,
+            self._notifier,
+            self._loop,
+            self._writer.lock.tell_peers_changed,
         )
         self._process = os.getpid()
 
@@ -228,7 +225,7 @@ class SQLiteStore(Store):
         return stop
 
     def _not_watched(self, path: str) -> None:
-        self._telling.forget(path)
+        self._notifier.forget(path)
         if self._uses.end(path, self._clock()):
             self._writer.put(Keep((path,)))
 
@@ -281,29 +278,25 @@ class SQLiteStore(Store):
             self._take_room(operation)
             self._writer.put(operation)
 
-    def _from_writer(self, operations: Sequence[Operation], events: Sequence[Event]) -> None:
+    def _from_writer(self, operations: Sequence[Operation], changes: Sequence[Change]) -> None:
         """A batch is answered; in the writer thread."""
-        self._loop.call_from_thread(partial(self._answered, operations, events))
+        self._loop.call_from_thread(partial(self._answered, operations, changes))
 
-    def _answered(self, operations: Sequence[Operation], events: Sequence[Event]) -> None:
-        if len(self._watchers):
-            self._telling.tell(news_of(events, self._watchers.has))
+    def _answered(self, operations: Sequence[Operation], changes: Sequence[Change]) -> None:
+        if self._notifier.is_needed:
+            self._notifier.tell(changes)
         for operation in operations:
             self._give_room(operation)
             if operation.wake is not None:
                 operation.wake()
         self._let_in()
 
-    def _from_listener(self, news: Sequence[News]) -> None:
-        """Others have written; in the listener's thread."""
-        self._loop.call_from_thread(partial(self._telling.tell, news))
-
     def _write_uses(self) -> None:
         self._writer.put(Touch())
 
     def _see(self, state: State) -> None:
         self._uses.see(state.path)
-        self._telling.see(state)
+        self._notifier.see(state)
 
     def _trim(self, path: str) -> None:
         self._writer.put(Trim((path,)))

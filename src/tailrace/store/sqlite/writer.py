@@ -18,6 +18,7 @@ import apsw
 
 from tailrace import limits
 from tailrace.errors import StoreCorrupt, StoreLocked, StoreUnavailable
+from tailrace.store.base import Change
 from tailrace.store.private import kept_private
 from tailrace.store.sqlite import schema
 from tailrace.store.sqlite.batch import Batch
@@ -28,9 +29,8 @@ from tailrace.store.sqlite.held import held
 from tailrace.store.sqlite.ledger import Stale, make_inbox
 from tailrace.store.sqlite.location import Location
 from tailrace.store.sqlite.lock import WriteLock
-from tailrace.store.sqlite.operation import Event, Operation, Stop, Touch
+from tailrace.store.sqlite.operation import Operation, Stop, Touch
 from tailrace.store.sqlite.peers import Peers
-from tailrace.store.sqlite.telling import news_of
 from tailrace.store.sqlite.upkeep import Upkeep
 from tailrace.store.sqlite.uses import Uses
 from tailrace.store.sqlite.verify import verify
@@ -41,7 +41,7 @@ _log = logging.getLogger("tailrace")
 
 _ATTEMPTS: Final = 3
 
-Done = Callable[[Sequence[Operation], Sequence[Event]], None]
+Done = Callable[[Sequence[Operation], Sequence[Change]], None]
 """Called in the writer thread with a batch that is answered, and with what it changed."""
 
 
@@ -50,7 +50,7 @@ class Writer:
 
     Args:
         location: The file.
-        name: That of our socket, to which no hint is sent.
+        name: That of our socket, to which nothing is sent.
         uses: When streams were used.
         clock: Milliseconds since the epoch.
         done: Told of each batch.
@@ -212,20 +212,20 @@ class Writer:
         """Wait for something to do, and do it."""
         first = self._wait(_sooner(upkeep.next_in(), peers.next_in()))
         requests = upkeep.requests()
-        events: Sequence[Event] = ()
+        changes: Sequence[Change] = ()
         stop: Operation | None = None
         if first is not None or requests:
             self._held = first  # until the lock is there it can be refused
             with lock:
                 batch, stop = self._gather(self._take_held(), requests)
                 if batch:
-                    events = self._commit(lock, connection, upkeep, batch)
+                    changes = self._commit(lock, connection, upkeep, batch)
                 if stop is not None and self._broken is None:
                     upkeep.finish()
             if batch:
-                self._done(batch, events)
-        if events and peers.look():
-            peers.tell(news_of(events, _all))
+                self._done(batch, changes)
+        if changes and peers.look():
+            peers.tell(changes)
         peers.retry()
         error = None
         if stop is None and self._broken is None:
@@ -320,7 +320,7 @@ class Writer:
         connection: apsw.Connection,
         upkeep: Upkeep,
         operations: list[Operation],
-    ) -> Sequence[Event]:
+    ) -> Sequence[Change]:
         """Do a batch; each of its operations has a result or an error after it."""
         self._heed_damage(lock)
         if self._broken is not None:
@@ -339,7 +339,7 @@ class Writer:
             # One of them cannot be written at all (a text that is no Unicode, say).
             return self._isolate(lock, connection, upkeep, operations, error)
         upkeep.note(batch)
-        return batch.events
+        return batch.changes
 
     def _run(
         self, lock: WriteLock, connection: apsw.Connection, operations: list[Operation]
@@ -371,15 +371,15 @@ class Writer:
         upkeep: Upkeep,
         operations: list[Operation],
         error: Exception,
-    ) -> Sequence[Event]:
+    ) -> Sequence[Change]:
         """Do each alone, so that only the one that cannot be written fails."""
         if len(operations) == 1:
             operations[0].error = error
             return ()
-        events: list[Event] = []
+        changes: list[Change] = []
         for operation in operations:
-            events += self._commit(lock, connection, upkeep, [operation])
-        return events
+            changes += self._commit(lock, connection, upkeep, [operation])
+        return changes
 
     def _judge(self, connection: apsw.Connection, error: BaseException) -> StoreUnavailable:
         number = connection.system_errno if isinstance(error, apsw.Error) else 0
@@ -401,7 +401,7 @@ class Writer:
         operations: Sequence[Operation],
         error: StoreUnavailable,
         cause: BaseException | None = None,
-    ) -> Sequence[Event]:
+    ) -> Sequence[Change]:
         for operation in operations:
             # Each its own: a raised exception collects the frames it goes through.
             operation.error = type(error)(error.store, error.reason)
@@ -432,7 +432,3 @@ def _sooner(one: float | None, other: float | None) -> float | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
-
-
-def _all(_path: str) -> bool:
-    return True

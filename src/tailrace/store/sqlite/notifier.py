@@ -1,0 +1,325 @@
+"""What those who watch are told: of commits of this process, by datagrams, and by the file.
+
+The same change may be learnt twice, by a datagram and from the file. What was told last of each
+watched stream is kept, so that it is not told twice, and so that the file can be asked what differs
+from it.
+
+While streams are watched, a thread listens for other processes. The file is the truth. When a
+datagram was missed, what is watched is compared with the file, and what differs is told. And once a
+second, if the file has changed: for a process that was killed before it could tell. Of thousands of
+watched streams it is some at a time then, unless no datagrams can be received at all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import apsw
+
+from tailrace import limits
+from tailrace.runtime import Loop
+from tailrace.store import rules
+from tailrace.store.base import Change
+from tailrace.store.offset import Offset
+from tailrace.store.rules import State
+from tailrace.store.sqlite.connection import close
+from tailrace.store.sqlite.peers import NoReceiver, Receiver, receiver_at
+from tailrace.store.sqlite.record import load_many
+from tailrace.store.sqlite.uses import Uses
+from tailrace.store.watchers import Watchers
+
+__all__ = ["Listener", "Notifier"]
+
+_log = logging.getLogger("tailrace")
+
+_DIFFERENT: Final = """
+SELECT json_group_array(json_array(w.path, w.id)) FROM (
+  SELECT w.value ->> 0 path, w.value ->> 1 id, w.value ->> 2 tail, w.value ->> 3 closed
+  FROM json_each(?) w
+) w LEFT JOIN stream s ON s.path = w.path AND s.gone = 0
+WHERE s.id IS NOT w.id OR (s.id IS NOT NULL AND (s.tail <> w.tail OR s.closed <> w.closed))
+"""
+
+_BY_PATHS: Final = "WHERE gone = 0 AND path IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What watchers were told of a stream last.
+
+    Args:
+        generation: Which one of its path; None: there is none.
+        position: Of its tail.
+        closed: It was closed.
+    """
+
+    generation: int | None = None
+    position: int = 0
+    closed: bool = False
+
+
+_NOTHING: Final = _Told()
+
+
+class Notifier:
+    """Tells those who watch, in the event loop.
+
+    Args:
+        watchers: Who watches.
+        uses: When streams were used.
+        clock: Milliseconds since the epoch.
+    """
+
+    def __init__(self, watchers: Watchers, uses: Uses, clock: Callable[[], int]) -> None:
+        self._watchers = watchers
+        self._uses = uses
+        self._clock = clock
+        self._told: dict[str, _Told] = {}
+        self._round: list[str] = []
+        """Those that are still to be compared; the listening thread's own, as the next one is."""
+        self._again = False
+        """The file has changed since the round began."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is watched."""
+        return len(self._watchers) > 0
+
+    def see(self, state: State) -> None:
+        """A stream was read, in any thread.
+
+        Who watches reads after that: what the first reading shows need not be told.
+        """
+        if self._watchers.has(state.path) and state.path not in self._told:
+            told = _Told(state.generation, state.tail, state.closed)
+            self._told.setdefault(state.path, told)
+            if not self._watchers.has(state.path):  # its watching has ended in this moment
+                self._told.pop(state.path, None)
+
+    def forget(self, path: str) -> None:
+        """Nobody watches it any more."""
+        self._told.pop(path, None)
+
+    def tell(self, changes: Iterable[Change]) -> None:
+        """Tell those changes that are watched for and not known."""
+        for change in changes:
+            path = change.path
+            if not self._watchers.has(path):
+                continue
+            told = self._told.get(path, _NOTHING)
+            if change.generation == told.generation and change.tail.position < told.position:
+                continue  # an older one, overtaken
+            now = _NOTHING
+            if not change.deleted:
+                now = _Told(change.generation, change.tail.position, change.closed)
+            if now != told or (change.deleted and path not in self._told):
+                self._told[path] = now
+                self._watchers.tell(change)
+
+    # In the listening thread
+
+    def compare(self, connection: apsw.Connection) -> Sequence[Change]:
+        """What of the watched streams differs from what was told."""
+        return self._compare(connection, self._watchers)
+
+    def compare_next(self, connection: apsw.Connection, changed: bool) -> Sequence[Change]:
+        """The same, of the next few; all, over some calls, after the file has changed.
+
+        Args:
+            connection: To the file.
+            changed: It has since the last call.
+        """
+        self._again = self._again or changed
+        if self._again and not self._round:
+            self._again = False
+            self._round = list(self._watchers)
+        some = self._round[-limits.SAFETY_STREAMS :]
+        del self._round[-limits.SAFETY_STREAMS :]
+        return self._compare(connection, some)
+
+    def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[Change]:
+        """The uses of those that differ are noted: a stream that is watched does not expire."""
+        told = {path: self._told.get(path, _NOTHING) for path in paths}
+        watched = [
+            [path, known.generation, known.position, int(known.closed)]
+            for path, known in told.items()
+        ]
+        if not watched:
+            return ()
+        different = json.loads(connection.execute(_DIFFERENT, (json.dumps(watched),)).get)
+        if not different:
+            return ()
+        paths = json.dumps([path for path, _ in different])
+        found = {record.state.path: record for record in load_many(connection, _BY_PATHS, (paths,))}
+        now = self._clock()
+        changes: list[Change] = []
+        for path, generation in different:
+            record = found.get(path)
+            if record is not None:
+                state = record.state
+                self._uses.see(path)
+                if state.ttl is not None:
+                    self._uses.is_in_use(state, now)
+                tail = rules.offset_at(state, state.tail)
+                changes.append(Change(path, state.generation, tail, tail, closed=state.closed))
+            elif generation is not None:
+                tail = Offset(generation, told[path].position)
+                closed = told[path].closed
+                changes.append(Change(path, generation, tail, tail, None, closed, deleted=True))
+        return changes
+
+
+_LINGER: Final = 10.0
+"""Seconds for which the thread goes on when nothing is watched: long-polls come and go."""
+
+
+class Listener:
+    """Listens for other processes, in a thread, while streams are watched.
+
+    Args:
+        path: The directory of the sockets.
+        name: That of our socket.
+        connect: Opens a reading connection.
+        notifier: Told what others have written, and asked what differs in the file.
+        loop: That of the notifier.
+        changed: Called when it begins or ends to listen.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        connect: Callable[[], apsw.Connection],
+        notifier: Notifier,
+        loop: Loop,
+        changed: Callable[[], None],
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._connect = connect
+        self._notifier = notifier
+        self._loop = loop
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._receiver: Receiver | NoReceiver | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Listen from now on: every later commit is noticed.
+
+        The socket is not made in the thread: who watches reads next, and no commit may slip in
+        between.
+        """
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._stopping = False
+            self._receiver = receiver_at(self._path, self._name)
+            self._thread = threading.Thread(
+                target=self._work, args=(self._receiver,), name="tailrace-store-listen", daemon=True
+            )
+            self._thread.start()
+        self._changed()
+
+    def close(self) -> None:
+        """Stop listening; waits for the thread."""
+        with self._lock:
+            thread = self._thread
+            self._stopping = True
+            if self._receiver is not None:
+                self._receiver.wake()
+        if thread is not None:
+            thread.join()
+
+    # The thread
+
+    def _work(self, receiver: Receiver | NoReceiver) -> None:
+        file = _FileCheck(self._connect, self._notifier)
+        idle_since: float | None = None
+        try:
+            while True:
+                datagram = receiver.receive(file.next_in())
+                changes: list[Change] = []
+                if datagram is not None:
+                    changes += datagram.changes or ()
+                if receiver.missed():
+                    changes += file.compare()
+                elif file.next_in() == 0:
+                    changes += file.compare_if_changed(whole=not receiver.receives)
+                if changes:
+                    self._loop.call_from_thread(partial(self._notifier.tell, changes))
+                idle_since = None if self._notifier.is_needed else idle_since or time.monotonic()
+                if self._ends(receiver, idle_since):
+                    return
+        finally:
+            file.close()
+
+    def _ends(self, receiver: Receiver | NoReceiver, idle_since: float | None) -> bool:
+        is_idle = idle_since is not None and time.monotonic() - idle_since >= _LINGER
+        with self._lock:
+            # Looked at once more under the lock: a watching may have begun right now.
+            if not (self._stopping or (is_idle and not self._notifier.is_needed)):
+                return False
+            receiver.close()
+            self._receiver = self._thread = None
+        self._changed()
+        return True
+
+
+class _FileCheck:
+    """Looks into the file for what no datagram has told; has a connection of its own."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection], notifier: Notifier) -> None:
+        self._connect = connect
+        self._notifier = notifier
+        self._connection: apsw.Connection | None = None
+        self._version: int | None = None
+        self._next_at = time.monotonic() + limits.SAFETY_CHECK
+
+    def next_in(self) -> float:
+        return max(0.0, self._next_at - time.monotonic())
+
+    def compare(self) -> Sequence[Change]:
+        """What differs from what was told."""
+        return self._ask(self._notifier.compare)
+
+    def compare_if_changed(self, whole: bool) -> Sequence[Change]:
+        """The same, if some process has committed since.
+
+        Args:
+            whole: Of all streams at once.
+        """
+        self._next_at = time.monotonic() + limits.SAFETY_CHECK
+        changed = True
+        if self._connection is not None:
+            try:
+                version = int(self._connection.pragma("data_version"))
+            except apsw.Error:
+                return ()
+            changed, self._version = version != self._version, version
+        if whole:
+            return self.compare() if changed else ()
+        return self._ask(lambda connection: self._notifier.compare_next(connection, changed))
+
+    def _ask(self, compare: Callable[[apsw.Connection], Sequence[Change]]) -> Sequence[Change]:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            return compare(self._connection)
+        except apsw.Error as error:
+            # Those who read find out for themselves; this thread tries again.
+            _log.warning("watched streams could not be compared with the store: %s", error)
+            self._version = None
+            return ()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            close(self._connection)

@@ -1,0 +1,76 @@
+"""What is watched is compared with the file, some streams at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailrace import limits
+from tailrace.store import Append, NewStream
+from tailrace.store.sqlite.notifier import Notifier
+from tailrace.store.sqlite.operation import AppendTo, Create
+from tailrace.store.watchers import Watchers
+from tests.store.sqlite.writing import Writing
+from tests.store.work import steps
+
+COUNT = 50
+
+
+def watching(writer: Writing, count: int) -> Notifier:
+    """Streams that are watched, and of which all is told."""
+    watchers = Watchers()
+    notifier = Notifier(watchers, writer.uses, writer.clock)
+    paths = [f"s/{number}" for number in range(count)]
+    writer.commit(*(Create(path, NewStream(), None) for path in paths))
+    for path in paths:
+        watchers.add(path, lambda _change: None)
+        notifier.see(writer.cache.records[path].state)
+    return notifier
+
+
+def append_to_all(writer: Writing) -> None:
+    writer.commit(*(AppendTo(path, Append(data=b"x"), None) for path in writer.cache.records))
+
+
+def test_all_are_compared_over_some_calls_after_a_change_and_none_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SAFETY_STREAMS", 20)
+    with Writing(tmp_path) as writer:
+        notifier = watching(writer, COUNT)
+        assert not notifier.compare_next(writer.connection, changed=False)
+        append_to_all(writer)
+        told = []
+        for changed in (True, False, False, False):
+            changes = notifier.compare_next(writer.connection, changed)
+            notifier.tell(changes)
+            told.append(len(changes))
+        assert told == [20, 20, 10, 0]
+
+
+def test_what_changes_while_a_round_goes_on_is_found_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SAFETY_STREAMS", 20)
+    with Writing(tmp_path) as writer:
+        notifier = watching(writer, COUNT)
+        notifier.compare_next(writer.connection, changed=True)
+        append_to_all(writer)
+        told = []
+        for changed in (True, True, False, False, False):
+            changes = notifier.compare_next(writer.connection, changed)
+            notifier.tell(changes)
+            told.append(len(changes))
+        assert told == [20, 10, 20, 0, 0]
+
+
+def test_a_look_costs_the_same_beside_more_streams_than_it_compares(tmp_path: Path) -> None:
+    counts = []
+    for count in (1000, 4000):
+        with Writing(tmp_path / str(count)) as writer:
+            notifier = watching(writer, count)
+            with steps(writer.connection) as done:
+                notifier.compare_next(writer.connection, changed=True)
+            counts.append(done.count)
+    assert counts[0] == counts[1]
