@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.connection import Ending, OpenResponse
 from tailrace.live import Hub
-from tailrace.protocol.command import Read
+from tailrace.protocol.command import Get
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.store import Slice, Where
 
@@ -38,7 +38,7 @@ class LongPoll:
     def __init__(
         self,
         hub: Hub,
-        command: Read,
+        command: Get,
         options: ProtocolOptions,
         scope: Scope,
         receive: Receive,
@@ -67,22 +67,22 @@ class LongPoll:
         """
         live = self._hub.join(self._command.path)  # first: what is read is known to all who wait
         try:
-            piece = await self._read(self._command.where)
-            if piece.chunks or piece.closed:
-                return piece
+            part = await self._read(self._command.where)
+            if part.chunks or part.closed:
+                return part
             async with self._response:
-                piece = await self._wait(piece)
+                part = await self._wait(part)
         finally:
             self._hub.leave(live)
-        return piece
+        return part
 
     async def _read(self, where: Where) -> Slice:
         return await self._hub.read(self._command.path, where, self._options.read_bytes)
 
-    async def _wait(self, piece: Slice) -> Slice:
+    async def _wait(self, part: Slice) -> Slice:
         self._waiting.deadline = anyio.current_time() + self._options.long_poll_timeout
         with self._waiting:
-            while not piece.chunks and not piece.closed:
-                await self._hub.wait(self._command.path, piece.end)
-                piece = await self._read(piece.end)
-        return piece
+            while not part.chunks and not part.closed:
+                await self._hub.wait(self._command.path, part.end)
+                part = await self._read(part.end)
+        return part
