@@ -268,7 +268,7 @@ async def test_a_cache_that_is_too_small_costs_only_time(
     file: Path,
 ) -> None:
     async with SQLiteStore(file) as store:
-        cache = store._writer._cache
+        cache = store._writer._file.cache
         cache._most_streams = 2
         cache._most_producers = 2
         for round_ in range(3):
