@@ -100,7 +100,7 @@ class Operation:
         self.is_counted = False
         """It takes room in the queue."""
         self.withdrawn = False
-        """Who asked is gone; it is left out if it has not been taken yet."""
+        """Who asked is gone; it is not done, if it has not been yet."""
 
 
 _BETWEEN: Final = "SELECT count(*) FROM chunk WHERE sid = ? AND tail > ? AND tail <= ?"
@@ -163,6 +163,8 @@ class Batch:
         self._load(operations)
         for operation in operations:
             operation.result = operation.error = None
+            if operation.withdrawn:
+                continue  # it is answered all the same: that gives its room back
             try:
                 operation.result = self._decide(operation)
             except TailraceError as error:

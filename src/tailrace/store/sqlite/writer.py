@@ -253,9 +253,8 @@ class Writer:
         while operation is not None:
             if operation.do is Task.STOP:
                 return batch, operation
-            if not operation.withdrawn:
-                batch.append(operation)
-                size += operation.size
+            batch.append(operation)
+            size += operation.size
             if len(batch) >= limits.STORE_BATCH_OPS or size >= limits.STORE_BATCH_BYTES:
                 break
             try:
