@@ -11,8 +11,9 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from tailrace.live import Events, Hub, LiveResponse
+from tailrace.live import Hub, LiveResponse
 from tailrace.store import Append, Mark, MemoryStore, NewStream
+from tailrace.streams.formats import Events
 
 _JSON = "application/json"
 _store = MemoryStore()

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Scope
 
 from tailrace.app import LOOPBACK_HOSTS
-from tailrace.app.guard import Guard
+from tailrace.app.guard import HostGuard
 
 
 def asked(method: str, host: str, origin: str | None = None) -> Scope:
@@ -20,14 +20,14 @@ def asked(method: str, host: str, origin: str | None = None) -> Scope:
     "host", ["localhost", "localhost:8000", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000"]
 )
 def test_the_names_of_loopback_may_be_called(host: str) -> None:
-    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host)) is None
+    assert HostGuard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host)) is None
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::2]"]
 )
 def test_a_name_that_is_not_ours_is_misdirected(host: str) -> None:
-    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host))
+    refusal = HostGuard(LOOPBACK_HOSTS, ()).refusal(asked("GET", host))
     assert refusal is not None
     assert (refusal.status, refusal.code) == (421, "host_not_allowed")
 
@@ -38,7 +38,7 @@ def test_a_name_that_is_not_ours_is_misdirected(host: str) -> None:
 def test_a_health_check_may_call_by_any_name_or_none(
     path: str, root: str, host: str | None
 ) -> None:
-    guard = Guard(LOOPBACK_HOSTS, ())
+    guard = HostGuard(LOOPBACK_HOSTS, ())
     scope = {**asked("GET", host or ""), "path": root + path, "root_path": root}
     if host is None:
         scope["headers"] = []
@@ -48,7 +48,7 @@ def test_a_health_check_may_call_by_any_name_or_none(
 
 
 def test_a_name_with_control_characters_is_told_escaped() -> None:
-    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(asked("GET", "evil\x1b[31m\xe9"))
+    refusal = HostGuard(LOOPBACK_HOSTS, ()).refusal(asked("GET", "evil\x1b[31m\xe9"))
     assert refusal is not None
     assert refusal.detail.isascii()
     assert refusal.detail.isprintable()
@@ -57,7 +57,7 @@ def test_a_name_with_control_characters_is_told_escaped() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_a_page_of_another_site_may_not_write(method: str) -> None:
     request = asked(method, "localhost:8000", "https://evil.example")
-    refusal = Guard(("*",), ()).refusal(request)
+    refusal = HostGuard(("*",), ()).refusal(request)
     assert refusal is not None
     assert (refusal.status, refusal.code) == (403, "origin_not_allowed")
 
@@ -65,23 +65,25 @@ def test_a_page_of_another_site_may_not_write(method: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_who_reads_is_left_to_the_browsers_own_rules(method: str) -> None:
     request = asked(method, "localhost:8000", "https://other.example")
-    assert Guard(("*",), ()).refusal(request) is None
+    assert HostGuard(("*",), ()).refusal(request) is None
 
 
 @pytest.mark.parametrize("origin", [None, "http://localhost:8000", "https://localhost:8000"])
 def test_the_servers_own_pages_and_programs_may_write(origin: str | None) -> None:
-    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is None
+    assert HostGuard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is None
 
 
 @pytest.mark.parametrize("origin", ["null", "http://localhost:8001", "http://localhost"])
 def test_what_only_looks_like_our_own_may_not_write(origin: str) -> None:
-    assert Guard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is not None
+    assert (
+        HostGuard(LOOPBACK_HOSTS, ()).refusal(asked("POST", "localhost:8000", origin)) is not None
+    )
 
 
 @pytest.mark.parametrize("origins", [("https://app.example",), ("*",)])
 def test_an_origin_that_is_allowed_may_write(origins: tuple[str, ...]) -> None:
     request = asked("POST", "localhost:8000", "https://app.example")
-    assert Guard(("*",), origins).refusal(request) is None
+    assert HostGuard(("*",), origins).refusal(request) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz"])
@@ -90,7 +92,7 @@ def test_two_hosts_are_refused_whatever_they_are(hosts: tuple[str, str], path: s
     scope = asked("GET", hosts[0])
     scope["headers"].append((b"host", hosts[1].encode()))
     scope["path"] = path
-    refusal = Guard(("*",), ()).refusal(scope)
+    refusal = HostGuard(("*",), ()).refusal(scope)
     assert refusal is not None
     assert (refusal.status, refusal.code) == (400, "host_not_clear")
 
@@ -98,6 +100,6 @@ def test_two_hosts_are_refused_whatever_they_are(hosts: tuple[str, str], path: s
 def test_two_origins_are_none_of_ours() -> None:
     scope = asked("POST", "localhost", "https://evil.example")
     scope["headers"].append((b"origin", b"http://localhost"))
-    refusal = Guard(LOOPBACK_HOSTS, ()).refusal(scope)
+    refusal = HostGuard(LOOPBACK_HOSTS, ()).refusal(scope)
     assert refusal is not None
     assert refusal.status == 403

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tailrace.connection import stats
-from tailrace.live import Events, Format, Hub, Lines, LiveResponse, Raw, Slow
+from tailrace.live import Format, Hub, LiveResponse, Slow
 from tailrace.store import Append, Mark, MemoryStore, NewStream, Offset
+from tailrace.streams.formats import Events, Lines, Raw
 from tailrace.types import StreamOptions
 from tests.live.formats import Traced
 

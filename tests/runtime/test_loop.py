@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace.runtime import Interruptible, Loop, current_loop
+from tailrace.runtime import CancelOnce, Loop, current_loop
 from tailrace.testing import Clock, settle, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -169,13 +169,13 @@ def test_a_call_from_a_thread_to_a_loop_that_is_gone_is_nothing(anyio_backend: A
 # Interrupts --------------------------------------------------------------------------------------
 
 
-async def test_a_stretch_that_waits_ends_at_once_and_what_follows_it_runs() -> None:
+async def test_a_block_that_waits_ends_at_once_and_what_follows_it_runs() -> None:
     went: list[str] = []
     async with running() as (loop, group):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
 
         async def work() -> None:
-            with stretch:
+            with once:
                 await anyio.sleep_forever()
                 went.append("never")
             await anyio.sleep(0)
@@ -183,41 +183,41 @@ async def test_a_stretch_that_waits_ends_at_once_and_what_follows_it_runs() -> N
 
         group.start_soon(work)
         await settle()
-        stretch.interrupt()
+        once.cancel()
         await settle()
     assert went == ["after"]
-    assert stretch.interrupted
+    assert once.cancelled
 
 
-async def test_a_stretch_that_was_not_interrupted_says_so() -> None:
+async def test_a_block_that_was_not_cancelled_says_so() -> None:
     async with running() as (loop, _):
-        with loop.interruptible() as stretch:
+        with loop.cancel_once() as once:
             await anyio.sleep(0)
-    assert not stretch.interrupted
+    assert not once.cancelled
 
 
-async def test_an_interrupt_after_the_stretch_does_nothing_to_its_task() -> None:
+async def test_a_cancel_after_the_block_does_nothing_to_its_task() -> None:
     async with running() as (loop, _):
-        with loop.interruptible() as stretch:
+        with loop.cancel_once() as once:
             await anyio.sleep(0)
-        stretch.interrupt()
+        once.cancel()
         await anyio.sleep(0)
 
 
-async def test_an_error_in_a_stretch_comes_out() -> None:
+async def test_an_error_in_a_block_comes_out() -> None:
     async with running() as (loop, _):
-        with pytest.raises(LookupError), loop.interruptible():
+        with pytest.raises(LookupError), loop.cancel_once():
             raise LookupError
 
 
-async def test_an_error_in_the_cleanup_of_an_interrupted_stretch_comes_out() -> None:
+async def test_an_error_in_the_cleanup_of_a_cancelled_block_comes_out() -> None:
     errors: list[BaseException] = []
     async with running() as (loop, group):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
 
         async def work() -> None:
             try:
-                with stretch:
+                with once:
                     try:
                         await anyio.sleep_forever()
                     finally:
@@ -229,18 +229,18 @@ async def test_an_error_in_the_cleanup_of_an_interrupted_stretch_comes_out() -> 
 
         group.start_soon(work)
         await settle()
-        stretch.interrupt()
+        once.cancel()
         await settle()
     assert [type(error) for error in errors] == [LookupError, StopIteration]
 
 
-async def test_a_cancellation_from_outside_goes_on_through_a_stretch() -> None:
+async def test_a_cancellation_from_outside_goes_on_through_a_block() -> None:
     went: list[str] = []
     async with running() as (loop, _):
         async with anyio.create_task_group() as group:
 
             async def work() -> None:
-                with loop.interruptible():
+                with loop.cancel_once():
                     await anyio.sleep_forever()
                 went.append("never")
 
@@ -253,27 +253,27 @@ async def test_a_cancellation_from_outside_goes_on_through_a_stretch() -> None:
 async def test_a_cancellation_together_with_an_interrupt_goes_on() -> None:
     went: list[str] = []
     async with running() as (loop, _):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
         async with anyio.create_task_group() as group:
 
             async def work() -> None:
-                with stretch:
+                with once:
                     await anyio.sleep_forever()
                 await anyio.sleep(0)
                 went.append("never")
 
             group.start_soon(work)
             await settle()
-            stretch.interrupt()
+            once.cancel()
             group.cancel_scope.cancel()
     assert went == []
 
 
-async def _interrupted(stretch: Interruptible, group: anyio.abc.TaskGroup, work: Any) -> None:
+async def _interrupted(once: CancelOnce, group: anyio.abc.TaskGroup, work: Any) -> None:
     group.start_soon(work)
     await settle()
-    stretch.interrupt()
-    stretch.interrupt()
+    once.cancel()
+    once.cancel()
     await settle()
 
 
@@ -292,14 +292,14 @@ async def test_on_asyncio_what_an_interrupted_source_awaits_in_its_finally_runs(
             cleaned.append("cleaned")
 
     async with running() as (loop, group):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
 
         async def work() -> None:
-            with stretch:
+            with once:
                 async for _ in source():
                     pass
 
-        await _interrupted(stretch, group, work)
+        await _interrupted(once, group, work)
     assert cleaned == ["cleaned"]
 
 
@@ -316,29 +316,29 @@ async def test_what_a_source_shields_in_its_finally_runs_everywhere() -> None:
                 cleaned.append("cleaned")
 
     async with running() as (loop, group):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
 
         async def work() -> None:
-            with stretch:
+            with once:
                 async for _ in source():
                     pass
 
-        await _interrupted(stretch, group, work)
+        await _interrupted(once, group, work)
     assert cleaned == ["cleaned"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_stretch_leaves_no_cancellation_behind_in_its_task() -> None:
+async def test_a_block_leaves_no_cancellation_behind_in_its_task() -> None:
     async with running() as (loop, group):
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
         counts: list[int] = []
 
         async def work() -> None:
-            with stretch:
+            with once:
                 await asyncio.sleep(1000)
             task = asyncio.current_task()
             assert task is not None
             counts.append(task.cancelling())
 
-        await _interrupted(stretch, group, work)
+        await _interrupted(once, group, work)
     assert counts == [0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from tailrace.runtime.single_flight import Flights
+from tailrace.runtime.single_flight import SingleFlight
 from tailrace.testing import settle
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Source:
 
 
 async def test_a_thousand_who_ask_at_once_cost_two_reads() -> None:
-    source, flights, got = Source(), Flights(), []
+    source, flights, got = Source(), SingleFlight(), []
 
     async def ask() -> None:
         got.append(await flights.do("key", source.read))
@@ -45,7 +45,7 @@ async def test_a_thousand_who_ask_at_once_cost_two_reads() -> None:
 
 
 async def test_who_asks_during_a_read_does_not_get_what_was_before_his_question() -> None:
-    source, flights, got = Source(), Flights(), []
+    source, flights, got = Source(), SingleFlight(), []
 
     async def ask() -> None:
         got.append(await flights.do("key", source.read))
@@ -61,7 +61,7 @@ async def test_who_asks_during_a_read_does_not_get_what_was_before_his_question(
 
 
 async def test_different_questions_do_not_wait_for_each_other() -> None:
-    source, flights = Source(), Flights()
+    source, flights = Source(), SingleFlight()
 
     async def at_once() -> int:
         return 7
@@ -74,7 +74,7 @@ async def test_different_questions_do_not_wait_for_each_other() -> None:
 
 
 async def test_if_the_one_who_reads_is_cancelled_another_one_reads() -> None:
-    source, flights, got = Source(), Flights(), []
+    source, flights, got = Source(), SingleFlight(), []
 
     async def ask() -> None:
         got.append(await flights.do("key", source.read))
@@ -101,7 +101,7 @@ async def test_if_the_one_who_reads_is_cancelled_another_one_reads() -> None:
 
 
 async def test_nothing_is_left_if_all_who_wait_are_cancelled() -> None:
-    source, flights = Source(), Flights()
+    source, flights = Source(), SingleFlight()
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(flights.do, "key", source.read)
@@ -111,7 +111,7 @@ async def test_nothing_is_left_if_all_who_wait_are_cancelled() -> None:
 
 
 async def test_an_error_is_raised_for_all_who_asked() -> None:
-    source, flights, errors = Source(), Flights(), []
+    source, flights, errors = Source(), SingleFlight(), []
     source.fails = LookupError("no")
 
     async def ask() -> None:

@@ -8,12 +8,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
+import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.runtime import Threads, source_threads, threads
+from tailrace.runtime import Threads, call_in_thread, source_threads, threads
 from tailrace.runtime.threads import PinnedThread
+from tailrace.source import OpenFile, open_file
+from tailrace.testing import no_leaks, wait_until
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -295,3 +299,48 @@ def test_a_child_that_was_forked_has_threads_of_its_own() -> None:
         source_threads.submit(ran.set)
         os._exit(0 if ran.wait(10) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.anyio
+async def test_a_call_gives_what_its_function_gives() -> None:
+    async with no_leaks():
+        name = await call_in_thread(lambda: threading.current_thread().name)
+    assert name.startswith("tailrace-short")
+
+
+@pytest.mark.anyio
+async def test_a_call_raises_what_its_function_raises() -> None:
+    async with no_leaks():
+        with pytest.raises(ZeroDivisionError):
+            await call_in_thread(lambda: 1 / 0)
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_is_not_waited_for_and_its_result_is_discarded(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    begun, go_on = threading.Event(), threading.Event()
+    discarded: list[OpenFile] = []
+
+    def slow_open() -> OpenFile:
+        begun.set()
+        go_on.wait()
+        return open_file(str(path))
+
+    def discard(file: OpenFile) -> None:
+        file.close()
+        discarded.append(file)
+
+    async with no_leaks():
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(call_in_thread, slow_open, discard=discard))
+            await wait_until(begun.is_set)
+            group.cancel_scope.cancel()
+        assert not discarded
+        go_on.set()
+        while not discarded:
+            await anyio.sleep(0)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(discarded[0].descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.server.opened import OpenedFile, in_thread, read_cached
-from tailrace.server.pages import Pages
+from tailrace.server.transfer import PageCacheProbe
 from tailrace.testing import no_leaks
 
 
@@ -107,7 +107,7 @@ def test_what_is_cold_is_not_ready_and_is_after_it_was_fetched(tmp_path: Path) -
         file = made_cold(tmp_path / "cold", size)
         if read_cached(file.fd, 4096, 0) is not None:
             pytest.skip("this file system keeps what it is told to drop")
-        pages = Pages(file, size, asyncio.get_running_loop())
+        pages = PageCacheProbe(file, size, asyncio.get_running_loop())
         at, steps = 0, 0
         while at < size:
             ready = pages.ready(at, min(at + 1_000_000, size))
@@ -132,7 +132,7 @@ def test_what_is_in_the_cache_is_ready_without_a_thread(tmp_path: Path) -> None:
         file = OpenedFile(os.open(tmp_path / "warm", os.O_RDONLY), "warm")
         if read_cached(file.fd, 4096, 0) is None:
             pytest.skip("this file system cannot tell what is cached")
-        pages = Pages(file, 3_000_000, asyncio.get_running_loop())
+        pages = PageCacheProbe(file, 3_000_000, asyncio.get_running_loop())
         assert pages.ready(0, 1_000_000) == 1_000_000
         assert pages.ready(2_500_000, 3_000_000) == 3_000_000
         file.close()
@@ -145,7 +145,7 @@ def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
 
     async def main() -> None:
         file = OpenedFile(os.open(tmp_path, os.O_RDONLY), "a directory")
-        pages = Pages(file, 1000, asyncio.get_running_loop())
+        pages = PageCacheProbe(file, 1000, asyncio.get_running_loop())
         told = asyncio.Event()
         pages.fetch(0, told.set)
         await told.wait()

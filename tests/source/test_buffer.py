@@ -44,7 +44,7 @@ class PaperLoop:
         self.signals.append(PaperSignal())
         return self.signals[-1]
 
-    def interruptible(self) -> Any:
+    def cancel_once(self) -> Any:
         raise AssertionError("a buffer interrupts nobody")
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:

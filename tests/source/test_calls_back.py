@@ -144,7 +144,7 @@ async def test_an_end_that_comes_while_a_call_is_on_its_way_interrupts_it() -> N
     loop = current_loop()
     calls = CallsBack(cast(Loop, OnItsWay()))
     with anyio.fail_after(10):
-        await call_in_thread(partial(calls.run, source), lambda _: None)
+        await call_in_thread(partial(calls.run, source))
 
 
 async def test_the_end_is_seen_by_who_asks_for_it() -> None:

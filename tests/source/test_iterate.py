@@ -525,11 +525,11 @@ async def test_closing_is_waited_for_when_the_last_job_ended_in_the_moment_of_th
     source = SyncSource(content)
     async with anyio.create_task_group() as group:
         loop = current_loop(group)
-        stretch = loop.interruptible()
+        once = loop.cancel_once()
         returned = anyio.Event()
 
         async def work() -> None:
-            with stretch:
+            with once:
                 await source.run(Gathered(full_after=2), loop)
             await source.close()
             returned.set()
@@ -539,7 +539,7 @@ async def test_closing_is_waited_for_when_the_last_job_ended_in_the_moment_of_th
         content.go_on.set()
         while pool.busy:  # the loop stands still: what the thread tells it comes after this
             pass
-        asyncio.get_running_loop().call_soon(stretch.interrupt)
+        asyncio.get_running_loop().call_soon(once.cancel)
         await settle()
         returned_early = returned.is_set()
         content.may_close.set()

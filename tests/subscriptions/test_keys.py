@@ -12,11 +12,19 @@ from tailrace import limits
 from tailrace.errors import SubscriptionRefused
 from tailrace.store import MemoryStore
 from tailrace.subscriptions import SubscriptionOptions
-from tailrace.subscriptions.catalogue import latest
-from tailrace.subscriptions.keys import KEYS, Keys, SigningKey, decode_bytes, encode_bytes, kid_of
-from tailrace.subscriptions.record import Config, Record
-from tailrace.subscriptions.token import make_token, read_token
-from tailrace.subscriptions.transitions import Claimed
+from tailrace.subscriptions.keys import (
+    KEYS,
+    Keys,
+    SigningKey,
+    decode_bytes,
+    encode_bytes,
+    kid_of,
+    make_token,
+    read_token,
+)
+from tailrace.subscriptions.repository import JsonCell
+from tailrace.subscriptions.state import Config, SubscriptionState
+from tailrace.subscriptions.transitions import TokenClaims
 from tests.subscriptions.world import world
 
 pytestmark = pytest.mark.anyio
@@ -63,9 +71,9 @@ async def test_a_given_key_signs_and_is_not_written_down() -> None:
     seed = bytes(range(32))
     keys = await opened(store, seed)
     assert (await keys.signing()).kid == SigningKey(seed).kid
-    data, _ = await latest(store, KEYS)
-    assert data is not None
-    assert encode_bytes(seed).encode() not in data
+    found = await JsonCell(store, KEYS).read()
+    assert found is not None
+    assert encode_bytes(seed) not in json.dumps(found[0])
 
 
 async def test_an_old_key_stays_published_for_a_day_after_another_took_its_place() -> None:
@@ -133,9 +141,9 @@ async def test_the_keys_may_be_cached_and_name_no_secret() -> None:
 # Tokens
 
 
-def record() -> Record:
+def subscription() -> SubscriptionState:
     config = Config("webhook", "e/*", (), "https://example.com/", None, 1000, None)
-    return Record(
+    return SubscriptionState(
         id="sübscription",
         nonce="n1",
         version=1,
@@ -154,25 +162,25 @@ def code_of(token: str, name: str = "sübscription", now: int = 0, secret: bytes
 
 
 def test_a_token_says_of_which_wake_it_is() -> None:
-    token = make_token(b"k", record(), 0)
-    assert read_token(b"k", token, "sübscription", 0) == Claimed("n1", 7)
+    token = make_token(b"k", subscription(), 0)
+    assert read_token(b"k", token, "sübscription", 0) == TokenClaims("n1", 7)
 
 
 def test_a_token_ends() -> None:
-    token = make_token(b"k", record(), 500)
+    token = make_token(b"k", subscription(), 500)
     end = limits.WAKE_TOKEN_LIFETIME * 1000
     assert read_token(b"k", token, "sübscription", end - 1)
     assert code_of(token, now=end) == "TOKEN_EXPIRED"
 
 
 def test_a_token_of_another_subscription_or_secret_is_refused() -> None:
-    token = make_token(b"k", record(), 0)
+    token = make_token(b"k", subscription(), 0)
     assert code_of(token, name="other") == "TOKEN_INVALID"
     assert code_of(token, secret=b"other") == "TOKEN_INVALID"
 
 
 def test_no_other_algorithm_is_believed() -> None:
-    _, payload, _ = make_token(b"k", record(), 0).split(".")
+    _, payload, _ = make_token(b"k", subscription(), 0).split(".")
     for head in ('{"alg":"none","typ":"JWT"}', '{"alg":"HS256"}'):
         for signature in ("", "AAAA"):
             token = f"{encode_bytes(head.encode())}.{payload}.{signature}"
@@ -180,7 +188,7 @@ def test_no_other_algorithm_is_believed() -> None:
 
 
 def test_each_changed_character_makes_a_token_worthless() -> None:
-    token = make_token(b"k", record(), 0)
+    token = make_token(b"k", subscription(), 0)
     for at in range(len(token)):
         other = "A" if token[at] != "A" else "B"
         assert code_of(token[:at] + other + token[at + 1 :]) == "TOKEN_INVALID"
@@ -192,6 +200,6 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 
 
 def test_a_token_is_three_parts_that_others_can_read() -> None:
-    head, payload, _ = make_token(b"k", record(), 0).split(".")
+    head, payload, _ = make_token(b"k", subscription(), 0).split(".")
     assert json.loads(decode_bytes(head)) == {"alg": "HS256", "typ": "JWT"}
     assert json.loads(decode_bytes(payload))["gen"] == 7

@@ -203,11 +203,11 @@ class Faulty(MemoryStore):
         return done
 
     def watch(self, path: str, on_change: Callable[[Change], None]) -> Callable[[], None]:
-        def heard(change: Change) -> None:
+        def acknowledged(change: Change) -> None:
             if not self.deaf:
                 on_change(change)
 
-        return super().watch(path, heard)
+        return super().watch(path, acknowledged)
 
 
 async def test_a_wake_whose_writer_died_before_its_event_is_announced_by_another(
@@ -249,7 +249,7 @@ async def test_lost_hints_are_made_good_by_the_sweep(clock: Clock) -> None:
         store.deaf = True
         async with world(store) as one:
             await begin(one, clock)
-        await two.append("e/a")  # this process has not heard of the subscription
+        await two.append("e/a")  # this process has not acknowledged of the subscription
         await clock.settle()
         assert await generations(two) == []
         await clock.advance(101)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tailrace.store import MemoryStore, NewStream
-from tailrace.subscriptions.catalogue import Catalogue, Stored
-from tailrace.subscriptions.desk import Desk
-from tailrace.subscriptions.record import Config, Link, Record
+from tailrace.subscriptions.repository import StoredState, SubscriptionRepository
+from tailrace.subscriptions.service import SubscriptionService
+from tailrace.subscriptions.state import Config, Link, SubscriptionState
 from tailrace.subscriptions.views import Todo, Views
 
 pytestmark = pytest.mark.anyio
@@ -20,19 +20,21 @@ class Process:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.catalogue = Catalogue(self.store)
+        self.repository = SubscriptionRepository(self.store)
         self.told = 0
         self.gone: list[str] = []
         self.views = Views(self.store, self.tell, self.gone.append)
-        self.desk = Desk(self.store, self.catalogue, self.views, lambda: 1000, lambda *_: None)
+        self.service = SubscriptionService(
+            self.store, self.repository, self.views, lambda: 1000, lambda *_: None
+        )
 
     def tell(self) -> None:
         self.told += 1
 
-    async def begin(self, **fields: object) -> Stored:
+    async def begin(self, **fields: object) -> StoredState:
         info = (await self.store.create("e/a", NewStream(data=b"x"))).info
         config = Config("webhook", "e/*", (), "https://example.com/", None, 60_000, None)
-        record = Record(
+        state = SubscriptionState(
             id="s",
             nonce="n",
             version=0,
@@ -41,15 +43,15 @@ class Process:
             created_at=0,
             links={"e/a": Link(False, info.tail, info.created_at)},
         )
-        stored = await self.catalogue.add(replace(record, **fields))  # type: ignore[arg-type] # as the test says
+        stored = await self.repository.add(replace(state, **fields))  # type: ignore[arg-type] # as the test says
         assert stored is not None
         self.views.put(stored)
         assert self.views.take("s") == Todo(everything=True)
         return stored
 
-    async def elsewhere(self, stored: Stored, **fields: object) -> Stored:
-        record = replace(stored.record, **fields)  # type: ignore[arg-type] # as the test says
-        saved = await self.catalogue.save(record)
+    async def elsewhere(self, stored: StoredState, **fields: object) -> StoredState:
+        state = replace(stored.state, **fields)  # type: ignore[arg-type] # as the test says
+        saved = await self.repository.save(state)
         assert saved is not None
         return saved
 
@@ -86,21 +88,21 @@ async def test_an_append_that_met_a_view_which_was_behind_is_looked_at_when_the_
     todo = process.views.take("s")
     assert todo is not None
     busy = await process.elsewhere(stored, **BUSY)  # and its hint is still on its way
-    await process.desk.attend("s", todo)
+    await process.service.advance("s", todo)
     process.views.take("s")
     await process.elsewhere(busy, **IDLE)
-    await process.desk.attend("s", Todo())
+    await process.service.advance("s", Todo())
     assert process.views.take("s") == Todo(tails=True)
 
 
-async def test_a_record_that_is_older_than_the_view_is_not_believed() -> None:
+async def test_a_state_that_is_older_than_the_view_is_not_believed() -> None:
     process = Process()
     old = await process.begin()
     process.views.put(await process.elsewhere(old, **BUSY))
     process.views.put(old)
     view = process.views.get("s")
     assert view is not None
-    assert view.stored.record.wake_id == "w"
+    assert view.stored.state.wake_id == "w"
 
 
 async def test_a_change_by_another_process_is_heard_of() -> None:

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tailrace import limits
 from tailrace.connection import CONNECTION, ServerConnection
 
-__all__ = ["ACCESS_LOGGER", "AccessLog", "Watched"]
+__all__ = ["ACCESS_LOGGER", "AccessLog", "ResponseRecord"]
 
 ACCESS_LOGGER = "tailrace.access"
 
@@ -62,16 +62,16 @@ class AccessLog:
             return
         # Looked at now: a mount adds to the root.
         root = scope.get("root_path", "") if self._prefixed else ""
-        watched = Watched(scope, self._clock, root)
+        record = ResponseRecord(scope, self._clock, root)
 
         async def counted(message: Message) -> None:
-            watched.sending(message)
+            record.sending(message)
             try:
                 await send(message)
             except OSError:  # how ASGI says that the client has left
-                watched.gone()
+                record.gone()
                 raise
-            watched.sent(message)
+            record.sent(message)
 
         error: BaseException | None = None
         try:
@@ -80,11 +80,11 @@ class AccessLog:
             error = raised
             raise
         finally:
-            self._log.info("%s", json.dumps(watched.line(error)))
+            self._log.info("%s", json.dumps(record.line(error)))
             del error  # or the traceback and this frame keep each other alive
 
 
-class Watched:
+class ResponseRecord:
     """One response, as its messages tell it.
 
     Args:

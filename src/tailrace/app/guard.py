@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from starlette.types import Scope
 
 from tailrace.app.settings import ANY_HOST
 from tailrace.protocol import Reply
-from tailrace.semantics import foreign_origin
+from tailrace.semantics import PROBLEM, foreign_origin, problem_document
 
-__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "Guard", "Refusal"]
+__all__ = ["HEALTH", "LOOPBACK_HOSTS", "READINESS", "HostGuard", "Refusal"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
@@ -48,16 +47,9 @@ class Refusal:
 
     def reply(self) -> Reply:
         """The answer that says so."""
-        problem = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "code": self.code,
-            "detail": self.detail,
-        }
-        body = json.dumps(problem).encode()
+        body = json.dumps(problem_document(self.status, self.code, self.detail)).encode()
         headers = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", PROBLEM.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             (b"x-content-type-options", b"nosniff"),
@@ -65,7 +57,7 @@ class Refusal:
         return Reply(self.status, headers, body)
 
 
-class Guard:
+class HostGuard:
     """Looks at each request's Host and Origin.
 
     Args:

@@ -12,9 +12,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tailrace.app.access import AccessLog
-from tailrace.app.guard import HEALTH, READINESS, Guard
-from tailrace.app.holding import Holding
+from tailrace.app.guard import HEALTH, READINESS, HostGuard
 from tailrace.app.settings import ANY_HOST, Settings
+from tailrace.app.supervisor import StoreSupervisor
 from tailrace.errors import StoreUnavailable
 from tailrace.files import Files, ResourcePolicy
 from tailrace.protocol import refuse
@@ -69,9 +69,9 @@ def create_app(settings: Settings) -> Served:
     options = settings.protocol_options()
     streams = Streams(settings.store_url)
     served = streams.asgi(options, subscriptions=settings.subscription_options())
-    holding = Holding(streams, served, options)
-    guard = Guard(settings.allowed_hosts, settings.cors_origins)
-    return Served(_pages(settings, holding), holding, guard)
+    supervisor = StoreSupervisor(streams, served, options)
+    guard = HostGuard(settings.allowed_hosts, settings.cors_origins)
+    return Served(_pages(settings, supervisor), supervisor, guard)
 
 
 class Served:
@@ -86,7 +86,7 @@ class Served:
         pages: To be extended with routes of one's own, before the first request.
     """
 
-    def __init__(self, pages: FastAPI, streams: ASGIApp, guard: Guard) -> None:
+    def __init__(self, pages: FastAPI, streams: ASGIApp, guard: HostGuard) -> None:
         self.pages = pages
         self._streams = streams
         self._guard = guard
@@ -106,13 +106,13 @@ class Served:
             await self.pages(scope, receive, send)
 
 
-def _pages(settings: Settings, holding: Holding) -> FastAPI:
+def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with anyio.create_task_group() as group:
-            await group.start(holding.run)
+            await group.start(supervisor.run)
             yield
-            holding.stop()
+            supervisor.stop()
 
     # No pages of documentation: there is no interface to be documented yet. And no redirects by
     # the framework: they hold the host that the client sent.
@@ -135,7 +135,7 @@ def _pages(settings: Settings, holding: Holding) -> FastAPI:
     @app.api_route(READINESS, methods=["GET", "HEAD"])
     async def readyz() -> Response:
         try:
-            await holding.check()
+            await supervisor.check()
         except StoreUnavailable as error:
             # Where the file is, the log tells; whoever may ask here need not know.
             detail = f"the store {error.reason}"

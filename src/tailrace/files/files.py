@@ -165,7 +165,7 @@ class Files:
             raise HTTPException(404)
         try:
             look = partial(self._look, target, scope)
-            return await call_in_thread(look, _discard, file_threads)
+            return await call_in_thread(look, threads=file_threads, discard=_discard)
         except PathRefused as refused:
             logger.debug("refused: %s", refused)
             raise HTTPException(404) from refused

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from tailrace.framing._json import error_json, json_of
 from tailrace.framing.base import Carries, Framing
 from tailrace.framing.codecs import ENCODINGS, Codec, codec_for, is_compressible
 from tailrace.framing.csv import CSV
-from tailrace.framing.event import Event
-from tailrace.framing.jsonarray import JSONArray
-from tailrace.framing.jsonlines import JSONLines
+from tailrace.framing.json import JSONArray, JSONLines, error_json, json_of
 from tailrace.framing.multipart import MultipartMixedReplace, Part
 from tailrace.framing.raw import Raw
-from tailrace.framing.row import by_keys, json_text, known, without_nat
-from tailrace.framing.sse import ServerSentEvents, is_event
+from tailrace.framing.row import json_text, keyed_as_dict, serialize_unknown, without_nat
+from tailrace.framing.sse import Event, ServerSentEvents, is_event
 
 __all__ = [
     "CSV",
@@ -27,13 +24,13 @@ __all__ = [
     "Part",
     "Raw",
     "ServerSentEvents",
-    "by_keys",
     "codec_for",
     "error_json",
     "is_compressible",
     "is_event",
     "json_of",
     "json_text",
-    "known",
+    "keyed_as_dict",
+    "serialize_unknown",
     "without_nat",
 ]

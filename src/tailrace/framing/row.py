@@ -19,13 +19,13 @@ from typing import Any
 from pydantic_core import to_json, to_jsonable_python
 
 __all__ = [
-    "by_keys",
     "json_text",
-    "known",
+    "keyed_as_dict",
     "plain_of",
     "read_item",
     "reason_of",
     "record_of",
+    "serialize_unknown",
     "without_nat",
 ]
 
@@ -64,14 +64,14 @@ def record_of(item: Any) -> Any:
     if hasattr(kind, "__pydantic_serializer__"):
         # As its JSON is made, for a serialiser of its own may be there to hide a value in JSON.
         return kind.__pydantic_serializer__.to_python(
-            record, mode="json", by_alias=True, fallback=known
+            record, mode="json", by_alias=True, fallback=serialize_unknown
         )
     if is_dataclass(kind):
         return {field.name: getattr(record, field.name) for field in fields(kind)}
     return record
 
 
-def by_keys(item: Any) -> Any:
+def keyed_as_dict(item: Any) -> Any:
     """A row that has its cells by `keys()` alone as a dict; anything else as it is.
 
     What is to become of it is declared, and pydantic looks into mappings and attributes only.
@@ -83,7 +83,7 @@ def by_keys(item: Any) -> Any:
     return item if read is not _keyed else read(item)
 
 
-def known(value: Any) -> Any:
+def serialize_unknown(value: Any) -> Any:
     """A value that pydantic-core does not know as one that it does: its `fallback`.
 
     Raises:
@@ -103,7 +103,7 @@ def json_text(value: Any) -> bytes:
     """
     value = read_item(value)
     try:
-        text = to_json(value, inf_nan_mode="null", fallback=known)
+        text = to_json(value, inf_nan_mode="null", fallback=serialize_unknown)
         if b'None":' not in text and b"None," not in text:
             return text
         # In this mode pydantic-core calls keys that are NaN or infinite "None", all of them alike
@@ -132,7 +132,7 @@ def plain_of(value: Any) -> Any:
 
 
 def _named_keys(value: Any) -> Any:
-    return to_jsonable_python(value, inf_nan_mode="constants", fallback=known)
+    return to_jsonable_python(value, inf_nan_mode="constants", fallback=serialize_unknown)
 
 
 def reason_of(error: ValueError) -> str:

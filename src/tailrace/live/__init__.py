@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from tailrace.live.follower import Follower
-from tailrace.live.format import End, Format, Gap, Piece, Reason
-from tailrace.live.formats import Events, Lines, Raw
+from tailrace.live.cursor import Slow
+from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
 from tailrace.live.live import LiveResponse
-from tailrace.live.messages import RESERVED, control_of
-from tailrace.live.slow import Slow
+from tailrace.live.tail import Entry
 
 __all__ = [
-    "RESERVED",
     "End",
-    "Events",
-    "Follower",
+    "Entry",
     "Format",
     "Gap",
     "Hub",
-    "Lines",
     "LiveResponse",
-    "Piece",
-    "Raw",
     "Reason",
     "Slow",
-    "control_of",
 ]

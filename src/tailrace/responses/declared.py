@@ -26,7 +26,15 @@ from pydantic.errors import PydanticSchemaGenerationError
 from starlette.types import Scope
 
 from tailrace.errors import InvalidChunk, InvalidItem
-from tailrace.framing import Carries, Event, Framing, by_keys, is_event, known, without_nat
+from tailrace.framing import (
+    Carries,
+    Event,
+    Framing,
+    is_event,
+    keyed_as_dict,
+    serialize_unknown,
+    without_nat,
+)
 
 __all__ = ["Filtered", "ItemFilter", "declared_type", "filter_of", "response_class_of"]
 
@@ -72,7 +80,7 @@ class ItemFilter:
         try:
             return self.adapter.validate_python(item, from_attributes=True)
         except ValidationError as exc:
-            if (named := by_keys(item)) is not item:
+            if (named := keyed_as_dict(item)) is not item:
                 return self.validate(named)
             errors = exc.errors(include_url=False)
         # Not "from" pydantic's: its text shows the item, which is not ours to log.
@@ -99,11 +107,11 @@ class ItemFilter:
 
     def _written(self, write: Callable[..., Any], value: Any) -> Any:
         try:
-            return write(value, fallback=known, **self.serializing)
+            return write(value, fallback=serialize_unknown, **self.serializing)
         except (TypeError, ValueError):
             if (without := without_nat(value)) is value:
                 raise
-            return write(without, fallback=known, warnings=False, **self.serializing)
+            return write(without, fallback=serialize_unknown, warnings=False, **self.serializing)
 
 
 class Filtered(Framing):

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace.responses.events import EventSourceResponse
 from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
 from tailrace.responses.stream import StreamingResponse
-from tailrace.semantics import choose_media_type
+from tailrace.semantics import PROBLEM, choose_media_type, problem_document
 from tailrace.source import Source, open_source
 from tailrace.types import StreamOptions
 
@@ -71,19 +71,13 @@ def negotiate(
 class _NotAcceptable(Response):
     """406, and the items that nobody will read are closed."""
 
-    media_type = "application/problem+json"
+    media_type = PROBLEM
 
     def __init__(self, source: Source) -> None:
         offered = list(_FORMATS)
-        problem = {
-            "type": "about:blank",
-            "title": "Not Acceptable",
-            "status": 406,
-            "code": "not_acceptable",
-            "detail": f"none of the formats fits the Accept header; offered: {', '.join(offered)}",
-            "offered": offered,
-        }
-        super().__init__(json.dumps(problem), status_code=406, headers={"vary": "accept"})
+        detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
+        document = problem_document(406, "not_acceptable", detail, offered=offered)
+        super().__init__(json.dumps(document), status_code=406, headers={"vary": "accept"})
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

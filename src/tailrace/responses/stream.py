@@ -22,13 +22,13 @@ from starlette.types import Receive, Scope, Send
 from tailrace.connection import Ending
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Head, name_of, send_whole
+from tailrace.pump import Head, send_whole
 from tailrace.responses.applications import applications_of
 from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.encoding import Encoding, encoding_for
-from tailrace.semantics import LIVE, charset_of, content_disposition, is_utf8
+from tailrace.semantics import LIVE_HEADERS, charset_of, content_disposition, is_utf8
 from tailrace.source import Source, is_rewindable, iterate_in_threads, open_source
 from tailrace.types import StreamOptions
 
@@ -95,7 +95,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         super().init_headers(headers)
-        for name, value in LIVE:
+        for name, value in LIVE_HEADERS:
             self.headers.setdefault(name, value)
         charset = self.sent_charset
         if self.utf8_only and not is_utf8(charset):
@@ -158,7 +158,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             encoding = Encoding(headers, None)
             if options.compress:
                 encoding = encoding_for(scope, self.status_code, headers, self.media_type, send)
-            head = Head(self.status_code, encoding.headers, name_of(scope))
+            head = Head(self.status_code, encoding.headers)
             if scope.get("method") == "HEAD":
                 return await send_whole(b"", options, head, scope, receive, send)
             if options.release_dependencies:
@@ -209,10 +209,10 @@ def _without_replaced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, b
     return [
         line
         for place, line in enumerate(headers, 1)
-        if line not in _LIVE or line[0] not in names[place:]
+        if line not in _LIVE_HEADERS or line[0] not in names[place:]
     ]
 
 
 _DEFAULTS = StreamOptions()
 
-_LIVE = tuple((name.encode(), value.encode()) for name, value in LIVE)
+_LIVE_HEADERS = tuple((name.encode(), value.encode()) for name, value in LIVE_HEADERS)

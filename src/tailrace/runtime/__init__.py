@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from tailrace.runtime.call import call_in_thread
-from tailrace.runtime.loop import Interruptible, Loop, Signal, context_for_thread, current_loop
-from tailrace.runtime.single_flight import Flights
+from tailrace.runtime.loop import CancelOnce, Loop, Signal, context_for_thread, current_loop
+from tailrace.runtime.single_flight import SingleFlight
 from tailrace.runtime.threads import (
     PinnedThread,
     Threads,
     Workers,
+    call_in_thread,
     file_threads,
     short_threads,
     source_threads,
 )
+from tailrace.runtime.timer_wheel import TimerWheel
 from tailrace.runtime.turn import Rest, stepper
-from tailrace.runtime.wheel import Wheel
 
 __all__ = [
-    "Flights",
-    "Interruptible",
+    "CancelOnce",
     "Loop",
     "PinnedThread",
     "Rest",
     "Signal",
+    "SingleFlight",
     "Threads",
-    "Wheel",
+    "TimerWheel",
     "Workers",
     "call_in_thread",
     "context_for_thread",

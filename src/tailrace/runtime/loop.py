@@ -23,7 +23,7 @@ import anyio
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["Interruptible", "Loop", "Signal", "context_for_thread", "current_loop"]
+__all__ = ["CancelOnce", "Loop", "Signal", "context_for_thread", "current_loop"]
 
 
 T = TypeVar("T")
@@ -41,16 +41,17 @@ class Signal(Protocol):
     async def wait(self) -> None: ...
 
 
-class Interruptible(AbstractContextManager["Interruptible"], Protocol):
-    """A stretch of the current task that another task can end early.
+class CancelOnce(AbstractContextManager["CancelOnce"], Protocol):
+    """A block in the current task that another task can cancel, once.
 
-    Leaving it by an interrupt looks like leaving it normally: `interrupted` tells the difference.
+    What the block awaits after that, in its cleanup, runs. A block that was cancelled is left as
+    one that ended normally: `cancelled` tells the difference.
     """
 
-    interrupted: bool
+    cancelled: bool
 
-    def interrupt(self) -> None:
-        """End the stretch: at once if its task waits, at its next wait otherwise."""
+    def cancel(self) -> None:
+        """End the block: at once if its task waits, at its next wait otherwise."""
 
 
 class Loop(Protocol):
@@ -61,7 +62,7 @@ class Loop(Protocol):
 
     def signal(self) -> Signal: ...
 
-    def interruptible(self) -> Interruptible: ...
+    def cancel_once(self) -> CancelOnce: ...
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
         """Call at a time; returns what takes the call back."""
@@ -108,8 +109,8 @@ class _AsyncioLoop:
     def signal(self) -> Signal:
         return _AsyncioSignal(self._loop)
 
-    def interruptible(self) -> Interruptible:
-        return _AsyncioInterruptible()
+    def cancel_once(self) -> CancelOnce:
+        return _AsyncioCancelOnce()
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_at(when, call).cancel
@@ -181,27 +182,27 @@ class _AsyncioSignal:
         self._is_set = False
 
 
-class _AsyncioInterruptible:
-    __slots__ = ("_task", "interrupted")
+class _AsyncioCancelOnce:
+    __slots__ = ("_task", "cancelled")
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
-        self.interrupted = False
+        self.cancelled = False
 
-    def __enter__(self) -> _AsyncioInterruptible:
+    def __enter__(self) -> _AsyncioCancelOnce:
         self._task = asyncio.current_task()
         return self
 
-    def interrupt(self) -> None:
-        if self._task is not None and not self.interrupted:
-            self.interrupted = True
+    def cancel(self) -> None:
+        if self._task is not None and not self.cancelled:
+            self.cancelled = True
             self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
         task, self._task = self._task, None
-        if not self.interrupted or task is None:
+        if not self.cancelled or task is None:
             return False
         # Ours is taken back; a cancellation of somebody else's (the server stops) goes on.
         others = task.uncancel()
@@ -223,8 +224,8 @@ class _TrioLoop:
     def signal(self) -> Signal:
         return _TrioSignal()
 
-    def interruptible(self) -> Interruptible:
-        return _TrioInterruptible()
+    def cancel_once(self) -> CancelOnce:
+        return _TrioCancelOnce()
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
         import trio
@@ -273,19 +274,19 @@ class _TrioSignal:
         self._event = anyio.Event()
 
 
-class _TrioInterruptible:
-    __slots__ = ("_scope", "interrupted")
+class _TrioCancelOnce:
+    __slots__ = ("_scope", "cancelled")
 
     def __init__(self) -> None:
         self._scope = anyio.CancelScope()
-        self.interrupted = False
+        self.cancelled = False
 
-    def __enter__(self) -> _TrioInterruptible:
+    def __enter__(self) -> _TrioCancelOnce:
         self._scope.__enter__()
         return self
 
-    def interrupt(self) -> None:
-        self.interrupted = True
+    def cancel(self) -> None:
+        self.cancelled = True
         self._scope.cancel()
 
     def __exit__(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["Flights"]
+__all__ = ["SingleFlight"]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class _Flight:
             self._done.set()
 
 
-class Flights:
+class SingleFlight:
     """The reads under way, by what is asked."""
 
     def __init__(self) -> None:

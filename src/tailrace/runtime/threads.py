@@ -29,16 +29,19 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from tailrace import limits
+from tailrace.runtime.loop import Loop, current_loop
 
 __all__ = [
     "PinnedThread",
     "Threads",
     "Workers",
+    "call_in_thread",
     "file_threads",
     "short_threads",
     "source_threads",
@@ -50,6 +53,8 @@ _IDLE_SECONDS = 10.0
 _log = logging.getLogger("tailrace")
 
 Job = Callable[[], None]
+
+T = TypeVar("T")
 
 
 class Workers(Protocol):
@@ -251,3 +256,85 @@ def _begin_anew() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_begin_anew)
+
+
+async def call_in_thread(
+    work: Callable[[], T],
+    *,
+    threads: Threads = short_threads,
+    discard: Callable[[T], None] | None = None,
+) -> T:
+    """What a function gives, called in a thread.
+
+    A cancelled call is not waited for: a disk that hangs cannot be interrupted, and must not hold
+    the request. If no thread has begun with it, it is not called at all.
+
+    Args:
+        work: May block.
+        threads: Where. Those for short calls are for what waits for nobody; disks have their own.
+        discard: Called in a thread with what `work` gives after the call was cancelled, to close
+            it. Must not raise.
+    """
+    call = _Call(work, current_loop(), threads, discard or _keep_nothing)
+    job = call.run
+    threads.submit(job)
+    try:
+        await call.done.wait()
+    except BaseException:
+        if not threads.withdraw(job):
+            call.abandon()
+        raise
+    return call.result()
+
+
+class _Call(Generic[T]):
+    def __init__(
+        self,
+        work: Callable[[], T],
+        loop: Loop,
+        threads: Threads,
+        discard: Callable[[T], None],
+    ) -> None:
+        self.done = loop.signal()
+        self._work = work
+        self._discard = discard
+        self._loop = loop
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        try:
+            result = self._work()
+        except BaseException as error:  # noqa: BLE001 - raised again in the task that waits
+            self._error = error
+        else:
+            with self._lock:
+                abandoned = self._abandoned
+                if not abandoned:
+                    self._results.append(result)
+            if abandoned:
+                self._discard(result)
+        self._loop.call_from_thread(self.done.set)
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned = True
+            results, self._results = self._results, []
+        for result in results:
+            self._threads.submit(partial(self._discard, result))
+
+    def result(self) -> T:
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # or this frame and the traceback keep each other alive
+        return self._results.pop()
+
+
+def _keep_nothing(_: object) -> None:
+    pass

@@ -13,11 +13,14 @@ from tailrace.semantics.conditional import (
 )
 from tailrace.semantics.dates import format_date, parse_date
 from tailrace.semantics.disposition import content_disposition
-from tailrace.semantics.harmless import HARMLESS
-from tailrace.semantics.live import LIVE
+from tailrace.semantics.headers import (
+    DIGESTS,
+    LIVE_HEADERS,
+    SANDBOX_HEADERS,
+    ResponseFields,
+)
 from tailrace.semantics.media_types import MediaTypes, charset_of, is_utf8
-from tailrace.semantics.mounting import mounted
-from tailrace.semantics.origin import foreign_origin
+from tailrace.semantics.problem import PROBLEM, detail_of, problem_document
 from tailrace.semantics.ranges import (
     ByteRange,
     ByteRanges,
@@ -26,12 +29,13 @@ from tailrace.semantics.ranges import (
     parse_ranges,
     unsatisfied,
 )
-from tailrace.semantics.response_fields import DIGESTS, ResponseFields
+from tailrace.semantics.request import foreign_origin, mounted
 
 __all__ = [
     "DIGESTS",
-    "HARMLESS",
-    "LIVE",
+    "LIVE_HEADERS",
+    "PROBLEM",
+    "SANDBOX_HEADERS",
     "Answer",
     "ByteRange",
     "ByteRanges",
@@ -46,6 +50,7 @@ __all__ = [
     "coalesce",
     "content_disposition",
     "content_range",
+    "detail_of",
     "foreign_origin",
     "format_date",
     "is_entity_tag",
@@ -53,6 +58,7 @@ __all__ = [
     "mounted",
     "parse_date",
     "parse_ranges",
+    "problem_document",
     "tag_as_named",
     "unsatisfied",
 ]

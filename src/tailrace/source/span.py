@@ -20,9 +20,8 @@ from typing import Any
 import anyio
 
 from tailrace.errors import FileChanged, FileUnavailable
-from tailrace.runtime.call import call_in_thread
 from tailrace.runtime.loop import Loop
-from tailrace.runtime.threads import file_threads
+from tailrace.runtime.threads import call_in_thread, file_threads
 from tailrace.source.file import Extent, OpenFile, Piece
 from tailrace.source.iterate import Sink
 
@@ -130,7 +129,7 @@ class SpanSource:
             span.withdraw()
         while self._spans and self._spans[0].begun:
             await self._over.wait()
-        await call_in_thread(self._file.close, _nothing, file_threads)
+        await call_in_thread(self._file.close, threads=file_threads)
 
     def _extents_from(self, place: int) -> bool:
         return any(isinstance(piece, Extent) for piece in self._pieces[place:])
@@ -148,13 +147,13 @@ class SpanSource:
         while start < extent.stop:
             stop = min(start + self._block_bytes, extent.stop)
             read = partial(self._file.read, start, stop)
-            await _put(sink, await call_in_thread(read, _nothing, file_threads))
+            await _put(sink, await call_in_thread(read, threads=file_threads))
             start = stop
 
     async def _put_span(self, sink: Sink, extent: Extent) -> None:
         while len(self._spans) >= _AHEAD:
             await self._over.wait()
-        await call_in_thread(self._file.check, _nothing, file_threads)
+        await call_in_thread(self._file.check, threads=file_threads)
         span = Span(self._file.descriptor, extent, self._span_over)
         self._spans.append(span)
         await _put(sink, span)
@@ -172,7 +171,3 @@ class SpanSource:
 async def _put(sink: Sink, frame: bytes | Span) -> None:
     if not sink.put(frame):
         await sink.room()
-
-
-def _nothing(_: object) -> None:
-    """There is nothing to close."""

@@ -1,9 +1,10 @@
-"""What answers for an error of streams that an endpoint lets pass: its own status.
+"""An error of streams that an endpoint does not catch is answered with its own status.
 
-`lifespan=streams.lifespan` is all that an application says, and by then its middleware stands: what
-handles exceptions can no longer be added to. So this goes around the application's router, inside
-of everything else, and adds to the handlers that Starlette looks at when an endpoint raises. One
-that the application registered for these errors goes before.
+An application that uses streams only says `lifespan=streams.lifespan`. When that is called, the
+application has built its middleware, and `add_exception_handler` has no effect any more. So this
+wraps the application's router, inside of everything else, and adds to the handlers that Starlette
+looks up when an endpoint raises. A handler that the application registered for these errors goes
+first.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
 from tailrace.protocol import fields_of_refusal
 from tailrace.pump import name_of
-from tailrace.semantics import HARMLESS
+from tailrace.semantics import PROBLEM, SANDBOX_HEADERS, detail_of, problem_document
 
 __all__ = ["answer_errors", "problem", "problem_response"]
 
 
 def answer_errors(app: Any) -> None:
-    """Let an application, and those that are mounted below it, answer with the errors' own status.
+    """Let an application, and those mounted below it, answer errors of streams with their status.
 
     Args:
-        app: What a lifespan is given; nothing is done to what is no application of Starlette's.
+        app: What a lifespan is given. Unless it is an application of Starlette, nothing is done.
     """
     for each in _applications(app):
         router = each.router
@@ -45,29 +46,17 @@ def problem(error: TailraceError) -> Response:
     Source: RFC 9457.
     """
     more = {"first": error.first} if isinstance(error, OffsetGone) else {}
-    detail = str(error)
-    if isinstance(error, StoreUnavailable):
-        detail = "the server cannot do that now"  # its own words may name files
-    response = problem_response(error.status, error.code, detail, more)
+    response = problem_response(error.status, error.code, detail_of(error), **more)
     if isinstance(error, AccessRefused):
         response.raw_headers += fields_of_refusal(error)
     return response
 
 
-def problem_response(status: int, code: str, detail: str, more: dict[str, Any]) -> Response:
+def problem_response(status: int, code: str, detail: str, **members: Any) -> Response:
     """A problem document with members of its own."""
-    said = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        **more,
-    }
-    headers = {**dict(HARMLESS), "vary": "accept", "cache-control": "no-store"}
-    return Response(
-        json.dumps(said), status, headers=headers, media_type="application/problem+json"
-    )
+    document = problem_document(status, code, detail, **members)
+    headers = {**dict(SANDBOX_HEADERS), "vary": "accept", "cache-control": "no-store"}
+    return Response(json.dumps(document), status, headers=headers, media_type=PROBLEM)
 
 
 class _Answering:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tailrace.errors import InvalidOption, StreamNotFound
-from tailrace.store import Mark, Retention
-from tailrace.streams.reading import Reader
-
-if TYPE_CHECKING:
-    from tailrace.streams.streams import Streams
+from tailrace.store import Mark, NewStream, Retention
+from tailrace.streams.core import JSON, Core
+from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.subscription import Subscription
 
 __all__ = ["Channel"]
 
@@ -20,25 +19,25 @@ __all__ = ["Channel"]
 class Channel:
     """A JSON stream with short retention; made by `Streams.channel`.
 
-    Whoever iterates it gets what is published from now on:
+    To iterate over it reads what is published from now on:
 
     ```
     async for message in channel: ...
     ```
 
     Args:
-        streams: Where it is.
-        path: Its name.
-        retention: How much is kept.
+        core: Of the streams.
+        path: The path of the stream.
+        retention: How much of it is kept.
 
     Raises:
-        InvalidOption: No retention, or one that keeps everything.
+        InvalidOption: There is no retention, or one that keeps everything.
     """
 
-    def __init__(self, streams: Streams, path: str, retention: Retention) -> None:
+    def __init__(self, core: Core, path: str, retention: Retention) -> None:
         if not isinstance(retention, Retention) or retention == Retention():
             raise InvalidOption("retention", retention, "a bound, or use a stream")
-        self._streams = streams
+        self._core = core
         self._exists = False
         self.path = path
         self.retention = retention
@@ -53,37 +52,38 @@ class Channel:
             item: Anything that pydantic can write as JSON, or an `Event`.
 
         Returns:
-            The offset after it.
+            The offset after the item.
 
         Raises:
-            InvalidChunk: No JSON can be made of it.
+            InvalidChunk: The item cannot be written as JSON.
             StreamExists: The path is that of a stream with another retention (409).
         """
         if not self._exists:
-            await self.create()  # or a stream that keeps everything would be taken for this one
+            await self.create()  # fails if the path is that of a stream that keeps everything
         try:
-            return await self._streams._append(self.path, item)
-        except StreamNotFound:  # deleted since
+            return await self._core.append(self.path, item)
+        except StreamNotFound:  # somebody has deleted it
             await self.create()
-            return await self._streams._append(self.path, item)
+            return await self._core.append(self.path, item)
 
     async def create(self) -> bool:
-        """Create it, before anything is published; False if it exists.
+        """Create the stream before anything is published; False if it exists.
 
         Raises:
             StreamExists: The path is that of a stream with another retention (409).
         """
-        is_new = await self._streams.create(self.path, retention=self.retention)
+        new = NewStream(content_type=JSON, retention=self.retention)
+        is_new = await self._core.create(self.path, new)
         self._exists = True
         return is_new
 
     def subscribe(self, request: Request, *, start: str = "now", slow: str = "resume") -> Response:
-        """What an endpoint returns: as `Streams.subscribe`."""
-        return self._streams.subscribe(self.path, request, start=start, slow=slow)
+        """What an endpoint returns to serve the channel: as `Streams.subscribe`."""
+        return Subscription(self._core, self.path, request, start=start, slow=slow, waits=True)
 
     def read(self, start: str = "start", *, follow: bool = False) -> Reader:
-        """Its messages: as `Streams.read`."""
-        return self._streams.read(self.path, start, follow=follow)
+        """Read the messages that are kept: as `Streams.read`."""
+        return Reader(self._core, self.path, place_of(start), follow=follow)
 
     def __aiter__(self) -> Reader:
-        return Reader(self._streams, self.path, Mark.TAIL, follow=True, waits=True)
+        return Reader(self._core, self.path, Mark.TAIL, follow=True, waits=True)

@@ -49,7 +49,7 @@ class Sight(Protocol):
     async def store(self) -> Store:
         """The store, open."""
 
-    async def _wait(self, path: str, offset: Offset) -> None:
+    async def wait(self, path: str, offset: Offset) -> None:
         """Wait until there is more, and see to it that a run whose worker died ends."""
 
 
@@ -154,7 +154,7 @@ class Reader(AsyncIterator[Message]):
                 if not self._follow:
                     self._over = True
                 elif not part.chunks:
-                    await self._sight._wait(self._path, part.end)
+                    await self._sight.wait(self._path, part.end)
         self._waiting = None
 
     def _raise_end(self) -> None:

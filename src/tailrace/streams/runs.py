@@ -15,20 +15,18 @@ from tailrace.errors import StoreUnavailable, StreamExists, StreamNotFound
 from tailrace.runtime import Signal, current_loop
 from tailrace.source import Source
 from tailrace.store import Change, Mark, NewStream, Store, StreamInfo
-from tailrace.streams.claim import LOST, RUNS, WORKERS, Claim, Claims, path_of
-from tailrace.streams.clients import OnDisconnect, patience_of
+from tailrace.streams.claims import LOST, RUNS, WORKERS, Claim, Claims, Lease, new_worker
 from tailrace.streams.item import End
-from tailrace.streams.lease import Lease, new_worker
+from tailrace.streams.local_run import CLOSED, DELETED, SHUTTING_DOWN, STOPPED, LocalRun
 from tailrace.streams.reading import read_end
-from tailrace.streams.remote import Ended, Remote
-from tailrace.streams.running import SHUTTING_DOWN, STOPPED, Running
+from tailrace.streams.subscribers import OnDisconnect, RemoteSubscribers, patience_of
 from tailrace.types import StreamOptions
 
-__all__ = ["Order", "Runs"]
+__all__ = ["RunRequest", "Runs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RunRequest:
     """What is asked of a run.
 
     Args:
@@ -71,10 +69,10 @@ class Runs:
         worker = new_worker()
         self.claims = Claims(store, worker)
         self._lease = Lease(store, worker, lease)
-        self._here: dict[str, Running] = {}
-        self._elsewhere: dict[str, Remote] = {}
+        self._here: dict[str, LocalRun] = {}
+        self._elsewhere: dict[str, RemoteRun] = {}
         self._starting: dict[str, anyio.Lock] = {}
-        self._unread: set[Running] = set()
+        self._unread: set[LocalRun] = set()
         """Runs here whose claim has changed, and could not be read."""
         self._swept = ""
         """Up to which claim the last sweep came."""
@@ -84,7 +82,9 @@ class Runs:
 
     # Starting and joining
 
-    async def start(self, order: Order, source: Source) -> Running | Remote | Ended:
+    async def start(
+        self, request: RunRequest, source: Source
+    ) -> LocalRun | RemoteRun | FinishedRun:
         """Start a run, or join it where it goes on, or find that it has ended.
 
         A source is not closed here unless it is started.
@@ -92,19 +92,15 @@ class Runs:
         Raises:
             StreamExists: The path's stream is no run's (409).
         """
-        async with self._one_at_a_time(order.path):
+        async with self._one_at_a_time(request.path):
             while True:
-                found = await self._join(order)
+                found = await self._join(request)
                 if found is not None:
                     return found
-                counts = patience_of(order.policy) < math.inf
-                claim = await self.claims.make(order.path, counts_clients=counts)
-                if claim is not None and await self._begin(claim, order):
-                    return self._launch(claim, source, order)
-
-    def here(self, path: str) -> Running | None:
-        """A run that this process owns, and that goes on."""
-        return self._here.get(path)
+                counts = patience_of(request.policy) < math.inf
+                claim = await self.claims.make(request.path, counts_clients=counts)
+                if claim is not None and await self._begin(claim, request):
+                    return self._launch(claim, source, request)
 
     async def stop(self, path: str) -> bool:
         """Stop a run, wherever it goes on; False if it does not."""
@@ -114,23 +110,23 @@ class Runs:
         running.stop(STOPPED)
         return True
 
-    async def _join(self, order: Order) -> Running | Remote | Ended | None:
+    async def _join(self, request: RunRequest) -> LocalRun | RemoteRun | FinishedRun | None:
         """The run, if it goes on or is not to begin anew; None: claim it."""
-        path = order.path
+        path = request.path
         # Before anything is claimed, and before the owner is told of clients here.
         await self._lease.hold()
         while True:
             running = self._here.get(path)
             if running is not None:
-                if not (running.dismissed or (order.restart and running.ending)):
+                if not (running.dismissed or (request.restart and running.ending)):
                     return running
                 await running.done.wait()
             with _changes(self._store, path, RUNS + path) as changed:
                 info = await self._head(path)
-                if info is not None and info.closed and not order.restart:
+                if info is not None and info.closed and not request.restart:
                     end = await self._end_of(info)
                     if end is not None:
-                        return Ended(end)
+                        return FinishedRun(end)
                 claim = await self.claims.find(path)
                 if claim is None:
                     return None
@@ -143,21 +139,21 @@ class Runs:
                     with anyio.move_on_after(self._seconds):
                         await changed.wait()
 
-    def _follow(self, claim: Claim) -> Remote:
+    def _follow(self, claim: Claim) -> RemoteRun:
         known = self._elsewhere.get(claim.path)
         if known is not None and known.claim.generation == claim.generation:
             return known
-        remote = Remote(self._store, self.claims, claim, self._group)
+        remote = RemoteRun(self._store, self.claims, claim, self._group)
         self._elsewhere[claim.path] = remote
         self._group.start_soon(self._follow_to_the_end, remote)
         return remote
 
-    async def _follow_to_the_end(self, remote: Remote) -> None:
+    async def _follow_to_the_end(self, remote: RemoteRun) -> None:
         await remote.follow()
         if self._elsewhere.get(remote.claim.path) is remote:
             del self._elsewhere[remote.claim.path]
 
-    async def _begin(self, claim: Claim, order: Order) -> bool:
+    async def _begin(self, claim: Claim, request: RunRequest) -> bool:
         """Make the stream of a run that was claimed; False if it has ended meanwhile."""
         begun = False
         try:
@@ -165,10 +161,10 @@ class Runs:
             if info is not None:
                 if not info.closed:
                     raise StreamExists(claim.path, "is open, and no run writes it")
-                if await self._end_of(info) is not None and not order.restart:
+                if await self._end_of(info) is not None and not request.restart:
                     return False
                 await self._store.delete(claim.path)
-            made = await self._store.create(claim.path, order.new)
+            made = await self._store.create(claim.path, request.new)
             if not made.is_new:
                 raise StreamExists(claim.path, "is open, and no run writes it")
             begun = True
@@ -178,12 +174,12 @@ class Runs:
                     await self.claims.release(claim)
         return begun
 
-    def _launch(self, claim: Claim, source: Source, order: Order) -> Running:
-        running = Running(
+    def _launch(self, claim: Claim, source: Source, request: RunRequest) -> LocalRun:
+        running = LocalRun(
             self._store,
             claim,
             source,
-            order.policy,
+            request.policy,
             self._group,
             self._options,
             self._appended,
@@ -198,7 +194,7 @@ class Runs:
         self._group.start_soon(self._run, running, stops)
         return running
 
-    async def _run(self, running: Running, stops: tuple[Callable[[], None], ...]) -> None:
+    async def _run(self, running: LocalRun, stops: tuple[Callable[[], None], ...]) -> None:
         path = running.claim.path
         if self._closing:
             running.stop(SHUTTING_DOWN)
@@ -209,16 +205,16 @@ class Runs:
                 stop()
             del self._here[path]
 
-    async def _look_at_claim(self, running: Running) -> None:
+    async def _look_at_claim(self, running: LocalRun) -> None:
         """What others have said in the claim of a run of ours."""
         self._unread.add(running)
         claim = await self.claims.find(running.claim.path)
         self._unread.discard(running)
         if claim is not None and claim.generation == running.claim.generation:
             self._heed(running, claim)
-            running.clients.set_elsewhere(claim.clients - {self.claims.worker})
+            running.subscribers.set_elsewhere(claim.clients - {self.claims.worker})
 
-    def _heed(self, running: Running, claim: Claim) -> None:
+    def _heed(self, running: LocalRun, claim: Claim) -> None:
         if claim.turn > running.claim.turn:
             running.dismiss(LOST)
         if claim.stopped:
@@ -255,7 +251,7 @@ class Runs:
         before = await self._workers()
         known = self._living
         some = await (self._next() if known is not None and known <= before else self._all(RUNS))
-        found = [await self.claims.find(path_of(info)) for info in some]
+        found = [await self.claims.find(info.path.removeprefix(RUNS)) for info in some]
         # After the claims: who has made one, or has clients of one, has held a lease before.
         living = await self._workers()
         for claim in found:
@@ -270,7 +266,7 @@ class Runs:
         running = self._here.get(claim.path)
         if running is not None and running.claim.generation == claim.generation:
             self._heed(running, claim)
-            running.clients.set_elsewhere(claim.clients & living - {self.claims.worker})
+            running.subscribers.set_elsewhere(claim.clients & living - {self.claims.worker})
 
     async def close(self) -> None:
         """End every run, and the lease."""
@@ -286,7 +282,7 @@ class Runs:
             for each in running:
                 each.abandon()
             for remote in self._elsewhere.values():
-                remote.clients.close()
+                remote.subscribers.close()
             # A store that does not answer must not hold the shutdown: a lease ends by itself.
             with anyio.move_on_after(self._options.cleanup_timeout):
                 await self._lease.end()
@@ -347,6 +343,52 @@ class Runs:
         finally:
             if not (lock.locked() or lock.statistics().tasks_waiting):
                 self._starting.pop(path, None)
+
+
+class RemoteRun:
+    """A run that goes on elsewhere.
+
+    Args:
+        store: Where its stream is.
+        claims: Ours.
+        claim: The run's.
+        group: Holds what must be told.
+    """
+
+    def __init__(
+        self, store: Store, claims: Claims, claim: Claim, group: anyio.abc.TaskGroup
+    ) -> None:
+        self._store = store
+        self.claim = claim
+        self.end: End | None = None
+        self.done = anyio.Event()
+        self.subscribers = RemoteSubscribers(claims, claim, group)
+
+    async def follow(self) -> None:
+        """Wait for its end."""
+        path = self.claim.path
+        while self.end is None:
+            try:
+                info = await self._store.head(path)
+                if info.closed:
+                    self.end = await read_end(self._store, info) or CLOSED
+                else:
+                    await self._store.wait(path, info.tail)
+            except StreamNotFound:
+                self.end = DELETED
+            except StoreUnavailable as error:
+                log.error("run %a cannot be followed: %s", path, error)
+                await anyio.sleep(1)
+        self.done.set()
+
+
+class FinishedRun:
+    """A run that has ended."""
+
+    def __init__(self, end: End) -> None:
+        self.end: End | None = end
+        self.done = anyio.Event()
+        self.done.set()
 
 
 class _Look:

@@ -1,12 +1,12 @@
-"""The Durable Streams protocol on an application's streams, and over HTTP what else runs need.
+"""The Durable Streams protocol on an application's streams, and stopping runs over HTTP.
 
-Below `__ds/`, where no stream is: `DELETE __ds/runs/<path>`, or `POST __ds/runs/<path>/stop` for
-clients that have no DELETE, stops a run, in whichever process it goes on.
+Below `__ds/`, where no stream is, `DELETE __ds/runs/<path>` stops a run, in whichever process it
+goes on. `POST __ds/runs/<path>/stop` is the same for clients that have no DELETE.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,11 +23,9 @@ from tailrace.protocol import (
     replies_by_origin,
     stream_path,
 )
-from tailrace.streams.claim import RUNS
-
-if TYPE_CHECKING:
-    from tailrace.streams.opening import Open
-    from tailrace.streams.streams import Streams
+from tailrace.streams.claims import RUNS
+from tailrace.streams.core import Core
+from tailrace.streams.store_handle import OpenStore
 
 __all__ = ["Serving"]
 
@@ -35,22 +33,22 @@ _STOP: Final = "/stop"
 
 
 class Serving:
-    """An ASGI application: the protocol, served on streams that are opened when they are needed.
+    """An ASGI application that serves the protocol, and opens the store when it is needed.
 
     Args:
-        streams: Which.
-        options: The settings; None: the defaults.
+        core: Of the streams.
+        options: The protocol's settings; None: the defaults.
     """
 
-    def __init__(self, streams: Streams, options: ProtocolOptions | None = None) -> None:
-        self._streams = streams
+    def __init__(self, core: Core, options: ProtocolOptions | None = None) -> None:
+        self._core = core
         self._options = options or ProtocolOptions()
         self._replies = replies_by_origin(self._options)
-        self._made: tuple[Open, DurableStreams] | None = None
+        self._made: tuple[OpenStore, DurableStreams] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            opened = await self._streams._opening.open()
+            opened = await self._core.open()
         except TailraceError as error:
             if scope["type"] != "http":
                 raise
@@ -60,7 +58,7 @@ class Serving:
             self._made = (opened, self._make(opened))
         await self._made[1](scope, receive, send)
 
-    def _make(self, opened: Open) -> DurableStreams:
+    def _make(self, opened: OpenStore) -> DurableStreams:
         others = opened.subscriptions
 
         async def control(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +79,7 @@ class Serving:
             self._options,
             control=app,
             on_append=appended,
-            authorize=self._streams._authorize,
+            authorize=self._core.authorize,
         )
 
     async def _control_run(self, rest: str, scope: Scope) -> Reply:
@@ -95,8 +93,8 @@ class Serving:
             return replies.not_allowed(method, "runs", b"DELETE, POST, OPTIONS")
         try:
             path = stream_path(rest, scope.get("raw_path") or b"")
-            await ask_scope(self._streams._authorize, scope, (Right("stop", path),))
-            if not await self._streams.stop(path):
+            await ask_scope(self._core.authorize, scope, (Right("stop", path),))
+            if not await self._core.stop(path):
                 raise StreamNotFound(path)
         except TailraceError as error:
             return replies.problem(error)
@@ -107,8 +105,8 @@ class Serving:
         return self._replies.get(origin) or self._replies[None]
 
     def _nothing_at(self, below: str) -> TailraceError:
-        """Why nothing answers below `__ds/`."""
-        if self._streams._subscribed is None:
+        """The error of a request below `__ds/` that nothing answers."""
+        if self._core.subscribed is None:
             return StreamNotFound(below)
         what = "subscriptions work while the lifespan does, and the application has none"
         return SubscriptionRefused("SUBSCRIPTIONS_NOT_RUNNING", 503, what)

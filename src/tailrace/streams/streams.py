@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from starlette.requests import Request
@@ -14,19 +14,15 @@ from starlette.types import ASGIApp
 
 from tailrace import limits
 from tailrace.errors import (
-    ContentTypeMismatch,
-    InvalidChunk,
     InvalidOption,
     InvalidRequest,
     StreamGone,
     StreamNotFound,
 )
-from tailrace.live import Hub
 from tailrace.protocol import Authorize, ProtocolOptions, stream_path
 from tailrace.source import open_source
 from tailrace.store import (
     INTERNAL,
-    Append,
     Fork,
     NewStream,
     Offset,
@@ -34,30 +30,24 @@ from tailrace.store import (
     Retention,
     Store,
     StreamInfo,
-    is_json,
 )
 from tailrace.streams.answering import answer_errors
 from tailrace.streams.channel import Channel
-from tailrace.streams.claim import Claims
-from tailrace.streams.clients import OnDisconnect, check_policy
-from tailrace.streams.item import message_of
-from tailrace.streams.lease import new_worker
-from tailrace.streams.opening import Opening
+from tailrace.streams.core import JSON, Core
+from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader, place_of
 from tailrace.streams.run import Run
-from tailrace.streams.running import Running
-from tailrace.streams.runs import Order, Runs
+from tailrace.streams.runs import RunRequest
 from tailrace.streams.serving import Serving
-from tailrace.streams.subscription import Subscription, slow_of
-from tailrace.subscriptions import SubscriptionOptions, Subscriptions
+from tailrace.streams.subscribers import OnDisconnect, check_policy
+from tailrace.streams.subscription import Subscription
 from tailrace.types import StreamOptions
 
 if TYPE_CHECKING:
     from tailrace.streams.router import APIRouter
+    from tailrace.subscriptions import SubscriptionOptions
 
 __all__ = ["Streams"]
-
-_JSON: Final = "application/json"
 
 
 class Streams:
@@ -101,16 +91,12 @@ class Streams:
         lease: int = limits.LEASE,
         authorize: Authorize | None = None,
     ) -> None:
-        if type(lease) is not int or lease < 1:
-            raise InvalidOption("lease", lease, "whole seconds, 1 or more")
-        self._opening = Opening(url)
-        self._lease = lease
-        self._worker = new_worker()
-        self._entered = False
-        self._group: anyio.abc.TaskGroup | None = None
-        self._subscribed: SubscriptionOptions | None = None
-        self._authorize = authorize
-        self.options = options or StreamOptions()
+        self._core = Core(url, options, lease, authorize)
+
+    @property
+    def options(self) -> StreamOptions:
+        """Of responses and runs."""
+        return self._core.options
 
     # Life
 
@@ -126,30 +112,7 @@ class Streams:
             yield
 
     async def __aenter__(self) -> Self:
-        if self._entered:
-            raise RuntimeError("these streams are open already: one lifespan is enough")
-        self._entered = True  # before anything is awaited: two may come at once
-        try:
-            opened = await self._opening.open()
-        except BaseException:
-            self._entered = False
-            raise
-        group = anyio.create_task_group()
-        await group.__aenter__()
-        self._group = group
-        self._opening.held = True
-        opened.runs = Runs(opened.store, group, self._lease, self.options, opened.appended)
-        group.start_soon(opened.runs.keep)
-        try:
-            if self._subscribed is not None:
-                subscriptions = Subscriptions(
-                    opened.store, self._subscribed, authorize=self._authorize
-                )
-                await group.start(subscriptions.run)
-                opened.subscriptions = subscriptions
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
+        await self._core.__aenter__()
         return self
 
     async def __aexit__(
@@ -158,22 +121,7 @@ class Streams:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        group, opened = self._group, self._opening.now
-        assert group is not None
-        assert opened is not None
-        assert opened.runs is not None
-        try:
-            await opened.runs.close()
-        finally:
-            opened.runs = opened.subscriptions = None
-            group.cancel_scope.cancel()
-            try:
-                await group.__aexit__(None, None, None)  # with the error it would wrap it
-            finally:
-                self._group = None
-                self._entered = self._opening.held = False
-                with anyio.CancelScope(shield=True):
-                    await self._opening.close()
+        await self._core.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
         """Close the store. Nothing if it is not open; the next call opens it again.
@@ -181,9 +129,9 @@ class Streams:
         Raises:
             RuntimeError: Inside `async with` or a lifespan, whose end closes it.
         """
-        if self._group is not None:
+        if self._core.has_tasks:
             raise RuntimeError("these streams are closed at the end of their block or lifespan")
-        await self._opening.close()
+        await self._core.handle.close()
 
     async def check(self) -> None:
         """Find out whether the store can read and write now.
@@ -195,7 +143,7 @@ class Streams:
 
     async def store(self) -> Store:
         """The store, open in this event loop."""
-        return (await self._opening.open()).store
+        return await self._core.store()
 
     # Writing
 
@@ -203,7 +151,7 @@ class Streams:
         self,
         path: str,
         *,
-        content_type: str = _JSON,
+        content_type: str = JSON,
         ttl: int | None = None,
         retention: Retention | None = None,
     ) -> bool:
@@ -223,7 +171,7 @@ class Streams:
         """
         _check_path(path)
         new = NewStream(content_type=content_type, ttl=ttl, retention=retention or Retention())
-        return await self._create(path, new)
+        return await self._core.create(path, new)
 
     async def append(self, path: str, item: Any, *, producer: Producer | None = None) -> str:
         """Add an item at the end of a stream; durable when this returns.
@@ -247,13 +195,13 @@ class Streams:
         """
         _check_path(path)
         try:
-            return await self._append(path, item, producer)
+            return await self._core.append(path, item, producer)
         except StreamGone:
             raise
         except StreamNotFound:
             # Empty: an append with the creation could not be told from one that is sent twice.
-            await self._create(path, NewStream(content_type=_JSON))
-            return await self._append(path, item, producer)
+            await self._core.create(path, NewStream(content_type=JSON))
+            return await self._core.append(path, item, producer)
 
     async def close(self, path: str) -> str:
         """Close a stream: nothing more can be appended, and readers come to its end.
@@ -265,10 +213,7 @@ class Streams:
             StreamNotFound: It does not exist (404).
         """
         _check_path(path)
-        opened = await self._opening.open()
-        done = await opened.store.append(path, Append(close=True))
-        opened.appended(path)
-        return str(done.tail)
+        return await self._core.close(path)
 
     async def fork(
         self,
@@ -301,7 +246,7 @@ class Streams:
         if place is not None and not isinstance(place, Offset):
             raise InvalidOption("offset", offset, "an offset, or None for the tail")
         new = NewStream(ttl=ttl, fork=Fork(source, place, sub_offset))
-        return await self._create(path, new)
+        return await self._core.create(path, new)
 
     async def delete(self, path: str) -> None:
         """Delete a stream. A run that writes it is stopped.
@@ -332,7 +277,7 @@ class Streams:
         well.
         """
         _check_path(path)
-        return Reader(self, path, place_of(start), follow=follow)
+        return Reader(self._core, path, place_of(start), follow=follow)
 
     def subscribe(
         self,
@@ -364,8 +309,8 @@ class Streams:
             InvalidOption: No such policy.
         """
         _check_path(path)
-        return self._subscription(
-            path, request, start=start, slow=slow, end_mark=end_mark, waits=True
+        return Subscription(
+            self._core, path, request, start=start, slow=slow, end_mark=end_mark, waits=True
         )
 
     async def head(self, path: str) -> StreamInfo:
@@ -397,7 +342,7 @@ class Streams:
             retention: How much is kept; at least one bound.
         """
         _check_path(path)
-        return Channel(self, path, retention)
+        return Channel(self._core, path, retention)
 
     # Serving
 
@@ -433,10 +378,10 @@ class Streams:
     ) -> ASGIApp:
         """As `router`, for `app.mount("/v1/stream", streams.asgi())`, under any framework."""
         if subscriptions is not None:
-            if self._group is not None:
+            if self._core.has_tasks:
                 raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
-            self._subscribed = subscriptions
-        return Serving(self, options)
+            self._core.subscribed = subscriptions
+        return Serving(self._core, options)
 
     # Runs
 
@@ -481,16 +426,16 @@ class Streams:
         try:
             _check_path(path)
             check_policy(on_disconnect)
-            new = NewStream(content_type=_JSON, ttl=ttl, retention=retention or Retention())
-            order = Order(path=path, policy=on_disconnect, restart=restart, new=new)
-            runs = await self._runs("run")
-            work = await runs.start(order, opened)
-            begun = isinstance(work, Running) and work.source is opened
+            new = NewStream(content_type=JSON, ttl=ttl, retention=retention or Retention())
+            request = RunRequest(path=path, policy=on_disconnect, restart=restart, new=new)
+            runs = await self._core.runs()
+            work = await runs.start(request, opened)
+            begun = isinstance(work, LocalRun) and work.source is opened
         finally:
             if not begun:
                 with anyio.move_on_after(self.options.cleanup_timeout, shield=True):
                     await opened.close()
-        return Run(self, path, work)
+        return Run(self._core, path, work)
 
     async def stop(self, path: str) -> bool:
         """Stop a run, in whichever process it goes on, and do not wait until it has.
@@ -499,105 +444,7 @@ class Streams:
             True if it goes on; False if there is no such run, or it has ended.
         """
         _check_path(path)
-        opened = await self._opening.open()
-        if opened.runs is not None:
-            return await opened.runs.stop(path)
-        return await Claims(opened.store, self._worker).ask_to_stop(path)
-
-    # For the other files
-
-    async def _wait(self, path: str, offset: Offset) -> None:
-        """Return when a stream has more than `offset`, or is over; may return early.
-
-        If a run's worker has died meanwhile, its stream is closed.
-        """
-        opened = await self._opening.open()
-        if opened.runs is not None:
-            await opened.store.wait(path, offset)  # they are looked after
-            return
-        claims = Claims(opened.store, self._worker)
-        while True:
-            with anyio.move_on_after(self._lease) as waiting:
-                await opened.store.wait(path, offset)
-            if not waiting.cancelled_caught:
-                return
-            await claims.end_if_lost(path)
-
-    async def _create(self, path: str, new: NewStream) -> bool:
-        opened = await self._opening.open()
-        made = await opened.store.create(path, new)
-        opened.appended(path)
-        return made.is_new
-
-    async def _append(self, path: str, item: Any, producer: Producer | None = None) -> str:
-        """As `append`, to a stream that exists."""
-        opened = await self._opening.open()
-        store = opened.store
-        try:
-            message = message_of(item)
-            if not message:  # an event that only comments
-                return str((await store.head(path)).tail)
-            append = Append(data=message, content_type=_JSON, producer=producer)
-            done = await store.append(path, append)
-        except (ContentTypeMismatch, InvalidChunk):
-            # The rare case is tried second: nothing was written.
-            data = _bytes_of(item)
-            kind = None if data is None else await self._kind_of_bytes(path)
-            if data is None or kind is None:
-                raise
-            append = Append(data=data, content_type=kind, producer=producer)
-            done = await store.append(path, append)
-        opened.appended(path)
-        return str(done.tail)
-
-    async def _kind_of_bytes(self, path: str) -> str | None:
-        """The content type of a stream that is not JSON; None of one that is, or is not there."""
-        try:
-            kind = (await (await self.store()).head(path)).content_type
-        except StreamNotFound:
-            return None
-        return None if is_json(kind) else kind
-
-    def _subscription(
-        self,
-        path: str,
-        request: Request,
-        *,
-        start: str,
-        slow: str,
-        end_mark: bool,
-        attend: Callable[[], AbstractContextManager[None]] = nullcontext,
-        waits: bool = False,
-    ) -> Response:
-        return Subscription(
-            self,
-            path,
-            request,
-            start=start,
-            slow=slow_of(slow),
-            attend=attend,
-            waits=waits,
-            end_mark=end_mark,
-        )
-
-    async def _hub(self) -> Hub:
-        return (await self._opening.open()).hub
-
-    async def _runs(self, what: str) -> Runs:
-        opened = None if self._group is None else await self._opening.open()
-        if opened is None or opened.runs is None:
-            raise RuntimeError(
-                f"{what}() needs tasks that go on in the background: give the application "
-                "`lifespan=streams.lifespan`, or use the streams in `async with streams:`"
-            )
-        return opened.runs
-
-
-def _bytes_of(item: Any) -> bytes | None:
-    """What of an item goes into a stream that is not JSON; None if nothing does."""
-    if isinstance(item, str):
-        return item.encode("utf-8", "replace")  # half a character is no text
-    return bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else None
+        return await self._core.stop(path)
 
 
 def _check_path(path: str) -> None:

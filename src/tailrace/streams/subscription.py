@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,19 +23,18 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.live import Events, Format, Gap, Hub, Lines, LiveResponse, Piece, Raw, Slow
+from tailrace.live import Format, Gap, Hub, LiveResponse, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
-from tailrace.semantics import HARMLESS, LIVE, choose_media_type
+from tailrace.semantics import LIVE_HEADERS, SANDBOX_HEADERS, choose_media_type
 from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.awaited import Awaited
+from tailrace.streams.core import Core
+from tailrace.streams.formats import Events, Lines, Raw
 from tailrace.streams.reading import Reader, place_of
 
-if TYPE_CHECKING:
-    from tailrace.streams.streams import Streams
-
-__all__ = ["Subscription", "slow_of"]
+__all__ = ["Subscription"]
 
 _ARRAY: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
@@ -43,29 +42,18 @@ _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
 # The first is what a client gets that takes anything (curl): a line for each item, readable.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
-_OF_ALL: Final = [(name.encode(), value.encode()) for name, value in (*HARMLESS, *LIVE)]
+_OF_ALL: Final = [
+    (name.encode(), value.encode()) for name, value in (*SANDBOX_HEADERS, *LIVE_HEADERS)
+]
 """Header fields of every answer, unless the application has set them."""
 _VARIES: Final = (b"vary", b"accept")
-
-
-def slow_of(policy: str) -> Slow:
-    """What becomes of a reader that is too slow, by its name.
-
-    Raises:
-        InvalidOption: No such policy.
-    """
-    try:
-        return Slow(policy)
-    except ValueError:
-        names = ", ".join(f'"{each.value}"' for each in Slow)
-        raise InvalidOption("slow", policy, names) from None
 
 
 class Subscription(Response):
     """A stream, sent as it grows: server-sent events, JSON Lines, a JSON array, or as it is.
 
     Args:
-        streams: Where it is.
+        core: Where it is.
         path: Which.
         request: Accept chooses the format; Last-Event-ID or the parameter `offset`, the place.
         start: Where to begin if neither is there.
@@ -77,26 +65,26 @@ class Subscription(Response):
 
     def __init__(
         self,
-        streams: Streams,
+        core: Core,
         path: str,
         request: Request,
         *,
         start: str,
-        slow: Slow,
+        slow: str = "resume",
         attend: Callable[[], AbstractContextManager[None]] = nullcontext,
-        waits: bool = True,
+        waits: bool = False,
         end_mark: bool = False,
     ) -> None:
         self.status_code = 200
         self.background = None
         self.raw_headers = []  # what the application sets is added to those of the format
-        self._streams = streams
+        self._core = core
         self._path = path
         self._request = request
         self._last = last_event_id(request.scope)
         self._start = request.query_params.get("offset") or start
         self._accept = ", ".join(request.headers.getlist("accept")) or None
-        self._slow = slow
+        self._slow = _slow_of(slow)
         self._attend = attend
         self._waits = waits
         self._end_mark = end_mark
@@ -114,7 +102,7 @@ class Subscription(Response):
     async def _refusal(self) -> ASGIApp | None:
         """What answers a request that may not read the stream."""
         try:
-            await ask(self._streams._authorize, self._request, (Right("read", self._path),))
+            await ask(self._core.authorize, self._request, (Right("read", self._path),))
         except StreamError as error:
             return problem(error)
         return None
@@ -132,7 +120,7 @@ class Subscription(Response):
         Raises:
             StreamError, StoreUnavailable: What is to be told instead.
         """
-        hub = await self._streams._hub()
+        hub = await self._core.hub()
         try:
             first, missed = await self._first(hub)
         except StreamGone:
@@ -193,17 +181,17 @@ class Subscription(Response):
             return self._array(Mark.BEGINNING, waits=True)
         format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
         live = self._live(hub, Mark.BEGINNING, format)
-        return Awaited(hub.store, self._path, format, live, self._streams.options)
+        return Awaited(hub.store, self._path, format, live, self._core.options)
 
     def _live(self, hub: Hub, start: Where | Slice, format: Format) -> LiveResponse:  # noqa: A002
-        options = self._streams.options
+        options = self._core.options
         response = LiveResponse(hub, self._path, start, format, slow=self._slow, options=options)
         response.raw_headers = [_VARIES, *self.raw_headers]  # a name may be there twice
         return response
 
     def _array(self, where: Where, *, waits: bool = False) -> ASGIApp:
-        reader = Reader(self._streams, self._path, where, follow=True, waits=waits)
-        options = self._streams.options
+        reader = Reader(self._core, self._path, where, follow=True, waits=waits)
+        options = self._core.options
         response = _Array(_Values(reader), options=options)
         given = {name for name, _ in self.raw_headers}
         set_here = given.union(name for name, _ in _OF_ALL)
@@ -219,8 +207,8 @@ class _EventsAfter(Events):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
-        return Events.begin(self, first) + self.gap(self.missed)
+    def begin(self, first: Slice, now: float) -> bytes:
+        return Events.begin(self, first, now) + self.gap(self.missed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +217,7 @@ class _LinesAfter(Lines):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         return self.gap(self.missed)
 
 
@@ -267,6 +255,19 @@ class _Values(AsyncIterator[Any]):
         return {"event": message.event, "data": message.data}
 
 
+def _slow_of(policy: str) -> Slow:
+    """What becomes of a reader that is too slow, by its name.
+
+    Raises:
+        InvalidOption: No such policy.
+    """
+    try:
+        return Slow(policy)
+    except ValueError:
+        names = ", ".join(f'"{each.value}"' for each in Slow)
+        raise InvalidOption("slow", policy, names) from None
+
+
 def _offered(info: StreamInfo) -> list[str]:
     return _OF_JSON if is_json(info.content_type) else [essence(info.content_type), _EVENTS]
 
@@ -283,4 +284,4 @@ def _format_of(media_type: str, missed: Gap | None, end_mark: bool) -> Format:
 
 def _not_acceptable(offered: list[str]) -> Response:
     detail = f"none of the formats fits the Accept header; offered: {', '.join(offered)}"
-    return problem_response(406, "not_acceptable", detail, {"offered": offered})
+    return problem_response(406, "not_acceptable", detail, offered=offered)

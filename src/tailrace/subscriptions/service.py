@@ -1,243 +1,344 @@
-"""Subscriptions at work: wakes begin, are delivered, end, and none is lost.
+"""What can be done with subscriptions, each as one compare-and-set of a state.
 
-Every change is a compare-and-set of a record, and who writes it does what follows from it: so a
-wake is delivered by one process. Should that one die, the record says when another takes over. Each
-process has a timer for the next deadline of each subscription, and looks at all of them when it
-starts. A slow look at everything remains for what no process was told of: an append by a program
-that has only the store, or a hint that was lost.
+A decision is a pure function (`transitions`). It is made on the state that was just read, with the
+tails of the streams that it needs; written if no other process was faster, and made again
+otherwise. Whoever has written the state does what follows from it.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from random import SystemRandom
+from typing import Final
 
-import anyio
-from anyio.abc import TaskGroup, TaskStatus
-from starlette.types import Receive, Scope, Send
-
-from tailrace.errors import StoreUnavailable
-from tailrace.protocol.authorize import Authorize
-from tailrace.runtime import Signal, current_loop
+from tailrace.errors import SubscriptionRefused
 from tailrace.store import Store
-from tailrace.subscriptions.catalogue import DIRECTORY, Catalogue
-from tailrace.subscriptions.control import Control
-from tailrace.subscriptions.courier import Courier
-from tailrace.subscriptions.desk import Desk
-from tailrace.subscriptions.keys import Keys
-from tailrace.subscriptions.log import log
-from tailrace.subscriptions.options import SubscriptionOptions
-from tailrace.subscriptions.record import Record
-from tailrace.subscriptions.transitions import Effect
+from tailrace.subscriptions import transitions
+from tailrace.subscriptions.repository import (
+    StoredState,
+    SubscriptionRepository,
+    matching_tails,
+    tails_of,
+)
+from tailrace.subscriptions.state import Config, SubscriptionState, Tail
+from tailrace.subscriptions.transitions import (
+    AckRequest,
+    Context,
+    Effect,
+    TokenClaims,
+    Transition,
+    Wake,
+)
 from tailrace.subscriptions.views import Todo, Views
-from tailrace.subscriptions.webhook import Resolve, Webhooks, resolve
 
-__all__ = ["Subscriptions"]
+__all__ = ["SubscriptionService"]
 
-_PAUSE_MS: Final = 5000
-"""Milliseconds after which something is tried again for which the store could not work."""
+Decide = Callable[[SubscriptionState, Context], Transition]
+"""Decides on a change; raises `SubscriptionRefused` if it is not allowed."""
+
+Look = Callable[[SubscriptionState], Iterable[str]]
+"""The streams whose tails a decision needs."""
+
+Perform = Callable[[Effect, SubscriptionState], None]
+"""Does what follows from a state that was written."""
+
+_chance: Final = SystemRandom()
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Subscriptions:
-    """The subscriptions of a store, and an ASGI application that serves what is below `__ds/`.
-
-    It works while its block runs, or its `run()`:
-
-    ```
-    subscriptions = Subscriptions(store)
-    streams = DurableStreams(store, control=subscriptions, on_append=subscriptions.appended)
-    async with subscriptions:
-        ...  # serve
-    ```
-
-    Each process that serves the store runs one; together they deliver each wake once, and a wake
-    whose process dies is taken over when its lease ends.
+class SubscriptionService:
+    """Changes the subscriptions of a store.
 
     Args:
-        store: Open, and of this event loop.
-        options: The settings; None: the defaults.
+        store: Where the streams are.
+        repository: Where the subscriptions are.
+        views: Given each state that was written.
         clock: Milliseconds since the epoch.
-        resolve: Finds the addresses of a webhook's host.
-        authorize: Asked for each stream and pattern that a request names or is shown; None:
-            everybody may do everything.
+        perform: Must neither block nor raise.
     """
 
     def __init__(
         self,
         store: Store,
-        options: SubscriptionOptions | None = None,
-        *,
-        clock: Callable[[], int] = _now,
-        resolve: Resolve = resolve,
-        authorize: Authorize | None = None,
+        repository: SubscriptionRepository,
+        views: Views,
+        clock: Callable[[], int],
+        perform: Perform,
     ) -> None:
-        self._options = options = options or SubscriptionOptions()
         self._store = store
+        self._repository = repository
+        self._views = views
         self._clock = clock
-        self._catalogue = Catalogue(store)
-        self._views = Views(store, self._tell, self._recall)
-        self._keys = Keys(store, options.signing_key, clock)
-        self._webhooks = Webhooks(options, resolve)
-        self._desk = Desk(store, self._catalogue, self._views, clock, self._perform)
-        self._control = Control(self._desk, self._keys, self._webhooks, options, clock, authorize)
-        self._active: set[str] = set()
-        self._is_behind = True
-        self._sweep_at = 0
-        self._courier: Courier | None = None
-        self._group: TaskGroup | None = None
-        self._signal: Signal | None = None
-        self._block: TaskGroup | None = None
+        self._perform = perform
 
-    async def __aenter__(self) -> Self:
-        block = anyio.create_task_group()
-        await block.__aenter__()
-        try:
-            await block.start(self.run)
-        except BaseException:
-            block.cancel_scope.cancel()
-            await block.__aexit__(None, None, None)  # with the error it would wrap it in a group
-            raise
-        self._block = block
-        return self
+    # What clients ask for
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        block, self._block = self._block, None
-        assert block is not None
-        block.cancel_scope.cancel()
-        await block.__aexit__(None, None, None)  # the error of the block is not for a group
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is below `__ds/` of the place of mounting."""
-        await self._control.serve(scope, receive, send, is_running=self._group is not None)
-
-    def appended(self, path: str) -> None:
-        """Tell of an append that is durable, or of a new stream; costs next to nothing.
-
-        To be called in the event loop, for whatever this process has written.
-        """
-        self._views.appended(path)
-
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Deliver until it is cancelled; for a task group, whose `start` returns when it works.
-
-        Cancelled, deliveries under way are cut off. What has become of each wake is in the store,
-        and the next process that runs goes on with it.
+    async def create(
+        self, name: str, config: Config, base_url: str
+    ) -> tuple[SubscriptionState, bool]:
+        """A subscription, and whether it is new.
 
         Raises:
-            StoreUnavailable: The store cannot work, right at the start.
+            SubscriptionRefused: It exists with another configuration (409); there are too many, or
+                its pattern matches too many streams (413, 429).
+
+        Source: Durable Streams 6.2.
         """
-        if self._signal is not None:
-            raise RuntimeError("these subscriptions run already")
-        self._signal = current_loop().signal()
-        stop = self._store.watch(DIRECTORY, lambda _change: self._look_again())
-        try:
-            await self._keys.open()
-            await self._catalogue.tidy(self._clock())
-            await self._survey()
-            self._courier = Courier(
-                self._store,
-                self._desk,
-                self._keys,
-                self._webhooks,
-                clock=self._clock,
-                timeout=self._options.webhook_timeout,
-                appended=self.appended,
-            )
-            async with anyio.create_task_group() as group:
-                self._group = group
-                task_status.started()
-                await self._serve(group, self._signal)
-        finally:
-            stop()
-            self._group = self._signal = self._courier = None
-            self._views.clear()
-            self._is_behind = True
-            with anyio.CancelScope(shield=True):
-                await self._webhooks.aclose()
-
-    async def _serve(self, group: TaskGroup, signal: Signal) -> None:
-        self._sweep_at = self._clock() + round(self._options.sweep * 1000)
         while True:
-            now = self._clock()
-            if now >= self._sweep_at:
-                self._sweep_at = now + round(self._options.sweep * 1000)
-                self._is_behind = True
-                for name in self._views:
-                    self._views.ask(name, Todo(everything=True))
-            if self._is_behind:
-                await self._catch_up()
-            for name in self._views.waiting(now):
-                if name not in self._active:
-                    self._active.add(name)
-                    group.start_soon(self._attend, name)
-            due = self._views.next_due()
-            until = self._sweep_at if due is None else min(due, self._sweep_at)
-            with anyio.move_on_after(max(until - self._clock(), 1) / 1000):
-                await signal.wait()
+            existing = await self._existing(name)
+            if existing is not None:
+                if existing.config.hash != config.hash:
+                    raise SubscriptionRefused(
+                        "SUBSCRIPTION_ALREADY_EXISTS",
+                        409,
+                        f"the subscription {name!a} exists with another configuration",
+                    )
+                return existing, False
+            found = await matching_tails(self._store, config)
+            tails = {**found, **await tails_of(self._store, config.streams)}
+            context = self._context(tails)
+            empty = SubscriptionState(
+                id=name,
+                nonce=secrets.token_hex(16),
+                version=0,
+                config=config,
+                base_url=base_url,
+                created_at=context.now,
+            )
+            stored = await self._repository.add(transitions.created(empty, context, found))
+            if stored is not None:
+                self._views.put(stored)
+                return stored.state, True
 
-    async def _attend(self, name: str) -> None:
+    async def get(self, name: str) -> SubscriptionState:
+        """A subscription.
+
+        Raises:
+            SubscriptionRefused: It does not exist (404).
+        """
+        return (await self._find(name)).state
+
+    async def delete(self, state: SubscriptionState) -> None:
+        """Delete a subscription; nothing if it is gone, also if another one has its id by now.
+
+        Source: Durable Streams 6.3.
+        """
+        done = await self._change_if_same(state, lambda now, _: transitions.deleted(now))
+        if done is not None and done.state.nonce == state.nonce:
+            await self._repository.remove(state.id, state.nonce)
+            self._views.drop(state.id)
+
+    async def link(self, name: str, paths: tuple[str, ...]) -> None:
+        """Add explicit streams.
+
+        Raises:
+            SubscriptionRefused: There is no such subscription (404), it would have too many
+                streams (413), or would wake itself (400).
+
+        Source: Durable Streams 6.4.
+        """
+
+        def decide(state: SubscriptionState, context: Context) -> Transition:
+            if state.config.wake_stream in paths:
+                raise SubscriptionRefused(
+                    "INVALID_REQUEST", 400, "a subscription cannot have its own wake_stream"
+                )
+            return transitions.linked(state, context, paths)
+
+        await self._change(name, decide, lambda _: paths)
+        # For an append after the tails were read, in a process that did not know of the link.
+        self._views.ask(name, Todo(tails=True))
+
+    async def unlink(self, name: str, path: str) -> None:
+        """Take an explicit stream out; nothing if it is not there.
+
+        Raises:
+            SubscriptionRefused: There is no such subscription (404).
+
+        Source: Durable Streams 6.4.
+        """
+        await self._change(name, lambda state, _: transitions.unlinked(state, path))
+
+    async def claim(self, name: str, worker: str) -> SubscriptionState:
+        """Give the wake to a worker.
+
+        Raises:
+            SubscriptionRefused: As `transitions.claimed`, or there is no such subscription (404).
+        """
+
+        def decide(state: SubscriptionState, context: Context) -> Transition:
+            return transitions.claimed(state, context, worker)
+
         try:
-            while (todo := self._views.take(name)) is not None:
-                try:
-                    await self._desk.attend(name, todo)
-                except StoreUnavailable as error:
-                    log.warning("subscription %a: %s", name, error)
-                    self._views.postpone(name, self._clock() + _PAUSE_MS, todo)
-                    return
-        finally:
-            self._active.discard(name)
-            self._tell()
+            return (await self._change(name, decide, _links)).state
+        except SubscriptionRefused as error:
+            if error.wire_code != "NO_PENDING_WORK":
+                raise
+        # A stream that was made this very moment, perhaps by another process, is not linked yet.
+        everything = Todo(everything=True)
+        while not await self._advance(await self._find(name), everything):
+            continue
+        return (await self._change(name, decide, _links)).state
 
-    async def _catch_up(self) -> None:
-        self._is_behind = False
-        try:
-            await self._survey()
-        except StoreUnavailable as error:
-            log.warning("subscriptions: %s", error)
-            self._is_behind = True
-            self._sweep_at = min(self._sweep_at, self._clock() + _PAUSE_MS)
+    async def acknowledge(
+        self, name: str, token: TokenClaims, request: AckRequest, *, by_webhook: bool
+    ) -> bool:
+        """Take a worker's callback or ack; returns whether the next wake has begun with it.
 
-    async def _survey(self) -> None:
-        """Learn which subscriptions there are."""
-        self._is_behind = False
-        nonces = await self._catalogue.names()
-        for name in self._views:
-            view = self._views.get(name)
-            if view is not None and nonces.get(name) != view.stored.record.nonce:
+        Raises:
+            SubscriptionRefused: As `transitions.acked`, or there is no such subscription (404).
+        """
+
+        def decide(state: SubscriptionState, context: Context) -> Transition:
+            return transitions.acked(state, context, token, request, by_webhook=by_webhook)
+
+        def look(state: SubscriptionState) -> Iterable[str]:
+            return state.links if request.done else {ack.path for ack in request.acks}
+
+        return (await self._change(name, decide, look)).woke
+
+    async def release(self, name: str, token: TokenClaims, wake: Wake) -> None:
+        """Take a wake back from a worker that has processed nothing.
+
+        Raises:
+            SubscriptionRefused: As `transitions.released`, or there is no such subscription (404).
+        """
+
+        def decide(state: SubscriptionState, context: Context) -> Transition:
+            return transitions.released(state, context, token, wake)
+
+        await self._change(name, decide, _links)
+
+    # What becomes of a delivery
+
+    async def delivered(self, state: SubscriptionState, wake: Wake, *, done: bool) -> None:
+        """A receiver accepted its webhook."""
+
+        def decide(now: SubscriptionState, context: Context) -> Transition:
+            return transitions.delivered(now, context, wake, done=done)
+
+        await self._change_if_same(state, decide, _links if done else None)
+
+    async def failed(self, state: SubscriptionState, wake: Wake) -> None:
+        """A wake could not be delivered."""
+
+        def decide(now: SubscriptionState, context: Context) -> Transition:
+            return transitions.delivery_failed(now, context, wake)
+
+        await self._change_if_same(state, decide)
+
+    async def announced(self, state: SubscriptionState, wake: Wake) -> None:
+        """The event of a wake is written."""
+        await self._change_if_same(state, lambda now, _: transitions.announced(now, wake))
+
+    # What is due
+
+    async def advance(self, name: str, todo: Todo) -> None:
+        """Do what is due in a subscription, and look at what may have happened."""
+        view = self._views.get(name)
+        while view is not None:
+            known = view.stored
+            stored = await self._repository.load(name, known.state.nonce, known)
+            if stored is None or stored.state.deleted:
+                await self._repository.remove(name, view.stored.state.nonce)
                 self._views.drop(name)
-        for name, nonce in nonces.items():
-            if self._views.get(name) is None:
-                stored = await self._catalogue.load(name, nonce)
-                if stored is not None:
-                    self._views.put(stored)
+                return
+            self._views.put(stored)
+            if await self._advance(stored, todo):
+                return
+            view = self._views.get(name)
 
-    def _recall(self, name: str) -> None:
-        if self._courier is not None:
-            self._courier.recall(name)
+    async def _advance(self, stored: StoredState, todo: Todo) -> bool:
+        """As `advance`, on a state that was just read; False if it has changed since."""
+        state, now = stored.state, self._clock()
+        is_due = state.due is not None and state.due <= now
+        if todo.is_only_due and not is_due:
+            return True
+        found = await matching_tails(self._store, state.config) if todo.everything else {}
+        appeared = {path for path in todo.paths if state.config.matches(path)} | found.keys()
+        appeared -= state.links.keys()
+        idle = state.wake_id is None or (state.lease_until is not None and state.lease_until <= now)
+        if not idle and not todo.is_only_due:
+            # The view was behind. Whoever ends this wake may have looked already.
+            self._views.missed(state.id)
+        tails = None
+        if idle or appeared:
+            tails = await tails_of(self._store, (state.links.keys() | appeared) - found.keys())
+            tails.update(found)
+        transition = transitions.advanced(state, self._context(tails, now), appeared)
+        try:
+            return await self._write(stored, transition) is not None
+        except SubscriptionRefused:  # deleted since it was read: the next look finds that out
+            return False
 
-    def _perform(self, effect: Effect, record: Record) -> None:
-        if self._group is None or self._courier is None:
-            return  # not running any more: the record says when another process does it
-        if effect is Effect.DELIVER:
-            self._group.start_soon(self._courier.deliver, record)
-        else:
-            self._group.start_soon(self._courier.announce, record)
+    # The compare-and-set
 
-    def _look_again(self) -> None:
-        self._is_behind = True
-        self._tell()
+    async def _change(self, name: str, decide: Decide, look: Look | None = None) -> Transition:
+        """Make a decision on a subscription, write it, and do what follows.
 
-    def _tell(self) -> None:
-        if self._signal is not None:
-            self._signal.set()
+        Args:
+            name: Of the subscription.
+            decide: Called again for each state that was read, until one could be written.
+            look: The streams whose tails it needs; None: it needs none.
+
+        Returns:
+            What was done, with the state as it is now.
+
+        Raises:
+            SubscriptionRefused: There is no such subscription (404), or what `decide` raises.
+        """
+        while True:
+            stored = await self._find(name)
+            tails = None if look is None else await tails_of(self._store, look(stored.state))
+            done = await self._write(stored, decide(stored.state, self._context(tails)))
+            if done is not None:
+                return done
+
+    async def _change_if_same(
+        self, state: SubscriptionState, decide: Decide, look: Look | None = None
+    ) -> Transition | None:
+        """As `_change`; None if the subscription is gone, no change if another has its id."""
+
+        def unless_another(now: SubscriptionState, context: Context) -> Transition:
+            return decide(now, context) if now.nonce == state.nonce else Transition(now)
+
+        try:
+            return await self._change(state.id, unless_another, look)
+        except SubscriptionRefused:
+            return None
+
+    async def _write(self, stored: StoredState, transition: Transition) -> Transition | None:
+        """Write a new state and do what follows; None if the stored state has changed since."""
+        if transition.state is stored.state:
+            return transition
+        saved = await self._repository.save(transition.state)
+        if saved is None:
+            return None
+        if not saved.state.deleted:
+            self._views.put(saved)
+        if transition.effect is not None:
+            self._perform(transition.effect, saved.state)
+        return replace(transition, state=saved.state)
+
+    async def _find(self, name: str) -> StoredState:
+        view = self._views.get(name)
+        return await self._repository.find(name, None if view is None else view.stored)
+
+    async def _existing(self, name: str) -> SubscriptionState | None:
+        try:
+            return await self.get(name)
+        except SubscriptionRefused:
+            return None
+
+    def _context(self, tails: dict[str, Tail] | None, now: int | None = None) -> Context:
+        return Context(
+            now=self._clock() if now is None else now,
+            wake_id=f"w_{secrets.token_hex(16)}",
+            tails=tails,
+            chance=_chance.uniform(-1.0, 1.0),
+        )
+
+
+def _links(state: SubscriptionState) -> Iterable[str]:
+    return state.links

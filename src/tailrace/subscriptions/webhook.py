@@ -137,7 +137,7 @@ class Webhooks:
             if self._client is None:
                 # The import and the certificates take a tenth of a second and more, for which no
                 # stream may stand still.
-                self._client = await call_in_thread(self._make, lambda _client: None)
+                self._client = await call_in_thread(self._make)
         return self._client
 
     def _make(self) -> httpx2.AsyncClient:

@@ -29,7 +29,7 @@ from tailrace.connection import Ending, shutdown_event, tell_stopping
 from tailrace.errors import Problem
 from tailrace.framing import Framing, ServerSentEvents, is_event
 from tailrace.responses import options_of_app
-from tailrace.runtime import Interruptible, Loop, current_loop
+from tailrace.runtime import CancelOnce, Loop, current_loop
 from tailrace.source import Pinnable, Sink, Source
 from tailrace.types import StreamOptions
 
@@ -223,7 +223,7 @@ class _Fed:
         self._feeding = anyio.CancelScope()
         self._over = anyio.Event()
         self._error: Exception | None = None
-        self._stretch: Interruptible | None = None
+        self._cancel_once: CancelOnce | None = None
 
     async def feed(self) -> None:
         try:
@@ -232,22 +232,22 @@ class _Fed:
         except Exception as error:  # noqa: BLE001 - raised by `run`
             self._error = error
             await anyio.lowlevel.checkpoint()  # what it has just sent is taken first
-            if self._stretch is not None:
-                self._stretch.interrupt()
+            if self._cancel_once is not None:
+                self._cancel_once.cancel()
         finally:
             self._over.set()
 
     async def run(self, sink: Sink, loop: Loop) -> None:
-        self._stretch = loop.interruptible()
+        self._cancel_once = loop.cancel_once()
         try:
-            with self._stretch:
+            with self._cancel_once:
                 if self._error is None:
                     await self._source.run(sink, loop)
                 # A task that fails may close its channel on the way: its error comes a turn later.
                 for _ in range(_TURNS):
                     await anyio.lowlevel.checkpoint()
         finally:
-            self._stretch = None
+            self._cancel_once = None
         if self._error is not None:
             raise self._error
 

@@ -149,7 +149,7 @@ class SQLiteStore(Store):
     async def _close(self) -> None:
         self._require_open()
         self._process = None
-        await call_in_thread(self._close_readers, lambda _none: None)
+        await call_in_thread(self._close_readers)
         for operation in self._line:
             operation.error = StoreUnavailable(self._location.file, "was closed meanwhile")
             if operation.wake is not None:

@@ -1,0 +1,203 @@
+"""The formats in which a stream is subscribed to: events for browsers, lines for programs, bytes.
+
+The protocol's own events are in `tailrace.protocol`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+from pydantic_core import to_json
+
+from tailrace.errors import OffsetGone, Problem, RunEnded, StreamNotFound, TailraceError
+from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
+from tailrace.live import End, Format, Gap, Reason
+from tailrace.semantics import LIVE_HEADERS
+from tailrace.store import Slice, StreamInfo, essence, is_json
+from tailrace.streams.item import End as RunEnd
+from tailrace.streams.item import NamedEvent, WireMessage, wire_messages
+
+__all__ = ["Events", "Lines", "Raw"]
+
+_SSE: Final = ServerSentEvents()
+_LINES: Final = JSONLines()
+_MARKED: Final = JSONLines(end_mark=True)
+_RETRY: Final = b"retry: 1000\n\n"
+"""A second. Without it Chromium waits three before it comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events(Format):
+    """Server-sent events: one for each message of a JSON stream, or for each append to another.
+
+    A message that is a string is sent as its text, any other as its JSON; bytes that are no text in
+    base64, which a header tells as the protocol's does. The `id` of each is the offset after it, so
+    an EventSource comes back to the right place. What is left out is an event named "gap", a run's
+    end one named "end" or "error".
+    """
+
+    media_type: ClassVar[str] = "text/event-stream"
+    heartbeat: ClassVar[bytes] = ServerSentEvents.heartbeat
+    says_farewell: ClassVar[bool] = True
+
+    def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
+        headers = (("content-type", self.media_type), *LIVE_HEADERS)
+        if _is_text(info.content_type):
+            return headers
+        return (*headers, ("stream-sse-data-encoding", "base64"))
+
+    def begin(self, first: Slice, now: float) -> bytes:
+        return _RETRY
+
+    def frame(self, part: Slice, now: float) -> bytes:
+        content_type = part.info.content_type
+        if is_json(content_type):
+            return b"".join(map(_event, wire_messages(part)))
+        as_text = _is_text(content_type)
+        return b"".join(
+            _written(chunk.data if as_text else b64encode(chunk.data), str(chunk.end))
+            for chunk in part.chunks
+        )
+
+    def gap(self, gap: Gap) -> bytes:
+        return _written(_told(gap), str(gap.end), "gap")
+
+    def end(self, end: End) -> bytes:
+        if end.reason is Reason.FAREWELL:
+            return _SSE.farewell(end.retry)
+        if end.reason is Reason.DELETED:
+            return _SSE.failure(Problem("stream_not_found", "the stream was deleted"))
+        return b"" if end.error is None else _SSE.failure(_unreadable(end.error))
+
+
+def _event(message: WireMessage) -> bytes:
+    id_ = message.offset
+    told = message.reserved
+    if told is None:
+        text = message.text
+        if text is None and b"\n" not in message.data and b"\r" not in message.data:
+            return b"data: %b\nid: %b\n\n" % (message.data, id_.encode())
+        return _written(message.data if text is None else text, id_)
+    if isinstance(told, NamedEvent):
+        return _named(told, id_)
+    if told.status == "done":
+        return _written({}, id_, "end")
+    return _written(error_json(_problem(told)), id_, "error")
+
+
+def _unreadable(error: TailraceError) -> Problem:
+    return Problem(error.code, "the stream cannot be read now")  # why is for the log
+
+
+def _problem(end: RunEnd) -> Problem:
+    return Problem(end.code, end.message)
+
+
+def _named(event: NamedEvent, id_: str) -> bytes:
+    name = event.name
+    if not name or "\n" in name or "\r" in name:  # appended by somebody else: no event's name
+        name = "message"
+    return _written("" if event.data is None else event.data, id_, name)
+
+
+def _written(data: Any, id_: str | None, event: str | None = None) -> bytes:
+    return _SSE.frame(Event(data, event=event, id=id_))
+
+
+@dataclass(frozen=True, slots=True)
+class Lines(Format):
+    """JSON Lines: a line for each message of a JSON stream.
+
+    A named event is `{"event": ..., "data": ...}`. A run that did not end well ends with
+    `{"error": {"code": ..., "message": ...}}`, and the connection is cut. What is left out is
+    `{"gap": {"from": ..., "to": ...}}`.
+
+    Args:
+        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and it is no
+            run's that did not end well.
+    """
+
+    end_mark: bool = field(default=False, kw_only=True)
+
+    media_type: ClassVar[str] = "application/jsonl"
+    heartbeat: ClassVar[bytes] = JSONLines.heartbeat
+
+    def frame(self, part: Slice, now: float) -> bytes:
+        return b"".join(map(_line, wire_messages(part)))
+
+    def gap(self, gap: Gap) -> bytes:
+        return to_json({"gap": _told(gap)}) + b"\n"
+
+    def end(self, end: End) -> bytes:
+        if end.reason is Reason.FAILED and end.error is not None:
+            return _LINES.failure(_unreadable(end.error))
+        _raise_unless_whole(end)
+        return _MARKED.closing() if self.end_mark and end.reason is Reason.CLOSED else b""
+
+
+def _told(gap: Gap) -> dict[str, str | None]:
+    return {"from": None if gap.start is None else str(gap.start), "to": str(gap.end)}
+
+
+def _line(message: WireMessage) -> bytes:
+    told = message.reserved
+    if told is None:
+        # A client may have sent it on several lines; within its strings they are escaped.
+        return message.data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+    if isinstance(told, NamedEvent):
+        return to_json({"event": told.name, "data": told.data}, inf_nan_mode="null") + b"\n"
+    return b"" if told.status == "done" else _LINES.failure(_problem(told))
+
+
+@dataclass(frozen=True, slots=True)
+class Raw(Format):
+    """The bytes of a stream as they were appended; of a JSON stream the text of its strings.
+
+    Nothing can be told in between: where something is missing, and where a run did not end well,
+    the connection is cut.
+    """
+
+    def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
+        """The stream's own type."""
+        content_type = info.content_type
+        if is_json(content_type):
+            content_type = "text/plain; charset=utf-8"
+        return (("content-type", content_type), *LIVE_HEADERS)
+
+    def frame(self, part: Slice, now: float) -> bytes:
+        if not is_json(part.info.content_type):
+            return part.data
+        return b"".join(map(_text, wire_messages(part)))
+
+    def end(self, end: End) -> bytes:
+        _raise_unless_whole(end)
+        return b""
+
+
+def _text(message: WireMessage) -> bytes:
+    if message.reserved is not None:
+        return b""
+    text = message.text
+    return message.data + b"\n" if text is None else text.encode()
+
+
+def _is_text(content_type: str) -> bool:
+    return is_json(content_type) or essence(content_type).startswith("text/")
+
+
+def _raise_unless_whole(end: End) -> None:
+    """Raise what is to cut the connection: what was sent is not all there is to say."""
+    if end.reason is Reason.DELETED:
+        raise StreamNotFound(end.path)
+    if end.reason is Reason.GAP:
+        assert end.gap is not None
+        raise OffsetGone(str(end.gap.start), str(end.gap.end))
+    if end.error is not None:
+        raise end.error
+    if end.last is not None and is_json(end.last.info.content_type):
+        messages = list(wire_messages(end.last))
+        told = messages[-1].reserved if messages else None  # only the last is a run's end
+        if isinstance(told, RunEnd) and told.status != "done":
+            raise RunEnded(end.path, told.status, told.code, told.message)
