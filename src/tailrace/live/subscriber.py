@@ -10,6 +10,7 @@ and sends the frame that is the same for all.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -19,11 +20,10 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.connection import Attached, Ending, Frame, counters
 from tailrace.errors import StreamNotFound, TailraceError
+from tailrace.live.cursor import Next, ReadCursor, Slow
 from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.opening import Opening
-from tailrace.live.place import Next, Place
-from tailrace.live.recent import Entry
-from tailrace.live.slow import Slow
+from tailrace.live.tail import Entry, TailState
 from tailrace.pump import Deadlines, Due, Sending
 from tailrace.store import Offset
 from tailrace.types import StreamOptions
@@ -54,7 +54,7 @@ class Subscriber:
 
     def __init__(
         self,
-        place: Place,
+        place: ReadCursor,
         format: Format,  # noqa: A002 - the word for it
         options: StreamOptions,
         slow: Slow,
@@ -116,7 +116,7 @@ class Subscriber:
         """Something has happened."""
         self._woken.set()
 
-    def fell_behind(self, offset: Offset) -> None:
+    def lagging(self, offset: Offset) -> None:
         """The crowd goes on without this one."""
         self._in_crowd = False
         self._place.offset = offset
@@ -141,7 +141,8 @@ class Subscriber:
 
     async def _begin(self, opening: Opening) -> None:
         start, first = opening.take()
-        data = self._format.begin(first) + self._format.frame(first)
+        now = time.time()
+        data = self._format.begin(first, now) + self._format.frame(first, now)
         sending = self._sending
         self._attached = await sending.interruptible(sending.attach(start, data))
         self._place.take(first)
@@ -188,38 +189,38 @@ class Subscriber:
         self._was_at_tail = True
         live, attached = self._place.live, self._attached
         if step is Next.WAIT and attached is not None:
-            live.crowd.join(self, self._format, attached.write)
+            live.broadcast.join(self, self._format, attached.write)
             self._in_crowd = True
         else:
             live.sleep(self)
 
     async def _stay_in_crowd(self) -> None:
         live = self._place.live
-        if live.over is not None:
-            if live.crowd.settled:
+        if live.tail.over:
+            if live.broadcast.settled:
                 self._leave_crowd()
             else:
                 await self._woken.wait()
-        elif live.stale and not live.refreshing:
+        elif live.tail.state is TailState.STALE:
             await self._do(Next.REFRESH)
         else:
             await self._woken.wait()
 
     def _leave_crowd(self) -> None:
         self._in_crowd = False
-        self._place.take_all(self._place.live.crowd.leave(self, self._format))
+        self._place.take_all(self._place.live.broadcast.leave(self, self._format))
 
     async def _read(self) -> None:
         found = await self._place.read()
         if isinstance(found, Gap):
             await self._give_gap(found)
         elif found is not None:
-            await self._give(Entry(found))
+            await self._give(Entry(found, time.time()))
 
     async def _give(self, entry: Entry) -> None:
         frame = entry.frame(self._format)
         if frame is None or await self._put(frame):
-            self._place.take(entry.piece)
+            self._place.take(entry.part)
 
     async def _give_gap(self, gap: Gap) -> None:
         data = self._format.gap(gap)
