@@ -5,10 +5,10 @@ from tailrace.protocol.authorize import Action, Authorize, Right, ask, ask_scope
 from tailrace.protocol.body import Body
 from tailrace.protocol.engine import OnAppend
 from tailrace.protocol.fields import Fields, fields_of
+from tailrace.protocol.live import SseFormat
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import is_reserved, path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, fields_of_refusal, replies_by_origin
-from tailrace.protocol.sse import SseFormat
 
 __all__ = [
     "Action",
