@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.server.opened import OpenedFile, in_thread, read_cached
-from tailrace.server.pages import PageCacheProbe
+from tailrace.server.transfer import PageCacheProbe
 from tailrace.testing import no_leaks
 
 

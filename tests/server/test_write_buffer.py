@@ -15,9 +15,9 @@ import uvloop
 
 from tailrace import limits
 from tailrace.connection import Frame
-from tailrace.server.attach import AttachedConnection
-from tailrace.server.connection import ResponseConnection
+from tailrace.server.extensions import ResponseConnection
 from tailrace.server.opened import OpenedFile
+from tailrace.server.response import AttachedConnection
 from tailrace.server.transfer import Transfer
 from tailrace.server.write_buffer import WriteBuffer
 

@@ -9,14 +9,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection import Ending, leaving_of
+from tailrace.connection import Ending
 from tailrace.live.cursor import ReadCursor, Slow
 from tailrace.live.format import Format
 from tailrace.live.hub import Hub, LiveStream
-from tailrace.live.line import Line
 from tailrace.live.opening import Opening
 from tailrace.live.subscriber import Subscriber
-from tailrace.pump import Head, name_of, send_whole
+from tailrace.pump import Head, send_whole
 from tailrace.responses import options_of_app, release_dependencies
 from tailrace.semantics import SANDBOX_HEADERS
 from tailrace.store import Slice, StreamInfo, Where
@@ -97,7 +96,7 @@ class LiveResponse(Response):
     ) -> Ending:
         options = self._options or options_of_app(scope)
         headers = self.headers_of(first.info)
-        head = Head(self.status_code, headers, name_of(scope))
+        head = Head(self.status_code, headers)
         if scope["method"] == "HEAD":
             return await send_whole(b"", options, head, scope, receive, send)
         if options.release_dependencies:
@@ -105,10 +104,10 @@ class LiveResponse(Response):
         opening = Opening(head.message(), first)
         place = ReadCursor(self._hub, live, first)
         del head, headers, first  # or they are held for as long as the response lasts
-        async with leaving_of(scope, receive, send) as leaving:
-            line = Line(live.loop, scope, send, leaving)
-            subscriber = Subscriber(place, self._format, options, self._slow, self._lifetime, line)
-            return await subscriber.run(opening)
+        subscriber = Subscriber(
+            place, self._format, options, self._slow, self._lifetime, scope, receive, send
+        )
+        return await subscriber.run(opening)
 
     def headers_of(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
         """All header fields of the answer.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tailrace.streams.channel import Channel
 from tailrace.streams.item import Message
-from tailrace.streams.progress import Progress, ProgressState
+from tailrace.streams.progress import Part, Progress, ProgressState, Step, Thinned
+from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
 from tailrace.streams.subscribers import Grace
@@ -14,11 +15,15 @@ __all__ = [
     "Channel",
     "Grace",
     "Message",
+    "Part",
     "Progress",
     "ProgressState",
+    "Reader",
     "Run",
+    "Step",
     "Streams",
     "SyncReader",
     "SyncRun",
     "SyncStreams",
+    "Thinned",
 ]

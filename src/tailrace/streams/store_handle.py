@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
@@ -11,7 +12,9 @@ from anyio.lowlevel import EventLoopToken, current_token
 from tailrace.live import Hub
 from tailrace.store import MemoryStore, Store, open_store
 from tailrace.streams.runs import Runs
-from tailrace.subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from tailrace.subscriptions import Subscriptions
 
 __all__ = ["OpenStore", "StoreHandle"]
 

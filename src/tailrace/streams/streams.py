@@ -41,11 +41,11 @@ from tailrace.streams.runs import RunRequest
 from tailrace.streams.serving import Serving
 from tailrace.streams.subscribers import OnDisconnect, check_policy
 from tailrace.streams.subscription import Subscription
-from tailrace.subscriptions import SubscriptionOptions
 from tailrace.types import StreamOptions
 
 if TYPE_CHECKING:
     from tailrace.streams.router import APIRouter
+    from tailrace.subscriptions import SubscriptionOptions
 
 __all__ = ["Streams"]
 

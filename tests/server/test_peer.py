@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tailrace import limits
-from tailrace.server.halfclose import HalfClosed, Progress, Verdict
+from tailrace.server.peer import HalfClosed, Progress, Verdict
 
 GRACE = limits.HALF_CLOSE_GRACE
 SILENT = Progress(started=True, endless=True, acknowledged=100)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import TracebackType
 from typing import Any
 
 from tailrace import limits
+from tailrace.connection import log
 from tailrace.errors import TransferFailed
+from tailrace.server.internals import CycleResponse
 from tailrace.server.opened import OpenedFile, read_cached
 from tailrace.server.options import ServerOptions
-from tailrace.server.response import Response, body_message
-from tailrace.server.stall import StallWatch
 from tailrace.server.transfer import ZERO_COPY, Transfer
 from tailrace.server.write_buffer import WriteBuffer
 
@@ -36,7 +37,7 @@ class FileSending:
 
     def __init__(
         self,
-        response: Response,
+        response: CycleResponse,
         buffer: WriteBuffer,
         loop: asyncio.AbstractEventLoop,
         options: ServerOptions,
@@ -136,7 +137,7 @@ class FileSending:
         response, buffer = self._response, self._buffer
         data = read_cached(file.fd, size, at) if size <= limits.SMALL_FILE_BYTES else None
         if data is not None or not size:
-            await response.forward(body_message(data or b"", more=more))
+            await response.forward_body(data or b"", more=more)
             buffer.given += size
             return size
         in_chunk = response.room is None
@@ -149,7 +150,7 @@ class FileSending:
         if in_chunk:
             buffer.write(b"\r\n")
         response.use(size)
-        await response.forward(body_message(b"", more=more))
+        await response.forward_body(b"", more=more)
         return size
 
     async def _send_bytes(self, file: OpenedFile, at: int, size: int) -> None:
@@ -184,14 +185,14 @@ class FileSending:
             data = await self._read(file, None if at is None else at + sent, wanted, sent)
             if not data:
                 break
-            await response.forward(body_message(data, more=True))
+            await response.forward_body(data, more=True)
             sent += len(data)
         if await self._has_left():
             return sent
         missing = count is not None and sent < count
         if missing or (response.room and not more):
             raise TransferFailed(file.name, f"it ends after {sent} bytes", sent)
-        await response.forward(body_message(b"", more=more))
+        await response.forward_body(b"", more=more)
         return sent
 
     async def _read(self, file: OpenedFile, at: int | None, count: int, sent: int) -> bytes:
@@ -221,3 +222,55 @@ def _move(file: Any, count: int) -> None:
         os.lseek(file, count, os.SEEK_CUR)
     else:
         file.seek(count, os.SEEK_CUR)
+
+
+class StallWatch:
+    """A block in which a client must take something at least every `timeout` seconds.
+
+    Args:
+        buffer: The connection; aborted when the time is up.
+        loop: The event loop.
+        timeout: Seconds; None for ever.
+        name: What log lines call the response.
+    """
+
+    __slots__ = ("_alarm", "_buffer", "_loop", "_moved", "_name", "_progress", "_timeout")
+
+    def __init__(
+        self, buffer: WriteBuffer, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
+    ) -> None:
+        self._buffer = buffer
+        self._loop = loop
+        self._timeout = timeout
+        self._name = name
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._timeout is not None:
+            self._moved = self._loop.time()
+            self._progress = self._buffer.progress
+            self._look_after(self._timeout)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _look_after(self, timeout: float) -> None:
+        # Progress is seen only by looking, so look four times in the time it is given.
+        self._alarm = self._loop.call_later(timeout / 4, self._look, timeout)
+
+    def _look(self, timeout: float) -> None:
+        progress, now = self._buffer.progress, self._loop.time()
+        # Nothing waits for the client: it is the disk that is slow.
+        if progress != self._progress or not self._buffer.unsent_bytes:
+            self._progress, self._moved = progress, now
+        if now >= self._moved + timeout:
+            log.info("%s: client cut off: stalled", self._name)
+            self._buffer.abort("stalled")
+        else:
+            self._look_after(timeout)
