@@ -185,7 +185,7 @@ class Subscription(Response):
             return self._array(Mark.BEGINNING, waits=True)
         format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
         live = self._live(hub, Mark.BEGINNING, format)
-        return Awaited(hub.store, self._path, format, live, self._core.options)
+        return Awaited(hub, self._path, format, live, self._core.options)
 
     def _live(self, hub: Hub, start: Where | Slice, format: Format) -> LiveResponse:  # noqa: A002
         options = self._core.options
