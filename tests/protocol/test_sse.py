@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
-from tailrace.live import End, Gap, Piece, Reason
+from tailrace.live import End, Gap, Reason
 from tailrace.protocol.cursor import EPOCH
 from tailrace.protocol.sse import SseFormat, is_text
 from tailrace.store import START, Chunk, Offset, Retention, Slice, StreamInfo, wire_of
@@ -21,14 +21,14 @@ from tests.framing.whatwg import EventStreamReader, Message
 NOW = EPOCH + 20 * 1000.0
 
 
-def piece(
+def part(
     *chunks: bytes,
     content_type: str = "text/plain",
     start: int = 0,
     closed: bool = False,
     more: int = 0,
     first: int = 0,
-) -> Piece:
+) -> Slice:
     made = []
     at = start
     for data in chunks:
@@ -46,7 +46,7 @@ def piece(
         forked_from=None,
         created_at=1,
     )
-    return Piece(Slice(info, Offset(7, start) if start else START, tuple(made)), NOW)
+    return Slice(info, Offset(7, start) if start else START, tuple(made))
 
 
 def messages(written: bytes) -> list[Message]:
@@ -67,11 +67,11 @@ FORMAT = SseFormat()
 
 
 def test_it_begins_with_when_to_come_back() -> None:
-    assert SseFormat().begin(piece()) == b"retry:%d\n\n" % (limits.SSE_RETRY * 1000)
+    assert SseFormat().begin(part(), NOW) == b"retry:%d\n\n" % (limits.SSE_RETRY * 1000)
 
 
 def test_the_bytes_are_those_that_clients_patterns_are_written_for() -> None:
-    assert FORMAT.frame(piece(b"line1\nline2")) == (
+    assert FORMAT.frame(part(b"line1\nline2"), NOW) == (
         b"event: data\n"
         b"data:line1\n"
         b"data:line2\n"
@@ -86,7 +86,7 @@ def test_the_bytes_are_those_that_clients_patterns_are_written_for() -> None:
 
 
 def test_at_the_tail_there_is_only_the_control_event() -> None:
-    written = FORMAT.frame(piece(start=5))
+    written = FORMAT.frame(part(start=5), NOW)
     assert [message.type for message in messages(written)] == ["control"]
     assert control(written) == {
         "streamNextOffset": str(Offset(7, 5)),
@@ -96,11 +96,11 @@ def test_at_the_tail_there_is_only_the_control_event() -> None:
 
 
 def test_before_the_tail_a_reader_is_not_told_that_he_is_there() -> None:
-    assert "upToDate" not in control(FORMAT.frame(piece(b"abc", more=5)))
+    assert "upToDate" not in control(FORMAT.frame(part(b"abc", more=5), NOW))
 
 
 def test_the_end_of_a_closed_stream_has_no_cursor() -> None:
-    written = FORMAT.frame(piece(b"abc", closed=True))
+    written = FORMAT.frame(part(b"abc", closed=True), NOW)
     assert [message.type for message in messages(written)] == ["data", "control"]
     assert control(written) == {
         "streamNextOffset": str(Offset(7, 3)),
@@ -110,14 +110,14 @@ def test_the_end_of_a_closed_stream_has_no_cursor() -> None:
 
 
 def test_a_closed_stream_is_not_over_before_its_end() -> None:
-    got = control(FORMAT.frame(piece(b"abc", closed=True, more=5)))
+    got = control(FORMAT.frame(part(b"abc", closed=True, more=5), NOW))
     assert "streamClosed" not in got
     assert got["streamCursor"] == "1000"
 
 
 def test_a_reader_who_brought_the_newest_cursor_gets_none_below_what_follows_it() -> None:
-    assert control(SseFormat(1005).frame(piece(b"abc")))["streamCursor"] == "1005"
-    assert control(SseFormat(999).frame(piece(b"abc")))["streamCursor"] == "1000"
+    assert control(SseFormat(1005).frame(part(b"abc"), NOW))["streamCursor"] == "1005"
+    assert control(SseFormat(999).frame(part(b"abc"), NOW))["streamCursor"] == "1000"
 
 
 def test_readers_without_such_a_cursor_share_one_format() -> None:
@@ -127,7 +127,7 @@ def test_readers_without_such_a_cursor_share_one_format() -> None:
 
 
 def test_appends_that_come_together_are_one_event() -> None:
-    written = FORMAT.frame(piece(b"ab", b"cd"))
+    written = FORMAT.frame(part(b"ab", b"cd"), NOW)
     assert [message.data for message in messages(written)][:1] == ["abcd"]
     assert len(messages(written)) == 2
 
@@ -138,7 +138,7 @@ def test_appends_that_come_together_are_one_event() -> None:
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
 def test_text_arrives_with_its_line_ends_as_lf(texts: list[str]) -> None:
     text = "".join(texts)
-    written = FORMAT.frame(piece(*(each.encode() for each in texts)))
+    written = FORMAT.frame(part(*(each.encode() for each in texts)), NOW)
     first, last = messages(written)
     assert (first.type, last.type) == ("data", "control")
     assert first.data == text.replace("\r\n", "\n").replace("\r", "\n")
@@ -146,7 +146,7 @@ def test_text_arrives_with_its_line_ends_as_lf(texts: list[str]) -> None:
 
 @given(st.binary(min_size=1))
 def test_bytes_in_text_that_are_no_utf8_are_replaced(data: bytes) -> None:
-    first, last = messages(FORMAT.frame(piece(data)))
+    first, last = messages(FORMAT.frame(part(data), NOW))
     assert (first.type, last.type) == ("data", "control")
     text = data.decode(errors="replace")
     assert first.data == text.replace("\r\n", "\n").replace("\r", "\n")
@@ -162,14 +162,14 @@ def test_bytes_in_text_that_are_no_utf8_are_replaced(data: bytes) -> None:
     ],
 )
 def test_nothing_in_the_data_is_taken_for_an_event(attack: bytes) -> None:
-    written = FORMAT.frame(piece(attack))
+    written = FORMAT.frame(part(attack), NOW)
     assert [message.type for message in messages(written)] == ["data", "control"]
     assert "injected" not in control(written)
 
 
 @given(st.lists(st.binary(min_size=1), min_size=1, max_size=4))
 def test_binary_data_is_base64(chunks: list[bytes]) -> None:
-    written = FORMAT.frame(piece(*chunks, content_type="application/octet-stream"))
+    written = FORMAT.frame(part(*chunks, content_type="application/octet-stream"), NOW)
     first, last = messages(written)
     assert b64decode(first.data, validate=True) == b"".join(chunks)
     assert last.type == "control"
@@ -185,7 +185,7 @@ values = st.recursive(
 @given(st.lists(values, min_size=1, max_size=5), st.sampled_from([None, 2]))
 def test_json_is_an_array_of_the_messages(sent: list[Any], indent: int | None) -> None:
     wire = wire_of(json.dumps(sent, ensure_ascii=False, indent=indent).encode())
-    written = FORMAT.frame(piece(wire, content_type="application/json; charset=utf-8"))
+    written = FORMAT.frame(part(wire, content_type="application/json; charset=utf-8"), NOW)
     first, last = messages(written)
     assert json.loads(first.data) == sent
     assert last.type == "control"
@@ -200,7 +200,7 @@ def test_json_is_an_array_of_the_messages(sent: list[Any], indent: int | None) -
 )
 def test_text_and_json_are_written_as_they_are(content_type: str) -> None:
     assert is_text(content_type)
-    got = dict(FORMAT.headers(piece(content_type=content_type).info))
+    got = dict(FORMAT.headers(part(content_type=content_type).info))
     assert got["content-type"] == "text/event-stream"
     assert got["cache-control"] == "no-cache, no-store"
     assert got["x-accel-buffering"] == "no"
@@ -214,7 +214,7 @@ def test_text_and_json_are_written_as_they_are(content_type: str) -> None:
 )
 def test_all_else_is_base64_and_says_so(content_type: str) -> None:
     assert not is_text(content_type)
-    got = dict(FORMAT.headers(piece(content_type=content_type).info))
+    got = dict(FORMAT.headers(part(content_type=content_type).info))
     assert got["stream-sse-data-encoding"] == "base64"
 
 
@@ -223,20 +223,20 @@ def test_all_else_is_base64_and_says_so(content_type: str) -> None:
 
 def test_a_browser_is_told_how_soon_to_come_back() -> None:
     reader = EventStreamReader()
-    reader.feed(FORMAT.begin(piece(b"abc")))
+    reader.feed(FORMAT.begin(part(b"abc"), NOW))
     assert reader.retry_ms == 1000
     assert reader.messages == []
 
 
 def test_a_stream_that_begins_later_says_where() -> None:
-    first = piece(b"abc", start=10, first=10)
-    got = control(FORMAT.begin(first))
+    first = part(b"abc", start=10, first=10)
+    got = control(FORMAT.begin(first, NOW))
     assert got["streamFirstOffset"] == got["streamNextOffset"] == str(Offset(7, 10))
     assert got["streamCursor"] == "1000"
 
 
 def test_a_reader_who_is_further_is_not_told_where_it_begins() -> None:
-    assert messages(FORMAT.begin(piece(b"abc", start=12, first=10))) == []
+    assert messages(FORMAT.begin(part(b"abc", start=12, first=10), NOW)) == []
 
 
 def test_a_gap_ends_the_answer_for_an_ordinary_one_says_410() -> None:

@@ -9,10 +9,11 @@ Source: Durable Streams 5.7.
 from __future__ import annotations
 
 import anyio
+from starlette.types import Receive, Scope, Send
 
-from tailrace.connection import Ending, Farewell, Leaving, registered
+from tailrace.connection import Ending, OpenResponse
 from tailrace.live import Hub
-from tailrace.protocol.command import Read
+from tailrace.protocol.command import Get
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.store import Slice, Where
 
@@ -25,20 +26,38 @@ class LongPoll:
     Args:
         hub: The live streams.
         command: What is to be read.
-        leaving: Of the request.
         options: How long it waits, and how much it gets.
+        scope, receive, send: ASGI's.
     """
 
-    __slots__ = ("_command", "_hub", "_leaving", "_options", "_waiting", "left")
+    __slots__ = ("_command", "_hub", "_options", "_response", "_waiting")
 
-    def __init__(self, hub: Hub, command: Read, leaving: Leaving, options: ProtocolOptions) -> None:
+    lingers = 0.0
+    """It answers at once when the server stops."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        command: Get,
+        options: ProtocolOptions,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         self._hub = hub
         self._command = command
-        self._leaving = leaving
         self._options = options
+        self._response = OpenResponse(self, scope, receive, send)
         self._waiting = anyio.CancelScope()
-        self.left = False
+
+    @property
+    def left(self) -> bool:
         """The client has left."""
+        return self._response.ending is Ending.LEFT
+
+    def told(self) -> None:
+        """The client has left, or the server stops: wait no longer."""
+        self._waiting.cancel()
 
     async def run(self) -> Slice:
         """What there is, or comes: empty if nothing came in time.
@@ -48,44 +67,22 @@ class LongPoll:
         """
         live = self._hub.join(self._command.path)  # first: what is read is known to all who wait
         try:
-            piece = await self._read(self._command.where)
-            if piece.chunks or piece.closed:
-                return piece
-            async with self._leaving:
-                take_back = self._leaving.on_left(self._has_left)
-                try:
-                    with registered(self):
-                        piece = await self._wait(piece)
-                finally:
-                    take_back()
+            part = await self._read(self._command.where)
+            if part.chunks or part.closed:
+                return part
+            async with self._response:
+                part = await self._wait(part)
         finally:
             self._hub.leave(live)
-        return piece
-
-    @property
-    def lingers(self) -> float:
-        """It answers at once."""
-        return 0.0
-
-    def say_farewell(self, farewell: Farewell) -> None:
-        """The server stops: answer now."""
-        self._waiting.cancel()
-
-    def end(self, ending: Ending) -> None:
-        """The server stops: answer now."""
-        self._waiting.cancel()
+        return part
 
     async def _read(self, where: Where) -> Slice:
         return await self._hub.read(self._command.path, where, self._options.read_bytes)
 
-    async def _wait(self, piece: Slice) -> Slice:
+    async def _wait(self, part: Slice) -> Slice:
         self._waiting.deadline = anyio.current_time() + self._options.long_poll_timeout
         with self._waiting:
-            while not piece.chunks and not piece.closed:
-                await self._hub.wait(self._command.path, piece.end)
-                piece = await self._read(piece.end)
-        return piece
-
-    def _has_left(self) -> None:
-        self.left = True
-        self._waiting.cancel()
+            while not part.chunks and not part.closed:
+                await self._hub.wait(self._command.path, part.end)
+                part = await self._read(part.end)
+        return part

@@ -18,7 +18,7 @@ from tailrace.framing import Raw
 from tailrace.protocol.body import Body
 from tailrace.protocol.engine import Request
 from tailrace.protocol.reply import Reply
-from tailrace.pump import Head, name_of, send_whole, serve
+from tailrace.pump import Head, send_whole, serve
 from tailrace.semantics import ResponseFields
 from tailrace.source import open_source
 from tailrace.types import StreamOptions
@@ -38,7 +38,7 @@ async def send_reply(reply: Reply, request: Request, options: StreamOptions) -> 
         await send_last(reply, request.scope, request.body, request.send, linger=True)
         return
     if request.scope["method"] == "HEAD":
-        head = Head(reply.status, reply.headers, name_of(request.scope))
+        head = Head(reply.status, reply.headers)
         await send_whole(b"", options, head, request.scope, request.receive, request.send)
         return
     body = reply.body
@@ -87,7 +87,7 @@ async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linge
 
 
 async def _send_large(reply: Reply, request: Request, options: StreamOptions) -> None:
-    head = Head(reply.status, reply.headers, name_of(request.scope))
+    head = Head(reply.status, reply.headers)
     source = open_source(_pieces(reply.body))
     await serve(source, Raw(), None, options, head, request.scope, request.receive, request.send)
 

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace import limits
-from tailrace.live import End, Format, Piece
+from tailrace.live import End, Format
 from tailrace.protocol.cursor import interval_of
-from tailrace.store import StreamInfo, array_of, essence, is_json
+from tailrace.store import Slice, StreamInfo, array_of, essence, is_json
 
 __all__ = ["SseFormat", "is_text"]
 
@@ -62,23 +62,23 @@ class SseFormat(Format):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         """When to come back; and where the stream begins, if it is not at its first byte."""
         head = b"retry:%d\n\n" % round(limits.SSE_RETRY * 1000)
         if first.start.position == 0 or first.start != first.info.first:
             return head
         token = str(first.start)
-        more = f',"streamFirstOffset":"{token}"{self._cursor(first)}'
+        more = f',"streamFirstOffset":"{token}"{self._cursor(now)}'
         return head + _control(token, more)
 
-    def frame(self, piece: Piece) -> bytes:
+    def frame(self, part: Slice, now: float) -> bytes:
         """The data, if there is some, and the control event."""
-        token = str(piece.end)
-        if piece.closed:
+        token = str(part.end)
+        if part.closed:
             more = ',"streamClosed":true,"upToDate":true'
         else:
-            more = self._cursor(piece) + (',"upToDate":true' if piece.up_to_date else "")
-        return _data(token, piece) + _control(token, more)
+            more = self._cursor(now) + (',"upToDate":true' if part.up_to_date else "")
+        return _data(token, part) + _control(token, more)
 
     def end(self, end: End) -> bytes:
         """When to come back, if it is not at once.
@@ -90,8 +90,8 @@ class SseFormat(Format):
             raise end.error
         return b"retry:%d\n\n" % round(end.retry * 1000) if end.retry else b""
 
-    def _cursor(self, piece: Piece) -> str:
-        cursor = interval_of(piece.now)
+    def _cursor(self, now: float) -> str:
+        cursor = interval_of(now)
         if self.floor is not None and self.floor > cursor:
             cursor = self.floor
         return f',"streamCursor":"{cursor}"'
@@ -102,11 +102,11 @@ def _control(token: str, more: str) -> bytes:
     return f'event: control\ndata:{{"streamNextOffset":"{token}"{more}}}\nid:{token}\n\n'.encode()
 
 
-def _data(token: str, piece: Piece) -> bytes:
-    data = piece.slice.data
+def _data(token: str, part: Slice) -> bytes:
+    data = part.data
     if not data:
         return b""
-    content_type = piece.info.content_type
+    content_type = part.info.content_type
     if is_json(content_type):
         data = array_of(data)
     elif not is_text(content_type):

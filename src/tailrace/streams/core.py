@@ -7,7 +7,7 @@ channel, a response and the protocol are each given the core, and know nothing o
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
@@ -16,13 +16,14 @@ from tailrace.errors import ContentTypeMismatch, InvalidChunk, InvalidOption, St
 from tailrace.live import Hub
 from tailrace.protocol import Authorize
 from tailrace.store import Append, NewStream, Offset, Producer, Store, is_json
-from tailrace.streams.claim import Claims
+from tailrace.streams.claims import Claims, new_worker
 from tailrace.streams.item import message_of
-from tailrace.streams.lease import new_worker
 from tailrace.streams.runs import Runs
 from tailrace.streams.store_handle import OpenStore, StoreHandle
-from tailrace.subscriptions import SubscriptionOptions, Subscriptions
 from tailrace.types import StreamOptions
+
+if TYPE_CHECKING:
+    from tailrace.subscriptions import SubscriptionOptions
 
 __all__ = ["JSON", "Core"]
 
@@ -85,6 +86,8 @@ class Core:
         group.start_soon(opened.runs.keep)
         try:
             if self.subscribed is not None:
+                from tailrace.subscriptions import Subscriptions  # few have them
+
                 subscriptions = Subscriptions(
                     opened.store, self.subscribed, authorize=self.authorize
                 )

@@ -32,10 +32,10 @@ from tailrace.runtime import current_loop
 from tailrace.source import Pinnable, Source
 from tailrace.store import Append, Change, Store
 from tailrace.streams.batches import Batches
-from tailrace.streams.claim import LOST, Claim
-from tailrace.streams.clients import Clients, OnDisconnect
+from tailrace.streams.claims import LOST, Claim
 from tailrace.streams.item import DONE, End, end_in, message_of, wire_of_end
 from tailrace.streams.progress import EndState, Progress, Step, Thinned
+from tailrace.streams.subscribers import LocalSubscribers, OnDisconnect
 from tailrace.types import StreamOptions
 
 __all__ = ["SHUTTING_DOWN", "STOPPED", "LocalRun"]
@@ -100,7 +100,7 @@ class LocalRun:
         self.end: End | None = None
         """How it ended; None while it goes on."""
         self.done = anyio.Event()
-        self.clients = Clients(policy, loop, lambda: self.stop(LEFT))
+        self.subscribers = LocalSubscribers(policy, loop, lambda: self.stop(LEFT))
 
     @property
     def dismissed(self) -> bool:
@@ -156,7 +156,7 @@ class LocalRun:
         except Exception:  # noqa: BLE001 - ours, not the source's; other runs here go on
             log.exception("run %a broke", self.claim.path)
         finally:
-            self.clients.close()
+            self.subscribers.close()
             if self._give_up is not None:
                 self._give_up()
             self.end = self._stopped or (DONE if self._ended else LOST)

@@ -15,13 +15,11 @@ from tailrace.errors import StoreUnavailable, StreamExists, StreamNotFound
 from tailrace.runtime import Signal, current_loop
 from tailrace.source import Source
 from tailrace.store import Change, Mark, NewStream, Store, StreamInfo
-from tailrace.streams.claim import LOST, RUNS, WORKERS, Claim, Claims, path_of
-from tailrace.streams.clients import OnDisconnect, patience_of
+from tailrace.streams.claims import LOST, RUNS, WORKERS, Claim, Claims, Lease, new_worker
 from tailrace.streams.item import End
-from tailrace.streams.lease import Lease, new_worker
-from tailrace.streams.local_run import SHUTTING_DOWN, STOPPED, LocalRun
+from tailrace.streams.local_run import CLOSED, DELETED, SHUTTING_DOWN, STOPPED, LocalRun
 from tailrace.streams.reading import read_end
-from tailrace.streams.remote_run import FinishedRun, RemoteRun
+from tailrace.streams.subscribers import OnDisconnect, RemoteSubscribers, patience_of
 from tailrace.types import StreamOptions
 
 __all__ = ["RunRequest", "Runs"]
@@ -103,10 +101,6 @@ class Runs:
                 claim = await self.claims.make(request.path, counts_clients=counts)
                 if claim is not None and await self._begin(claim, request):
                     return self._launch(claim, source, request)
-
-    def here(self, path: str) -> LocalRun | None:
-        """A run that this process owns, and that goes on."""
-        return self._here.get(path)
 
     async def stop(self, path: str) -> bool:
         """Stop a run, wherever it goes on; False if it does not."""
@@ -218,7 +212,7 @@ class Runs:
         self._unread.discard(running)
         if claim is not None and claim.generation == running.claim.generation:
             self._heed(running, claim)
-            running.clients.set_elsewhere(claim.clients - {self.claims.worker})
+            running.subscribers.set_elsewhere(claim.clients - {self.claims.worker})
 
     def _heed(self, running: LocalRun, claim: Claim) -> None:
         if claim.turn > running.claim.turn:
@@ -257,7 +251,7 @@ class Runs:
         before = await self._workers()
         known = self._living
         some = await (self._next() if known is not None and known <= before else self._all(RUNS))
-        found = [await self.claims.find(path_of(info)) for info in some]
+        found = [await self.claims.find(info.path.removeprefix(RUNS)) for info in some]
         # After the claims: who has made one, or has clients of one, has held a lease before.
         living = await self._workers()
         for claim in found:
@@ -272,7 +266,7 @@ class Runs:
         running = self._here.get(claim.path)
         if running is not None and running.claim.generation == claim.generation:
             self._heed(running, claim)
-            running.clients.set_elsewhere(claim.clients & living - {self.claims.worker})
+            running.subscribers.set_elsewhere(claim.clients & living - {self.claims.worker})
 
     async def close(self) -> None:
         """End every run, and the lease."""
@@ -288,7 +282,7 @@ class Runs:
             for each in running:
                 each.abandon()
             for remote in self._elsewhere.values():
-                remote.clients.close()
+                remote.subscribers.close()
             # A store that does not answer must not hold the shutdown: a lease ends by itself.
             with anyio.move_on_after(self._options.cleanup_timeout):
                 await self._lease.end()
@@ -349,6 +343,52 @@ class Runs:
         finally:
             if not (lock.locked() or lock.statistics().tasks_waiting):
                 self._starting.pop(path, None)
+
+
+class RemoteRun:
+    """A run that goes on elsewhere.
+
+    Args:
+        store: Where its stream is.
+        claims: Ours.
+        claim: The run's.
+        group: Holds what must be told.
+    """
+
+    def __init__(
+        self, store: Store, claims: Claims, claim: Claim, group: anyio.abc.TaskGroup
+    ) -> None:
+        self._store = store
+        self.claim = claim
+        self.end: End | None = None
+        self.done = anyio.Event()
+        self.subscribers = RemoteSubscribers(claims, claim, group)
+
+    async def follow(self) -> None:
+        """Wait for its end."""
+        path = self.claim.path
+        while self.end is None:
+            try:
+                info = await self._store.head(path)
+                if info.closed:
+                    self.end = await read_end(self._store, info) or CLOSED
+                else:
+                    await self._store.wait(path, info.tail)
+            except StreamNotFound:
+                self.end = DELETED
+            except StoreUnavailable as error:
+                log.error("run %a cannot be followed: %s", path, error)
+                await anyio.sleep(1)
+        self.done.set()
+
+
+class FinishedRun:
+    """A run that has ended."""
+
+    def __init__(self, end: End) -> None:
+        self.end: End | None = end
+        self.done = anyio.Event()
+        self.done.set()
 
 
 class _Look:

@@ -33,19 +33,19 @@ from tailrace.store import (
 )
 from tailrace.streams.answering import answer_errors
 from tailrace.streams.channel import Channel
-from tailrace.streams.clients import OnDisconnect, check_policy
 from tailrace.streams.core import JSON, Core
 from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader, place_of
 from tailrace.streams.run import Run
 from tailrace.streams.runs import RunRequest
 from tailrace.streams.serving import Serving
+from tailrace.streams.subscribers import OnDisconnect, check_policy
 from tailrace.streams.subscription import Subscription
-from tailrace.subscriptions import SubscriptionOptions
 from tailrace.types import StreamOptions
 
 if TYPE_CHECKING:
     from tailrace.streams.router import APIRouter
+    from tailrace.subscriptions import SubscriptionOptions
 
 __all__ = ["Streams"]
 

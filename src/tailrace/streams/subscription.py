@@ -23,7 +23,7 @@ from tailrace.errors import (
     StreamGone,
     StreamNotFound,
 )
-from tailrace.live import Format, Gap, Hub, LiveResponse, Piece, Slow
+from tailrace.live import Format, Gap, Hub, LiveResponse, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import LIVE_HEADERS, SANDBOX_HEADERS, choose_media_type
@@ -207,8 +207,8 @@ class _EventsAfter(Events):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
-        return Events.begin(self, first) + self.gap(self.missed)
+    def begin(self, first: Slice, now: float) -> bytes:
+        return Events.begin(self, first, now) + self.gap(self.missed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class _LinesAfter(Lines):
 
     missed: Gap = field(kw_only=True)
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         return self.gap(self.missed)
 
 

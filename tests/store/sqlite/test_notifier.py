@@ -8,9 +8,9 @@ import pytest
 
 from tailrace import limits
 from tailrace.store import Append, NewStream
+from tailrace.store.base import Watchers
 from tailrace.store.sqlite.notifier import Notifier
 from tailrace.store.sqlite.operation import AppendTo, Create
-from tailrace.store.watchers import Watchers
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
 

@@ -16,8 +16,6 @@ import apsw
 from tailrace import limits
 from tailrace.errors import TailraceError
 from tailrace.store import rules
-from tailrace.store.base import Append, Appended, Change, Chunk, Created, Fork, NewStream
-from tailrace.store.offset import Offset
 from tailrace.store.rules import State
 from tailrace.store.sqlite.cache import Cache
 from tailrace.store.sqlite.forks import expired_forks
@@ -37,6 +35,7 @@ from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import KEEP_ALL, Record, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
 from tailrace.store.sqlite.uses import Use, Uses
+from tailrace.store.values import Append, Appended, Change, Chunk, Created, Fork, NewStream, Offset
 
 __all__ = ["Batch"]
 

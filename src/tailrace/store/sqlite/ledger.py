@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import apsw
 
-from tailrace.store.base import Append
 from tailrace.store.rules import State
 from tailrace.store.sqlite.record import INSERT_STREAM, row_of
+from tailrace.store.values import Append
 
 __all__ = ["Ledger", "Stale", "make_inbox"]
 

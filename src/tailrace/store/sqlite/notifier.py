@@ -26,14 +26,13 @@ import apsw
 from tailrace import limits
 from tailrace.runtime import Loop
 from tailrace.store import rules
-from tailrace.store.base import Change
-from tailrace.store.offset import Offset
+from tailrace.store.base import Watchers
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import close
 from tailrace.store.sqlite.peers import NoReceiver, Receiver, receiver_at
 from tailrace.store.sqlite.record import load_many
 from tailrace.store.sqlite.uses import Uses
-from tailrace.store.watchers import Watchers
+from tailrace.store.values import Change, Offset
 
 __all__ = ["Listener", "Notifier"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tailrace.store.base import Append, NewStream
+from tailrace.store.values import Append, NewStream
 
 __all__ = [
     "AppendTo",

@@ -10,8 +10,6 @@ import apsw
 from tailrace import limits
 from tailrace.errors import StreamGone, StreamNotFound
 from tailrace.store import rules
-from tailrace.store.base import Slice, StreamInfo
-from tailrace.store.offset import Where
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import moment
 from tailrace.store.sqlite.forks import expired_forks
@@ -19,6 +17,7 @@ from tailrace.store.sqlite.reading import border_at, chunks_between
 from tailrace.store.sqlite.record import Record, load, load_many
 from tailrace.store.sqlite.retention import low_now, lows_now
 from tailrace.store.sqlite.uses import Uses
+from tailrace.store.values import Slice, StreamInfo, Where
 
 __all__ = ["Questions"]
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import apsw
 
-from tailrace.store.sqlite.connection import close
-from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of, is_damage, is_fatal
+from tailrace.store.sqlite.connection import DRIVER_ERRORS, close, failure_of, is_damage, is_fatal
 
 __all__ = ["Question", "Readers"]
 

@@ -13,9 +13,8 @@ from typing import Final
 import apsw
 
 from tailrace.store import rules
-from tailrace.store.base import Chunk, Cut
-from tailrace.store.offset import Offset
 from tailrace.store.rules import State
+from tailrace.store.values import Chunk, Cut, Offset
 
 __all__ = ["border_at", "chunks_between"]
 

@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import apsw
 
-from tailrace.store.base import Fork, Producer, Retention
-from tailrace.store.offset import Offset
 from tailrace.store.rules import Level, State
+from tailrace.store.values import Fork, Offset, Producer, Retention
 
 __all__ = ["INSERT_STREAM", "KEEP_ALL", "Record", "load", "load_many", "row_of"]
 

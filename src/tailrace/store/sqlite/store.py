@@ -27,18 +27,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
 from tailrace.runtime import Loop, Signal, call_in_thread, current_loop
-from tailrace.store.base import (
-    Append,
-    Appended,
-    Change,
-    Created,
-    NewStream,
-    OnChange,
-    Slice,
-    Store,
-    StreamInfo,
-)
-from tailrace.store.offset import Where
+from tailrace.store.base import OnChange, Store, Watchers
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import Synchronous, open_reader
 from tailrace.store.sqlite.location import Location
@@ -58,7 +47,16 @@ from tailrace.store.sqlite.questions import Questions
 from tailrace.store.sqlite.readers import Question, Readers
 from tailrace.store.sqlite.uses import Uses
 from tailrace.store.sqlite.writer import Writer
-from tailrace.store.watchers import Watchers
+from tailrace.store.values import (
+    Append,
+    Appended,
+    Change,
+    Created,
+    NewStream,
+    Slice,
+    StreamInfo,
+    Where,
+)
 
 __all__ = ["SQLiteStore"]
 

@@ -18,7 +18,7 @@ import apsw
 from tailrace import limits
 from tailrace.store.sqlite.aging import Aging
 from tailrace.store.sqlite.batch import Batch
-from tailrace.store.sqlite.checkpoint import Checkpoint
+from tailrace.store.sqlite.connection import Checkpoint
 from tailrace.store.sqlite.expiry import Expiry
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.operation import Operation

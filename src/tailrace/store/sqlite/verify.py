@@ -8,9 +8,8 @@ from typing import Final
 import apsw
 
 from tailrace.store.sqlite import schema
-from tailrace.store.sqlite.connection import close, moment, open_reader
-from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of
-from tailrace.store.sqlite.held import held
+from tailrace.store.sqlite.connection import DRIVER_ERRORS, close, failure_of, moment, open_reader
+from tailrace.store.sqlite.location import held
 
 __all__ = ["verify"]
 

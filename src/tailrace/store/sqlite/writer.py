@@ -18,22 +18,29 @@ import apsw
 
 from tailrace import limits
 from tailrace.errors import StoreCorrupt, StoreLocked, StoreUnavailable
-from tailrace.store.base import Change
 from tailrace.store.private import kept_private
 from tailrace.store.sqlite import schema
 from tailrace.store.sqlite.batch import Batch
 from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.connection import Synchronous, close, open_writer, use_log
-from tailrace.store.sqlite.failure import DRIVER_ERRORS, failure_of, is_damage, is_fatal
-from tailrace.store.sqlite.held import held
+from tailrace.store.sqlite.connection import (
+    DRIVER_ERRORS,
+    Synchronous,
+    close,
+    failure_of,
+    is_damage,
+    is_fatal,
+    open_writer,
+    use_log,
+)
 from tailrace.store.sqlite.ledger import Stale, make_inbox
-from tailrace.store.sqlite.location import Location
+from tailrace.store.sqlite.location import Location, held
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.operation import Operation, Stop, Touch
 from tailrace.store.sqlite.peers import Peers
 from tailrace.store.sqlite.upkeep import Upkeep
 from tailrace.store.sqlite.uses import Uses
 from tailrace.store.sqlite.verify import verify
+from tailrace.store.values import Change
 
 __all__ = ["Done", "Writer"]
 

@@ -1,4 +1,4 @@
-"""The streams that are open in this event loop, so that they can be told when it stops.
+"""The responses that are open in this event loop, and what ends them early.
 
 Who tells them: our server protocol, or an application that calls `drain()`. Under any other server
 nobody does, so while streams are open the server is watched: see `watching`.
@@ -6,38 +6,139 @@ nobody does, so while streams are open the server is watched: see `watching`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from collections.abc import Callable
+from contextvars import Context, ContextVar, Token
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import anyio
 from anyio.lowlevel import RunVar
+from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.connection.farewell import Farewell, held_for, retry_range
+from tailrace.connection.leaving import Leaving, leaving_of
 from tailrace.connection.stats import Ending
 from tailrace.connection.watching import Server, find_server
 from tailrace.errors import InvalidOption
 from tailrace.runtime import Loop, current_loop
 
-__all__ = ["Drained", "drain", "drain_beside", "registered", "shutdown_event"]
+__all__ = [
+    "Drained",
+    "OpenResponse",
+    "Responder",
+    "drain",
+    "drain_beside",
+    "shutdown_event",
+    "tell_stopping",
+]
 
 
-class OpenStream(Protocol):
-    """What draining needs of a stream."""
+class Responder(Protocol):
+    """What makes a response."""
 
     @property
     def lingers(self) -> float:
-        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        """Seconds that it may take to end when the server stops; infinite if it goes on."""
+
+    def told(self) -> None:
+        """The response has a farewell or an early ending: it is to end."""
+
+
+class OpenResponse:
+    """A response that may last, and what ends it early: the client leaves, or the server stops.
+
+    Entered, it listens for both. Nothing of that is there before.
+
+    Args:
+        responder: Told of it.
+        scope, receive, send: ASGI's; `receive` is None where the client's leaving is not told.
+    """
+
+    __slots__ = (
+        *("_receive", "_responder", "_scope", "_send", "_take_back", "_token"),
+        *("ending", "farewell", "leaving"),
+    )
+
+    def __init__(
+        self, responder: Responder | None, scope: Scope, receive: Receive | None, send: Send
+    ) -> None:
+        self._responder = responder
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._take_back: Callable[[], None] | None = None
+        self._token: Token[anyio.Event] | None = None
+        self.leaving: Leaving | None = None
+        """Of the request; None while nobody listens."""
+        self.farewell: Farewell | None = None
+        """The server stops, and the response says so."""
+        self.ending: Ending | None = None
+        """How it ends; None while it goes on."""
+
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when the server stops; infinite if it goes on."""
+        return inf if self._responder is None else self._responder.lingers
 
     def say_farewell(self, farewell: Farewell) -> None:
         """End with the format's farewell; a format that has none goes on."""
+        if self.farewell is None and self.ending is None and self.lingers < inf:
+            self.farewell = farewell
+            self._tell()
 
-    def end(self, ending: Ending) -> None: ...
+    def end(self, ending: Ending) -> None:
+        """End it early. The first reason counts."""
+        if self.ending is None:
+            self.ending = ending
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._responder is not None:
+            self._responder.told()
+
+    async def __aenter__(self) -> Self:
+        self.leaving = leaving_of(self._scope, self._receive, self._send)
+        await self.leaving.__aenter__()
+        self._take_back = self.leaving.on_left(partial(self.end, Ending.LEFT))
+        self._register()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.leaving is not None
+        assert self._take_back is not None
+        self._unregister()
+        self._take_back()
+        self._take_back = self._responder = None  # or they keep each other alive
+        await self.leaving.__aexit__(kind, error, trace)
+
+    def _register(self) -> None:
+        here = _here()
+        here.responses.add(self)
+        self._token = _stopping.set(here.stopping)
+        if here.stop is not None:
+            self.say_farewell(_farewell(here, here.stop))
+        elif not here.is_watched:
+            _watch(here)
+
+    def _unregister(self) -> None:
+        here = _here()
+        assert self._token is not None
+        _stopping.reset(self._token)
+        here.responses.discard(self)
+        here.ended += 1
+        if here.changed is not None:
+            here.changed.set()
+        if here.is_told and not here.responses:
+            _go_on(here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +153,7 @@ class _Stop:
 @dataclass(slots=True)
 class _Open:
     loop: Loop
-    streams: set[OpenStream] = field(default_factory=set)
+    responses: set[OpenResponse] = field(default_factory=set)
     stopping: anyio.Event = field(default_factory=anyio.Event)
     """What sources wait for."""
     stop: _Stop | None = None
@@ -115,14 +216,14 @@ async def drain_beside(held: int, timeout: float) -> Drained:
     """
     here = _here()
     here.ended = 0
-    _tell(here, timeout, held - len(here.streams))
+    _tell(here, timeout, held - len(here.responses))
     try:
         with anyio.move_on_after(timeout):
             await _all_over(here)
         ended = here.ended
-        cut = tuple(here.streams)
-        for stream in cut:
-            stream.end(Ending.SHUT_DOWN)
+        cut = tuple(here.responses)
+        for response in cut:
+            response.end(Ending.SHUT_DOWN)
         await _all_over(here)
     finally:
         _go_on(here)
@@ -150,45 +251,23 @@ def tell_stopping() -> None:
     if here.stop is None:
         _tell(here, inf, 0)
     else:  # one that had a reason to go on may have none now
-        for stream in tuple(here.streams):
-            stream.say_farewell(_farewell(here, here.stop))
+        for response in tuple(here.responses):
+            response.say_farewell(_farewell(here, here.stop))
 
 
 async def _all_over(here: _Open) -> None:
-    while here.streams:
+    while here.responses:
         here.changed = anyio.Event()
         await here.changed.wait()
 
 
-@contextmanager
-def registered(stream: OpenStream) -> Iterator[None]:
-    """Keep a stream among the open ones."""
-    here = _here()
-    here.streams.add(stream)
-    token = _stopping.set(here.stopping)
-    try:
-        if here.stop is not None:
-            stream.say_farewell(_farewell(here, here.stop))
-        elif not here.is_watched:
-            _watch(here)
-        yield
-    finally:
-        _stopping.reset(token)
-        here.streams.discard(stream)
-        here.ended += 1
-        if here.changed is not None:
-            here.changed.set()
-        if here.is_told and not here.streams:
-            _go_on(here)
-
-
 def _tell(here: _Open, left: float, others: int, *, waits_in_line: bool = False) -> None:
-    held = held_for(left, (stream.lingers for stream in here.streams), others)
+    held = held_for(left, (response.lingers for response in here.responses), others)
     retry = retry_range(held, waits_in_line=waits_in_line)
     here.stop = _Stop(here.loop.time() + left, retry)
     here.stopping.set()
-    for stream in tuple(here.streams):
-        stream.say_farewell(_farewell(here, here.stop))
+    for response in tuple(here.responses):
+        response.say_farewell(_farewell(here, here.stop))
 
 
 def _farewell(here: _Open, stop: _Stop) -> Farewell:
@@ -225,7 +304,7 @@ def _look_later(here: _Open, look: Callable[[], None]) -> None:
 
 
 def _look(here: _Open, server: Server) -> None:
-    if not here.streams:
+    if not here.responses:
         here.is_watched = False
         if here.stop is not None:
             _go_on(here)
@@ -235,7 +314,7 @@ def _look(here: _Open, server: Server) -> None:
         here.server = server = find_server() or server
     if here.stop is None and server.is_stopping():
         known = 0 if server.open_responses is None else server.open_responses()
-        others = known - len(here.streams)
+        others = known - len(here.responses)
         _tell(here, server.grace, others, waits_in_line=server.waits_in_line)
     _look_later(here, partial(_look, here, server))
 

@@ -1,8 +1,8 @@
-"""The readers at the tail who are written to: one frame for each format, one write for each reader.
+"""One change to many readers: one frame for each format, one write for each reader.
 
-A thousand writes take some milliseconds. What else the event loop has to do is not to wait for all
-of them, so the crowd is served in turns. Changes that come meanwhile are put together and written
-as one: the more there is to do, the less each change costs.
+A thousand writes take some milliseconds. The event loop has other things to do as well, so the
+readers are served in turns. Changes that come meanwhile are put together and written as one: the
+more there is to do, the less each change costs.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import Protocol
 
 from tailrace import limits
 from tailrace.connection import Frame, counters
-from tailrace.live.format import Format, Piece
-from tailrace.live.recent import Entry
+from tailrace.live.format import Format
+from tailrace.live.tail import Entry, merged
 from tailrace.runtime import Loop
-from tailrace.store import Offset, Slice
+from tailrace.store import Offset
 
-__all__ = ["Crowd", "Pushed", "Write"]
+__all__ = ["Broadcast", "Listener", "Write"]
 
 _LOOK_AFTER = 64
-"""Writes after which the clock is looked at: 0.4 ms or so."""
+"""Writes after which the clock is looked at: about 0.4 ms."""
 
 Write = Callable[[Frame], bool]
 
 
-class Pushed(Protocol):
-    """A reader that is written to."""
+class Listener(Protocol):
+    """A reader at the tail that takes frames as they come."""
 
     def wake(self) -> None:
         """Something has happened: come and look."""
 
-    def fell_behind(self, offset: Offset) -> None:
-        """It could not take a frame, and is in the crowd no more.
+    def lagging(self, offset: Offset) -> None:
+        """It could not take a frame, and is written to no more.
 
         Args:
             offset: Up to where it has everything.
         """
 
 
-class Crowd:
-    """Those who are written to.
+class Broadcast:
+    """Writes each change to all listeners.
 
     Args:
         loop: The event loop.
-        on_settled: Called when all have been served, after a time in which they had not.
+        on_settled: Called when all listeners have everything, after a time in which they had not.
     """
 
     __slots__ = (
@@ -56,18 +56,18 @@ class Crowd:
     def __init__(self, loop: Loop, on_settled: Callable[[], None]) -> None:
         self._loop = loop
         self._on_settled = on_settled
-        self._rows: dict[Format, dict[Pushed, Write]] = {}
+        self._rows: dict[Format, dict[Listener, Write]] = {}
         self._queue: deque[Entry] | None = None
-        """Changes that nobody has got yet."""
+        """Changes of which nothing has been written yet."""
         self._entry: Entry | None = None
         """The change that is being written."""
         self._formats: list[Format] = []
-        """Those of its formats that are not begun."""
+        """The formats in which it has to be written yet."""
         self._format: Format | None = None
-        """The one that is being written."""
+        """The one in which it is being written."""
         self._frame: Frame | None = None
-        self._todo: dict[Pushed, Write] = {}
-        """Who has not got the frame yet."""
+        self._todo: dict[Listener, Write] = {}
+        """The listeners that have not got the frame yet."""
 
     def __bool__(self) -> bool:
         return bool(self._rows)
@@ -77,37 +77,37 @@ class Crowd:
 
     @property
     def settled(self) -> bool:
-        """Everybody has got everything; only then can somebody join."""
+        """All listeners have everything; only then can a reader join."""
         return self._entry is None
 
-    def anyone(self) -> Pushed | None:
-        """One of those who are here."""
+    def anyone(self) -> Listener | None:
+        """One of the listeners."""
         for row in self._rows.values():
             return next(iter(row))
         return None
 
     def wake(self) -> None:
-        """Let everybody come and look; they stay here until they leave."""
+        """Let all listeners come and look; they are written to until they leave."""
         for reader in [reader for row in self._rows.values() for reader in row]:
             reader.wake()
 
     def disperse(self, tail: Offset) -> None:
-        """Let each reader go on alone."""
+        """Write to nobody any more: each reader goes on alone."""
         for format, row in tuple(self._rows.items()):  # noqa: A001 - the word for it
             for reader in tuple(row):
                 missing = self.leave(reader, format)
-                reader.fell_behind(tail if missing is None else missing.piece.start)
+                reader.lagging(tail if missing is None else missing.part.start)
 
-    def join(self, reader: Pushed, format: Format, write: Write) -> None:  # noqa: A002
+    def join(self, reader: Listener, format: Format, write: Write) -> None:  # noqa: A002
         """Write to a reader that has everything up to the tail."""
         assert self.settled
         self._rows.setdefault(format, {})[reader] = write
 
-    def leave(self, reader: Pushed, format: Format) -> Entry | None:  # noqa: A002
+    def leave(self, reader: Listener, format: Format) -> Entry | None:  # noqa: A002
         """Write to a reader no more.
 
         Returns:
-            The first change that it has not got; None if it has all.
+            The first change that it has not got; None if it has everything.
         """
         self._remove(reader, format)
         if self._entry is not None and (
@@ -117,7 +117,7 @@ class Crowd:
         return self._queue[0] if self._queue else None
 
     def serve(self, entry: Entry) -> None:
-        """Write a change to all, after the ones before it."""
+        """Write a change to all listeners, after the changes before it."""
         if not self._rows:
             return
         if self._queue is None:
@@ -139,12 +139,12 @@ class Crowd:
         self._on_settled()
 
     def _next_row(self) -> bool:
-        """Find somebody to write to; False if everybody has everything."""
+        """Find listeners to write to; False if all have everything."""
         while not self._todo:
             if self._formats:
                 self._begin_row(self._formats.pop())
             elif self._queue:
-                self._entry = _merged(self._queue)
+                self._entry = merged(self._queue)
                 self._queue.clear()
                 self._formats = list(self._rows)
             else:
@@ -160,7 +160,7 @@ class Crowd:
         assert self._entry is not None
         try:
             self._frame = self._entry.frame(format)
-        except Exception:  # noqa: BLE001 - each of them meets it again in a task of its own
+        except Exception:  # noqa: BLE001 - each reader meets it again in its own task
             self._frame = None
             for reader in tuple(row):
                 self._drop(reader)
@@ -170,7 +170,7 @@ class Crowd:
 
     def _serve_some(self, frame: Frame, most: int) -> int:
         todo, served = self._todo, 0
-        behind: list[Pushed] = []
+        behind: list[Listener] = []
         for _ in range(min(most, len(todo))):
             reader, write = todo.popitem()
             if write(frame):
@@ -181,24 +181,15 @@ class Crowd:
             self._drop(reader)
         return served
 
-    def _drop(self, reader: Pushed) -> None:
+    def _drop(self, reader: Listener) -> None:
         assert self._entry is not None
         assert self._format is not None
         self._remove(reader, self._format)
-        reader.fell_behind(self._entry.piece.start)
+        reader.lagging(self._entry.part.start)
 
-    def _remove(self, reader: Pushed, format: Format) -> None:  # noqa: A002
+    def _remove(self, reader: Listener, format: Format) -> None:  # noqa: A002
         row = self._rows.get(format)
         if row is not None:
             row.pop(reader, None)
             if not row:
                 del self._rows[format]
-
-
-def _merged(queue: deque[Entry]) -> Entry:
-    if len(queue) == 1:
-        return queue[0]
-    pieces = [entry.piece for entry in queue]
-    chunks = tuple(chunk for piece in pieces for chunk in piece.chunks)
-    last = pieces[-1]
-    return Entry(Piece(Slice(last.info, pieces[0].start, chunks), last.now))

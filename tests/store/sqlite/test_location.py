@@ -13,7 +13,7 @@ import pytest
 from tailrace.errors import StoreUnavailable
 from tailrace.store import Append, Mark, NewStream
 from tailrace.store.sqlite import SQLiteStore
-from tailrace.store.sqlite.held import held
+from tailrace.store.sqlite.location import held
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from tailrace.testing import Clock, no_leaks
 
 pytestmark = pytest.mark.anyio
 
-HEAD = Head(200, [(b"content-length", b"5")], "GET /")
+HEAD = Head(200, [(b"content-length", b"5")])
 SCOPE = {"type": "http", "method": "GET", "path": "/"}
 
 

@@ -1,22 +1,29 @@
-"""Where one reader is in a stream, and what comes next for it."""
+"""Where one response is in a stream, and what comes next for it."""
 
 from __future__ import annotations
 
 import time
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from tailrace import limits
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
-from tailrace.live.format import Gap, Piece, Reason
-from tailrace.live.live_stream import LiveStream
-from tailrace.live.recent import Entry
+from tailrace.live.format import Gap
+from tailrace.live.hub import Hub, LiveStream
+from tailrace.live.tail import Entry, TailState
 from tailrace.store import Mark, Offset, Slice, Where
 
-if TYPE_CHECKING:
-    from tailrace.live.hub import Hub
+__all__ = ["Next", "ReadCursor", "Slow"]
 
-__all__ = ["Next", "Place"]
+
+class Slow(Enum):
+    """What becomes of a reader for which too much waits (`limits.ATTACH_BUFFER_BYTES`)."""
+
+    RESUME = "resume"
+    """It reads what it missed from the log, at its own pace."""
+    LATEST = "latest"
+    """It goes on with what comes next, and is told of the gap."""
+    DISCONNECT = "disconnect"
+    """It is cut off, and may come back."""
 
 
 class Next(Enum):
@@ -25,7 +32,7 @@ class Next(Enum):
     WAIT = "wait"
     """It has everything."""
     SETTLE = "settle"
-    """It has everything, but the others are still being written to."""
+    """It has everything, but others are still being written to, or the log is being read."""
     READ = "read"
     """It reads the log for itself."""
     REFRESH = "refresh"
@@ -36,8 +43,8 @@ class Next(Enum):
     """The stream is gone."""
 
 
-class Place:
-    """One reader's place.
+class ReadCursor:
+    """One reader's position in a live stream.
 
     Args:
         hub: For the log.
@@ -52,26 +59,26 @@ class Place:
         self.live = live
         self.created_at = first.info.created_at
         self.offset = first.start
-        self.closing: Piece | None = None
-        """The last piece, if nothing more will come."""
+        self.closing: Slice | None = None
+        """The last part, if nothing more will come."""
         self.told_up_to_date = False
 
-    def take(self, piece: Piece) -> None:
-        """It has got a piece."""
-        self.offset = piece.end
-        self.closing = piece if piece.closed else None
-        self.told_up_to_date = piece.up_to_date
+    def take(self, part: Slice) -> None:
+        """It has got a part."""
+        self.offset = part.end
+        self.closing = part if part.closed else None
+        self.told_up_to_date = part.up_to_date
 
     def take_all(self, missing: Entry | None) -> None:
-        """It was written to, and has got everything but what is missing."""
+        """It was written to, and has got everything from the first missing entry back."""
         live = self.live
-        assert live.tail is not None
         self.told_up_to_date = True
         if missing is not None:
-            self.offset = missing.piece.start
+            self.offset = missing.part.start
         else:
-            self.offset = live.tail
-            self.closing = live.closing
+            assert live.tail.offset is not None
+            self.offset = live.tail.offset
+            self.closing = None if live.closing is None else live.closing.part
 
     def skip(self, gap: Gap) -> None:
         """It does not get what lies between."""
@@ -79,7 +86,7 @@ class Place:
 
     def to_latest(self) -> Gap | None:
         """What it would skip to be at the tail; None if that is not known, or it is there."""
-        tail = self.live.tail
+        tail = self.live.tail.offset
         if tail is None or tail.position <= self.offset.position:
             return None
         return Gap(self.offset, tail)
@@ -87,7 +94,7 @@ class Place:
     @property
     def behind_bytes(self) -> int:
         """Bytes of the stream that it has not got, as far as is known."""
-        tail = self.live.tail
+        tail = self.live.tail.offset
         return 0 if tail is None else max(0, tail.position - self.offset.position)
 
     def next(self) -> Entry | Next:
@@ -95,32 +102,28 @@ class Place:
         live = self.live
         if self.closing is not None:
             return Next.CLOSED
-        if live.over is Reason.DELETED or self._is_of_another(live):
+        if live.tail.state is TailState.DELETED or self._is_of_another(live):
             return Next.DELETED
-        tail = live.tail
+        tail = live.tail.offset
         if tail is None:
             return Next.READ
-        entry = None if live.recent is None else live.recent.at(self.offset)
+        entry = live.after(self.offset)
         if entry is not None:
             return entry
-        if self.offset.position < tail.position:
-            return Next.READ
-        if self.offset == tail and live.closing is not None:
-            return Entry(Piece(Slice(live.closing.info, tail, ()), live.closing.now))
-        return self._at_tail(tail)
+        return Next.READ if self.offset.position < tail.position else self._at_tail(tail)
 
     def _at_tail(self, tail: Offset) -> Entry | Next:
         live = self.live
-        if live.stale and not live.refreshing:
+        if live.tail.state is TailState.STALE:
             return Next.REFRESH
-        if self.offset != tail or live.refreshing:
+        if self.offset != tail or live.tail.state is TailState.REFRESHING:
             return Next.SETTLE  # it has read more than the others have been told
         if not self.told_up_to_date:
-            assert live.info is not None
-            return Entry(Piece(Slice(live.info, tail, ()), time.time()))
-        return Next.WAIT if live.crowd.settled else Next.SETTLE
+            assert live.tail.info is not None
+            return Entry(Slice(live.tail.info, tail, ()), time.time())
+        return Next.WAIT if live.broadcast.settled else Next.SETTLE
 
-    async def read(self) -> Piece | Gap | None:
+    async def read(self) -> Slice | Gap | None:
         """What follows in the log: to be taken, or skipped. None if nothing is new.
 
         Raises:
@@ -135,8 +138,8 @@ class Place:
         except InvalidOffset:  # beyond the tail of another stream
             raise StreamNotFound(self.live.path) from None
         self._check(found)
-        news = found.chunks or found.closed or (found.up_to_date and not self.told_up_to_date)
-        return Piece(found, time.time()) if news else None
+        is_new = found.chunks or found.closed or (found.up_to_date and not self.told_up_to_date)
+        return found if is_new else None
 
     def _check(self, found: Slice) -> None:
         if found.info.created_at != self.created_at:
@@ -146,4 +149,5 @@ class Place:
         return await self._hub.read(self.live.path, where, limits.CATCH_UP_BYTES)
 
     def _is_of_another(self, live: LiveStream) -> bool:
-        return live.info is not None and live.info.created_at != self.created_at
+        info = live.tail.info
+        return info is not None and info.created_at != self.created_at

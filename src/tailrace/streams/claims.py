@@ -15,15 +15,20 @@ taken over, so that they also grow from one claim of a path to the next.
 
 from __future__ import annotations
 
+import os
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import anyio
 from pydantic_core import from_json, to_json
 
+from tailrace.connection import log
 from tailrace.errors import (
     ProducerFenced,
     SequenceConflict,
+    StoreUnavailable,
     StreamClosed,
     StreamError,
     StreamNotFound,
@@ -35,13 +40,13 @@ from tailrace.store import (
     NewStream,
     Offset,
     Producer,
+    Retention,
     Store,
-    StreamInfo,
     split,
 )
 from tailrace.streams.item import End, wire_of_end
 
-__all__ = ["LOST", "RUNS", "WORKERS", "Claim", "Claims", "path_of"]
+__all__ = ["LOST", "RUNS", "WORKERS", "Claim", "Claims", "Lease", "new_worker"]
 
 RUNS: Final = f"{INTERNAL}runs/"
 WORKERS: Final = f"{INTERNAL}workers/"
@@ -51,9 +56,72 @@ _JSON: Final = "application/json"
 LOST: Final = End("lost", "worker_lost", "the worker that ran it has died")
 
 
-def path_of(info: StreamInfo) -> str:
-    """The path of the run whose claim a stream is."""
-    return info.path.removeprefix(RUNS)
+def new_worker() -> str:
+    """An id that no other worker has; the process's number is for people."""
+    return f"{os.getpid()}-{secrets.token_hex(8)}"
+
+
+class Lease:
+    """The lease of this worker; others take its runs over when it expires.
+
+    Args:
+        store: Where it is.
+        worker: Whose it is.
+        seconds: After the last sign of life.
+    """
+
+    def __init__(self, store: Store, worker: str, seconds: int) -> None:
+        self._store = store
+        self._path = WORKERS + worker
+        self._seconds = seconds
+        self._lock = anyio.Lock()
+        self._held = False
+
+    async def hold(self) -> None:
+        """Have it before anything is claimed. Nothing the second time."""
+        async with self._lock:
+            if not self._held:
+                await self._create()
+                self._held = True
+
+    async def keep(self) -> None:
+        """Renew it, for ever, from when it is held."""
+        failing = False
+        while True:
+            await anyio.sleep(self._seconds / 3)
+            if not self._held:
+                continue
+            try:
+                await self._renew()
+            except StoreUnavailable as error:
+                # Said once: while this lasts our runs can write nothing either, and wait too.
+                if not failing:
+                    log.error("a worker's lease cannot be renewed: %s", error)
+                failing = True
+            else:
+                failing = False
+
+    async def end(self) -> None:
+        """Let it go: nothing is run here any more."""
+        async with self._lock:
+            if self._held:
+                self._held = False
+                try:
+                    await self._store.delete(self._path)
+                except (StreamNotFound, StoreUnavailable):
+                    return  # it expires by itself
+
+    async def _renew(self) -> None:
+        try:
+            await self._store.append(self._path, Append(data=b"."))
+        except StreamNotFound:
+            # The loop was blocked for too long. Who took a run over meanwhile has fenced us there.
+            log.warning("a worker's lease had expired: its event loop was held for too long")
+            await self._create()
+
+    async def _create(self) -> None:
+        new = NewStream(ttl=self._seconds, retention=Retention(max_records=1), data=b".")
+        await self._store.create(self._path, new)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
