@@ -1,6 +1,6 @@
-"""What the parts of `Streams` share: the store, the tasks, and what is done with both.
+"""What the parts of `Streams` share: the store, the tasks that work on it, and the verbs.
 
-`Streams` is the façade above this: it describes every verb and assembles the parts. A run, a
+`Streams` is the façade above this: it documents every verb and assembles the parts. A run, a
 channel, a response and the protocol are each given the core, and know nothing of the façade.
 """
 
