@@ -195,4 +195,4 @@ def _is_loopback(host: str) -> bool:
 
 
 def _rejected(why: str) -> SubscriptionRefused:
-    return SubscriptionRefused("WEBHOOK_URL_REJECTED", 400, f"webhook.url cannot be used: {why}")
+    return SubscriptionRefused("WEBHOOK_URL_REJECTED", 400, f"not a valid webhook.url: {why}")
