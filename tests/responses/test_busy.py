@@ -22,7 +22,7 @@ from tailrace import (
     stats,
 )
 from tailrace.runtime import Loop, Threads
-from tailrace.source import Sink, Source, iterate
+from tailrace.source import Sink, Source, sync
 from tailrace.testing import Client, Clock, SourceProbe, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ def gate() -> Iterator[threading.Event]:
 def pool(monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> Threads:
     """One thread for sync sources, and it is busy until the gate is opened."""
     pool = Threads("tailrace-test", "tests", 1)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     begun = threading.Event()
 
     def job() -> None:

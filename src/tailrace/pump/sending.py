@@ -136,8 +136,7 @@ class Sending(OpenResponse):
         self._alarm: Callable[[], None] | None = None
         """Takes the timer back."""
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         """What log lines call the response."""
         return name_of(self._scope)
 
@@ -250,7 +249,7 @@ class Sending(OpenResponse):
         """End it early. The first reason counts; what ends in order can still be cut."""
         is_cut = ending in _BY_US or (ending is Ending.SHUT_DOWN and self.is_waited_for)
         if ending in _BY_US:
-            log.info("%s: client cut off: %s", self.name, ending.value)
+            log.info("%s: client cut off: %s", self, ending.value)
         if is_cut:
             self.connection.abort(ending.value)
         if is_cut or ending in SILENT:
