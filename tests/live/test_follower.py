@@ -122,6 +122,7 @@ async def test_the_latest_is_what_a_slow_one_gets_after_a_gap(store: MemoryStore
             await store.append("s", Append(data=b"x" * 10_000))
         gap = await anext(pieces)
         assert isinstance(gap, Gap)
+        assert gap.start is not None
         assert (gap.start.position, gap.end.position) == (3, 100_003)
         await store.append("s", Append(data=b"end"))
         assert await next_data(pieces) == b"end"

@@ -13,7 +13,7 @@ from tailrace import limits
 from tailrace.protocol.pace import Pace, who_makes_room
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     held: int
 
