@@ -6,7 +6,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -211,3 +211,95 @@ def test_the_check_of_the_front_door_sees_an_offence(code: str, package: str) ->
 )
 def test_the_check_of_the_front_door_lets_a_submodule_pass(code: str, package: str) -> None:
     assert not list(front_door_imports(code, package))
+
+
+def imports_of_source() -> dict[str, set[str]]:
+    """Each module of the package, and those of the package that it imports, wherever it does so:
+    also within functions, and for types alone."""
+    files = {module_of(path): path for path in SOURCE.rglob("*.py")}
+    return {
+        name: set(imported(path.read_text(), package_of(path), files.keys()))
+        for name, path in files.items()
+    }
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(code: str, package: str, known: Collection[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = origin(node, package)
+            of_above = [f"{above}.{alias.name}" for alias in node.names]
+            names = [name if name in known else above for name in of_above]
+        yield from (name for name in names if name in known)
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """What imports itself, over others or not: Tarjan's strongly connected components."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        path.append(name)
+        for other in graph[name]:
+            if other not in number:
+                visit(other)
+                lowest[name] = min(lowest[name], lowest[other])
+            elif other in path:
+                lowest[name] = min(lowest[name], number[other])
+        if lowest[name] == number[name]:
+            begin = path.index(name)
+            component = sorted(path[begin:])
+            del path[begin:]
+            if len(component) > 1 or name in graph[name]:
+                found.append(component)
+
+    for name in sorted(graph):
+        if name not in number:
+            visit(name)
+    return sorted(found)
+
+
+def test_no_file_imports_itself_over_others() -> None:
+    graph = imports_of_source()
+    assert graph["tailrace.streams.streams"] >= {"tailrace.streams.core", "tailrace.limits"}
+    assert circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ({"a": ["b", "c"], "b": ["c"], "c": []}, []),
+        ({"a": ["a"]}, [["a"]]),
+        ({"a": ["b"], "b": ["a", "c"], "c": ["d"], "d": ["c"]}, [["a", "b"], ["c", "d"]]),
+        ({"a": ["b"], "b": ["c"], "c": ["a", "d"], "d": []}, [["a", "b", "c"]]),
+    ],
+)
+def test_a_circle_is_found(graph: dict[str, list[str]], expected: list[list[str]]) -> None:
+    assert circles(graph) == expected
+
+
+def test_an_import_is_seen_wherever_it_stands() -> None:
+    code = """
+import tailrace.limits
+from tailrace.store import Store, rules
+if TYPE_CHECKING:
+    from . import core
+def late():
+    from tailrace.streams.run import Run
+    import json
+"""
+    known = {
+        *("tailrace.limits", "tailrace.store", "tailrace.store.rules", "tailrace.streams"),
+        *("tailrace.streams.core", "tailrace.streams.run"),
+    }
+    assert set(imported(code, "tailrace.streams", known)) == known - {"tailrace.streams"}

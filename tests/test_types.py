@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tailrace import InvalidOption, StreamOptions, TailraceError, limits
+from tailrace import StreamOptions, TailraceError, limits
+from tailrace.errors import InvalidOption
 
 TIMES = ["send_timeout", "heartbeat", "start_grace", "cleanup_timeout"]
 OFF = ["send_timeout", "min_rate", "heartbeat", "start_grace"]

@@ -177,7 +177,7 @@ Stops: a directory of millions that is read, sorted and held for each request.
 MAX_ARCHIVE_ENTRIES: Final = 100_000
 """Files and directories in a ZIP that is made of a directory; counted before its first byte.
 
-The archive's own directory is held in memory until its end, about 300 bytes for each. Stops: a
+The archive's own directory is held in memory until its end, about 700 bytes for each. Stops: a
 download that costs more memory the longer it runs.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tailrace.errors import StreamClosed, StreamExists, StreamGone, StreamNotFound
-from tailrace.store.base import Append, NewStream, Producer, Store
+from tailrace.store import Append, NewStream, Producer, Store
 from tailrace.store.sqlite import verify
 from tests.crash.history import History, State
 from tests.crash.schedule import read_all

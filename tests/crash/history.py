@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tailrace.store.base import Producer
+from tailrace.store import Producer
 
 __all__ = ["Added", "History", "Made", "Removed", "State", "Step"]
 

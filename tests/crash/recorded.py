@@ -11,7 +11,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable, StreamError
-from tailrace.store.sqlite import SQLiteStore, checkpoint
+from tailrace.store.sqlite import SQLiteStore, connection
 from tailrace.store.sqlite.connection import Synchronous
 from tests.crash.checks import Found, Lost, check_file, check_store, go_on
 from tests.crash.history import History
@@ -99,9 +99,9 @@ def checkpoint_often(monkeypatch: pytest.MonkeyPatch, *, truncate: bool = False)
         truncate: The log is cut to nothing each time that no append waits.
     """
     monkeypatch.setattr(limits, "STORE_WAL_BYTES", 60_000)
-    monkeypatch.setattr(checkpoint, "_LOOK_BYTES", 20_000)
+    monkeypatch.setattr(connection, "_LOOK_BYTES", 20_000)
     if truncate:
-        monkeypatch.setattr(checkpoint, "_IDLE", 0.0)
+        monkeypatch.setattr(connection, "_IDLE", 0.0)
 
 
 async def check_cut(cut: PowerCut, history: History, folder: Path) -> Found:

@@ -11,8 +11,7 @@ import anyio
 import anyio.abc
 
 from tailrace.errors import StreamError
-from tailrace.store.base import Append, Fork, NewStream, Producer, Retention, Store
-from tailrace.store.offset import START, Mark, Offset
+from tailrace.store import START, Append, Fork, Mark, NewStream, Offset, Producer, Retention, Store
 from tests.crash.history import Added, History, Made, Removed, Step
 
 __all__ = ["Player", "read_all"]

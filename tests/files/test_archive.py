@@ -129,6 +129,53 @@ async def test_unzip_reads_it(root: Path, tmp_path: Path) -> None:
     assert b"No errors detected" in run.stdout
 
 
+async def test_a_member_of_gigabytes_is_written_in_the_longer_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"again and " * 1000)
+    (tmp_path / "b.txt").write_bytes(b"again and")
+    monkeypatch.setattr("zipfile.ZIP64_LIMIT", 1000)
+    made = b"".join(archive_of(tmp_path).chunks())
+    monkeypatch.undo()
+    (tmp_path / "made.zip").write_bytes(made)
+    run = await anyio.run_process([tool("unzip"), "-t", str(tmp_path / "made.zip")], check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    with zipfile.ZipFile(io.BytesIO(made)) as opened:
+        assert [info.extract_version for info in opened.infolist()] == [45, 20]
+        assert opened.testzip() is None
+
+
+class FailingTypes(MediaTypes):
+    """A table that fails at the second file, as a disk may."""
+
+    def of(self, name: str) -> str:
+        if name == "b.bin":
+            raise OSError("the disk has failed")
+        return super().of(name)
+
+
+async def test_an_archive_that_fails_is_not_a_whole_one(tmp_path: Path) -> None:
+    for name in ("a.bin", "b.bin", "c.bin"):
+        (tmp_path / name).write_bytes(os.urandom(100_000))
+    archive = archive_of(tmp_path, media_types=FailingTypes({}))
+    made: list[bytes] = []
+    with pytest.raises(OSError, match="the disk has failed"):
+        made.extend(archive.chunks())
+    assert made
+    assert not zipfile.is_zipfile(io.BytesIO(b"".join(made)))
+
+
+@pytest.mark.linux
+async def test_an_archive_that_nobody_takes_to_its_end_closes_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(os.urandom(1_000_000))
+    before = set(os.listdir("/proc/self/fd"))
+    chunks = archive_of(tmp_path).chunks()
+    next(iter(chunks))
+    assert set(os.listdir("/proc/self/fd")) != before
+    chunks.close()  # type: ignore[attr-defined]  # it is a generator
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 async def test_text_is_compressed_and_what_is_compressed_already_is_not(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"again and " * 10_000)
     (tmp_path / "a.jpg").write_bytes(b"again and " * 10_000)

@@ -18,7 +18,8 @@ from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Router
 
-from tailrace import Files, InvalidOption
+from tailrace import Files
+from tailrace.errors import InvalidOption
 from tailrace.testing import Client
 from tests.files.asking import ask
 from tests.files.tree import SECRET

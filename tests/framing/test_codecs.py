@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped]  # the package ships no types
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.errors import InvalidOption
 from tailrace.framing import ENCODINGS, codec_for, is_compressible
 
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdDecompressor
+else:
+    from backports.zstd import ZstdDecompressor
+
 
 def decoder_for(name: str) -> Callable[[bytes], bytes]:
     if name == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress
+        return ZstdDecompressor().decompress
     if name == "br":
         return brotli.Decompressor().process  # type: ignore[no-any-return]  # untyped package
     return zlib.decompressobj(31).decompress
@@ -40,7 +46,7 @@ def test_the_end_makes_a_whole_body(name: str) -> None:
     codec = codec_for(name)
     wire = codec.compress(b"hello " * 1000) + codec.compress(b"world") + codec.finish()
     whole = {
-        "zstd": lambda: zstandard.ZstdDecompressor().decompressobj().decompress(wire),
+        "zstd": lambda: ZstdDecompressor().decompress(wire),
         "br": lambda: decoder_for("br")(wire),
         "gzip": lambda: zlib.decompress(wire, 31),
     }
@@ -73,6 +79,26 @@ def test_nothing_in_gives_nothing_out(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_an_empty_body_is_a_whole_one(name: str) -> None:
     assert decoder_for(name)(codec_for(name).finish()) == b""
+
+
+WITHOUT_BROTLI = """
+import sys
+sys.modules["brotli"] = None
+from tailrace.errors import InvalidOption
+from tailrace.framing import ENCODINGS, codec_for
+try:
+    codec_for("br")
+except InvalidOption:
+    print(ENCODINGS)
+"""
+
+
+def test_br_is_offered_only_where_its_library_is_installed() -> None:
+    assert "br" in ENCODINGS
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BROTLI], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "('zstd', 'gzip')"
 
 
 def test_a_coding_that_is_not_offered_is_refused() -> None:

@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tailrace.live import End, Format, Gap, Piece
+from tailrace.live import End, Format, Gap
+from tailrace.store import Slice
 
 __all__ = ["Seen", "Traced", "seen_in"]
 
 
 @dataclass(frozen=True, slots=True)
 class Traced(Format):
-    """Each piece as `<start-end>`, its bytes and `;`; gaps and the end in the same way.
+    """Each part as `<start-end>`, its bytes and `;`; gaps and the end in the same way.
 
     Args:
         name: To tell readers apart.
@@ -26,13 +27,13 @@ class Traced(Format):
     heartbeat: ClassVar[bytes] = b"<beat>"
     says_farewell: ClassVar[bool] = True
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         return b"<begin %d>" % first.start.position if self.begins else b""
 
-    def frame(self, piece: Piece) -> bytes:
-        data, start, end = piece.slice.data, piece.start.position, piece.end.position
-        marks = b"!" * piece.closed + b"=" * piece.up_to_date
-        if not data and not self.begins and not piece.closed:
+    def frame(self, part: Slice, now: float) -> bytes:
+        data, start, end = part.data, part.start.position, part.end.position
+        marks = b"!" * part.closed + b"=" * part.up_to_date
+        if not data and not self.begins and not part.closed:
             return b""
         return b"<%d-%d%b>%b;" % (start, end, marks, data)
 
@@ -49,12 +50,12 @@ class Seen:
     """What a reader got.
 
     Args:
-        start: Where he began.
-        at: Up to where he has everything.
+        start: Where it began.
+        at: Up to where it has everything.
         data: All bytes.
-        gaps: What he was told to be missing.
+        gaps: What it was told to be missing.
         end: Why it ended.
-        closed, up_to_date: What he was told last.
+        closed, up_to_date: What it was told last.
     """
 
     start: int = -1
@@ -110,7 +111,7 @@ def seen_in(body: bytes) -> Seen:
             if seen.start == -1:
                 seen.start = seen.at = start
             assert start == seen.at, f"{start} follows {seen.at}"
-            assert not seen.closed, "something after the closing piece"
+            assert not seen.closed, "something after the closing part"
             seen.data += body[match.end() : match.end() + end - start]
             seen.at, seen.closed, seen.up_to_date = end, bool(match[3]), bool(match[4])
             at = match.end() + end - start

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.errors import OffsetGone, StreamNotFound
-from tailrace.live import Hub, LiveResponse, Slow, crowd
+from tailrace.live import Hub, LiveResponse, Slow, broadcast
 from tailrace.store import Append, Mark, NewStream, Offset, Retention, Where
 from tailrace.testing import settle
 from tests.live.formats import Seen, Traced, seen_in
@@ -25,7 +25,7 @@ from tests.live.wire import Wire
 
 @dataclass
 class Told:
-    """One reader, and what he was promised."""
+    """One reader, and what it was promised."""
 
     wire: Wire
     start: int
@@ -139,7 +139,7 @@ class History:
     def check(self) -> None:
         for reader in self.readers:
             assert reader.wire.over, "a reader waits for ever"
-            if reader.wire.status is None:  # what he asked for was gone
+            if reader.wire.status is None:  # what it asked for was gone
                 assert isinstance(reader.wire.error, (OffsetGone, StreamNotFound))
                 continue
             assert reader.wire.error is None, reader.wire.error
@@ -184,10 +184,10 @@ async def run(seed: int, steps: int) -> None:
 
 @pytest.fixture(params=["in one go", "one by one"])
 def turns(request: pytest.FixtureRequest) -> Iterator[None]:
-    """How the crowd is served: all before anything else happens, or with a turn after each."""
+    """How readers are written to: all before anything else happens, or with a turn after each."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "one by one":
-            patch.setattr(crowd, "_LOOK_AFTER", 1)
+            patch.setattr(broadcast, "_LOOK_AFTER", 1)
             patch.setattr(limits, "TURN_BUDGET", -1.0)
         yield
 

@@ -19,8 +19,8 @@ from tailrace.errors import (
     StoreUnavailable,
     StreamNotFound,
 )
-from tailrace.live import Gap, LiveResponse, Piece, Slow
-from tailrace.store import Append, Mark, NewStream, Offset, Retention
+from tailrace.live import Gap, LiveResponse, Slow
+from tailrace.store import Append, Mark, NewStream, Offset, Retention, Slice
 from tailrace.testing import Clock, no_leaks, settle, wait_until
 from tailrace.types import StreamOptions
 from tests.live.conftest import Site, seen
@@ -76,12 +76,12 @@ async def test_a_long_log_is_sent_in_pieces(site: Site) -> None:
 
 
 async def test_readers_with_equal_formats_share_one_framing(site: Site) -> None:
-    framed: list[Piece] = []
+    framed: list[Slice] = []
 
     class Counted(Traced):
-        def frame(self, piece: Piece) -> bytes:
-            framed.append(piece)
-            return super().frame(piece)
+        def frame(self, part: Slice, now: float) -> bytes:
+            framed.append(part)
+            return super().frame(part, now)
 
     wires = [await site.read(format=Counted()) for _ in range(50)]
     framed.clear()
@@ -310,10 +310,10 @@ async def test_what_send_raises_is_no_error_once_the_client_has_left(
 
 async def test_a_format_that_raises_cuts_the_response_after_what_was_sent(site: Site) -> None:
     class Picky(Traced):
-        def frame(self, piece: Piece) -> bytes:
-            if b"!" in piece.slice.data:
+        def frame(self, part: Slice, now: float) -> bytes:
+            if b"!" in part.data:
                 raise ValueError("no")
-            return super().frame(piece)
+            return super().frame(part, now)
 
     wire, other = await site.read(format=Picky("a")), await site.read()
     await site.append(b"abc")
@@ -479,12 +479,12 @@ async def test_nothing_is_left_when_all_have_gone() -> None:
 async def test_an_idle_stream_keeps_nothing_of_what_was(site: Site, clock: Clock) -> None:
     await site.read()
     await site.append(b"abc")
-    live = next(iter(site.hub._lives.values()))[0]
-    assert live.recent is not None
+    live = next(iter(site.hub._lives.values()))
+    assert live.cache is not None
     await clock.advance(limits.RECENT_AGE - 0.1)
-    assert live.recent is not None
+    assert live.cache is not None
     await clock.advance(1)
-    assert live.recent is None
+    assert live.cache is None
 
 
 async def test_a_reader_cancelled_while_he_reads_for_all_leaves_it_to_another(site: Site) -> None:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tailrace import limits
 from tailrace.errors import InvalidOffset, InvalidRequest, StreamError
 from tailrace.protocol.command import (
-    Append,
     Command,
-    Create,
     Delete,
+    Get,
     Head,
     Live,
-    Read,
+    Post,
+    Put,
     command_of,
 )
 from tailrace.store import START, Fork, Mark, NewStream, Offset, Producer, Retention
@@ -35,7 +35,7 @@ def asked(method: str, query: str = "", **headers: str) -> Command | None:
 
 
 def test_an_append() -> None:
-    assert asked("POST", content_type="text/plain") == Append("s", "text/plain", None, None, False)
+    assert asked("POST", content_type="text/plain") == Post("s", "text/plain", None, None, False)
 
 
 def test_an_append_with_everything() -> None:
@@ -48,17 +48,17 @@ def test_an_append_with_everything() -> None:
         stream_seq="a",
         stream_closed="true",
     )
-    assert command == Append("s", "text/plain", Producer("p", 1, 2), "a", True)
+    assert command == Post("s", "text/plain", Producer("p", 1, 2), "a", True)
 
 
 @pytest.mark.parametrize("headers", [{}, {"content_type": ""}])
 def test_an_append_may_be_without_a_content_type(headers: dict[str, str]) -> None:
-    assert asked("POST", **headers) == Append("s", None, None, None, False)
+    assert asked("POST", **headers) == Post("s", None, None, None, False)
 
 
 def test_a_stream_seq_may_have_so_many_bytes_and_not_one_more() -> None:
     longest = "x" * limits.MAX_STREAM_SEQ_BYTES
-    assert asked("POST", stream_seq=longest) == Append("s", None, None, longest, False)
+    assert asked("POST", stream_seq=longest) == Post("s", None, None, longest, False)
     for bad in ("", longest + "x"):
         with pytest.raises(InvalidRequest, match="Stream-Seq"):
             asked("POST", stream_seq=bad)
@@ -76,15 +76,15 @@ def test_a_body_is_not_compressed_for_readers_would_not_learn_of_it(method: str)
 
 
 def test_a_creation() -> None:
-    assert asked("PUT") == Create("s", NewStream())
-    assert asked("PUT", content_type="text/plain", stream_closed="TRUE") == Create(
+    assert asked("PUT") == Put("s", NewStream())
+    assert asked("PUT", content_type="text/plain", stream_closed="TRUE") == Put(
         "s", NewStream(content_type="text/plain", closed=True)
     )
 
 
 def test_a_ttl_may_have_so_many_seconds_and_not_one_more() -> None:
     for ttl in (0, 3600, limits.MAX_TTL):
-        assert asked("PUT", stream_ttl=str(ttl)) == Create("s", NewStream(ttl=ttl))
+        assert asked("PUT", stream_ttl=str(ttl)) == Put("s", NewStream(ttl=ttl))
     with pytest.raises(InvalidRequest, match="Stream-TTL"):
         asked("PUT", stream_ttl=str(limits.MAX_TTL + 1))
 
@@ -96,7 +96,7 @@ def test_a_ttl_that_is_none(value: str) -> None:
 
 
 def test_a_time_of_expiry() -> None:
-    assert asked("PUT", stream_expires_at="2026-11-22T14:00:00Z") == Create(
+    assert asked("PUT", stream_expires_at="2026-11-22T14:00:00Z") == Put(
         "s", NewStream(expires_at=1795356000000)
     )
 
@@ -109,7 +109,7 @@ def test_not_both_ways_to_expire() -> None:
 def test_a_retention() -> None:
     assert asked(
         "PUT", stream_retain_bytes="1", stream_retain_records="2", stream_retain_age="3"
-    ) == Create("s", NewStream(retention=Retention(max_bytes=1, max_records=2, max_age=3)))
+    ) == Put("s", NewStream(retention=Retention(max_bytes=1, max_records=2, max_age=3)))
 
 
 @pytest.mark.parametrize("name", ["stream_retain_bytes", "stream_retain_records"])
@@ -127,13 +127,13 @@ def test_an_age_of_the_retention_is_no_longer_than_a_ttl() -> None:
 
 
 def test_a_fork() -> None:
-    assert asked("PUT", stream_forked_from="/v1/a") == Create("s", NewStream(fork=Fork("a")))
+    assert asked("PUT", stream_forked_from="/v1/a") == Put("s", NewStream(fork=Fork("a")))
     assert asked(
         "PUT",
         stream_forked_from="/v1/a",
         stream_fork_offset=TOKEN,
         stream_fork_sub_offset="3",
-    ) == Create("s", NewStream(fork=Fork("a", Offset(7, 42), 3)))
+    ) == Put("s", NewStream(fork=Fork("a", Offset(7, 42), 3)))
 
 
 @pytest.mark.parametrize("value", ["-1", "abc", "1.5", "05", "+1", ""])
@@ -171,7 +171,7 @@ def test_a_fork_of_nothing(headers: dict[str, str]) -> None:
     ],
 )
 def test_a_read(query: str, where: Offset | Mark) -> None:
-    assert asked("GET", query) == Read("s", where)
+    assert asked("GET", query) == Get("s", where)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_parameter_stands_once(query: str) -> None:
 
 @pytest.mark.parametrize("live", list(Live))
 def test_a_live_read(live: Live) -> None:
-    assert asked("GET", f"live={live.value}&offset=now&cursor=12") == Read(
+    assert asked("GET", f"live={live.value}&offset=now&cursor=12") == Get(
         "s", Mark.TAIL, live, cursor=12
     )
     with pytest.raises(InvalidRequest, match="offset is missing"):
@@ -226,48 +226,48 @@ def test_a_live_mode_that_is_none(value: str) -> None:
 
 
 def test_a_cursor_that_is_none_of_ours_does_no_harm() -> None:
-    assert asked("GET", "live=sse&offset=-1&cursor=abc") == Read("s", Mark.BEGINNING, Live.SSE)
+    assert asked("GET", "live=sse&offset=-1&cursor=abc") == Get("s", Mark.BEGINNING, Live.SSE)
 
 
 def test_what_an_event_source_got_last_wins_over_the_url_it_was_made_with() -> None:
-    assert asked("GET", "live=sse&offset=-1", last_event_id=TOKEN) == Read(
+    assert asked("GET", "live=sse&offset=-1", last_event_id=TOKEN) == Get(
         "s", Offset(7, 42), Live.SSE, resumed=True
     )
-    assert asked("GET", "live=sse", last_event_id=TOKEN) == Read(
+    assert asked("GET", "live=sse", last_event_id=TOKEN) == Get(
         "s", Offset(7, 42), Live.SSE, resumed=True
     )
 
 
 def test_an_empty_last_event_id_is_none() -> None:
-    assert asked("GET", "live=sse&offset=now", last_event_id="") == Read("s", Mark.TAIL, Live.SSE)
+    assert asked("GET", "live=sse&offset=now", last_event_id="") == Get("s", Mark.TAIL, Live.SSE)
 
 
 def test_the_place_of_the_url_is_kept_beside_it() -> None:
-    assert asked("GET", "live=sse&offset=now", last_event_id=TOKEN) == Read(
+    assert asked("GET", "live=sse&offset=now", last_event_id=TOKEN) == Get(
         "s", Offset(7, 42), Live.SSE, resumed=True, otherwise=Mark.TAIL
     )
 
 
 @pytest.mark.parametrize("last", ["5", "a3f1c2e0-0000-4000-8000-000000000000", "\xff", "9" * 5000])
 def test_a_last_event_id_that_is_no_offset_is_as_none(last: str) -> None:
-    assert asked("GET", "live=sse&offset=now", last_event_id=last) == Read("s", Mark.TAIL, Live.SSE)
-    assert asked("GET", "live=sse", last_event_id=last) == Read("s", Mark.BEGINNING, Live.SSE)
+    assert asked("GET", "live=sse&offset=now", last_event_id=last) == Get("s", Mark.TAIL, Live.SSE)
+    assert asked("GET", "live=sse", last_event_id=last) == Get("s", Mark.BEGINNING, Live.SSE)
 
 
 @pytest.mark.parametrize("query", [f"offset={TOKEN}", f"offset={TOKEN}&live=long-poll"])
 def test_only_an_event_source_has_one(query: str) -> None:
     command = asked("GET", query, last_event_id=str(START))
-    assert isinstance(command, Read)
+    assert isinstance(command, Get)
     assert command.where == Offset(7, 42)
 
 
 def test_a_condition() -> None:
-    assert asked("GET", if_none_match='"a"') == Read("s", Mark.BEGINNING, if_none_match='"a"')
+    assert asked("GET", if_none_match='"a"') == Get("s", Mark.BEGINNING, if_none_match='"a"')
 
 
 def test_a_query_may_have_so_many_bytes_and_not_one_more() -> None:
     longest = "offset=now&x=" + "y" * (limits.MAX_QUERY_BYTES - 13)
-    assert asked("GET", longest) == Read("s", Mark.TAIL)
+    assert asked("GET", longest) == Get("s", Mark.TAIL)
     with pytest.raises(InvalidRequest, match="the query"):
         asked("GET", longest + "y")
 

@@ -19,12 +19,6 @@ SERVERS: tuple[ServerName, ...] = (
     "granian",
     "hypercorn",
 )
-    "uvicorn-tailrace",
-    "uvicorn",
-    "uvicorn-h11",
-    "granian",
-    "hypercorn",
-)
 
 
 @click.group(invoke_without_command=True)

@@ -6,13 +6,15 @@ from math import inf
 
 import pytest
 
-from tailrace import StreamOptions, limits
-from tailrace.pump.deadlines import Deadlines, Due, Verdict
+from tailrace import limits
+from tailrace.pump import Deadlines, Due, StallClock
+from tailrace.pump.deadlines import Verdict
 
 
-def deadlines(*, heartbeat: bool = False, **options: float | None) -> Deadlines:
-    given = StreamOptions(**options)  # type: ignore[arg-type] # floats all
-    return Deadlines(given, heartbeat=heartbeat, start_grace=0.0, now=0.0)
+def deadlines(
+    *, heartbeat: float = inf, send_timeout: float | None = 30.0, **limits: float
+) -> Deadlines:
+    return Deadlines(0.0, send_timeout=send_timeout, heartbeat=heartbeat, **limits)
 
 
 def test_before_the_grace_is_over_nothing_is_due() -> None:
@@ -29,15 +31,6 @@ def test_a_stream_that_has_begun_is_not_started_again() -> None:
     clock = deadlines(start_grace=0.1)
     clock.begun()
     assert clock.check(0.1, None).due is not Due.START
-
-
-def test_without_a_word_in_the_options_the_grace_is_the_formats() -> None:
-    clock = Deadlines(StreamOptions(), heartbeat=False, start_grace=0.0, now=0.0)
-    assert clock.check(0.0, None).due is Due.START
-    clock = Deadlines(StreamOptions(), heartbeat=False, start_grace=0.1, now=0.0)
-    assert clock.check(0.05, None).due is Due.NOTHING
-    clock = Deadlines(StreamOptions(start_grace=1.0), heartbeat=False, start_grace=0.0, now=0.0)
-    assert clock.check(0.9, None) == Verdict(Due.NOTHING, 1.0)
 
 
 def test_a_head_that_went_out_alone_is_pushed_once_when_the_first_item_is_late() -> None:
@@ -61,7 +54,7 @@ def test_a_head_with_an_item_behind_it_needs_no_push() -> None:
 
 
 def test_silence_makes_a_heartbeat_due() -> None:
-    clock = deadlines(heartbeat=True)
+    clock = deadlines(heartbeat=15.0)
     clock.begun()
     clock.writing(5, 1.0)
     clock.written(1.0)
@@ -70,7 +63,7 @@ def test_silence_makes_a_heartbeat_due() -> None:
 
 
 def test_a_write_puts_the_heartbeat_off() -> None:
-    clock = deadlines(heartbeat=True)
+    clock = deadlines(heartbeat=15.0)
     clock.begun()
     clock.writing(5, 14.0)
     clock.written(14.0)
@@ -80,7 +73,7 @@ def test_a_write_puts_the_heartbeat_off() -> None:
 
 
 def test_a_format_without_a_heartbeat_never_has_one_due() -> None:
-    clock = deadlines(heartbeat=False, send_timeout=None)
+    clock = deadlines(send_timeout=None)
     clock.begun()
     clock.writing(5, 0.0)
     clock.written(0.0)
@@ -160,7 +153,7 @@ def test_time_in_which_the_source_waits_does_not_count_against_the_client() -> N
 
 @pytest.mark.parametrize("unsent", [None, 10])
 def test_it_never_asks_to_be_asked_in_the_past(unsent: int | None) -> None:
-    clock = deadlines(heartbeat=True, min_rate=1.0)
+    clock = deadlines(heartbeat=15.0, min_rate=1.0)
     now = 0.0
     for step in range(200):
         verdict = clock.check(now, unsent)
@@ -173,3 +166,32 @@ def test_it_never_asks_to_be_asked_in_the_past(unsent: int | None) -> None:
             clock.writing(10, now)
         now = verdict.again
     raise AssertionError("a write without an end was never cut off")
+
+
+def test_a_response_that_begins_at_once_needs_neither_start_nor_push() -> None:
+    clock = deadlines()
+    clock.begins_at_once()
+    assert clock.check(0.0, None) == Verdict(Due.NOTHING, 30.0)
+    assert clock.check(30.0, None) == Verdict(Due.NOTHING, 60.0)
+
+
+def test_what_waits_since_before_it_was_looked_at_is_stalled_by_that_time() -> None:
+    clock = deadlines()
+    clock.begins_at_once()
+    clock.wait(10.0)
+    assert clock.check(39.0, 0).due is Due.NOTHING
+    assert clock.check(40.0, 0).due is Due.STALLED
+    clock.wait(None)
+    assert clock.check(40.0, 0).due is Due.NOTHING
+
+
+def test_a_stall_clock_looks_four_times_in_the_time_that_it_gives() -> None:
+    clock = StallClock(8.0)
+    clock.wait(0.0)
+    assert clock.look_again(0.0) == 8.0
+    assert not clock.is_stalled(0.0, -5)
+    assert clock.look_again(0.0) == 2.0
+    assert not clock.is_stalled(7.0, -6)
+    assert not clock.is_stalled(14.0, -6)
+    assert clock.look_again(14.0) == 15.0
+    assert clock.is_stalled(15.0, -6)

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from starlette.exceptions import HTTPException
 
-from tailrace import EventSourceResponse, InvalidEvent, StreamingResponse, StreamOptions, stats
+from tailrace import EventSourceResponse, StreamingResponse, StreamOptions, stats
+from tailrace.errors import InvalidEvent
 from tailrace.testing import Client, Clock, SourceProbe, Truncated, wait_until
 
 pytestmark = pytest.mark.anyio

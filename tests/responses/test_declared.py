@@ -23,12 +23,12 @@ from tailrace import (
     CSVResponse,
     Event,
     EventSourceResponse,
-    InvalidItem,
     JSONArrayResponse,
     JSONLinesResponse,
     StreamingResponse,
     StreamRoute,
 )
+from tailrace.errors import InvalidItem
 from tailrace.framing import Framing
 from tailrace.testing import Client, Truncated
 from tests.responses.fetched import fetch

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -8,7 +9,6 @@ import anyio
 import brotli  # type: ignore[import-untyped]  # the package ships no types
 import httpx2
 import pytest
-import zstandard
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -30,6 +30,11 @@ from tailrace.app import AccessLog
 from tailrace.testing import Client, Clock
 from tests.responses.fetched import fetch
 
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdDecompressor
+else:
+    from backports.zstd import ZstdDecompressor
+
 pytestmark = pytest.mark.anyio
 
 CODINGS = ["zstd", "br", "gzip"]
@@ -39,7 +44,7 @@ COMPRESS = StreamOptions(compress=True)
 def decoder(coding: str) -> Callable[[bytes], bytes]:
     """What gives out at once all that can be decoded from the bytes so far."""
     if coding == "zstd":
-        return zstandard.ZstdDecompressor().decompressobj().decompress
+        return ZstdDecompressor().decompress
     if coding == "br":
         step: Callable[[bytes], bytes] = brotli.Decompressor().process
         return step

@@ -23,8 +23,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import tailrace
-from tailrace import FileResponse, InvalidOption, StreamOptions, stats
-from tailrace.errors import FileUnavailable
+from tailrace import FileResponse, StreamOptions, stats
+from tailrace.errors import FileUnavailable, InvalidOption
 from tailrace.semantics import MediaTypes, format_date, parse_ranges
 from tailrace.testing import Client, no_leaks
 from tests.responses.files import LONG_AGO, Reply, get, parts_of, write_old

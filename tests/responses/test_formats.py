@@ -15,12 +15,11 @@ from pydantic import BaseModel
 from tailrace import (
     CSVResponse,
     EventSourceResponse,
-    InvalidChunk,
-    InvalidOption,
     JSONArrayResponse,
     JSONLinesResponse,
     StreamOptions,
 )
+from tailrace.errors import InvalidChunk, InvalidOption
 from tailrace.testing import Client, Clock, Truncated
 from tests.responses.fetched import fetch
 

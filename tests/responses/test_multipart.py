@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tailrace import InvalidChunk, InvalidOption, MultipartMixedReplaceResponse, Part
+from tailrace import MultipartMixedReplaceResponse, Part
+from tailrace.errors import InvalidChunk, InvalidOption
 from tailrace.testing import Client, Clock, Truncated
 from tests.responses.fetched import Fetched, fetch
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tailrace import FileResponse, InvalidChunk, InvalidOption, RangeSource
-from tailrace.errors import WrongLength
+from tailrace import FileResponse, RangeSource
+from tailrace.errors import InvalidChunk, InvalidOption, WrongLength
 from tailrace.semantics import format_date
 from tailrace.testing import Client, SourceProbe, Truncated, no_leaks, wait_until
 from tests.responses.files import LONG_AGO, get, parts_of

@@ -14,13 +14,13 @@ from tailrace import (
     CSVResponse,
     Event,
     EventSourceResponse,
-    InvalidItem,
     JSONArrayResponse,
     JSONLinesResponse,
     StreamingResponse,
     StreamOptions,
     StreamRoute,
 )
+from tailrace.errors import InvalidItem
 from tailrace.testing import Client, Clock, Truncated
 from tests.responses.fetched import fetch
 

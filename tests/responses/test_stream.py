@@ -23,14 +23,13 @@ from starlette.types import ASGIApp
 from tailrace import (
     CSVResponse,
     EventSourceResponse,
-    InvalidOption,
     JSONArrayResponse,
     JSONLinesResponse,
     MultipartMixedReplaceResponse,
-    SourceSpent,
     StreamingResponse,
     StreamOptions,
 )
+from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.semantics import content_disposition
 from tailrace.testing import Client, SourceProbe, Truncated, no_leaks
 from tests.responses.fetched import fetch

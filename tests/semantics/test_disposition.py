@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tailrace import InvalidOption, limits
+from tailrace import limits
+from tailrace.errors import InvalidOption
 from tailrace.semantics import content_disposition
 
 

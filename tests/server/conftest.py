@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tailrace.server.uvicorn import OLDEST
+from tailrace.server.internals import OLDEST
 from tests import rawhttp
 from tests.servers import ROOT, RunningServer, ServerName, serve
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tailrace import limits
-from tailrace.server.lingering import Lingering
+from tailrace.server.closing import Lingering
 from tailrace.testing import Clock
 from tests.rawhttp import Connection
 from tests.server.conftest import OURS
+from tests.server.test_shutdown import ended
 from tests.servers import RunningServer, ServerName, serve
 from tests.tools.tool import until
 
@@ -126,6 +129,35 @@ def test_what_was_sent_behind_the_last_request_resets_no_answer(
     assert connection.read_reply().status == 200
     assert connection.read_head().status in (200, 400, 431, 505)
     assert is_over(connection)
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("state", ["lingering", "ending", "closing"])
+def test_a_server_that_stops_resets_no_answer(name: ServerName, state: str) -> None:
+    """Kind of fault: the stop closes connections on which a body is still coming."""
+    path, size = {
+        "lingering": ("/kept", 10**9),
+        "ending": ("/last", 10**9),
+        "closing": ("/last", 3),
+    }[state]
+    with (
+        serve("tests.server.heads:app", name) as server,
+        Connection(server.host, server.port) as idle,
+        Connection(server.host, server.port) as connection,
+    ):
+        idle.send("/")
+        assert idle.read_reply().status == 200
+        connection.send(path, method="POST", headers={"content-length": str(size)})
+        connection.sock.sendall(b"x" * 1000)
+        connection.sock.recv(1, socket.MSG_PEEK)  # it is answered
+        psutil.Process(server.pid).send_signal(signal.SIGTERM)
+        assert idle.read_some() == b""  # it stops
+        for _ in range(10):
+            connection.sock.sendall(b"x" * 100_000)
+        assert connection.read_reply().status == 413
+        assert is_over(connection)
+        connection.sock.close()
+        assert ended(server.pid, 5) < 5
 
 
 def test_a_body_without_an_end_is_not_read_for_ever(connection: Connection) -> None:
@@ -250,7 +282,9 @@ async def test_how_long_it_is_read(
     ours, theirs = socket.socketpair()
     with theirs:
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
-        rest = Lingering(loop, transport, transport.close, is_last=is_last)
+        rest = Lingering(loop, transport, transport.close)
+        if is_last:
+            rest.end_our_side()
         while not transport.is_closing() and clock.time < 10 * limits.LINGER:
             rest.came += int(came)
             await clock.advance(limits.LINGER_SILENCE)

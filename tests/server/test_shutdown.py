@@ -12,7 +12,7 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from tailrace.server.uvicorn import OLDEST
+from tailrace.server.internals import OLDEST
 from tests.rawhttp import Connection
 from tests.server.conftest import APP, LOWEST, OURS, Site, target, with_uvicorn
 from tests.server.test_clients import until

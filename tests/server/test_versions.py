@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from tailrace.server.uvicorn import NEWEST, OLDEST, why_unknown
+from tailrace.server.internals import NEWEST, OLDEST, why_unknown
 from tests.server.conftest import APP, OURS, Site, with_uvicorn
 from tests.servers import serve
 

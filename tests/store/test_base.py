@@ -1,61 +1,97 @@
-"""What is read in one piece is cut as if it had come in pieces."""
+"""From a URL to a store."""
 
 from __future__ import annotations
 
-from functools import partial
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tailrace.store import START, Chunk, Offset, Retention, Slice, StreamInfo
-from tailrace.store.base import Cut
-
-AT = partial(Offset, 7)
+from tailrace.errors import InvalidOption
+from tailrace.store import START, MemoryStore, NewStream, Store, open_store
 
 
-@given(st.lists(st.binary(min_size=1, max_size=5), min_size=1, max_size=8), st.integers(0, 100))
-def test_a_cut_is_the_chunks_that_it_is_of(parts: list[bytes], start: int) -> None:
-    made: list[Chunk] = []
-    for part in parts:
-        start += len(part)
-        made.append(Chunk(part, AT(start)))
-    chunks = tuple(made)
-    cut = Cut(b"".join(parts), [chunk.end.position for chunk in chunks], AT)
-    assert cut == chunks
-    assert chunks == cut
-    assert cut == Cut(cut.data, [chunk.end.position for chunk in chunks], AT)
-    assert cut != chunks[:-1]
-    assert hash(cut) == hash(chunks)
-    assert (len(cut), list(cut), list(reversed(cut))) == (
-        len(chunks),
-        list(chunks),
-        list(reversed(chunks)),
+async def fill(store: Store) -> None:
+    async with store:
+        await store.create("a", NewStream(data=b"one"))
+
+
+async def content(store: Store) -> bytes:
+    async with store:
+        return (await store.read("a", START)).data
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory:", "memory:///"])
+def test_memory_needs_no_name(url: str) -> None:
+    assert isinstance(open_store(url), MemoryStore)
+
+
+def test_memory_is_a_store_of_its_own_each_time() -> None:
+    one, other = open_store("memory://"), open_store("memory://")
+    assert isinstance(one, MemoryStore)
+    assert one is not other
+
+
+@pytest.mark.anyio
+async def test_an_absolute_path_has_four_slashes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'streams.db'}"
+    assert url.startswith("sqlite:////")
+    await fill(open_store(url))
+    assert (tmp_path / "streams.db").is_file()
+    assert await content(open_store(url)) == b"one"
+
+
+@pytest.mark.anyio
+async def test_a_relative_path_has_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await fill(open_store("sqlite:///streams.db"))
+    assert (tmp_path / "streams.db").is_file()
+    assert await content(open_store(f"sqlite:///{tmp_path / 'streams.db'}")) == b"one"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "name", ["with space.db", "per%20cent.db", "caf\xe9.db", "plus+.db", "what?.db", "a#b"]
+)
+async def test_a_path_is_taken_by_the_letter(tmp_path: Path, name: str) -> None:
+    await fill(open_store(f"sqlite:///{tmp_path / name}"))
+    assert name in os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "memory",
+        "memory://name",
+        "memory:name",
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://streams.db",
+        "sqlite:streams.db",
+        "streams.db",
+        "/var/lib/streams.db",
+        "redis://localhost",
+        "file:///streams.db",
+        "://",
+        " sqlite:///a.db",
+    ],
+)
+def test_what_is_no_url_of_a_store_is_refused(url: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        open_store(url)
+    assert refused.value.name == "store"
+    assert refused.value.value == url
+
+
+def test_a_driver_is_imported_only_when_it_is_asked_for() -> None:
+    code = (
+        "import sys; from tailrace.store import open_store; open_store('memory://');"
+        "print('apsw' in sys.modules, 'tailrace.store.sqlite' in sys.modules)"
     )
-    for index in range(-len(chunks), len(chunks)):
-        assert cut[index] == chunks[index]
-        assert cut[index:] == chunks[index:]
-        assert cut[:index] == chunks[:index]
-    for beyond in (len(chunks), -len(chunks) - 1):
-        with pytest.raises(IndexError):
-            cut[beyond]
-
-
-def test_a_slice_of_a_cut_has_its_bytes_without_cutting_it() -> None:
-    info = StreamInfo(
-        path="s",
-        content_type="text/plain",
-        first=START,
-        tail=AT(6),
-        closed=False,
-        ttl=None,
-        expires_at=None,
-        retention=Retention(),
-        forked_from=None,
-        created_at=1,
-    )
-    data = b"onetwo"
-    whole = Slice(info, START, Cut(data, [3, 6], AT))
-    assert whole.data is data
-    assert (whole.end, whole.up_to_date) == (AT(6), True)
-    assert whole == Slice(info, START, (Chunk(b"one", AT(3)), Chunk(b"two", AT(6))))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

@@ -57,7 +57,6 @@ async def test_readers_of_a_worker_that_is_killed_are_told_within_seconds(url: s
     async with Streams(url, lease=LEASE) as streams:
         with worker(url) as process:
             joined = await streams.run("run", [], on_disconnect="continue")
-            assert not joined.is_here
             seen: list[int] = []
             with anyio.fail_after(10):
                 async for message in _until_lost(streams):

@@ -184,10 +184,11 @@ def test_a_run_of_a_generator(streams: SyncStreams) -> None:
 
 
 def test_a_run_is_stopped_from_another_thread(streams: SyncStreams) -> None:
-    closed = threading.Event()
+    begun, closed = threading.Event(), threading.Event()
 
     def endless() -> Iterator[int]:
         try:
+            begun.set()  # before that there is nothing to be closed
             while True:
                 time.sleep(0.01)
                 yield 1
@@ -195,6 +196,7 @@ def test_a_run_is_stopped_from_another_thread(streams: SyncStreams) -> None:
             closed.set()
 
     run = streams.run("endless", endless())
+    assert begun.wait(PATIENCE)
     in_thread(run.stop).join(PATIENCE)
     with pytest.raises(RunEnded, match="it was stopped"):
         run.wait()

@@ -6,6 +6,7 @@ The streams, the clock and the workers are those of a model; the state goes thro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,7 +25,15 @@ from tailrace.errors import SubscriptionRefused
 from tailrace.store import START, Offset
 from tailrace.subscriptions import transitions as t
 from tailrace.subscriptions.state import Config, Link, SubscriptionState, Tail
-from tailrace.subscriptions.transitions import Ack, Context, Effect, TokenClaims, Transition, Wake
+from tailrace.subscriptions.transitions import (
+    Ack,
+    AckRequest,
+    Context,
+    Effect,
+    TokenClaims,
+    Transition,
+    Wake,
+)
 
 LEASE = 1000
 PATHS = st.sampled_from(["e/a", "e/b", "x/a", "x/b"])
@@ -74,7 +83,8 @@ class Subscription(RuleBasedStateMachine):
 
     def take(self, transition: Transition) -> None:
         """Believe a transition, after checking what no transition may do."""
-        before, after = self.state, SubscriptionState.decode(transition.state.encode())
+        stored = json.loads(json.dumps(transition.state.encode()))
+        before, after = self.state, SubscriptionState.decode(stored)
         assert after == transition.state
         assert after.generation in (before.generation, before.generation + 1)
         if after.generation > before.generation:
@@ -214,8 +224,8 @@ class Subscription(RuleBasedStateMachine):
         if release and not webhook:
             transition = tried(lambda: t.released(self.state, now, token, wake))
         else:
-            more = {"done": done, "by_webhook": webhook}
-            transition = tried(lambda: t.acked(self.state, now, token, wake, acks, **more))
+            request = AckRequest(wake, tuple(acks), done)
+            transition = tried(lambda: t.acked(self.state, now, token, request, by_webhook=webhook))
         if isinstance(transition, str):
             assert transition == ("INVALID_OFFSET" if current else "FENCED")
             return

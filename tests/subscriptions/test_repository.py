@@ -1,17 +1,24 @@
-"""Subscriptions in a store, and the ends of streams."""
+"""Subscriptions in a store, and the tails of streams."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import anyio
 import pytest
 
-from tailrace.errors import SubscriptionRefused
+from tailrace.errors import StreamNotFound, SubscriptionRefused
 from tailrace.store import MemoryStore, NewStream, Offset
-from tailrace.subscriptions.repository import DIRECTORY, SubscriptionRepository, path_of
+from tailrace.subscriptions.repository import (
+    DIRECTORY,
+    JsonCell,
+    SubscriptionRepository,
+    matching_tails,
+    path_of,
+    tails_of,
+)
 from tailrace.subscriptions.state import Config, Link, SubscriptionState
-from tailrace.subscriptions.tails import find, tails_of
 
 pytestmark = pytest.mark.anyio
 
@@ -33,12 +40,36 @@ def subscription(name: str = "s", nonce: str = "n") -> SubscriptionState:
     )
 
 
-async def test_a_record_comes_back_as_it_was_written() -> None:
+async def test_a_state_comes_back_as_it_was_written() -> None:
     repository = SubscriptionRepository(MemoryStore())
     stored = await repository.add(subscription())
     assert stored is not None
     assert stored.state == replace(subscription(), version=1)
     assert await repository.find("s") == stored
+
+
+async def test_an_object_that_was_never_written_or_was_deleted_is_not_there() -> None:
+    cell = JsonCell(MemoryStore(), "e")
+    assert await cell.read() is None
+    await cell.write({"version": 1})
+    await cell.delete()
+    await cell.delete()
+    assert await cell.read() is None
+
+
+async def test_an_object_is_only_replaced_by_a_newer_version() -> None:
+    cell = JsonCell(MemoryStore(), "e")
+    tail = await cell.write({"version": 1, "of": "ü"})
+    assert await cell.write({"version": 1, "of": "another"}) is None
+    assert await cell.read() == ({"version": 1, "of": "ü"}, tail)
+
+
+async def test_an_object_that_was_deleted_is_not_written_again() -> None:
+    cell = JsonCell(MemoryStore(), "e")
+    await cell.write({"version": 1})
+    await cell.delete()
+    with pytest.raises(StreamNotFound):
+        await cell.write({"version": 2})
 
 
 async def test_of_many_writers_of_one_version_one_wins() -> None:
@@ -83,7 +114,7 @@ async def test_a_second_subscription_of_a_name_is_not_added_and_leaves_nothing()
     assert [info.path for info in await store.list("__ds/")] == [DIRECTORY, path_of("s", "n")]
 
 
-async def test_who_comes_late_writes_nothing_into_a_later_subscription() -> None:
+async def test_a_late_process_writes_nothing_into_a_later_subscription() -> None:
     repository = SubscriptionRepository(MemoryStore())
     old = await repository.add(subscription())
     assert old is not None
@@ -96,7 +127,7 @@ async def test_who_comes_late_writes_nothing_into_a_later_subscription() -> None
     assert (await repository.find("s")).state.nonce == "later"
 
 
-async def test_a_store_keeps_one_record_however_often_it_was_written() -> None:
+async def test_a_store_keeps_one_state_however_often_it_was_written() -> None:
     store = MemoryStore()
     repository = SubscriptionRepository(store)
     stored = await repository.add(subscription())
@@ -105,7 +136,7 @@ async def test_a_store_keeps_one_record_however_often_it_was_written() -> None:
         stored = await repository.save(stored.state)
     assert stored is not None
     info = await store.head(path_of("s", "n"))
-    assert info.tail.position - info.first.position < 3 * len(stored.state.encode())
+    assert info.tail.position - info.first.position < 3 * len(json.dumps(stored.state.encode()))
     assert await repository.find("s") == stored
 
 
@@ -137,7 +168,9 @@ async def test_a_pattern_finds_existing_streams_over_many_pages() -> None:
         await store.create(f"e/{number:04d}/deeper", NewStream())
     await store.create("wake", NewStream())
     await store.create("__ds/keys", NewStream())
-    assert len(await find(store, Config("webhook", "e/*", (), "u", None, 1, None))) == 1500
-    everything = await find(store, Config("pull-wake", "**", (), None, "wake", 1, None))
+    assert (
+        len(await matching_tails(store, Config("webhook", "e/*", (), "u", None, 1, None))) == 1500
+    )
+    everything = await matching_tails(store, Config("pull-wake", "**", (), None, "wake", 1, None))
     assert len(everything) == 3000
-    assert await find(store, Config("webhook", None, ("x",), "u", None, 1, None)) == {}
+    assert await matching_tails(store, Config("webhook", None, ("x",), "u", None, 1, None)) == {}

@@ -13,7 +13,7 @@ from tailrace.errors import SubscriptionRefused
 from tailrace.store import START, Offset
 from tailrace.subscriptions import transitions as t
 from tailrace.subscriptions.state import Config, Link, SubscriptionState, Tail
-from tailrace.subscriptions.transitions import Ack, Context, Effect, TokenClaims, Wake
+from tailrace.subscriptions.transitions import Ack, AckRequest, Context, Effect, TokenClaims, Wake
 
 LEASE = 30_000
 
@@ -74,9 +74,7 @@ def answer(
         state,
         when,
         more.get("token", token_of(state)),
-        more.get("wake", wake_of(state)),
-        acks,
-        done=done,
+        AckRequest(more.get("wake", wake_of(state)), acks, done),
         by_webhook=state.is_webhook,
     )
 
@@ -254,11 +252,12 @@ def test_a_claim_of_a_webhook_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["webhook", "pull-wake"])
 def test_the_other_kinds_answers_are_refused(kind: str) -> None:
     state = woken(kind)
-    args = (state, context(a=at(9)), token_of(state), wake_of(state))
+    args = (state, context(a=at(9)), token_of(state))
+    request = AckRequest(wake_of(state), done=True)
     wrong = kind != "webhook"
-    assert refused(lambda: t.acked(*args, [], done=True, by_webhook=wrong)) == "INVALID_REQUEST"
+    assert refused(lambda: t.acked(*args, request, by_webhook=wrong)) == "INVALID_REQUEST"
     if kind == "webhook":
-        assert refused(lambda: t.released(*args)) == "INVALID_REQUEST"
+        assert refused(lambda: t.released(*args, request.wake)) == "INVALID_REQUEST"
 
 
 # Fencing

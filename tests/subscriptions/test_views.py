@@ -88,14 +88,14 @@ async def test_an_append_that_met_a_view_which_was_behind_is_looked_at_when_the_
     todo = process.views.take("s")
     assert todo is not None
     busy = await process.elsewhere(stored, **BUSY)  # and its hint is still on its way
-    await process.service.attend("s", todo)
+    await process.service.advance("s", todo)
     process.views.take("s")
     await process.elsewhere(busy, **IDLE)
-    await process.service.attend("s", Todo())
+    await process.service.advance("s", Todo())
     assert process.views.take("s") == Todo(tails=True)
 
 
-async def test_a_record_that_is_older_than_the_view_is_not_believed() -> None:
+async def test_a_state_that_is_older_than_the_view_is_not_believed() -> None:
     process = Process()
     old = await process.begin()
     process.views.put(await process.elsewhere(old, **BUSY))

@@ -14,11 +14,12 @@ from tailrace.connection.farewell import Farewell
 from tailrace.connection.leaving import Leaving, has_left, leaving_of
 from tailrace.connection.lifespan import answer_lifespan
 from tailrace.connection.middleware import is_clear, leads_to
-from tailrace.connection.open_streams import (
+from tailrace.connection.open_responses import (
     Drained,
+    OpenResponse,
+    Responder,
     drain,
     drain_beside,
-    registered,
     shutdown_event,
     tell_stopping,
 )
@@ -35,6 +36,8 @@ __all__ = [
     "Farewell",
     "Frame",
     "Leaving",
+    "OpenResponse",
+    "Responder",
     "ServerConnection",
     "Stats",
     "answer_lifespan",
@@ -48,7 +51,6 @@ __all__ = [
     "leads_to",
     "leaving_of",
     "log",
-    "registered",
     "reset",
     "shutdown_event",
     "stats",

@@ -2,11 +2,11 @@
 
 The settings are chosen for many streams that stay open for long. Measured with 200 compressors
 open in one process after 64 KiB of SSE messages of 150 bytes each, every message flushed
-(resident KiB for each, ratio, CPU for a message; Python 3.11, brotli 1.2.1, zstandard 0.25.0):
+(resident KiB for each, ratio, CPU for a message; Python 3.11, brotli 1.2.1, zstd 1.5):
 
     zstd  level 3 (its default)                            882 KiB   2.1    2.0 µs
     zstd  level 1                                          178 KiB   2.0    1.7 µs
-    zstd  fast, window 2^15, hash 2^13       <- ours       122 KiB   2.0    1.6 µs
+    zstd  fast, window 2^15, hash 2^13       <- ours       112 KiB   2.0    1.6 µs
     zstd  fast, window 2^13, hash 2^11                      66 KiB   1.8    1.4 µs
     br    quality 11, window 2^22 (its default)          1,181 KiB   2.2    319 µs
     br    quality 5, window 2^22                         1,465 KiB   2.1     11 µs
@@ -18,22 +18,26 @@ open in one process after 64 KiB of SSE messages of 150 bytes each, every messag
     gzip  level 6, window 2^11, memory 4                    22 KiB   2.0    6.3 µs
 
 Below quality 2 brotli keeps nothing from before a flush, so short messages grow; its tables cannot
-be made smaller from Python.
+be made smaller from Python. It is an extra (`tailrace[brotli]`): it is 5 MB, and every browser that
+reads it reads gzip too.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
-from typing import Final, Protocol
-
-import brotli  # type: ignore[import-untyped]  # the package ships no types
-import zstandard
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tailrace.errors import InvalidOption
 
+if TYPE_CHECKING:
+    from backports.zstd import ZstdCompressor
+
 __all__ = ["ENCODINGS", "Codec", "codec_for", "is_compressible"]
 
-ENCODINGS: Final = ("zstd", "gzip", "br")
+ENCODINGS: Final = ("zstd", "gzip", *(("br",) if find_spec("brotli") else ()))
 """The codings on offer, the one that costs the least CPU first."""
 
 
@@ -51,31 +55,42 @@ class Codec(Protocol):
         """The end of the stream; nothing may be compressed after it."""
 
 
+# The libraries are loaded by the first response that is compressed, not by an import of Tailrace.
+
+
 class _Zstd:
     name = "zstd"
 
     __slots__ = ("_stream",)
 
     def __init__(self) -> None:
-        # A compressor of its own for each stream: the library allows one open stream for each.
-        settings = zstandard.ZstdCompressionParameters(
-            window_log=15,
-            hash_log=13,
-            chain_log=13,
-            search_log=1,
-            min_match=5,
-            strategy=zstandard.STRATEGY_FAST,
-        )
-        self._stream = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+        compressor, settings = _zstd()
+        self._stream = compressor(options=settings)
 
     def compress(self, data: bytes) -> bytes:
         if not data:  # a flush without data would still write an empty block
             return b""
-        head = self._stream.compress(data)
-        return head + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return self._stream.compress(data, self._stream.FLUSH_BLOCK)
 
     def finish(self) -> bytes:
-        return self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
+        return self._stream.flush()
+
+
+@cache
+def _zstd() -> tuple[type[ZstdCompressor], dict[int, int]]:
+    """The compressor's class, and the settings for each."""
+    if sys.version_info >= (3, 14):
+        from compression.zstd import CompressionParameter, Strategy, ZstdCompressor
+    else:
+        from backports.zstd import CompressionParameter, Strategy, ZstdCompressor
+    return ZstdCompressor, {
+        CompressionParameter.window_log: 15,
+        CompressionParameter.hash_log: 13,
+        CompressionParameter.chain_log: 13,
+        CompressionParameter.search_log: 1,
+        CompressionParameter.min_match: 5,
+        CompressionParameter.strategy: Strategy.fast,
+    }
 
 
 class _Brotli:
@@ -84,7 +99,9 @@ class _Brotli:
     __slots__ = ("_stream",)
 
     def __init__(self) -> None:
-        self._stream = brotli.Compressor(quality=3, lgwin=16)
+        import brotli  # type: ignore[import-untyped]  # the package ships no types
+
+        self._stream: Any = brotli.Compressor(quality=3, lgwin=16)
 
     def compress(self, data: bytes) -> bytes:
         if not data:
@@ -130,14 +147,13 @@ def codec_for(name: str) -> Codec:
         name: One of `ENCODINGS`.
 
     Raises:
-        InvalidOption: No such coding.
+        InvalidOption: This coding is not on offer: it is unknown, or its library is not installed.
 
     Source: RFC 9110 section 8.4.1; RFC 7932; RFC 8878.
     """
-    codec = _CODECS.get(name)
-    if codec is None:
+    if name not in ENCODINGS:
         raise InvalidOption("encoding", name, "one of " + ", ".join(ENCODINGS))
-    return codec()
+    return _CODECS[name]()
 
 
 _TEXTUAL: Final = frozenset(

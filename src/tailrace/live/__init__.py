@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from tailrace.live.follower import Follower
-from tailrace.live.format import End, Format, Gap, Piece, Reason
+from tailrace.live.cursor import Slow
+from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
 from tailrace.live.live import LiveResponse
-from tailrace.live.slow import Slow
+from tailrace.live.tail import Entry
 
 __all__ = [
     "End",
-    "Follower",
+    "Entry",
     "Format",
     "Gap",
     "Hub",
     "LiveResponse",
-    "Piece",
     "Reason",
     "Slow",
 ]

@@ -3,75 +3,32 @@
 How a response calls its format, in this order:
 
 1. `headers(info)`: the response's own headers; then, for HEAD, nothing more.
-2. `begin(first)`: the first bytes of the body; then `frame(first)`. This first piece may be empty:
-   the reader began at the tail.
-3. `frame(piece)` for each further one. It has bytes, or says what is new: that the stream is
-   closed (`piece.closed`), or that the reader has come to the tail. `gap(gap)` in between, if
+2. `begin(first, now)`: the first bytes of the body; then `frame(first, now)`. This first part may
+   be empty: the reader began at the tail.
+3. `frame(part, now)` for each further one. It has bytes, or says what is new: that the stream is
+   closed (`part.closed`), or that the reader has come to the tail. `gap(gap)` in between, if
    something was left out.
 4. `end(end)` once: the last bytes.
 
 Readers whose formats are equal, and who are at the tail, get one and the same result of `frame`: a
 format is frozen and hashable, and all it knows of a reader is in its fields. A reader that must be
 told something of its own (a cursor that it sent) has a format of its own. `frame` may be called for
-a piece more than once or not at all, so it must not count.
+a part more than once or not at all, so it must not count. `now` is when the part was read or
+appended, in seconds since the epoch.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
 from tailrace.errors import TailraceError
 from tailrace.semantics import LIVE_HEADERS
-from tailrace.store import Chunk, Offset, Slice, StreamInfo
+from tailrace.store import Offset, Slice, StreamInfo
 
-__all__ = ["End", "Format", "Gap", "Piece", "Reason"]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of a stream, as one reader gets it or all readers at the tail do.
-
-    Args:
-        slice: What was read or appended.
-        now: Seconds since the epoch at which it was.
-    """
-
-    slice: Slice
-    now: float
-
-    @property
-    def info(self) -> StreamInfo:
-        """The stream at that moment."""
-        return self.slice.info
-
-    @property
-    def start(self) -> Offset:
-        """Where it begins."""
-        return self.slice.start
-
-    @property
-    def end(self) -> Offset:
-        """Where the next one begins."""
-        return self.slice.end
-
-    @property
-    def chunks(self) -> Sequence[Chunk]:
-        """What was appended, in order."""
-        return self.slice.chunks
-
-    @property
-    def up_to_date(self) -> bool:
-        """It reaches the tail."""
-        return self.slice.up_to_date
-
-    @property
-    def closed(self) -> bool:
-        """It reaches the tail, and nothing more will come."""
-        return self.slice.closed
+__all__ = ["End", "Format", "Gap", "Reason"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +79,7 @@ class End:
     reason: Reason
     path: str
     offset: Offset
-    last: Piece | None = None
+    last: Slice | None = None
     gap: Gap | None = None
     error: TailraceError | None = None
     retry: float = 0.0
@@ -148,13 +105,13 @@ class Format(ABC):
         """The response's headers; what the application gives replaces them."""
         return (("content-type", self.media_type), *LIVE_HEADERS)
 
-    def begin(self, first: Piece) -> bytes:
-        """The first bytes of the body, before those of the first piece; may be empty."""
+    def begin(self, first: Slice, now: float) -> bytes:
+        """The first bytes of the body, before those of the first part; may be empty."""
         return b""
 
     @abstractmethod
-    def frame(self, piece: Piece) -> bytes:
-        """A piece's bytes; may be empty."""
+    def frame(self, part: Slice, now: float) -> bytes:
+        """A part's bytes; may be empty."""
 
     def gap(self, gap: Gap) -> bytes | None:
         """What tells of a gap; None if nothing can: the response then ends (`Reason.GAP`)."""

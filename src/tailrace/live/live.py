@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection import Ending, leaving_of
-from tailrace.live.format import Format, Piece
-from tailrace.live.line import Line
-from tailrace.live.live_stream import LiveStream
+from tailrace.connection import Ending
+from tailrace.live.cursor import ReadCursor, Slow
+from tailrace.live.format import Format
+from tailrace.live.hub import Hub, LiveStream
 from tailrace.live.opening import Opening
-from tailrace.live.place import Place
-from tailrace.live.slow import Slow
 from tailrace.live.subscriber import Subscriber
-from tailrace.pump import Head, name_of, send_whole
+from tailrace.pump import Head, send_whole
 from tailrace.responses import options_of_app, release_dependencies
 from tailrace.semantics import SANDBOX_HEADERS
 from tailrace.store import Slice, StreamInfo, Where
 from tailrace.types import StreamOptions
-
-if TYPE_CHECKING:
-    from tailrace.live.hub import Hub
 
 __all__ = ["LiveResponse"]
 
@@ -103,18 +96,18 @@ class LiveResponse(Response):
     ) -> Ending:
         options = self._options or options_of_app(scope)
         headers = self.headers_of(first.info)
-        head = Head(self.status_code, headers, name_of(scope))
+        head = Head(self.status_code, headers)
         if scope["method"] == "HEAD":
             return await send_whole(b"", options, head, scope, receive, send)
         if options.release_dependencies:
             await release_dependencies(scope)
-        opening = Opening(head.message(), Piece(first, time.time()))
-        place = Place(self._hub, live, first)
+        opening = Opening(head.message(), first)
+        place = ReadCursor(self._hub, live, first)
         del head, headers, first  # or they are held for as long as the response lasts
-        async with leaving_of(scope, receive, send) as leaving:
-            line = Line(live.loop, scope, send, leaving)
-            subscriber = Subscriber(place, self._format, options, self._slow, self._lifetime, line)
-            return await subscriber.run(opening)
+        subscriber = Subscriber(
+            place, self._format, options, self._slow, self._lifetime, scope, receive, send
+        )
+        return await subscriber.run(opening)
 
     def headers_of(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
         """All header fields of the answer.

@@ -10,20 +10,21 @@ and sends the frame that is the same for all.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import anyio.lowlevel
+from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection import Attached, Ending, Farewell, Frame, counters, log, registered
+from tailrace.connection import Attached, Ending, Frame, counters
 from tailrace.errors import StreamNotFound, TailraceError
+from tailrace.live.cursor import Next, ReadCursor, Slow
 from tailrace.live.format import End, Format, Gap, Reason
-from tailrace.live.line import Line
 from tailrace.live.opening import Opening
-from tailrace.live.place import Next, Place
-from tailrace.live.recent import Entry
-from tailrace.live.slow import Slow
+from tailrace.live.tail import Entry, TailState
+from tailrace.pump import Deadlines, Due, Sending
 from tailrace.store import Offset
 from tailrace.types import StreamOptions
 
@@ -32,7 +33,6 @@ __all__ = ["Subscriber"]
 _beat = lru_cache(maxsize=64)(Frame)
 """A heartbeat, framed once."""
 _ENDINGS = {Reason.FAREWELL: Ending.DRAINED, Reason.FAILED: Ending.FAILED}
-_CUT_BY_US = frozenset({Ending.STALLED, Ending.TOO_SLOW})
 
 
 class Subscriber:
@@ -44,30 +44,36 @@ class Subscriber:
         options: `send_timeout` and `heartbeat`.
         slow: What becomes of it if it is too slow.
         lifetime: Seconds after which the response ends; None lets it last.
-        line: To the client.
+        scope, receive, send: ASGI's.
     """
 
     __slots__ = (
-        *("_attached", "_beat", "_drain", "_error", "_farewell", "_format", "_gap"),
-        *("_in_crowd", "_lagging", "_line", "_loop", "_options", "_over", "_place", "_sent_at"),
-        *("_slow", "_until", "_was_at_tail", "_woken", "tick"),
+        *("_attached", "_beat", "_drain", "_error", "_format", "_gap", "_in_crowd", "_lagging"),
+        *("_over", "_place", "_sending", "_slow", "_until", "_was_at_tail", "_woken", "tick"),
     )
 
     def __init__(
         self,
-        place: Place,
+        place: ReadCursor,
         format: Format,  # noqa: A002 - the word for it
         options: StreamOptions,
         slow: Slow,
         lifetime: float | None,
-        line: Line,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        loop = self._loop = place.live.loop
+        loop = place.live.loop
+        clock = Deadlines(
+            loop.time(),
+            send_timeout=options.send_timeout,
+            heartbeat=options.beat_every(format.heartbeat),
+        )
+        clock.begins_at_once()
+        self._sending = Sending(self, loop, scope, receive, send, clock)
         self._place = place
         self._format = format
-        self._options = options
         self._slow = slow
-        self._line = line
         self._until = math.inf if lifetime is None else loop.time() + lifetime
         self._attached: Attached | None = None
         self._in_crowd = False
@@ -77,11 +83,9 @@ class Subscriber:
         """Takes the wait for the client back, which has enough for now."""
         self._woken = loop.signal()
         self._beat = False
-        self._sent_at = loop.time()
-        self._over: Reason | Ending | None = None
-        """Why it ends: in order, or cut."""
+        self._over: Reason | None = None
+        """Why it ends in order; what ends it early is told by `Sending`."""
         self._error: TailraceError | None = None
-        self._farewell: Farewell | None = None
         self._gap: Gap | None = None
         self.tick = 0
 
@@ -94,25 +98,17 @@ class Subscriber:
         Raises:
             Exception: What went wrong after the start; the server cuts the connection.
         """
-        counters.open += 1
-        ending = Ending.CANCELLED
-        take_back = self._line.leaving.on_left(partial(self.end, Ending.LEFT))
-        try:
-            with registered(self):
-                self._place.live.wheel.set(self, self.on_tick(self._loop.time()))
+        sending, live = self._sending, self._place.live
+        async with sending:
+            try:
+                live.wheel.set(self, self.on_tick(live.loop.time()))
                 await self._begin(opening)
-                while self._over is None:
+                while self._over is None and sending.ending is None:
                     await self._step()
-                ending = await self._finish(self._over)
-        except Exception:
-            ending = Ending.FAILED
-            raise
-        finally:
-            take_back()
-            self._leave()
-            counters.open -= 1
-            counters.ended[ending] += 1
-        return ending
+                sending.ending = await self._finish()
+            finally:
+                self._leave()
+        return sending.ending
 
     # Told from outside
 
@@ -120,13 +116,13 @@ class Subscriber:
         """Something has happened."""
         self._woken.set()
 
-    def fell_behind(self, offset: Offset) -> None:
+    def lagging(self, offset: Offset) -> None:
         """The crowd goes on without this one."""
         self._in_crowd = False
         self._place.offset = offset
         self._lagging = True
         if self._slow is Slow.DISCONNECT:
-            self.end(Ending.TOO_SLOW)
+            self._sending.end(Ending.TOO_SLOW)
         else:
             self._await_drain()
 
@@ -135,33 +131,21 @@ class Subscriber:
         """Seconds that it may take to end when it is told; infinite if it goes on."""
         return 0.0 if self._format.says_farewell else math.inf
 
-    def say_farewell(self, farewell: Farewell) -> None:
-        """End with the format's farewell; a format that has none goes on."""
-        if self._format.says_farewell and self._over is None:
-            self._over, self._farewell = Reason.FAREWELL, farewell
-            self.wake()
-
-    def end(self, ending: Ending) -> None:
-        """End it without the format's last words."""
-        if isinstance(self._over, Ending):
-            return
-        self._over = ending
-        if ending in _CUT_BY_US:
-            log.info("%s: client cut off: %s", self._line.name, ending.value)
-        if ending in _CUT_BY_US or (ending is Ending.SHUT_DOWN and self._is_waited_for):
-            self._line.abort(ending.value)
-        self._line.interrupt()
+    def told(self) -> None:
+        """It ends early: with the format's farewell, or without its last words."""
+        if self._sending.farewell is not None:
+            self._over = self._over or Reason.FAREWELL
         self.wake()
 
     # What is done, step by step
 
     async def _begin(self, opening: Opening) -> None:
         start, first = opening.take()
-        data = self._format.begin(first) + self._format.frame(first)
-        self._attached = await self._line.start(start, data)
+        now = time.time()
+        data = self._format.begin(first, now) + self._format.frame(first, now)
+        sending = self._sending
+        self._attached = await sending.interruptible(sending.attach(start, data))
         self._place.take(first)
-        if self._line.lost:
-            self._has_left()
 
     async def _step(self) -> None:
         place = self._place
@@ -205,38 +189,38 @@ class Subscriber:
         self._was_at_tail = True
         live, attached = self._place.live, self._attached
         if step is Next.WAIT and attached is not None:
-            live.crowd.join(self, self._format, attached.write)
+            live.broadcast.join(self, self._format, attached.write)
             self._in_crowd = True
         else:
             live.sleep(self)
 
     async def _stay_in_crowd(self) -> None:
         live = self._place.live
-        if live.over is not None:
-            if live.crowd.settled:
+        if live.tail.over:
+            if live.broadcast.settled:
                 self._leave_crowd()
             else:
                 await self._woken.wait()
-        elif live.stale and not live.refreshing:
+        elif live.tail.state is TailState.STALE:
             await self._do(Next.REFRESH)
         else:
             await self._woken.wait()
 
     def _leave_crowd(self) -> None:
         self._in_crowd = False
-        self._place.take_all(self._place.live.crowd.leave(self, self._format))
+        self._place.take_all(self._place.live.broadcast.leave(self, self._format))
 
     async def _read(self) -> None:
         found = await self._place.read()
         if isinstance(found, Gap):
             await self._give_gap(found)
         elif found is not None:
-            await self._give(Entry(found))
+            await self._give(Entry(found, time.time()))
 
     async def _give(self, entry: Entry) -> None:
         frame = entry.frame(self._format)
         if frame is None or await self._put(frame):
-            self._place.take(entry.piece)
+            self._place.take(entry.part)
 
     async def _give_gap(self, gap: Gap) -> None:
         data = self._format.gap(gap)
@@ -249,14 +233,14 @@ class Subscriber:
         """Give it to the client; False if it did not take it."""
         attached = self._attached
         if attached is None:
-            await self._line.send(frame.data, more=True)
+            await self._sending.interruptible(self._sending.write(frame.data))
             await self._look_around()
         elif attached.write(frame):
             counters.bytes_sent += len(frame.data)
         else:
             self._await_drain()
             return False
-        self._sent_at = self._loop.time()
+        self._sending.clock.quiet_since = self._place.live.loop.time()
         return True
 
     def _is_full(self, attached: Attached) -> bool:
@@ -269,9 +253,11 @@ class Subscriber:
         assert attached is not None
         if not attached.closed:  # or it has left, which it is told
             self._drain = attached.on_drain(self._drained)
+            self._sending.backlog = True
 
     def _drained(self) -> None:
         self._drain = None
+        self._sending.backlog = False
         self.wake()
 
     def _too_slow(self) -> Gap | None:
@@ -286,98 +272,75 @@ class Subscriber:
             return None
         self._lagging = self._was_at_tail = False
         if self._slow is Slow.DISCONNECT:
-            self.end(Ending.TOO_SLOW)
+            self._sending.end(Ending.TOO_SLOW)
         return place.to_latest() if self._slow is Slow.LATEST else None
 
     async def _look_around(self) -> None:
         """Notice, while there is always something to send, that the client has left."""
         await anyio.lowlevel.checkpoint()  # or nobody else could tell
-        leaving = self._line.leaving
+        leaving = self._sending.leaving
+        assert leaving is not None
         leaving.look()
-        if self._line.lost or leaving.left:
-            self._has_left()
-
-    def _has_left(self) -> None:
-        if not isinstance(self._over, Ending):  # or it was we who have cut it off
-            self._over = Ending.LEFT
+        if leaving.left:
+            self._sending.end(Ending.LEFT)
 
     # Time
 
     def on_tick(self, now: float) -> float:
         """Do what is due: cut a stalled client off, end the response, or show that it is alive."""
-        again = self._check_stall(now)
-        if isinstance(self._over, Ending):
+        sending = self._sending
+        if self._in_crowd:
+            clock = sending.clock
+            clock.quiet_since = max(clock.quiet_since, self._place.live.changed_at)
+        verdict = sending.check(now)
+        if sending.ending is not None:
             return math.inf
         if now >= self._until and self._over is None:
             self._over = Reason.LIFETIME
             self.wake()
         if self._over is not None:
-            return again
-        return min(again, self._until, self._check_silence(now))
+            return verdict.again
+        if verdict.due is Due.HEARTBEAT:
+            self._show_alive()
+        return min(verdict.again, self._until)
 
-    def _check_silence(self, now: float) -> float:
-        every = self._options.beat_every(self._format.heartbeat)
-        if every == math.inf:
-            return every
-        since = self._sent_at
-        if self._in_crowd:
-            since = max(since, self._place.live.changed_at)
-        if now < since + every:
-            return since + every
+    def _show_alive(self) -> None:
         if self._in_crowd:
             assert self._attached is not None
             self._attached.write(_beat(self._format.heartbeat))
-            self._sent_at = now
-        elif not self._is_waited_for:
+        elif not self._sending.is_waited_for:
             self._beat = True
             self.wake()
-        return now + every
-
-    def _check_stall(self, now: float) -> float:
-        patience = self._options.send_timeout
-        if patience is None:
-            return math.inf
-        since = self._line.stalled_since(now)
-        if since is None:
-            return now + patience
-        if now >= since + patience:
-            self.end(Ending.STALLED)
-        # Progress may be seen only by looking, so look four times in the time there is.
-        return min(since + patience, now + patience / 4)
-
-    @property
-    def _is_waited_for(self) -> bool:
-        return self._line.is_sending or self._drain is not None
 
     # The end
 
-    async def _finish(self, over: Reason | Ending) -> Ending:
+    async def _finish(self) -> Ending:
+        sending = self._sending
         if self._in_crowd:
             self._leave_crowd()
         self._place.live.forget(self)
-        if self._attached is not None:
-            self._attached.release()
-            self._attached = None
-        if isinstance(over, Ending):
-            return over
+        self._release()
+        if sending.ending is not None:
+            return sending.ending
+        assert self._over is not None
         error: Exception | None = self._error
         data = b""
         try:
-            data = self._format.end(self._end_of(over))
+            data = self._format.end(self._end_of(self._over))
         except TailraceError as raised:
             error = raised
-        await self._line.send(data, more=error is not None)
-        if self._line.lost:
-            self._has_left()
-        if isinstance(self._over, Ending):  # cut on the way
-            return self._over
+        await sending.interruptible(sending.write(data, more=error is not None))
+        if sending.ending is not None:  # cut on the way
+            return sending.ending
         if error is not None:
-            await self._line.fail(error)
-        return _ENDINGS.get(over, Ending.COMPLETE)
+            await sending.send_unsendable(error)
+            raise error
+        return _ENDINGS.get(self._over, Ending.COMPLETE)
 
     def _end_of(self, reason: Reason) -> End:
         place = self._place
-        retry = 0.0 if self._farewell is None else self._farewell.draw_retry()
+        farewell = self._sending.farewell
+        retry = 0.0 if farewell is None else farewell.draw_retry()
         return End(
             reason, place.live.path, place.offset, place.closing, self._gap, self._error, retry
         )
@@ -391,5 +354,10 @@ class Subscriber:
         live.forget(self)
         if self._drain is not None:
             self._drain()
+        self._release()
+
+    def _release(self) -> None:
         if self._attached is not None:
             self._attached.release()
+            self._attached = None
+            self._sending.released()

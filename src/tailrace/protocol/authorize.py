@@ -1,11 +1,11 @@
 """Who may do what: one hook of the application, asked for every path that a request touches.
 
 A dependency or a middleware sees the path of a request's URL. A request can touch more: a fork
-reads the stream that a header names, a subscription follows those that its body names. So what
-counts here are the paths that will be read and written, decoded, as the store will be given them;
-which rights a request needs is told by its command, not by its route.
+reads the stream that a header names, a subscription follows those that its body names. So the hook
+is given the paths that will be read and written, decoded, as the store will be given them. Its
+command says which rights a request needs, not its route.
 
-It is asked before anything is looked up, so a refusal does not tell whether there is a stream.
+The hook is asked before anything is looked up, so a refusal does not tell whether a stream exists.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from tailrace.errors import AccessRefused
-from tailrace.protocol.command import Append, Command, Create, Delete, Head, Read
+from tailrace.protocol.command import Command, Delete, Get, Head, Post, Put
 
 __all__ = ["Action", "Authorize", "Right", "ask", "ask_scope", "rights_of"]
 
@@ -39,11 +39,11 @@ _LEAST_STATUS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """What a request needs.
+    """What a request needs to be allowed.
 
     Args:
         action: What it does.
-        path: To which stream; of "list", and of "subscribe" beside it, a pattern over paths.
+        path: The stream. With "list", and with the "subscribe" beside it, a pattern over paths.
     """
 
     action: Action
@@ -55,49 +55,49 @@ def rights_of(command: Command, *, has_data: bool) -> tuple[Right, ...]:
 
     Args:
         command: What is asked for.
-        has_data: It brings something to append.
+        has_data: Its body has something to append.
     """
     path = command.path
     match command:
-        case Read() | Head():
+        case Get() | Head():
             return (Right("read", path),)
         case Delete():
             return (Right("delete", path),)
-        case Append(close=closes):
+        case Post(close=closes):
             rights = [Right("close", path)] if closes else []
-        case Create(new=new):
+        case Put(new=new):
             rights, closes = [Right("create", path)], new.closed
             if new.fork is not None:
                 rights.append(Right("fork-from", new.fork.source))
             if closes:
                 rights.append(Right("close", path))
-    if has_data or (isinstance(command, Append) and not closes):
+    if has_data or (isinstance(command, Post) and not closes):
         rights.append(Right("append", path))
     return tuple(rights)
 
 
 async def ask_scope(authorize: Authorize | None, scope: Scope, rights: Iterable[Right]) -> None:
-    """As `ask`, for a request of which there is only the scope: its body is not the hook's."""
+    """As `ask`, with the scope of a request only: the hook may not read the body."""
     if authorize is not None:
         await ask(authorize, Request(scope), rights)
 
 
 async def ask(authorize: Authorize | None, request: Request, rights: Iterable[Right]) -> None:
-    """Return if a request may do all that it needs.
+    """Return if a request has all the rights that it needs.
 
-    A hook that is no coroutine function runs in a thread, as FastAPI's dependencies do.
+    A hook that is not a coroutine function runs in a thread, as FastAPI's dependencies do.
 
     Args:
-        authorize: The application's; None: everybody may do everything.
-        request: Whose.
+        authorize: The application's hook; None: everybody may do everything.
+        request: The request.
         rights: What it needs.
 
     Raises:
-        AccessRefused: It may not, by an `HTTPException` (its status) or a `PermissionError` (403).
-        TypeError: The hook has returned something: who writes `return path == mine` has not
-            refused anything.
+        AccessRefused: The hook raised an `HTTPException` (its status) or a `PermissionError` (403).
+        TypeError: The hook returned something: `return path == mine` refuses nothing.
 
-    And what else the hook raises: one of our errors is told as it is; anything else is a fault.
+    What else the hook raises comes through: one of our errors is answered as everywhere, any other
+    is a fault of the application.
     """
     if authorize is None:
         return

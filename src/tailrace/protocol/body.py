@@ -1,14 +1,18 @@
-"""The body of a request, taken in up to a limit; and what becomes of one that is not wanted.
+"""The body of a request: read up to a limit, or left unread.
 
-Nearly every body of an append is there when the application is called: then its message is taken
-by one step of `receive`, and no clock is set. Only a body that is not there is waited for.
+Nearly every body of an append is there when the application is called: then one step of `receive`
+takes its message, and no clock is set. Only a body that is not there is waited for.
+
+Only the time counts in which we waited for the client. What it sent while the store was busy, or
+while others had their turn, is there at once and costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import math
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -17,30 +21,102 @@ from starlette.types import Message, Receive
 from tailrace import limits
 from tailrace.errors import BodyStalled, Overloaded, TooLarge
 from tailrace.protocol.fields import Fields
-from tailrace.protocol.pace import Pace, who_makes_room
 from tailrace.runtime import Rest, stepper
 
-__all__ = ["Body"]
+__all__ = ["Body", "Pace", "who_makes_room"]
 
 _REQUEST: Final = "http.request"
 _DIGITS: Final = 18
-"""Of a length that is looked at; no body has more."""
+"""Digits of a Content-Length that is read; no body has more bytes."""
+
+
+class Pace:
+    """How fast a body arrives, and how long its client is still waited for.
+
+    Patience is a number of seconds. Waiting uses it up, and bytes give it back, at
+    `limits.BODY_MIN_RATE`, but never more than there was at first. So silence ends a body when the
+    patience is used up, and so does a rate below that one, a little later.
+
+    Args:
+        patience: Seconds.
+    """
+
+    __slots__ = ("came", "left", "patience", "waited")
+
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
+        self.left = patience
+        """Seconds to wait for the next byte."""
+        self.came = 0
+        """Bytes that have arrived."""
+        self.waited = 0.0
+        """Seconds that we have waited for them."""
+
+    def add(self, count: int) -> None:
+        """Note that bytes have arrived."""
+        self.came += count
+        self.left = min(self.patience, self.left + count / limits.BODY_MIN_RATE)
+
+    def wait(self, seconds: float) -> None:
+        """Note a wait that is over."""
+        self.waited += seconds
+        self.left = max(0.0, self.left - seconds)
+
+    def rate(self, waiting: float = 0.0) -> float:
+        """Bytes for each second of waiting; infinite for a body that came almost at once.
+
+        Args:
+            waiting: Seconds of a wait that is not over.
+        """
+        waited = self.waited + waiting
+        return math.inf if waited <= limits.BODY_SURE else self.came / waited
+
+
+class Holder(Protocol):
+    """A body that holds some of the bytes that all may hold together."""
+
+    held: int
+
+
+AnyHolder = TypeVar("AnyHolder", bound=Holder)
+
+
+def who_makes_room(
+    need: int, rate: float, holders: Iterable[tuple[float, AnyHolder]]
+) -> list[AnyHolder]:
+    """The bodies that are cut off, the slowest first, because another one needs room.
+
+    None are, if all that are slower than this one would not be enough: then it is refused itself.
+
+    Args:
+        need: Bytes that are missing.
+        rate: Of the body that needs them.
+        holders: The bodies that still arrive, and their rates.
+    """
+    slower = sorted((each for each in holders if each[0] < rate), key=lambda each: each[0])
+    chosen: list[AnyHolder] = []
+    for _, holder in slower:
+        chosen.append(holder)
+        need -= holder.held
+        if need <= 0:
+            return chosen
+    return []
 
 
 class _Held:
-    """What all bodies of this process hold."""
+    """Bytes that all bodies of this process hold."""
 
     size = 0
 
 
 _coming: RunVar[set[Body]] = RunVar("tailrace.bodies")
-"""Those of this event loop that hold something, and whose client is waited for."""
+"""The bodies of this event loop that hold something, and wait for their client."""
 
 
 class Body:
     """A request's body.
 
-    Who has read one of more than `limits.BODY_FREE_BYTES` releases it when it is done with.
+    After more than `limits.BODY_FREE_BYTES` were read, its owner must `release` it.
 
     Args:
         receive: ASGI's.
@@ -53,18 +129,19 @@ class Body:
         self._receive = receive
         self._fields = fields
         self.is_read = False
-        """Nothing of it follows."""
+        """Its end was read."""
         self.held = 0
         """Bytes that are counted as held."""
-        self._pace = Pace(limits.BODY_TIMEOUT)
+        self._pace: Pace
+        """Since `read` was called."""
         self._since = 0.0
-        """When the wait began that is not over."""
+        """When the present wait began."""
         self._cut: Callable[[], None] | None = None
-        """Ends that wait."""
+        """Ends the present wait."""
 
     @property
     def announced(self) -> int | None:
-        """Its bytes, as the client has said; None if it has not."""
+        """Its size, if the request has a Content-Length; otherwise None."""
         length = self._fields.get(b"content-length")
         if length is None or not length.isdigit() or len(length) > _DIGITS:
             return None
@@ -72,9 +149,9 @@ class Body:
 
     @property
     def is_much(self) -> bool:
-        """So much of it may follow that it is not worth to keep the connection.
+        """So many bytes may follow that it is not worth to keep the connection.
 
-        A server reads what was not asked for to its end, and throws it away.
+        To keep it, a server has to read the rest of the body, and to throw it away.
         """
         if self.is_read:
             return False
@@ -84,20 +161,20 @@ class Body:
         return size > limits.BODY_LINGER_BYTES
 
     async def read(self, most: int, timeout: float) -> bytes | None:
-        """All of it.
+        """Read the whole body.
 
         Args:
             most: Bytes that it may have.
-            timeout: Seconds without a byte after which the client is given up; or with less than
-                `limits.BODY_MIN_RATE`, see `Pace`.
+            timeout: Seconds to wait for a client that sends nothing, or less than
+                `limits.BODY_MIN_RATE` (see `Pace`).
 
         Returns:
-            The body; None if the client left before its end.
+            The body; None if the client has left before its end.
 
         Raises:
-            TooLarge: It has more bytes (413); or says so, and then nothing of it was read.
-            BodyStalled: Too little came for too long, or others need the room (408).
-            Overloaded: All bodies together are too many bytes, and none is slower (503).
+            TooLarge: It has more bytes (413). If its Content-Length says so, nothing was read.
+            BodyStalled: It came too slowly, or its bytes were needed for another body (408).
+            Overloaded: All bodies together have too many bytes, and none is slower (503).
         """
         size = self.announced
         if size is not None and size > most:
@@ -113,8 +190,8 @@ class Body:
             self._pace.add(len(part))
             if len(whole) + len(part) > most:
                 raise TooLarge(most)
-            # Not a list of parts: a client that sends two bytes at a time would make it cost
-            # twenty times as much as the body itself.
+            # Not a list of parts: if a client sends two bytes at a time, that costs twenty times
+            # the bytes of the body.
             if not whole:
                 whole = part
             elif part:
@@ -125,7 +202,7 @@ class Body:
         return bytes(whole)
 
     def release(self) -> None:
-        """It is held no more."""
+        """Let go of the bytes that it holds."""
         _Held.size -= self.held
         self.held = 0
 
@@ -142,17 +219,17 @@ class Body:
         rates = [(each._pace.rate(now - each._since), each) for each in coming]
         slow = who_makes_room(missing, self._pace.rate(), rates)
         for each in slow:
-            coming.discard(each)  # its own task comes later
+            coming.discard(each)  # its own task runs later
             each.release()
             assert each._cut is not None
             each._cut()
         return bool(slow)
 
     async def linger(self) -> None:
-        """Throw away what still comes of it, for a while; our own server does so by itself.
+        """Read what still arrives, for a while, and throw it away. Our own server does so itself.
 
-        To close a connection on which something comes is to reset it, and then a client that sends
-        first and reads later never sees why it was refused.
+        A connection that is closed while bytes arrive is reset. Then a client that sends first and
+        reads later never sees why it was refused.
         """
         end = anyio.current_time() + limits.LINGER
         goes_on = True
@@ -182,7 +259,7 @@ class Body:
             message: Message = done.value
             return message
         try:
-            # Not a scope of anyio's: `receive` may have opened one, which must not end after it.
+            # Not a scope of anyio: `receive` may have opened one, which must not end after this.
             async with asyncio.timeout(self._pace.left) as limit:
                 self._begin_to_wait(lambda: _end(limit))
                 try:
@@ -209,5 +286,5 @@ class Body:
 
 
 def _end(limit: asyncio.Timeout) -> None:
-    if not limit.expired():  # it may be, and its task not know yet
+    if not limit.expired():  # it may have, though its task has not run since
         limit.reschedule(0.0)

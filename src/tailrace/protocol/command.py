@@ -1,7 +1,7 @@
-"""From a request to what it asks for. Pure: nothing is looked up, nothing waits.
+"""What a request asks for: one frozen command for each method. Pure: nothing waits.
 
-One frozen command for each verb, or an error that says which header or parameter cannot be, and
-what can. What depends on the stream (its content type, whether it is closed) is decided later.
+If a header or a parameter is not valid, the error names it and says what is. What depends on the
+stream (its content type, whether it is closed) is decided later.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from urllib.parse import unquote_plus
 
 from tailrace import limits
 from tailrace.errors import InvalidOffset, InvalidRequest
-from tailrace.protocol.cursor import parse_cursor
 from tailrace.protocol.fields import (
     Fields,
     content_type_of,
+    cursor_of,
     instant_of,
     is_true,
     number_of,
@@ -29,30 +29,30 @@ from tailrace.protocol.path import source_path
 from tailrace.store import Fork, Mark, NewStream, Producer, Retention, Where
 
 __all__ = [
-    "Append",
     "Command",
-    "Create",
     "Delete",
+    "Get",
     "Head",
     "Live",
-    "Read",
+    "Post",
+    "Put",
     "command_of",
-    "parse_append",
-    "parse_create",
-    "parse_read",
+    "parse_get",
+    "parse_post",
+    "parse_put",
 ]
 
 
 class Live(Enum):
-    """How a reader waits for what comes; the values are those of the parameter `live`."""
+    """How a reader waits for new data: the values of the parameter `live`."""
 
     LONG_POLL = "long-poll"
     SSE = "sse"
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """PUT.
+class Put:
+    """Create a stream.
 
     Args:
         path: The stream.
@@ -64,12 +64,12 @@ class Create:
 
 
 @dataclass(frozen=True, slots=True)
-class Append:
-    """POST.
+class Post:
+    """Append the body to a stream, close the stream, or both.
 
     Args:
         path: The stream.
-        content_type: Of the body; None where it is not given.
+        content_type: Of the body; None if it is not given.
         producer: Who appends.
         seq: `Stream-Seq`.
         close: The stream is closed after it.
@@ -84,30 +84,30 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """DELETE."""
+    """Delete a stream."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """HEAD."""
+    """Describe a stream."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """GET.
+class Get:
+    """Read a stream.
 
     Args:
         path: The stream.
-        where: From where on.
-        live: How to wait for what comes; None does not.
-        cursor: The one of the answer before.
-        resumed: `where` is what an EventSource got last (`Last-Event-ID`): it has come back.
-        if_none_match: What the client has, as `ETag`s.
-        otherwise: From where on, if `resumed` and `where` turns out to be no offset of the stream.
+        where: Where to begin.
+        live: How to wait for new data; None: do not wait.
+        cursor: The cursor of the answer before.
+        resumed: An EventSource has come back, and `where` is its `Last-Event-ID`.
+        if_none_match: The `ETag`s of what the client has.
+        otherwise: Where to begin if `resumed`, and `where` is not an offset of the stream.
     """
 
     path: str
@@ -119,7 +119,7 @@ class Read:
     otherwise: Where = Mark.BEGINNING
 
 
-Command = Create | Append | Delete | Head | Read
+Command = Put | Post | Delete | Head | Get
 
 _READ_PARAMETERS: Final = ("cursor", "live", "offset")
 
@@ -140,15 +140,15 @@ def command_of(
         The command; None for a method that streams do not have.
 
     Raises:
-        InvalidRequest: A header or a parameter that cannot be (400); or InvalidOffset, ForkRefused.
+        InvalidRequest: A header or a parameter is not valid (400); or InvalidOffset, ForkRefused.
     """
     match method:
         case "POST":
-            return parse_append(path, fields)
+            return parse_post(path, fields)
         case "GET":
-            return parse_read(path, query, fields)
+            return parse_get(path, query, fields)
         case "PUT":
-            return parse_create(path, fields, root)
+            return parse_put(path, fields, root)
         case "HEAD":
             return Head(path)
         case "DELETE":
@@ -157,16 +157,16 @@ def command_of(
             return None
 
 
-def parse_append(path: str, fields: Fields) -> Append:
+def parse_post(path: str, fields: Fields) -> Post:
     """What a POST asks for.
 
     Source: Durable Streams 5.2, 5.3.
     """
     _check_encoding(fields)
     content_type, seq = fields.get(b"content-type"), fields.get(b"stream-seq")
-    return Append(
+    return Post(
         path,
-        # A client may send an empty one where it has no body.
+        # A client without a body may send an empty one.
         content_type_of(content_type) if content_type else None,
         producer_of(fields),
         None if seq is None else text_of("Stream-Seq", seq, limits.MAX_STREAM_SEQ_BYTES),
@@ -174,7 +174,7 @@ def parse_append(path: str, fields: Fields) -> Append:
     )
 
 
-def parse_create(path: str, fields: Fields, root: str) -> Create:
+def parse_put(path: str, fields: Fields, root: str) -> Put:
     """What a PUT asks for.
 
     Source: Durable Streams 5.1, 4.2.
@@ -186,7 +186,7 @@ def parse_create(path: str, fields: Fields, root: str) -> Create:
         raise InvalidRequest(
             "Stream-Expires-At", expires_at.decode("latin-1"), "it or Stream-TTL, not both"
         )
-    return Create(
+    return Put(
         path,
         NewStream(
             content_type=content_type_of(content_type) if content_type else None,
@@ -202,7 +202,7 @@ def parse_create(path: str, fields: Fields, root: str) -> Create:
 
 
 def _check_encoding(fields: Fields) -> None:
-    """A stream has no encoding: its readers would not learn that its bytes are compressed."""
+    """Refuse a body with an encoding: readers would not learn that the bytes are compressed."""
     encoding = fields.get(b"content-encoding")
     if encoding is not None and encoding.strip(b" \t").lower() not in (b"", b"identity"):
         raise InvalidRequest(
@@ -239,7 +239,7 @@ def _fork(fields: Fields, root: str) -> Fork | None:
     )
 
 
-def parse_read(path: str, query: bytes, fields: Fields) -> Read:
+def parse_get(path: str, query: bytes, fields: Fields) -> Get:
     """What a GET asks for.
 
     Source: Durable Streams 5.6 to 5.8, 8.
@@ -252,11 +252,11 @@ def parse_read(path: str, query: bytes, fields: Fields) -> Read:
     asked = Mark.BEGINNING if token is None else where_of(token)
     resumed = _last_place(last_event_id)
     cursor, condition = parameters.get("cursor"), fields.get(b"if-none-match")
-    return Read(
+    return Get(
         path,
         asked if resumed is None else resumed,
         live,
-        None if cursor is None else parse_cursor(cursor),
+        None if cursor is None else cursor_of(cursor),
         resumed is not None,
         None if condition is None else condition.decode("latin-1"),
         Mark.BEGINNING if resumed is None else asked,
@@ -264,10 +264,10 @@ def parse_read(path: str, query: bytes, fields: Fields) -> Read:
 
 
 def _last_place(last_event_id: bytes | None) -> Where | None:
-    """Where an EventSource was, which keeps the URL that it was made with; None if it is new.
+    """The offset up to which an EventSource has everything; None if it has nothing yet.
 
-    It has its id from whoever answered last, which may have been another server, and a refusal ends
-    it for good. So an id that is no offset is one that was not sent.
+    It comes back with the URL that it was made with. Its id may be another server's that answered
+    it before, and a refusal would end it for good. So an id that is not an offset is ignored.
     """
     try:
         return where_of(last_event_id.decode("latin-1")) if last_event_id else None
@@ -285,7 +285,7 @@ def _live(value: str | None) -> Live | None:
 
 
 def _parameters(query: bytes) -> dict[str, str]:
-    """The parameters that are known, each at most once; others are not looked at."""
+    """The parameters that have a meaning, each at most once; others are ignored."""
     if len(query) > limits.MAX_QUERY_BYTES:
         most = limits.MAX_QUERY_BYTES
         raise InvalidRequest("the query", query.decode("latin-1"), f"{most} bytes at most")

@@ -1,4 +1,4 @@
-"""The verbs of the protocol on a store: a command in, an answer out."""
+"""Does what commands ask for, on the streams of a store: a command in, an answer out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits, store
-from tailrace.connection import leaving_of
 from tailrace.errors import (
     ForkRefused,
     InvalidBody,
@@ -25,14 +24,12 @@ from tailrace.errors import (
 from tailrace.live import Hub, LiveResponse
 from tailrace.protocol.authorize import Authorize, ask_scope, rights_of
 from tailrace.protocol.body import Body
-from tailrace.protocol.command import Append, Command, Create, Delete, Head, Live, Read
-from tailrace.protocol.cursor import interval_of, next_cursor
+from tailrace.protocol.command import Command, Delete, Get, Head, Live, Post, Put
 from tailrace.protocol.fields import Fields
-from tailrace.protocol.live import LongPoll
+from tailrace.protocol.live import LongPoll, SseFormat, interval_of, next_cursor
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import location
 from tailrace.protocol.reply import Replies, Reply
-from tailrace.protocol.sse import SseFormat
 from tailrace.runtime import call_in_thread
 from tailrace.store import Mark, NewStream, is_json, wire_of
 
@@ -42,21 +39,19 @@ OnAppend = Callable[[str], None]
 """Called in the event loop with the path of a stream to which something was appended."""
 
 _SALT: Final = random.getrandbits(32)
-"""Of this process's cursors."""
+"""Salt of this process's cursors."""
 
 
 class Request:
-    """A request on its way through the engine.
+    """A request, while it is answered.
 
     Args:
-        scope: ASGI's.
-        receive: ASGI's.
-        send: ASGI's.
+        scope, receive, send: ASGI's.
         fields: Its header fields.
-        replies: Who makes its answers.
+        replies: Makes its answers.
     """
 
-    __slots__ = (*("body", "fields", "is_answered", "receive", "replies", "scope", "send"),)
+    __slots__ = ("body", "fields", "is_answered", "receive", "replies", "scope", "send")
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, fields: Fields, replies: Replies
@@ -68,7 +63,7 @@ class Request:
         self.replies = replies
         self.body = Body(receive, fields)
         self.is_answered = False
-        """An answer may have been begun: what goes wrong now cannot be one any more."""
+        """An answer may have begun: an error cannot be answered any more."""
 
 
 class Engine:
@@ -77,7 +72,7 @@ class Engine:
     Args:
         hub: The live streams of this process, and the store behind them.
         options: The settings.
-        on_append: Told of each append that this process has made, once it is durable.
+        on_append: Called after each append of this process, once it is durable.
         authorize: Asked for every path before it is touched; None: everybody may do everything.
     """
 
@@ -100,21 +95,21 @@ class Engine:
         """Do what a command asks for.
 
         Returns:
-            The answer; None if it has been sent, or if the client left and nothing was done.
+            The answer; None if it was sent, or if the client has left.
 
         Raises:
             TailraceError: It cannot be done.
         """
-        if isinstance(command, Create) and command.new.fork is not None and not self._forks:
+        if isinstance(command, Put) and command.new.fork is not None and not self._forks:
             raise ForkRefused(command.new.fork.source, "forks are turned off here", 403)
         if self._authorize is not None:
             await ask_scope(self._authorize, request.scope, rights_of(command, has_data=False))
         match command:
-            case Append():
+            case Post():
                 return await self._append(command, request)
-            case Read():
+            case Get():
                 return await self._read(command, request)
-            case Create():
+            case Put():
                 return await self._create(command, request)
             case Head():
                 return request.replies.head(await self._store.head(command.path))
@@ -122,9 +117,9 @@ class Engine:
                 await self._store.delete(command.path)
                 return request.replies.deleted()
 
-    # Writing. Once the body is here, a client that leaves undoes nothing.
+    # Writing. If a client leaves after its body has arrived, the write is done all the same.
 
-    async def _append(self, command: Append, request: Request) -> Reply | None:
+    async def _append(self, command: Post, request: Request) -> Reply | None:
         body = await self._body(request)
         if body is None:
             return None
@@ -140,12 +135,12 @@ class Engine:
                 close=command.close,
             ),
         )
-        # For a duplicate too: the process that had it first may have died before it could tell.
+        # For a duplicate too: the process that had it first may have died before this call.
         if self._on_append is not None:
             self._on_append(command.path)
         return request.replies.appended(done) if data else request.replies.closed(done)
 
-    async def _wire(self, command: Append, body: bytes) -> bytes:
+    async def _wire(self, command: Post, body: bytes) -> bytes:
         if not body:
             if command.close:
                 return body
@@ -159,7 +154,7 @@ class Engine:
             raise InvalidBody("the array is empty: append something")
         return wire
 
-    async def _create(self, command: Create, request: Request) -> Reply | None:
+    async def _create(self, command: Put, request: Request) -> Reply | None:
         body = await self._body(request)
         if body is None:
             return None
@@ -177,14 +172,14 @@ class Engine:
             try:
                 content_type = (await self._store.head(new.fork.source)).content_type
             except StreamNotFound:
-                return new  # which the store refuses, in its own words
+                return new  # the store refuses it
         if content_type is not None and is_json(content_type):
             body = await self._messages(body)
-        # Named now, so that a source which was replaced meanwhile by one of another type is seen.
+        # With its type: if the source is replaced meanwhile, by one of another type, that is seen.
         return replace(new, data=body, content_type=content_type)
 
-    async def _may_append(self, command: Append | Create, body: bytes, request: Request) -> None:
-        """Ask for the right that only a body makes necessary."""
+    async def _may_append(self, command: Post | Put, body: bytes, request: Request) -> None:
+        """Ask for the right that is needed only because the request has a body."""
         if self._authorize is not None and body:
             asked = rights_of(command, has_data=False)
             rights = [each for each in rights_of(command, has_data=True) if each not in asked]
@@ -196,48 +191,40 @@ class Engine:
 
     # Reading
 
-    async def _read(self, command: Read, request: Request) -> Reply | None:
+    async def _read(self, command: Get, request: Request) -> Reply | None:
         if command.live is Live.SSE:
             return await self._sse(command, request)
+        cursor = None
         if command.live is Live.LONG_POLL:
-            return await self._long_poll(command, request)
-        piece = await self._hub.read(command.path, command.where, self._options.read_bytes)
+            scope, receive, send = request.scope, request.receive, request.send
+            poll = LongPoll(self._hub, command, self._options, scope, receive, send)
+            part = await poll.run()
+            if poll.left:
+                return None
+            cursor = next_cursor(command.cursor, time.time(), _SALT)
+            if not part.chunks:
+                return request.replies.waited(part, cursor)
+        else:
+            part = await self._hub.read(command.path, command.where, self._options.read_bytes)
         if command.where is Mark.TAIL:
-            return request.replies.tail(piece)
+            return request.replies.tail(part, cursor)
         return request.replies.read(
-            piece,
-            condition=command.if_none_match,
-            where=command.where,
-        )
-
-    async def _long_poll(self, command: Read, request: Request) -> Reply | None:
-        leaving = leaving_of(request.scope, request.receive, request.send)
-        poll = LongPoll(self._hub, command, leaving, self._options)
-        piece = await poll.run()
-        if poll.left:
-            return None
-        cursor = next_cursor(command.cursor, time.time(), _SALT)
-        if not piece.chunks:
-            return request.replies.waited(piece, cursor)
-        if command.where is Mark.TAIL:
-            return request.replies.tail(piece, cursor)
-        return request.replies.read(
-            piece,
+            part,
             cursor=cursor,
             condition=command.if_none_match,
             where=command.where,
         )
 
-    async def _sse(self, command: Read, request: Request) -> Reply | None:
-        live = self._hub.join(command.path)  # first, so that what is read now need not be again
+    async def _sse(self, command: Get, request: Request) -> Reply | None:
+        live = self._hub.join(command.path)  # first, so that what is read now is not read again
         try:
-            piece = await self._first(command)
-            if command.resumed and piece.closed and not piece.chunks:
-                return request.replies.finished(piece)
+            part = await self._first(command)
+            if command.resumed and part.closed and not part.chunks:
+                return request.replies.finished(part)
             response = LiveResponse(
                 self._hub,
                 command.path,
-                piece,
+                part,
                 self._format(command),
                 options=self._options.stream,
                 headers=request.replies.live(),
@@ -249,19 +236,19 @@ class Engine:
             self._hub.leave(live)
         return None
 
-    async def _first(self, command: Read) -> store.Slice:
+    async def _first(self, command: Get) -> store.Slice:
         try:
             return await self._hub.read(command.path, command.where, limits.CATCH_UP_BYTES)
         except (InvalidOffset, OffsetGone) as error:
             if not command.resumed:
                 raise
-            # An answer of 4xx would end an EventSource for good. It is told where it goes on, and
+            # An answer of 4xx would end an EventSource for good. It learns where it goes on, and
             # where the stream begins if that is not at its first byte.
             gone = isinstance(error, OffsetGone)
             where = Mark.BEGINNING if gone else command.otherwise
             return await self._hub.read(command.path, where, limits.CATCH_UP_BYTES)
 
-    def _format(self, command: Read) -> SseFormat:
+    def _format(self, command: Get) -> SseFormat:
         now = time.time()
         cursor = next_cursor(command.cursor, now, _SALT)
         return SseFormat(cursor if cursor > interval_of(now) else None)
@@ -271,7 +258,7 @@ class Engine:
         if len(body) <= limits.JSON_INLINE_BYTES:
             return wire_of(body)
         # One after the other: threads that compute wait for one lock, and so does the event loop,
-        # longer the more they are.
+        # the longer the more of them there are.
         async with self._splitting:
             return await call_in_thread(partial(wire_of, body))
 

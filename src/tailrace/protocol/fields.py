@@ -1,4 +1,4 @@
-"""Values of header fields and parameters, read strictly: what can be read two ways is refused."""
+"""Values of header fields and parameters, read strictly: an ambiguous one is refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tailrace.store import Mark, Offset, Producer, Where
 __all__ = [
     "Fields",
     "content_type_of",
+    "cursor_of",
     "fields_of",
     "instant_of",
     "is_true",
@@ -36,15 +37,16 @@ _RFC3339: Final = re.compile(
     rb"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
 _ONCE: Final = (b"content-type", b"content-length", b"last-event-id", b"host")
+_CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
-    """Header fields by name; of one that is given twice the values with a comma between.
+    """Header fields by name; if one is given twice, its values with a comma between them.
 
     Raises:
-        InvalidRequest: A field that can stand only once is there twice (400): which of the two
-            counts is what attacks are made of.
+        InvalidRequest: A field that may be given only once is given twice (400). Attacks are made
+            of such fields: of two programs, one believes the first and the other the second.
     """
     pairs = headers if isinstance(headers, list) else list(headers)
     fields = dict(pairs)
@@ -64,7 +66,7 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> Fields:
 
 
 def is_true(value: bytes | None) -> bool:
-    """Whether `Stream-Closed` says so; anything but `true` is as if it were not there.
+    """Whether the value of `Stream-Closed` is `true`; any other is ignored.
 
     Source: Durable Streams 4.1.
     """
@@ -75,7 +77,7 @@ def number_of(name: str, value: bytes, least: int = 0, most: int = limits.MAX_SE
     """A whole number in decimal digits: no sign, point, exponent or leading zero.
 
     Raises:
-        InvalidRequest: It is none, or out of its range (400).
+        InvalidRequest: It is not such a number, or out of its range (400).
     """
     if _NUMBER.fullmatch(value) is None or not least <= (number := int(value)) <= most:
         raise InvalidRequest(
@@ -85,7 +87,7 @@ def number_of(name: str, value: bytes, least: int = 0, most: int = limits.MAX_SE
 
 
 def text_of(name: str, value: bytes, most: int) -> str:
-    """An opaque value, byte for character, so that it sorts as its bytes do.
+    """An opaque value, one character for each byte, so that it sorts as its bytes do.
 
     Raises:
         InvalidRequest: It is empty or too long (400).
@@ -96,10 +98,10 @@ def text_of(name: str, value: bytes, most: int) -> str:
 
 
 def producer_of(fields: Fields) -> Producer | None:
-    """Who appends; None where nobody says so.
+    """Who appends; None if the request does not say.
 
     Raises:
-        InvalidRequest: Only some of the three fields are there, or one cannot be read (400).
+        InvalidRequest: Only some of the three fields are there, or one is not valid (400).
 
     Source: Durable Streams 5.2.1.
     """
@@ -122,7 +124,7 @@ def content_type_of(value: bytes) -> str:
     """A media type, as it was spelt.
 
     Raises:
-        InvalidRequest: It is none (400).
+        InvalidRequest: It is not a media type (400).
     """
     value = value.strip(b" \t")
     if len(value) > limits.MAX_CONTENT_TYPE_BYTES or _MEDIA_TYPE.fullmatch(value) is None:
@@ -132,10 +134,10 @@ def content_type_of(value: bytes) -> str:
 
 
 def instant_of(name: str, value: bytes) -> int:
-    """A time as RFC 3339 writes it, in milliseconds since the epoch; smaller parts are dropped.
+    """A time of RFC 3339, in milliseconds since the epoch; smaller parts are dropped.
 
     Raises:
-        InvalidRequest: It is none (400).
+        InvalidRequest: It is not such a time, or is before the epoch (400).
     """
     match = _RFC3339.fullmatch(value)
     try:
@@ -160,7 +162,7 @@ def where_of(token: str) -> Where:
     """A place in a stream: an offset, -1 or now.
 
     Raises:
-        InvalidOffset: It was never given out (400).
+        InvalidOffset: It is not an offset (400).
 
     Source: Durable Streams 8.
     """
@@ -171,11 +173,19 @@ def where_of(token: str) -> Where:
     return Offset.parse(token)
 
 
+def cursor_of(text: str) -> int | None:
+    """The cursor that a client sends back; None if it is not one of ours, which does no harm.
+
+    Source: Durable Streams 10.1.
+    """
+    return int(text) if _CURSOR.fullmatch(text) else None
+
+
 def offset_of(value: bytes) -> Offset:
     """An offset in a header field.
 
     Raises:
-        InvalidOffset: It was never given out (400).
+        InvalidOffset: It is not an offset (400).
     """
     return Offset.parse(_text(value))
 

@@ -25,24 +25,24 @@ class ProtocolOptions:
         long_poll_timeout: Seconds that a long-poll waits for data.
         sse_lifetime: Seconds after which an SSE answer ends and its client comes back, more or
             less (`limits.SSE_LIFETIME_SPREAD`); None never ends it.
-        body_timeout: Seconds that a body is waited for before its client is cut off; each
-            `limits.BODY_MIN_RATE` bytes that come give one of them back.
+        body_timeout: Seconds to wait for a body before its client is cut off; each
+            `limits.BODY_MIN_RATE` bytes that arrive give one of them back.
         max_append_bytes: Bytes of one request's body, at most `limits.MAX_APPEND_BYTES`.
-        read_bytes: Bytes of a stream in one answer; it ends with the append that reaches the next
-            whole multiple.
-        shared: The streams are no secrets of one user: caches between may keep what was read
+        read_bytes: Bytes of a stream in one answer. It ends after the append that reaches the next
+            multiple of this number.
+        shared: Streams may be shown to every user: shared caches may keep what was read
             (`Cache-Control: public`).
         cors_origins: Web origins beside the server's own whose pages may use the streams
-            ("https://example.org"), or "*" alone for any. Pages of all others can neither read the
-            answers nor write: what they send is 403. With more than one, answers vary by `Origin`.
+            ("https://example.org"), or "*" alone for any. Pages of other origins cannot read the
+            answers, and their writes get 403. With more than one origin, answers vary by `Origin`.
         cors_credentials: Browsers of these origins may send cookies; not with "*".
-        forks: Streams may be made as forks of others. A fork reads its source, which a header
-            names: what looks at the URL, a dependency or a proxy, does not see it. None: where
-            there is an `authorize`, which is asked for the source, too.
-        stream: Heartbeat of SSE answers; `send_timeout` of these and of large ones.
+        forks: Streams may be created as forks of others. A fork reads its source, which a header
+            names: a dependency or a proxy that looks at the URL does not see it. None: only if
+            there is an `authorize`, which is asked for the source too.
+        stream: Heartbeat of SSE answers; `send_timeout` of SSE answers and of large ones.
 
     Raises:
-        InvalidOption: A value out of its range; it names the option, the value and the range.
+        InvalidOption: A value is out of its range; it names the option, the value and the range.
     """
 
     long_poll_timeout: float = limits.LONG_POLL_TIMEOUT

@@ -1,9 +1,9 @@
 """From a URL's path to the name of a stream.
 
 A stream's name is the decoded path below the place where the application is mounted, without the
-slash in front. What proxies and clients rewrite on the way (`..`, empty segments) is refused, so
-that no two of them mean different streams; and so is an escape that is no UTF-8, for servers make
-U+FFFD of any such byte, and two URLs would be one stream.
+first slash. Proxies and clients rewrite some paths on the way (`..`, empty segments). Such a path
+is refused, so that it cannot name one stream here and another there. So is an escape that is not
+UTF-8: servers decode each such byte to U+FFFD, and two URLs would name one stream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tailrace.errors import ForkRefused, InvalidRequest
 __all__ = ["RESERVED", "is_reserved", "location", "path_below", "source_path", "stream_path"]
 
 RESERVED: Final = "__ds"
-"""The first segment of paths that are no streams: those of the subscription APIs, and our own."""
+"""The first segment of paths that name no stream: the subscription APIs, and our own streams."""
 
 _REFUSED: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(?:\A|/)\.{0,2}(?:/|\Z)")
 """Control characters, half a character, and the segments ``, `.` and `..`."""
@@ -35,21 +35,21 @@ def path_below(scope: Any) -> str | None:
     """The part of a request's path that follows the place of mounting.
 
     Returns:
-        Without the slash in front; None if the request is for another place.
+        The part without its first slash; None if the path is not below that place.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    # An application that says where a proxy has put it (`FastAPI(root_path=...)`) has that in its
-    # root, and what the proxy has taken off is not in the path.
-    for front in (root, root.removeprefix(scope.get("app_root_path", ""))):
-        if front and path.startswith(front):
-            path = path[len(front) :]
+    # Behind a proxy that strips a prefix, an application names that prefix
+    # (`FastAPI(root_path=...)`): then it is in the root, but not in the path.
+    for prefix in (root, root.removeprefix(scope.get("app_root_path", ""))):
+        if prefix and path.startswith(prefix):
+            path = path[len(prefix) :]
             break
     return path[1:] if path.startswith("/") else None
 
 
 def is_reserved(below: str) -> bool:
-    """Whether a path is none of a stream."""
+    """Whether a path never names a stream."""
     return below.startswith(RESERVED) and below[len(RESERVED) :][:1] in ("", "/")
 
 
@@ -57,11 +57,11 @@ def stream_path(below: str, raw_path: bytes = b"") -> str:
     """The name of a stream, checked.
 
     Args:
-        below: What `path_below` gives.
+        below: What `path_below` returns.
         raw_path: The whole path as it was sent, if it is known.
 
     Raises:
-        InvalidRequest: It can be no stream's (400).
+        InvalidRequest: Not a valid name (400).
     """
     if (
         _REFUSED.search(below) is not None
@@ -75,7 +75,7 @@ def stream_path(below: str, raw_path: bytes = b"") -> str:
 def _fits(below: str, raw_path: bytes) -> bool:
     if len(below.encode()) > limits.MAX_STREAM_PATH_BYTES:
         return False
-    # A server decodes what is no UTF-8 to U+FFFD, and two URLs would be one stream.
+    # A server decodes a byte that is not UTF-8 to U+FFFD, and two URLs would name one stream.
     return "\ufffd" not in below or not raw_path or _is_utf8(raw_path)
 
 
@@ -91,13 +91,13 @@ def source_path(value: bytes, root: str) -> str:
     """The stream that a fork branches off.
 
     Args:
-        value: `Stream-Forked-From`: the path of the stream's URL, or what of it follows the place
-            of mounting, without a slash in front.
+        value: `Stream-Forked-From`: the path of the stream's URL; or only the part of it that
+            follows the place of mounting, without its first slash.
         root: The place of mounting.
 
     Raises:
-        InvalidRequest: It can be no stream's (400).
-        ForkRefused: It is none of this application (404).
+        InvalidRequest: Not a valid name (400).
+        ForkRefused: It is not below the place of mounting, or is reserved (404).
     """
     shown = value.decode("latin-1")
     try:
@@ -120,14 +120,14 @@ def location(scope: Any, host: bytes) -> bytes:
 
     Args:
         scope: The request's.
-        host: Its Host header; a strange one is left out, and the URL is relative.
+        host: Its Host header; if it is not valid, the URL is relative.
     """
     path: bytes = scope.get("raw_path") or b""
     if _PLAIN_PATH.fullmatch(path) is None:
         path = _quoted(scope["path"])
     outer: str = scope.get("app_root_path", "")
     if outer and not scope["path"].startswith(f"{outer}/"):
-        path = _quoted(outer) + path  # what a proxy has taken off
+        path = _quoted(outer) + path  # the prefix that a proxy has stripped
     if _HOST.fullmatch(host) is None:
         return path
     return b"%b://%b%b" % (scope.get("scheme", "http").encode(), host, path)

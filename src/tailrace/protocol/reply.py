@@ -1,7 +1,7 @@
-"""From what a store says to what goes over the wire. Pure: status, headers, body.
+"""From what a store returns to what goes over the wire. Pure: status, headers, body.
 
-What every answer has (what browsers need for security and across origins) is put together once;
-an answer then is one list of headers.
+The headers that every answer has (for the security of browsers, and for other origins) are put
+together once; each answer is then one list of headers.
 
 Source: Durable Streams 5, 8, 10.1, 12.7; RFC 9457; RFC 9110.
 """
@@ -86,7 +86,7 @@ _EXPOSED: Final = ", ".join(
 ).encode()
 _ACCEPTED: Final = ", ".join(
     (
-        # Not part of the wildcard, which stands at the end for a page's own fields (tracing).
+        # The wildcard at the end is for a page's own fields (tracing); it does not cover these.
         *("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"),
         *("Stream-Seq", "Stream-TTL", "Stream-Expires-At", "Stream-Closed"),
         *("Stream-Forked-From", "Stream-Fork-Offset", "Stream-Fork-Sub-Offset"),
@@ -96,7 +96,7 @@ _ACCEPTED: Final = ", ".join(
 ).encode()
 
 _OUR_OWN: Final = (b"content-type", b"content-length", b"transfer-encoding")
-"""Of the body, which is ours."""
+"""Fields that describe the body, which is ours."""
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -113,7 +113,7 @@ _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     StreamClosed: ("tail",),
     TooLarge: ("most",),
 }
-"""Fields of an error that its problem carries."""
+"""Fields of an error that its problem document has."""
 
 _SAYS: Final[dict[type[TailraceError], tuple[tuple[bytes, str], ...]]] = {
     OffsetGone: ((b"stream-first-offset", "first"),),
@@ -130,8 +130,8 @@ class Reply:
 
     Args:
         status: The HTTP status.
-        headers: A list of its own, for middleware writes into it.
-        body: All of it.
+        headers: A list of its own, since middleware writes into it.
+        body: The whole body.
     """
 
     status: int
@@ -140,9 +140,9 @@ class Reply:
 
 
 def replies_by_origin(options: ProtocolOptions) -> dict[bytes | None, Replies]:
-    """The makers of answers by the request's Origin; under None that for all others.
+    """What makes answers, by the request's Origin; None stands for all other origins.
 
-    Where answers are the same for everybody there is only that.
+    If answers are the same for everybody, there is only None.
     """
     origins = options.cors_origins
     if len(origins) < 2:
@@ -158,8 +158,8 @@ class Replies:
 
     Args:
         options: The settings.
-        origin: The origin that a browser is told may read the answer; None: none.
-        varies: Other origins are told otherwise.
+        origin: The other origin whose pages may read the answer; None: no other.
+        varies: The answer to another origin is different.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Replies:
         return Reply(204, headers)
 
     def created(self, created: Created, url: bytes) -> Reply:
-        """To a PUT: 201, or 200 if it was there."""
+        """To a PUT: 201, or 200 if the stream existed."""
         info = created.info
         headers = [*self._written, *_described(info)]
         if created.is_new:
@@ -213,53 +213,53 @@ class Replies:
 
     def read(
         self,
-        piece: Slice,
+        part: Slice,
         *,
         cursor: int | None = None,
         condition: str | None = None,
         where: Where = START,
     ) -> Reply:
-        """To a GET with what there is: 200, or 304 if the client has it.
+        """To a GET: 200 with data, or 304 if the client has it.
 
         Args:
-            piece: What was read.
+            part: What was read.
             cursor: Of a live answer.
             condition: `If-None-Match`.
-            where: What the client asked for.
+            where: Where the client asked to begin.
         """
-        etag = etag_of(piece)
+        etag = etag_of(part)
         has_it = condition is not None and _has(condition, etag)
         headers = [
             *self._base,
-            (b"cache-control", self._caching(piece, where)),
+            (b"cache-control", self._caching(part, where)),
             (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
-            *_place(piece, cursor),
+            *_place(part, cursor),
         ]
-        if where is Mark.BEGINNING and piece.start.position:
-            headers.append((b"stream-first-offset", str(piece.start).encode()))
+        if where is Mark.BEGINNING and part.start.position:
+            headers.append((b"stream-first-offset", str(part.start).encode()))
         if has_it:
             return Reply(304, headers)
-        return self._whole(headers, piece)
+        return self._whole(headers, part)
 
-    def tail(self, piece: Slice, cursor: int | None = None) -> Reply:
-        """To a GET of `offset=now`: where that is, or what came after it; true only now."""
-        return self._whole([*self._unstored, *_place(piece, cursor)], piece)
+    def tail(self, part: Slice, cursor: int | None = None) -> Reply:
+        """To a GET of `offset=now`: the tail, or data that came after it. It is not cached."""
+        return self._whole([*self._unstored, *_place(part, cursor)], part)
 
-    def waited(self, piece: Slice, cursor: int) -> Reply:
-        """To a long-poll for which nothing came, or nothing will: 204."""
-        return Reply(204, [*self._unstored, *_place(piece, cursor)])
+    def waited(self, part: Slice, cursor: int) -> Reply:
+        """To a long-poll that got no data in time, or at the end of a closed stream: 204."""
+        return Reply(204, [*self._unstored, *_place(part, cursor)])
 
-    def finished(self, piece: Slice) -> Reply:
-        """To an EventSource that comes back to a stream that it has whole: 204, which tells it not
-        to come again (WHATWG HTML 9.2.3)."""
-        return Reply(204, [*self._unstored, *_place(piece, None)])
+    def finished(self, part: Slice) -> Reply:
+        """To an EventSource that comes back, and has all of a closed stream: 204, which tells it
+        not to come again (WHATWG HTML 9.2.3)."""
+        return Reply(204, [*self._unstored, *_place(part, None)])
 
     def live(self) -> dict[str, str]:
-        """The headers that an SSE answer has beside those of its format."""
+        """The headers of an SSE answer beside those of its format."""
         return {name.decode(): value.decode() for name, value in self._base}
 
-    def _whole(self, headers: Headers, piece: Slice) -> Reply:
-        content_type, body = piece.info.content_type, piece.data
+    def _whole(self, headers: Headers, part: Slice) -> Reply:
+        content_type, body = part.info.content_type, part.data
         if is_json(content_type):
             body = array_of(body)
         headers += (
@@ -268,14 +268,14 @@ class Replies:
         )
         return Reply(200, headers, body)
 
-    def _caching(self, piece: Slice, where: Where) -> bytes:
+    def _caching(self, part: Slice, where: Where) -> bytes:
         """How long a cache may answer without asking again by ETag."""
-        info = piece.info
-        # "Nothing yet" stops being true with the next append: a browser that kept it for a minute
+        info = part.info
+        # "Nothing yet" is only true until the next append: a browser that cached it for a minute
         # would not see what it has written itself.
-        is_nothing_yet = not piece.chunks and not piece.closed
-        # And what has a URL that the next stream of this path has as well, it would answer for
-        # that: the beginning, and what a fork has of its source.
+        is_nothing_yet = not part.chunks and not part.closed
+        # The next stream of this path has some URLs in common with this one: those of its
+        # beginning, and of what a fork has of its source. A cache would answer for that one too.
         is_this_streams = isinstance(where, Offset) and where.generation == info.generation
         if is_nothing_yet or not is_this_streams:
             return self._reach + b", no-cache"
@@ -291,7 +291,7 @@ class Replies:
     # Refusing
 
     def problem(self, error: TailraceError) -> Reply:
-        """To anything that cannot be done."""
+        """To a request that is refused, or that failed."""
         kind = type(error)
         facts = {name: getattr(error, name) for name in _FACTS.get(kind, ())}
         headers: Headers = []
@@ -307,13 +307,13 @@ class Replies:
         return self._problem(document, headers)
 
     def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
-        """To a method that streams, or what else was asked, do not have."""
+        """To a method that streams, or another thing, do not have."""
         detail = f"{what} have no {method[:20]!a}"
         document = problem_document(405, "method_not_allowed", detail)
         return self._problem(document, [(b"allow", allowed)])
 
     def options(self) -> Reply:
-        """To an OPTIONS: what may be asked, also by pages of other origins."""
+        """To an OPTIONS: the methods and headers that are allowed, also for other origins."""
         headers = [*self._base, (b"allow", METHODS)]
         if any(name == b"access-control-allow-origin" for name, _ in self._base):
             headers += (
@@ -333,9 +333,9 @@ class Replies:
 
 
 def fields_of_refusal(error: AccessRefused) -> Headers:
-    """The header fields that `authorize` has given with its refusal.
+    """The header fields that `authorize` gave with its refusal.
 
-    One that no server would send is left out: a refusal must not become a fault by its own words.
+    A field that no server would send is left out, so that the refusal does not become an error 500.
 
     Source: RFC 9110 5.1, 5.5.
     """
@@ -348,7 +348,7 @@ def fields_of_refusal(error: AccessRefused) -> Headers:
 
 
 def _encoded(value: object) -> bytes:
-    """As Starlette writes it, which is Latin-1; in UTF-8 what that has no letters for."""
+    """In Latin-1, as Starlette writes it; in UTF-8 if Latin-1 does not have the letters."""
     text = str(value)
     try:
         return text.encode("latin-1")
@@ -356,15 +356,15 @@ def _encoded(value: object) -> bytes:
         return text.encode(errors="replace")
 
 
-def etag_of(piece: Slice) -> str:
-    """What tells a stretch of a stream from every other.
+def etag_of(part: Slice) -> str:
+    """The entity tag of a part of a stream.
 
-    The offset at its end stands for the bytes before it, whatever streams have had this path; the
-    time of creation for the rest, where there are no bytes yet.
+    The offset at its end stands for the bytes before it, also if other streams had this path
+    before. The time of creation tells streams apart that have no bytes yet.
     """
-    start, end = piece.start.position, piece.end
-    closed = ":c" if piece.closed else ""
-    return f'"{end.generation:x}.{piece.info.created_at:x}:{start}:{end.position}{closed}"'
+    start, end = part.start.position, part.end
+    closed = ":c" if part.closed else ""
+    return f'"{end.generation:x}.{part.info.created_at:x}:{start}:{end.position}{closed}"'
 
 
 def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Headers:
@@ -375,7 +375,7 @@ def _base(options: ProtocolOptions, origin: str | None, *, varies: bool) -> Head
     if origin is not None:
         headers += (
             (b"access-control-allow-origin", origin.encode()),
-            # With credentials a wildcard is none (Fetch 3.3.3); without, it is short.
+            # With credentials, "*" is not a wildcard (Fetch 3.3.3); without, it is shorter.
             (b"access-control-expose-headers", _EXPOSED if options.cors_credentials else b"*"),
         )
         if options.cors_credentials:
@@ -416,13 +416,13 @@ def _lifetime(info: StreamInfo) -> Headers:
     return headers
 
 
-def _place(piece: Slice, cursor: int | None) -> Headers:
-    headers = [(b"stream-next-offset", str(piece.end).encode())]
-    if piece.up_to_date:
+def _place(part: Slice, cursor: int | None) -> Headers:
+    headers = [(b"stream-next-offset", str(part.end).encode())]
+    if part.up_to_date:
         headers.append(_UP_TO_DATE)
-    if cursor is not None and not piece.closed:
+    if cursor is not None and not part.closed:
         headers.append((b"stream-cursor", b"%d" % cursor))
-    return _closing(headers, piece.closed)
+    return _closing(headers, part.closed)
 
 
 def _has(condition: str, etag: str) -> bool:

@@ -7,9 +7,7 @@ Two tasks for each stream, of which one does something at a time:
   and runs when the request's task next waits. That is how what is ready goes out together at the
   moment the source waits, without a timer.
 
-That the client leaves is told by `Leaving`, which knows how, and needs a task only where a server
-does not show its connection. Time limits are one timer and a pure clock (`Deadlines`), not a scope
-around each await.
+What ends it from outside, and when something is due, is the business of `Sending`.
 """
 
 from __future__ import annotations
@@ -24,15 +22,12 @@ import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection.connection import Connection
-from tailrace.connection.farewell import Farewell
-from tailrace.connection.leaving import Leaving, leaving_of
-from tailrace.connection.open_streams import registered
-from tailrace.connection.stats import Ending, counters, log
+from tailrace.connection import Ending, log
 from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
-from tailrace.pump.deadlines import Deadlines, Due
-from tailrace.pump.delivery import Delivery, Head, Tail, Unsendable
+from tailrace.pump.deadlines import Deadlines
+from tailrace.pump.delivery import Delivery, Tail
+from tailrace.pump.sending import SILENT, Head, Sending
 from tailrace.runtime import current_loop
 from tailrace.source import Buffer, Pinnable, Source
 from tailrace.types import StreamOptions
@@ -40,11 +35,6 @@ from tailrace.types import StreamOptions
 __all__ = ["Stream", "serve"]
 
 _SHUTTING_DOWN = Problem("shutting_down", "the server is shutting down")
-_SILENT = frozenset(
-    {Ending.LEFT, Ending.STALLED, Ending.TOO_SLOW, Ending.CANCELLED, Ending.REFUSED}
-)
-"""Endings after which nothing more is sent: there is no client, or it gets another response."""
-_CUT_OFF = {Due.STALLED: Ending.STALLED, Due.TOO_SLOW: Ending.TOO_SLOW}
 
 
 async def serve(
@@ -77,27 +67,20 @@ async def serve(
             response still can be; otherwise the error's tail was sent, and raising makes the server
             cut the connection without a clean end.
     """
-    leaving = leaving_of(scope, receive, send)
-    async with leaving, anyio.create_task_group() as group:
-        connection = Connection(scope, receive, send)
-        stream = Stream(
-            source, framing, make_codec, options, head, connection, leaving, send, group
-        )
-        try:
-            with registered(stream):
-                await stream.run()
-        finally:
-            stream.account()
+    async with anyio.create_task_group() as group:
+        stream = Stream(source, framing, make_codec, options, head, scope, receive, send, group)
+        await stream.run()
         group.cancel_scope.cancel()
-    assert stream.ending is not None
-    if stream.ending is Ending.CANCELLED:
+    ending = stream.sending.ending
+    assert ending is not None
+    if ending is Ending.CANCELLED:
         await anyio.lowlevel.checkpoint_if_cancelled()
     if (error := stream.take_error()) is not None:
         try:
             raise error
         finally:
             del error  # or this frame and the traceback keep each other, and the source, alive
-    return stream.ending
+    return ending
 
 
 class _Sink:
@@ -130,30 +113,9 @@ class Stream:
     """One response being sent; `serve` says what the arguments are."""
 
     __slots__ = (
-        "__weakref__",
-        "_buffer",
-        "_cancel_alarm",
-        "_cancel_grace",
-        "_cancel_late",
-        "_cancel_once",
-        "_cancel_refusal",
-        "_connection",
-        "_deadlines",
-        "_delivered",
-        "_delivery",
-        "_error",
-        "_farewell",
-        "_framing",
-        "_group",
-        "_head",
-        "_is_late",
-        "_iterating",
-        "_leaving",
-        "_loop",
-        "_options",
-        "_sending",
-        "_source",
-        "ending",
+        *("__weakref__", "_buffer", "_cancel_delivery", "_cancel_grace", "_cancel_late"),
+        *("_cancel_once", "_cancel_refusal", "_delivered", "_delivery", "_error", "_framing"),
+        *("_group", "_is_late", "_iterating", "_loop", "_options", "_source", "sending"),
     )
 
     def __init__(
@@ -163,8 +125,8 @@ class Stream:
         make_codec: Callable[[], Codec] | None,
         options: StreamOptions,
         head: Head,
-        connection: Connection,
-        leaving: Leaving,
+        scope: Scope,
+        receive: Receive | None,
         send: Send,
         group: anyio.abc.TaskGroup,
     ) -> None:
@@ -176,26 +138,24 @@ class Stream:
         self._source = source
         self._framing = framing
         self._options = options
-        self._head = head
-        self._leaving = leaving
-        self._connection = connection
+        grace = options.start_grace
+        clock = Deadlines(
+            loop.time(),
+            send_timeout=options.send_timeout,
+            min_rate=options.min_rate,
+            heartbeat=options.beat_every(framing.heartbeat),
+            start_grace=framing.start_grace if grace is None else grace,
+        )
+        self.sending = Sending(self, loop, scope, receive, send, clock)
         self._buffer = Buffer(
             loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
         )
-        self._deadlines = Deadlines(
-            options,
-            heartbeat=options.beat_every(framing.heartbeat) < inf,
-            start_grace=framing.start_grace,
-            now=loop.time(),
-        )
-        self._delivery = Delivery(
-            send, head, self._buffer, framing, make_codec, self._deadlines, loop.time, leaving.look
-        )
+        self._delivery = Delivery(self.sending, head, self._buffer, framing, make_codec, loop.time)
         self._delivered = loop.signal()
-        self._sending = anyio.CancelScope()
+        self._cancel_delivery = anyio.CancelScope()
+        self.sending.interrupt = self._cancel_delivery.cancel
         self._cancel_once = loop.cancel_once()
         self._iterating = anyio.CancelScope(shield=True)
-        self._cancel_alarm: Callable[[], None] | None = None
         self._cancel_late: Callable[[], None] | None = None
         """Takes back what tells of a source that is not closed in time; None: there is none yet."""
         self._cancel_refusal: Callable[[], None] | None = None
@@ -203,77 +163,58 @@ class Stream:
         self._is_late = False
         self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
-        self._farewell: Farewell | None = None
-        self.ending: Ending | None = None
 
     # The way of the data
 
     async def run(self) -> None:
         """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
-        counters.open += 1
-        self._group.start_soon(self._deliver)
-        take_back = self._leaving.on_left(partial(self.end, Ending.LEFT))
-        try:
-            # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the
-            # source through the same door as everything else.
-            with self._iterating:
-                await self._iterate()
-            await self._close_source()
-            with anyio.CancelScope(shield=True):
-                await self._deliver_rest()
-        finally:
-            take_back()
-            for cancel in (self._cancel_alarm, self._cancel_grace, self._cancel_refusal):
-                if cancel is not None:
-                    cancel()
-
-    # Ends, from wherever they come
-
-    def end(self, ending: Ending) -> None:
-        """End the stream early: the source is interrupted and closed. The first reason counts."""
-        is_cut = ending is Ending.SHUT_DOWN and self._deadlines.is_writing
-        if is_cut:
-            self._connection.abort(ending.value)
-        if is_cut or ending in _SILENT:
-            self._sending.cancel()
-            if self.ending in (Ending.COMPLETE, Ending.DRAINED) and not self._delivery.finished:
-                self.ending = ending
-        if self.ending is None:
-            self.ending = ending
-            self._iterating.deadline = self._limit_cleanup()
-            self._cancel_once.cancel()
-
-    @property
-    def lingers(self) -> float:
-        """Seconds that it may take to end when it is told; infinite if it goes on."""
-        return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
-
-    def say_farewell(self, farewell: Farewell) -> None:
-        """End with the format's farewell, when the source had its grace; others go on."""
-        if self.lingers == inf or self._farewell is not None:
-            return
-        self._farewell = farewell
-        grace = min(self.lingers, farewell.left)
-        if grace > 0:
-            until = self._loop.time() + grace
-            self._cancel_grace = self._loop.call_at(until, lambda: self.end(Ending.DRAINED))
-        else:
-            self.end(Ending.DRAINED)
+        async with self.sending:
+            self._group.start_soon(self._deliver)
+            try:
+                # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the
+                # source through the same door as everything else.
+                with self._iterating:
+                    await self._iterate()
+                await self._close_source()
+                with anyio.CancelScope(shield=True):
+                    await self._deliver_rest()
+            finally:
+                for cancel in (self._cancel_grace, self._cancel_refusal):
+                    if cancel is not None:
+                        cancel()
 
     def take_error(self) -> BaseException | None:
         """What `run` kept; once."""
         error, self._error = self._error, None
         return error
 
-    def account(self) -> None:
-        """Count the stream as over."""
-        counters.open -= 1
-        counters.ended[self.ending or Ending.CANCELLED] += 1
+    # Told from outside
+
+    @property
+    def lingers(self) -> float:
+        """Seconds that it may take to end when it is told; infinite if it goes on."""
+        return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
+
+    def told(self) -> None:
+        """It is to end: after the source had its grace, or now, interrupted and closed."""
+        farewell = self.sending.farewell
+        if self.sending.ending is not None:
+            self._iterating.deadline = self._limit_cleanup()
+            self._cancel_once.cancel()
+        elif farewell is not None:
+            grace = min(self.lingers, farewell.left)
+            if grace > 0:
+                until = self._loop.time() + grace
+                end = partial(self.sending.end, Ending.DRAINED)
+                self._cancel_grace = self._loop.call_at(until, end)
+            else:
+                self.sending.end(Ending.DRAINED)
 
     # The tasks
 
     async def _iterate(self) -> None:
-        if self.ending is not None:
+        sending = self.sending
+        if sending.ending is not None:
             return
         try:
             with self._cancel_once:
@@ -281,8 +222,8 @@ class Stream:
                 await self._source.run(sink, self._loop)
         except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
             await self._keep(error, self._iterating)
-        if self.ending is None:
-            self.ending = Ending.COMPLETE if self._farewell is None else Ending.DRAINED
+        if sending.ending is None:
+            sending.ending = Ending.COMPLETE if sending.farewell is None else Ending.DRAINED
 
     def _in_line(self, waits: bool) -> None:
         """The source waits for a thread. Its status does so, too: it may have to be 503.
@@ -292,16 +233,17 @@ class Stream:
         if waits and not (self._delivery.started or self._buffer.has_frames):
             until = self._loop.time() + limits.SYNC_SOURCE_WAIT
             self._cancel_refusal = self._loop.call_at(until, self._refuse)
+            self.sending.stop_clock()
         elif self._cancel_refusal is not None:
             self._cancel_refusal()
             self._cancel_refusal = None
-            self._deadlines.source_begins(self._loop.time())
-            self._look_at_clock()
+            self.sending.clock.source_begins(self._loop.time())
+            self.sending.run_clock(self._delivery.send)
 
     def _refuse(self) -> None:
-        if self.ending is None:
+        if self.sending.ending is None:
             self._error = SourceBusy(limits.SYNC_SOURCE_WAIT)
-            self.end(Ending.REFUSED)
+            self.sending.end(Ending.REFUSED)
 
     async def _close_source(self) -> None:
         with anyio.CancelScope(shield=True) as closing:
@@ -332,7 +274,7 @@ class Stream:
         self._is_late = True
         log.warning(
             "%s: the source was not closed within cleanup_timeout=%s s",
-            self._head.name,
+            self.sending.name,
             self._options.cleanup_timeout,
         )
 
@@ -342,78 +284,55 @@ class Stream:
                 # The time for cleaning up is over. Raise what the scope knows as its own: this
                 # may be an earlier one, and the scope's was swallowed by the source.
                 await anyio.lowlevel.checkpoint_if_cancelled()
-            self.end(Ending.CANCELLED)
+            self.sending.end(Ending.CANCELLED)
             self._error = self._error or error
-        elif self.ending is None or self.ending is Ending.COMPLETE:
-            self.ending = Ending.FAILED
+        elif self.sending.ending is None or self.sending.ending is Ending.COMPLETE:
+            self.sending.ending = Ending.FAILED
             self._error = error
         else:
             # The client has left, or worse: nobody is there to be told but the log.
-            log.error("%s: closing the source failed", self._head.name, exc_info=error)
+            log.error("%s: closing the source failed", self.sending.name, exc_info=error)
 
     async def _deliver_rest(self) -> None:
-        if self.ending in _SILENT:
-            self._sending.cancel()
-        elif self.ending is Ending.FAILED and not (
-            self._delivery.started or self._buffer.has_frames
-        ):
+        ending = self.sending.ending
+        if ending in SILENT:
+            self._cancel_delivery.cancel()
+        elif ending is Ending.FAILED and not (self._delivery.started or self._buffer.has_frames):
             self._delivery.withhold()  # nothing was sent: an ordinary error response can be
-            self._sending.cancel()
+            self._cancel_delivery.cancel()
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
 
     def _tail(self) -> Tail:
-        if self.ending is Ending.COMPLETE:
-            return Tail(self._framing.closing(), complete=True)
-        if self.ending is Ending.DRAINED:
-            assert self._farewell is not None
-            words = self._framing.farewell(self._farewell.draw_retry())
-            return Tail(words or b"", complete=True)
+        if self.sending.ending is Ending.COMPLETE:
+            return Tail(self._framing.closing())
+        if self.sending.ending is Ending.DRAINED:
+            assert self.sending.farewell is not None
+            return Tail(self._framing.farewell(self.sending.farewell.draw_retry()) or b"")
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)
-        unsendable = None
-        if self._connection.ends_in_order:
-            unsendable = Unsendable(self._error or RuntimeError(problem.message))
-        return Tail(self._framing.failure(problem), complete=False, unsendable=unsendable)
+        error = self._error or RuntimeError(problem.message)
+        return Tail(self._framing.failure(problem), error)
 
     async def _deliver(self) -> None:
         try:
-            with self._sending:
+            with self._cancel_delivery:
                 # Not before the source runs: only then is it known whether it has to wait for a
                 # thread, or has failed at once.
-                if not self._sending.cancel_called:
-                    self._look_at_clock()
+                if not self._cancel_delivery.cancel_called:
+                    if self._cancel_refusal is None:
+                        self.sending.run_clock(self._delivery.send)
                     await self._delivery.run()
         except anyio.get_cancelled_exc_class():
-            self.end(Ending.CANCELLED)
+            self.sending.end(Ending.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
-            if await self._leaving.explains(error):
-                self.end(Ending.LEFT)
+            if await self.sending.explains(error):
+                self.sending.end(Ending.LEFT)
             else:
                 self._error = self._error or error
-                self.end(Ending.FAILED)
+                self.sending.end(Ending.FAILED)
         finally:
             self._delivered.set()
-
-    def _look_at_clock(self) -> None:
-        if self._cancel_alarm is not None:
-            self._cancel_alarm()
-            self._cancel_alarm = None
-        if self._cancel_refusal is not None:
-            return
-        verdict = self._deadlines.check(self._loop.time(), self._connection.unsent)
-        if verdict.due is Due.START:
-            self._delivery.start_now()
-        elif verdict.due is Due.PUSH:
-            self._delivery.push_head()
-        elif verdict.due is Due.HEARTBEAT:
-            self._delivery.beat()
-        elif verdict.due in _CUT_OFF:
-            log.info("%s: client cut off: %s", self._head.name, verdict.due.value)
-            self._connection.abort(verdict.due.value)
-            self.end(_CUT_OFF[verdict.due])
-        if verdict.again < inf:
-            self._cancel_alarm = self._loop.call_at(verdict.again, self._look_at_clock)

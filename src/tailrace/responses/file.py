@@ -43,7 +43,7 @@ from tailrace import limits
 from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, is_clear
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
-from tailrace.pump import Head, name_of, send_whole
+from tailrace.pump import Head, send_whole
 from tailrace.responses.busy import serve
 from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.plan import FileRequest, Plan, make_plan
@@ -178,7 +178,7 @@ class FileResponse(starlette.responses.FileResponse):
             takes_paths = _takes_paths(scope, send)
             prepare = partial(self._prepare, request, options.max_batch_bytes, takes_paths)
             plan = await call_in_thread(prepare, threads=file_threads, discard=Plan.close)
-        head = Head(plan.status, plan.headers.raw, name_of(scope))
+        head = Head(plan.status, plan.headers.raw)
         if request.method == "HEAD":
             ending = await send_whole(b"", options, head, scope, listen, send)
         elif plan.path is not None:

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace.connection import Ending
 from tailrace.errors import InvalidOption, SourceSpent
 from tailrace.framing import Framing, Raw
-from tailrace.pump import Head, name_of, send_whole
+from tailrace.pump import Head, send_whole
 from tailrace.responses.applications import applications_of
 from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
@@ -158,7 +158,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             encoding = Encoding(headers, None)
             if options.compress:
                 encoding = encoding_for(scope, self.status_code, headers, self.media_type, send)
-            head = Head(self.status_code, encoding.headers, name_of(scope))
+            head = Head(self.status_code, encoding.headers)
             if scope.get("method") == "HEAD":
                 return await send_whole(b"", options, head, scope, receive, send)
             if options.release_dependencies:

@@ -16,7 +16,7 @@ from typing import Protocol
 from anyio.lowlevel import RunVar
 
 from tailrace import limits
-from tailrace.runtime import Loop, current_loop
+from tailrace.runtime.loop import Loop, current_loop
 
 __all__ = ["Timed", "TimerWheel", "timer_wheel"]
 

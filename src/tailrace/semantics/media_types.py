@@ -11,6 +11,7 @@ import mimetypes
 import posixpath
 import re
 from collections.abc import Mapping
+from functools import cached_property
 
 from tailrace.errors import InvalidOption
 
@@ -88,10 +89,15 @@ class MediaTypes:
                 raise InvalidOption("media_types", suffix, 'lower-case suffixes with a dot, or ""')
             if "/" not in media_type or not media_type.isprintable() or not media_type.isascii():
                 raise InvalidOption("media_types", media_type, 'media types: "text/plain"')
-        # `filenames=()`: reads no file of the machine.
-        table = mimetypes.MimeTypes(filenames=()).types_map[True]
-        self._by_suffix = {**table, **_MORE, **own}
+        self._own = dict(own)
         self._other = own.get("", _OTHER)
+
+    @cached_property
+    def _by_suffix(self) -> dict[str, str]:
+        # Made when it is first needed, for it takes some milliseconds. `filenames=()`: reads no
+        # file of the machine.
+        table = mimetypes.MimeTypes(filenames=()).types_map[True]
+        return {**table, **_MORE, **self._own}
 
     def of(self, name: str) -> str:
         """The media type of a file; text has no charset here, the response adds it.

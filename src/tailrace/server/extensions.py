@@ -1,25 +1,107 @@
-"""`scope["extensions"]`, in which files are offered only where nothing is passed over.
+"""What a response is offered in its scope: its connection, and files where nothing is passed over.
 
-An application sees that a server takes `http.response.pathsend` by a name in the scope, which is
-made before anybody knows who stands in between. Starlette's `FileResponse` then sends that message
-in place of its bytes: a middleware that changes bodies changes nothing, and without a word; one
-that collects them (`@app.middleware("http")`) gets a message instead, and fails.
+An application sees that a server takes `http.response.pathsend` by a name in `scope["extensions"]`,
+which is made before anybody knows who stands in between. Starlette's `FileResponse` then sends that
+message in place of its bytes: a middleware that changes bodies changes nothing, and without a word;
+one that collects them (`@app.middleware("http")`) gets a message instead, and fails.
 
-So the name is there for those whose `send` is proved to lead to the server, as `passage` proves it
-for all else. The one who asks is the function that was called with `send`: its frame holds it. Who
-asks from another place, or from a copy of the mapping, is not offered it, and reads the file.
+So the name is there for those whose `send` is proved to lead to the server, as
+`tailrace.connection.middleware` proves it. The one who asks is the function that was called with
+`send`: its frame holds it. Who asks from another place, or from a copy of the mapping, is not
+offered it, and reads the file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from tailrace.connection import CONNECTION, ServerConnection
-from tailrace.server.sender import PATHSEND, ZEROCOPYSEND
+from starlette.types import Send
 
-__all__ = ["Extensions"]
+from tailrace.connection import CONNECTION, ServerConnection, leads_to
+from tailrace.server.response import PATHSEND, ZEROCOPYSEND, nothing
+from tailrace.server.write_buffer import WriteBuffer
+
+__all__ = ["Extensions", "ResponseConnection"]
+
+
+class ResponseConnection:
+    """What `tailrace.pump.ServerConnection` says, for as long as the response lasts.
+
+    Kept alive longer, it sees nothing and drops nobody: the connection may serve another response
+    by then.
+
+    Args:
+        buffer: The way out.
+        server_send: The server's own `send` of this response.
+    """
+
+    __slots__ = ("_buffer", "_send")
+
+    def __init__(self, buffer: WriteBuffer, server_send: Send) -> None:
+        self._buffer: WriteBuffer | None = buffer
+        self._send: Send | None = server_send
+
+    def end(self) -> None:
+        """The response is over."""
+        self._buffer = self._send = None
+
+    @property
+    def unsent_bytes(self) -> int:
+        return 0 if self._buffer is None else self._buffer.unsent_bytes
+
+    @property
+    def buffered_bytes(self) -> int:
+        return 0 if self._buffer is None else self._buffer.buffered_bytes
+
+    @property
+    def progress(self) -> int:
+        return 0 if self._buffer is None else self._buffer.progress
+
+    @property
+    def stalled_since(self) -> float | None:
+        return None if self._buffer is None else self._buffer.stalled_since
+
+    @property
+    def closed(self) -> bool:
+        return self._buffer is None or self._buffer.is_closing
+
+    @property
+    def lost(self) -> bool:
+        return self._buffer is None or self._buffer.dropped
+
+    @property
+    def written_bytes(self) -> int:
+        return 0 if self._buffer is None else self._buffer.written_bytes
+
+    @property
+    def aborted(self) -> bool:
+        return self._buffer is not None and self._buffer.aborted
+
+    @property
+    def cut_off(self) -> str | None:
+        return None if self._buffer is None else self._buffer.cut_off
+
+    def abort(self, reason: str | None = None) -> None:
+        if self._buffer is not None:
+            self._buffer.abort(reason)
+
+    def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
+        if self._buffer is None:
+            call()
+            return nothing
+        return self._buffer.on_drain(call)
+
+    def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        if self._buffer is None:
+            return asyncio.get_running_loop().call_soon(call).cancel
+        return self._buffer.on_lost(call)
+
+    def reached_by(self, send: Send) -> bool:
+        return self._send is not None and leads_to(send, self._send)
 
 
 class Extensions(dict[str, Any]):

@@ -5,138 +5,51 @@ its request-response cycle; the cycle's attributes that are named in `_CYCLE`; t
 for `flow.drain()` before it writes. Nothing is patched and no cycle is replaced: the application is
 called with a `send` of ours, which does what uvicorn cannot and hands all else on to uvicorn's.
 
-What came of a connection is in one of these states, by what its last request is doing:
-
-| state | its request | its response | what comes next |
-|---|---|---|---|
-| head | none, or all of it is here | complete | is parsed; a head has an end |
-| body | its body is coming | open | is parsed, as far as the body goes |
-| lingering | its body is coming | complete | is parsed, as far as the body goes, for a while |
-| answering | all of it is here | open | is kept as it is, and not parsed |
-| closing | all of it is here | complete, and the last | is thrown away, for a while |
-
-So requests are parsed and answered one after another (`borders`), an upgrade meets no open
-response, and what is kept for later has a bound.
+What a connection does next is told by a table of its states (`states`); this file carries it out.
+So requests are parsed and answered one after another, an upgrade meets no open response, and what
+is kept for later has a bound.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import re
-from functools import cache
 from time import monotonic
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import httptools
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from tailrace import limits
 from tailrace.connection import ATTACH, CONNECTION
-from tailrace.server.borders import Borders
-from tailrace.server.connection import ResponseConnection
-from tailrace.server.cycle import CycleResponse, CycleTransport
-from tailrace.server.encrypted import end_soon
-from tailrace.server.extensions import Extensions
-from tailrace.server.hosts import why_no_host
-from tailrace.server.lingering import Lingering
-from tailrace.server.offers import FRAMING, head_of_body, parser_of_body, why_no_end
+from tailrace.server import states
+from tailrace.server.closing import Lingering, Shutdown, end_soon
+from tailrace.server.extensions import Extensions, ResponseConnection
+from tailrace.server.internals import CycleResponse, CycleTransport, Flow, is_known
 from tailrace.server.options import ServerOptions
-from tailrace.server.peer import PeerWatch
-from tailrace.server.sender import ResponseSender
-from tailrace.server.shutdown import Shutdown
-from tailrace.server.turns import turns_of
+from tailrace.server.parsing import (
+    FRAMING,
+    Boundaries,
+    check_head,
+    head_of_body,
+    parser_of_body,
+    turns_of,
+)
+from tailrace.server.peer import PeerWatch, Progress
+from tailrace.server.response import ResponseSender
+from tailrace.server.states import Event, State
 from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["HttpProtocol", "why_unknown"]
+__all__ = ["HttpProtocol"]
 
-_log = logging.getLogger("tailrace")
-
-OLDEST = (0, 40)
-NEWEST = (0, 54)
-"""The minor versions between which this file is tested, both included."""
-
-_CYCLE = frozenset(
-    {
-        *("chunked_encoding", "disconnected", "expected_content_length", "flow", "keep_alive"),
-        *("more_body", "response_complete", "response_started", "scope", "transport"),
-        "waiting_for_100_continue",
-    }
-)
-_PROTOCOL = frozenset(
-    {"app", "connections", "cycle", "loop", "scope", "server_state", "tasks", "transport"}
-)
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LONG = _REFUSAL % b"431 Request Header Fields Too Large"
 _OTHER_VERSION = _REFUSAL % b"505 HTTP Version Not Supported"
 
 
-def why_unknown(version: str = uvicorn.__version__) -> str | None:
-    """Why this is not a uvicorn and a system that are known here; None if they are."""
-    if not hasattr(os, "sendfile"):
-        return "it runs on Windows"
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
-        oldest, newest = (".".join(map(str, end)) for end in (OLDEST, NEWEST))
-        return f"it is {version}, tested are {oldest} to {newest}"
-    made = (
-        (HttpToolsProtocol, _PROTOCOL),
-        (RequestResponseCycle, _CYCLE),
-        (FlowControl, frozenset({"write_paused"})),
-    )
-    for kind, names in made:
-        missing = names - set(kind.__init__.__code__.co_names)
-        if missing:
-            return f"its {kind.__name__} has no {', '.join(sorted(missing))}"
-    return None
-
-
-@cache
-def _is_known() -> bool:
-    reason = why_unknown()
-    if reason is not None:
-        _log.warning(
-            "this uvicorn is not known to tailrace.server (%s): it works as plain uvicorn does, "
-            "without zero copy, attached streams and drain at shutdown",
-            reason,
-        )
-    return reason is None
-
-
 _shutdowns: WeakKeyDictionary[ServerState, Shutdown] = WeakKeyDictionary()
-
-
-class _Flow(FlowControl):
-    """uvicorn's flow control, which an application's `receive` cannot resume while it is held."""
-
-    held = False
-    asked = False
-    """uvicorn wants nothing to be read: the body of a request is much already."""
-
-    def hold(self) -> None:
-        self.held = True
-        super().pause_reading()
-
-    def let_go(self) -> None:
-        self.held = False
-
-    def pause_reading(self) -> None:
-        self.asked = True
-        super().pause_reading()
-
-    def resume_reading(self) -> None:
-        self.asked = False
-        self.resume_unless_asked()
-
-    def resume_unless_asked(self) -> None:
-        if not (self.held or self.asked):
-            super().resume_reading()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -160,27 +73,22 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes that came since a request was complete, or since the last of its body."""
     _head_timer: asyncio.TimerHandle | None = None
     """Runs while a head is waited for."""
-    _in_message = False
-    """A request has begun, and not all of it is here."""
+    _state: State = states.HEAD
     _unread = b""
     _unread_at = 0
     """What came behind a request that is being answered."""
     _asked_at = 0.0
     """When the last request was complete."""
-    _is_last = False
-    """The connection ends with the response that was just completed."""
     _lingering: Lingering | None = None
-    """Runs while something is read behind a complete response."""
-    _between: CycleTransport | None = None
-    """What the last request's cycle has for our transport."""
+    """Runs while the state is one that lingers."""
     _peer: PeerWatch | None = None
     """Made when it is needed: it refers to us, and most connections read all the while."""
-    flow: _Flow
+    flow: Flow
 
     @staticmethod
     def tells_streams() -> bool:
         """Whether `shutdown` tells the open streams, so that nobody needs to watch the server."""
-        return _is_known()
+        return is_known()
 
     @property
     def app(self) -> ASGIApp:
@@ -215,10 +123,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.flow = _Flow(transport)
-        if _is_known():
+        self.flow = Flow(transport)
+        if is_known():
             self.buffer = WriteBuffer(transport, self.loop)
-            self._borders = Borders()
+            self._boundaries = Boundaries()
             self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -232,7 +140,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._take(data)
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
-        if self.buffer is None or not self._is_open or self._in_message:
+        if self.buffer is None or self._state is not states.ANSWERING:
             return False  # nobody waits for an answer, or the rest of a request will never come
         if self.buffer.encrypted:
             return False  # TLS has no half of a connection
@@ -258,12 +166,50 @@ class HttpProtocol(HttpToolsProtocol):
         if self.buffer is None or self.buffer.resume():
             super().resume_writing()
 
-    # The input, one request at a time
+    # The states of the connection
 
-    @property
-    def _is_open(self) -> bool:
-        """A request is here, in part at least, and its response is not complete."""
-        return self.cycle is not None and not self.cycle.response_complete
+    def _move(self, event: Event) -> None:
+        """Go to the state that follows, and begin and end what belongs to a state."""
+        self._state = state = states.after(self._state, event)
+        if state.lingers:
+            self._unset_keepalive_if_required()
+            self._stop_watching()
+            if self._lingering is None:
+                self._lingering = Lingering(self.loop, self.transport, self._close)
+            if state is not states.LINGERING:
+                self._lingering.end_our_side()
+        elif self._lingering is not None:
+            self._stop_lingering()
+
+    def _end(self, event: Event = Event.LAST) -> None:
+        """End the connection behind what was answered: at once, or in two steps.
+
+        A close resets a connection on which something still comes, and a reset overtakes answers.
+        So where something was not read, our side ends now, and all when the client has seen that.
+        """
+        assert self.buffer is not None
+        if self.transport.is_closing():
+            return
+        is_read = event is Event.LAST and not self._unread and not self.flow.read_paused
+        is_all_here = self._state is states.HEAD or self._state is states.ANSWERING
+        if is_all_here and (is_read or self._has_ended or self.buffer.encrypted):
+            self._close()
+        else:
+            self._move(event)
+
+    def _close(self) -> None:
+        """Close the connection, once what was written has left."""
+        # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._closes()
+
+    def _closes(self) -> None:
+        """See that a connection that is closing, whoever closed it, also ends."""
+        if self.buffer is not None and self.transport.is_closing():
+            end_soon(self.buffer, self.transport, self.loop)
+
+    # The input, one request at a time
 
     def _take(self, data: bytes, at: int = 0) -> None:
         """Parse what came, up to the end of a request that is to be answered first.
@@ -271,8 +217,8 @@ class HttpProtocol(HttpToolsProtocol):
         A client may send pieces of a byte, each a call. So others have their turn in between.
         """
         ends = 0.0
-        while at < len(data) and not self._is_closing:
-            if self._is_open and not self._in_message:
+        while at < len(data) and self._state is not states.CLOSING:
+            if self._state is states.ANSWERING:
                 self._keep(data, at)
                 break
             if not ends:
@@ -282,23 +228,19 @@ class HttpProtocol(HttpToolsProtocol):
                 self.flow.hold()
                 turns_of(self.loop).add(self._go_on)
                 break
-            end = self._borders.end_of_piece(data, at)
+            end = self._boundaries.end_of_piece(data, at)
             piece = data[at:end] if end - at < len(data) else data
             self._feed(piece, is_last=end == len(data))
             if self.buffer is None or self.transport.is_closing():
                 return
             at = end
-        if self._lingering is not None and self._is_closing:
-            self._lingering.throw_away(len(data) - at)
-        elif self._is_open or self._lingering is not None:
-            self._stop_watching()
-        else:
+        if self._state is states.HEAD:
             self._watch_head()
-
-    @property
-    def _is_closing(self) -> bool:
-        """The last response is complete, and so is its request."""
-        return self._lingering is not None and not self._in_message
+        elif self._state is states.CLOSING:
+            assert self._lingering is not None
+            self._lingering.throw_away(len(data) - at)
+        else:
+            self._stop_watching()
 
     def _feed(self, piece: bytes, *, is_last: bool) -> None:
         """Have a piece parsed."""
@@ -306,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self._parse(piece, is_last=is_last)
         except httptools.HttpParserError:
-            if not (self.transport.is_closing() or self._is_closing):
+            if not self.transport.is_closing() and self._state is not states.CLOSING:
                 self.logger.warning("Invalid HTTP request received.")
                 self.send_400_response("Invalid HTTP request received.")
         if self._fed > limits.MAX_HEAD_BYTES:
@@ -335,7 +277,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Parse more of what is kept: it is this connection's turn."""
         if self.buffer is None or self.transport.is_closing() or not self._unread:
             return
-        if self._is_open and not self._in_message:
+        if self._state is states.ANSWERING:
             return  # `on_response_complete` takes it up
         data, at, self._unread = self._unread, self._unread_at, b""
         self._take(data, at)
@@ -349,26 +291,22 @@ class HttpProtocol(HttpToolsProtocol):
         if self.buffer is None:
             super().on_response_complete()
             return
-        peer = self._peer
-        if peer is not None:
-            peer.over()
-        has_more = self.flow.held or self.flow.asked
+        if self._peer is not None:
+            self._peer.over()
+        if not self.transport.is_closing():
+            if self.cycle.keep_alive:
+                self._move(Event.ANSWERED)
+            else:
+                self._end()
         self.flow.let_go()
         super().on_response_complete()
         data, at, self._unread = self._unread, self._unread_at, b""
-        is_last, self._is_last = self._is_last, False
         if self.transport.is_closing():
             self._closes()
             return
-        if self._in_message:
-            self._linger(is_last)
-        elif is_last and (data or has_more):
-            self._end()
-        elif is_last:
-            self._close()
-            return
-        if data:
+        if data or self._state.lingers:
             self._unset_keepalive_if_required()
+        if data:
             self._take(data, at)
         self._look_at_end()
 
@@ -376,7 +314,7 @@ class HttpProtocol(HttpToolsProtocol):
         """See whether a client that has ended its side had asked for more before."""
         if not self._has_ended or self.transport.is_closing():
             return
-        if self._is_open and not self._in_message:
+        if self._state is states.ANSWERING:
             self._watched.ended(self._asked_at)
         elif not self._unread:  # or it waits for its turn to be parsed
             self._close()
@@ -384,37 +322,16 @@ class HttpProtocol(HttpToolsProtocol):
     def _come_between(self, cycle: RequestResponseCycle) -> None:
         """Have all that a cycle closes closed here."""
         if cycle.transport is self.transport:
-            self._between = CycleTransport(self.transport, self._cycle_closes)
-            cycle.transport = self._between  # type: ignore[assignment] # all that a cycle uses
+            cycle.transport = CycleTransport(self.transport, self._cycle_closes)  # type: ignore[assignment] # all that a cycle uses
 
     def _cycle_closes(self, by: CycleTransport) -> None:
-        if by is not self._between:
+        if by is not self.cycle.transport:  # type: ignore[comparison-overlap] # see `_come_between`
             return  # its response is complete, and the connection is another's by now
-        if self._lingering is not None:
-            self._lingering.close()
-        elif self.cycle.response_complete and not self.cycle.keep_alive:
-            self._is_last = True  # our turn comes next: `on_response_complete`
-        else:
-            self._close()  # the application has failed
-
-    def _end(self) -> None:
-        """Close behind an answer: our side now, and all when the client has seen that.
-
-        A close resets a connection on which something still comes, and a reset overtakes answers.
-        """
-        assert self.buffer is not None
-        self._in_message = False
-        if self._lingering is not None:
-            self._lingering.close()
-        elif self._has_ended or self.buffer.encrypted:
-            self._close()
-        elif not self.transport.is_closing():
-            self._stop_watching()
-            self._linger(is_last=True)
-
-    def _linger(self, is_last: bool) -> None:
-        self._unset_keepalive_if_required()
-        self._lingering = Lingering(self.loop, self.transport, self._close, is_last=is_last)
+        if not self.cycle.response_complete:
+            self._close()  # the application has failed within its response: that has no good end
+        elif not self._state.is_open:
+            self._end()  # it has failed behind its response
+        # Or this was the last response, and our turn comes next: `on_response_complete`.
 
     def _stop_lingering(self) -> None:
         lingering, self._lingering = self._lingering, None
@@ -430,21 +347,25 @@ class HttpProtocol(HttpToolsProtocol):
     def _watched(self) -> PeerWatch:
         assert self.buffer is not None
         if self._peer is None:
-            self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._response_state)
+            self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._progress)
         return self._peer
 
-    def _response_state(self) -> tuple[bool, bool, bool]:
+    def _progress(self) -> Progress:
+        """How far the open response is."""
+        assert self.buffer is not None
         cycle = self.cycle
-        endless = cycle.chunked_encoding is not False
-        return cycle.response_started, endless, cycle.scope["http_version"] == "1.1"
+        return Progress(
+            started=cycle.response_started,
+            endless=cycle.chunked_encoding is not False,
+            acknowledged=self.buffer.progress,
+            may_probe=cycle.scope["http_version"] == "1.1",
+        )
 
     # The parser's calls
 
     def on_message_begin(self) -> None:
-        if self.buffer is not None:
-            if self._is_open:
-                raise RuntimeError("a request was parsed before the one ahead of it was answered")
-            self._in_message = True
+        if self.buffer is not None and self._state.is_open:
+            raise RuntimeError("a request was parsed before the one ahead of it was answered")
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -455,42 +376,33 @@ class HttpProtocol(HttpToolsProtocol):
         if version not in ("1.0", "1.1"):
             self._refuse(_OTHER_VERSION)
             return
-        self._check_head(version)
+        is_offer = self.parser.should_upgrade() and not self._should_upgrade()
+        method = self.parser.get_method()
+        size = check_head(method, self.url, version, self.headers, is_ignored_offer=is_offer)
+        self._boundaries.sized(size)
         if version == "1.0":
             self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
-        super().on_headers_complete()
-        if self.cycle is not None:
-            self._come_between(self.cycle)
-        if not self.parser.should_upgrade():
+        if is_offer:
+            self._begin()
+        elif self.parser.should_upgrade():
+            super().on_headers_complete()
+        else:
+            self._begin()
             # Trailers, which the parser tells as it tells fields, are none of the request's.
             self.headers = []
 
-    def _check_head(self, version: str) -> None:
-        hosts = []
-        is_coded = False
-        for name, value in self.headers:
-            if name == b"host":
-                hosts.append(value)
-            elif name == b"transfer-encoding":
-                is_coded = True
-            elif name == b"content-length":
-                self._borders.sized(int(value))  # the parser has checked it
-        reason = why_no_host(version, self.url, hosts) or self._why_no_end(version, is_coded)
-        if reason is not None:
-            raise ValueError(reason)  # to the parser: this is no HTTP, and answered as such
-
-    def _why_no_end(self, version: str, is_coded: bool) -> str | None:
-        """Why nobody knows where the request's body ends; None if it is known."""
-        if version == "1.0" and is_coded:
-            return "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
-        # The parser looks at codings only when it has told us of the head, and the application
-        # would be called by then; behind an offer it looks at nothing.
-        if is_coded or (self.parser.should_upgrade() and not self._should_upgrade()):
-            return why_no_end(head_of_body(self.parser.get_method(), self.headers))
-        return None
+    def _begin(self) -> None:
+        """Have the application called."""
+        self._move(Event.HEAD)
+        try:
+            super().on_headers_complete()
+        except BaseException:
+            self._state = states.HEAD  # it was not: its target is not one
+            raise
+        self._come_between(self.cycle)
 
     def on_body(self, body: bytes) -> None:
-        if self._is_closing:
+        if self._state is states.CLOSING:
             return
         self._fed = 0
         if self._lingering is not None:
@@ -498,17 +410,17 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.buffer is not None:
-            if self.parser.should_upgrade() and not self._should_upgrade():
-                return  # the parser takes what follows for bytes of another protocol
-            if self.transport.is_closing() or self._is_closing:
-                return
-            self._in_message = False
-            self._asked_at = self.loop.time()
         self._fed = 0
+        if self.buffer is None:
+            super().on_message_complete()
+            return
+        if self.parser.should_upgrade():
+            return  # the parser takes what follows for bytes of another protocol
+        if self.transport.is_closing() or self._state is states.CLOSING:
+            return
+        self._asked_at = self.loop.time()
         super().on_message_complete()
-        if self._lingering is not None and not self._lingering.is_last:
-            self._stop_lingering()
+        self._move(Event.REQUEST)
 
     # Upgrades
 
@@ -550,7 +462,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._close)
+            self._head_timer = self.loop.call_later(limits.HEAD_TIMEOUT, self._end)
 
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
@@ -558,29 +470,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer what is no request that can be taken, unless one is being answered, and close."""
-        if self._is_open:
+        """Answer what is no request that can be taken, unless one is being answered, and end."""
+        if self._state.is_open:
             self._close()
-        elif not self.transport.is_closing():
-            # A second status line, for what came in the body of a request that was answered, would
-            # be taken for the next answer.
-            if self._lingering is None:
-                self.transport.write(answer)
-            self._end()
-
-    def _close(self) -> None:
-        # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
-        if not self.transport.is_closing():
-            self.transport.close()
-        self._closes()
-
-    def _closes(self) -> None:
-        if self.buffer is not None and self.transport.is_closing():
-            end_soon(self.buffer, self.transport, self.loop)
+            return
+        # A second status line, for what came in the body of a request that was answered, would be
+        # taken for the next answer.
+        if not self._state.lingers and not self.transport.is_closing():
+            self.transport.write(answer)
+        self._end(Event.BROKEN)
 
     def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self._closes()
+        if self.buffer is None:
+            super().timeout_keep_alive_handler()
+        else:
+            self._end()
 
     def send_400_response(self, msg: str) -> None:
         if self.buffer is None:
@@ -603,16 +507,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self._peer is not None:
             self._peer.over()
             self._peer = None
-        if self._between is not None:
-            self._between.end()
-            self._between = None
+        if self.cycle is not None and isinstance(self.cycle.transport, CycleTransport):
+            self.cycle.transport.end()
         self._unread = b""
 
     # uvicorn's protocol
 
     def shutdown(self) -> None:
-        if self.buffer is None or not self.transport.is_closing():
+        if self.buffer is None or self._state.is_open:
             super().shutdown()
+        else:
+            self._end()
         if self.buffer is None:
             return
         self._closes()

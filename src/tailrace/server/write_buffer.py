@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,6 @@ from typing import Protocol
 
 from tailrace import limits
 from tailrace.connection import reset
-from tailrace.server.hangup import HangupWatch
 
 try:
     import fcntl
@@ -100,7 +100,9 @@ class WriteBuffer:
         self.cut_off: str | None = None
         """Why the client was dropped by us, in a word that was given for it."""
         self.dropped = False
-        """The connection is lost or was aborted: nothing can be written any more."""
+        """The connection is lost or was aborted: nothing can be written any more.
+
+        False where all was sent and we close in order."""
         self.given = 0
         """Bytes that the socket or the transport took, but for what the server wrote itself."""
         self.guest: Guest | None = None
@@ -203,13 +205,13 @@ class WriteBuffer:
         """
         return os.dup(self._descriptor())
 
-    def watch_hangup(self, call: Callable[[], None], *, half: bool) -> HangupWatch:
-        """Call once when the client goes, though nothing is read from it.
+    def register_in(self, epoll: select.epoll, events: int) -> None:
+        """Have events of the socket told; the kernel tells of a loss in any case.
 
         Raises:
-            OSError: It is gone.
+            OSError: The client is gone.
         """
-        return HangupWatch(self._loop, self._descriptor(), call, half=half)
+        epoll.register(self._descriptor(), events)
 
     def _descriptor(self) -> int:
         """The socket's number, for one call of the system; nobody keeps it."""
@@ -297,11 +299,6 @@ class WriteBuffer:
             self._loop.call_soon(call)
 
     # What can be seen
-
-    @property
-    def is_lost(self) -> bool:
-        """The client is gone, or was dropped; False where all was sent and we close in order."""
-        return self.dropped
 
     @property
     def written_bytes(self) -> int:

@@ -1,24 +1,8 @@
 """Where streams are kept: append-only logs of bytes by path."""
 
-from tailrace.store.base import (
-    Append,
-    Appended,
-    Change,
-    Chunk,
-    Created,
-    Fork,
-    NewStream,
-    OnChange,
-    Producer,
-    Retention,
-    Slice,
-    Store,
-    StreamInfo,
-)
+from tailrace.store.base import OnChange, Store, open_store
 from tailrace.store.json_mode import array_of, is_json, message_ends, split, value_of, wire_of
 from tailrace.store.memory import MemoryStore
-from tailrace.store.offset import START, Mark, Offset, Where
-from tailrace.store.open import open_store
 from tailrace.store.private import (
     DIRECTORY,
     HEAD_BYTES,
@@ -28,6 +12,23 @@ from tailrace.store.private import (
     may_be_store,
 )
 from tailrace.store.rules import DEFAULT_CONTENT_TYPE, INTERNAL, essence
+from tailrace.store.values import (
+    START,
+    Append,
+    Appended,
+    Change,
+    Chunk,
+    Created,
+    Fork,
+    Mark,
+    NewStream,
+    Offset,
+    Producer,
+    Retention,
+    Slice,
+    StreamInfo,
+    Where,
+)
 
 __all__ = [
     "DEFAULT_CONTENT_TYPE",

@@ -1,4 +1,4 @@
-"""The interface of a store, and the values that go through it.
+"""The interface of a store, and what its implementations share.
 
 A store keeps append-only logs of bytes by path. It is asked for bytes and knows nothing of HTTP.
 Three things about it carry all that is built above:
@@ -11,321 +11,28 @@ Three things about it carry all that is built above:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import TracebackType
-from typing import Self, overload
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from tailrace import limits
 from tailrace.errors import InvalidOption, StreamNotFound
 from tailrace.runtime import current_loop
-from tailrace.store.offset import Offset, Where
-
-__all__ = [
-    "Append",
-    "Appended",
-    "Change",
-    "Chunk",
-    "Created",
-    "Cut",
-    "Fork",
-    "NewStream",
-    "OnChange",
-    "Producer",
-    "Retention",
-    "Slice",
-    "Store",
-    "StreamInfo",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How much of a stream is kept; what is older is gone. None: without that bound.
-
-    A store may keep up to a quarter more than it was asked to, so that it need not look at each
-    append; never less. Where very many appends go at once, it may take a moment. What is gone is
-    gone for a stream's forks too.
-
-    Args:
-        max_bytes: Wire bytes, at least 1.
-        max_records: Appends, at least 1.
-        max_age: Whole seconds, at least 1.
-
-    Raises:
-        InvalidOption: A bound out of its range.
-    """
-
-    max_bytes: int | None = None
-    max_records: int | None = None
-    max_age: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_records", "max_age"):
-            bound = getattr(self, name)
-            if bound is not None and (type(bound) is not int or bound < 1):
-                raise InvalidOption(name, bound, "a whole number, 1 or more, or None")
-
-
-@dataclass(frozen=True, slots=True)
-class Fork:
-    """Where a new stream branches off another.
-
-    Args:
-        source: The other's path.
-        offset: The position in it; None is its tail.
-        sub_offset: How much further: messages of a JSON stream, bytes of any other.
-
-    Source: Durable Streams 4.2.
-    """
-
-    source: str
-    offset: Offset | None = None
-    sub_offset: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewStream:
-    """What a stream is created with.
-
-    Args:
-        content_type: None is `application/octet-stream`, or a fork's source's.
-        data: The first wire bytes; may be empty.
-        closed: It begins closed.
-        ttl: Whole seconds after the last read or write at which it expires; at least 0.
-        expires_at: Milliseconds since the epoch at which it expires. Not together with `ttl`.
-        retention: How much of it is kept.
-        fork: Where it branches off another.
-    """
-
-    content_type: str | None = None
-    data: bytes = b""
-    closed: bool = False
-    ttl: int | None = None
-    expires_at: int | None = None
-    retention: Retention = field(default_factory=Retention)
-    fork: Fork | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Producer:
-    """Who appends, so that an append that is sent twice counts once.
-
-    Args:
-        id: Not empty; the same over restarts of the writer.
-        epoch: 0 to 2^53-1; a writer that restarts takes a higher one, which fences the old.
-        seq: 0 to 2^53-1; counts the appends of the epoch from 0.
-
-    Source: Durable Streams 5.2.1.
-    """
-
-    id: str
-    epoch: int
-    seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
-    """What is asked of an append.
-
-    Args:
-        data: Wire bytes (`json_mode` makes those of a JSON stream); empty only with `close`.
-        content_type: Must be the stream's; None is not compared.
-        producer: None accepts every call as a new one.
-        seq: `Stream-Seq`: greater, byte by byte, than the one before on this stream.
-        close: The stream is closed after it.
-    """
-
-    data: bytes = b""
-    content_type: str | None = None
-    producer: Producer | None = None
-    seq: str | None = None
-    close: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What became of an append.
-
-    Args:
-        tail: The stream's tail after it.
-        closed: The stream is closed.
-        duplicate: It had been done before; nothing was written now.
-        producer: The producer's id, epoch and highest accepted sequence; None without one.
-    """
-
-    tail: Offset
-    closed: bool = False
-    duplicate: bool = False
-    producer: Producer | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamInfo:
-    """What is known of a stream without reading it.
-
-    Args:
-        path: Its name.
-        content_type: As it was given on creation.
-        first: The earliest position that is retained.
-        tail: After its last byte.
-        closed: Nothing more will come.
-        ttl: Seconds, sliding; None does not expire so.
-        expires_at: Milliseconds since the epoch; None does not expire so.
-        retention: How much of it is kept.
-        forked_from: The path of its source, for a fork.
-        created_at: Milliseconds since the epoch.
-        generation: Of the offsets after its own bytes; no other stream of this path has had it. 0:
-            it is not there yet.
-    """
-
-    path: str
-    content_type: str
-    first: Offset
-    tail: Offset
-    closed: bool
-    ttl: int | None
-    expires_at: int | None
-    retention: Retention
-    forked_from: str | None
-    created_at: int
-    generation: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    """What became of a creation.
-
-    Args:
-        info: The stream.
-        is_new: It did not exist before; False: it existed with the same configuration.
-    """
-
-    info: StreamInfo
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Bytes that were appended together, or the rest of them.
-
-    Args:
-        data: Wire bytes, at least one.
-        end: The position after them.
-    """
-
-    data: bytes
-    end: Offset
-
-
-class Cut(Sequence[Chunk]):
-    """Chunks that were read in one piece, each cut off when it is asked for.
-
-    Most readers want the bytes of all and the end. To make five thousand chunks of 200 bytes takes
-    three times as long as all else of an answer over HTTP.
-
-    Args:
-        data: Their bytes.
-        ends: The position after each.
-        at: The offset of a position.
-    """
-
-    __slots__ = ("_at", "_ends", "_start", "data")
-
-    def __init__(self, data: bytes, ends: Sequence[int], at: Callable[[int], Offset]) -> None:
-        self.data = data
-        self._ends = ends
-        self._start = ends[-1] - len(data)
-        self._at = at
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    @overload
-    def __getitem__(self, index: int) -> Chunk: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Chunk, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Chunk | tuple[Chunk, ...]:
-        if isinstance(index, slice):
-            return tuple(self[each] for each in range(*index.indices(len(self._ends))))
-        end = self._ends[index]
-        before = range(len(self._ends))[index] - 1
-        begin = self._start if before < 0 else self._ends[before]
-        return Chunk(self.data[begin - self._start : end - self._start], self._at(end))
-
-    def __eq__(self, other: object) -> bool:
-        return tuple(self) == (tuple(other) if isinstance(other, Cut) else other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A stretch of a stream.
-
-    Its end is the same for everybody who reads from its start with the same `max_bytes`, unless
-    it is the tail.
-
-    Args:
-        info: The stream at the moment of reading.
-        start: Where it begins.
-        chunks: What was appended, in order; none at the tail. They may be a `Cut`.
-    """
-
-    info: StreamInfo
-    start: Offset
-    chunks: Sequence[Chunk]
-
-    @property
-    def end(self) -> Offset:
-        """Where the next one begins."""
-        return self.chunks[-1].end if self.chunks else self.start
-
-    @property
-    def up_to_date(self) -> bool:
-        """It reaches the tail."""
-        return self.end.position == self.info.tail.position
-
-    @property
-    def closed(self) -> bool:
-        """It reaches the tail, and nothing more will come."""
-        return self.info.closed and self.up_to_date
-
-    @property
-    def data(self) -> bytes:
-        """All its wire bytes."""
-        if isinstance(self.chunks, Cut):
-            return self.chunks.data
-        if len(self.chunks) == 1:
-            return self.chunks[0].data
-        return b"".join(chunk.data for chunk in self.chunks)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What happened to one stream: a hint.
-
-    Args:
-        path: The stream.
-        generation: Which stream of that path (`StreamInfo.generation`).
-        tail: The stream's tail now.
-        chunks: All that was appended since `start`, if it is at hand; None: read it.
-        start: Where `chunks` begin; the tail if there are none.
-        closed: The stream is closed now.
-        deleted: The stream is gone (deleted, soft-deleted or expired).
-    """
-
-    path: str
-    generation: int
-    tail: Offset
-    start: Offset
-    chunks: tuple[Chunk, ...] | None = None
-    closed: bool = False
-    deleted: bool = False
-
+from tailrace.store.values import (
+    Append,
+    Appended,
+    Change,
+    Created,
+    NewStream,
+    Offset,
+    Slice,
+    StreamInfo,
+    Where,
+)
+
+__all__ = ["OnChange", "Store", "Watchers", "open_store"]
 
 OnChange = Callable[[Change], None]
 """Called in the event loop of the store; must neither block nor raise."""
@@ -472,3 +179,72 @@ class Store(ABC):
                 await changed.wait()
         finally:
             stop()
+
+
+class Watchers:
+    """The calls to make when a stream changes, by path; of one event loop."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, dict[object, OnChange]] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths that are watched."""
+        return iter(tuple(self._calls))
+
+    def has(self, path: str) -> bool:
+        """Whether anybody watches."""
+        return path in self._calls
+
+    def add(self, path: str, call: OnChange) -> Callable[[], None]:
+        """Watch; returns what ends it."""
+        key = object()  # the same call may watch twice
+        self._calls.setdefault(path, {})[key] = call
+
+        def stop() -> None:
+            calls = self._calls.get(path)
+            if calls is not None and calls.pop(key, None) is not None and not calls:
+                del self._calls[path]
+
+        return stop
+
+    def tell(self, change: Change) -> None:
+        """Call those who watch its stream; one that stops meanwhile is not called any more."""
+        calls = self._calls.get(change.path)
+        for key, call in tuple((calls or {}).items()):
+            if calls is not None and key in calls:
+                call(change)
+
+
+_STORES: Final = {
+    "memory": "tailrace.store.memory:MemoryStore",
+    "sqlite": "tailrace.store.sqlite:SQLiteStore",
+}
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names, not opened yet; its driver is imported only now.
+
+    Args:
+        url: `memory://`, `sqlite:///relative/path` or `sqlite:////absolute/path`.
+
+    Raises:
+        InvalidOption: It is not the URL of a store that is known.
+    """
+    parts = urlsplit(url)
+    known = _STORES.get(parts.scheme)
+    if known is None:
+        raise InvalidOption("store", url, "memory:// or sqlite:///PATH")
+    module, _, name = known.partition(":")
+    make: Callable[..., Store] = getattr(import_module(module), name)
+    if parts.scheme == "memory":
+        if url.removeprefix("memory:").strip("/"):
+            raise InvalidOption("store", url, "memory:// alone")
+        return make()
+    path = url.removeprefix("sqlite://")
+    # SQLite's own ":memory:" would be taken for the name of a file.
+    if not path.startswith("/") or path == "/" or path.startswith("/:"):
+        raise InvalidOption("store", url, "sqlite:///PATH, with a file's path after the slash")
+    return make(path[1:])

@@ -12,22 +12,21 @@ import anyio.lowlevel
 
 from tailrace import limits
 from tailrace.store import rules
-from tailrace.store.base import (
+from tailrace.store.base import OnChange, Store, Watchers
+from tailrace.store.rules import State
+from tailrace.store.schedule import Schedule
+from tailrace.store.values import (
     Append,
     Appended,
     Change,
     Chunk,
     Created,
     NewStream,
-    OnChange,
+    Offset,
     Slice,
-    Store,
     StreamInfo,
+    Where,
 )
-from tailrace.store.offset import Offset, Where
-from tailrace.store.rules import State
-from tailrace.store.schedule import Schedule
-from tailrace.store.watchers import Watchers
 
 __all__ = ["MemoryStore"]
 

@@ -4,7 +4,7 @@ A store's file is known in three ways, for each alone can be got around:
 
 * The stores that this process has open, by device and inode: whatever link, name or mount leads to
   them. Such a file may not even be opened elsewhere: closing any descriptor of it drops the locks
-  that SQLite has on it (see `store/sqlite/held.py`).
+  that SQLite has on it (see `store/sqlite/location.py`).
 * What begins as our database does, or as a write-ahead log of SQLite: the stores of other
   processes, copies, and what a renamed log holds.
 * By name: the directory `.tailrace`, and what lies beside a store (`streams.db-lock`).

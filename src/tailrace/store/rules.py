@@ -25,17 +25,19 @@ from tailrace.errors import (
     StreamNotFound,
     TooLarge,
 )
-from tailrace.store.base import (
+from tailrace.store.json_mode import is_json, message_ends
+from tailrace.store.values import (
     Append,
     Appended,
     Fork,
+    Mark,
     NewStream,
+    Offset,
     Producer,
     Retention,
     StreamInfo,
+    Where,
 )
-from tailrace.store.json_mode import is_json, message_ends
-from tailrace.store.offset import Mark, Offset, Where
 
 __all__ = [
     "AFTER_INTERNAL",

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from tailrace.streams.channel import Channel
-from tailrace.streams.clients import Grace
 from tailrace.streams.item import Message
-from tailrace.streams.progress import Progress, ProgressState
+from tailrace.streams.progress import Part, Progress, ProgressState, Step, Thinned
+from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
+from tailrace.streams.subscribers import Grace
 from tailrace.streams.sync import SyncReader, SyncRun, SyncStreams
 
 __all__ = [
     "Channel",
     "Grace",
     "Message",
+    "Part",
     "Progress",
     "ProgressState",
+    "Reader",
     "Run",
+    "Step",
     "Streams",
     "SyncReader",
     "SyncRun",
     "SyncStreams",
+    "Thinned",
 ]

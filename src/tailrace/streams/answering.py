@@ -1,9 +1,10 @@
-"""What answers for an error of streams that an endpoint lets pass: its own status.
+"""An error of streams that an endpoint does not catch is answered with its own status.
 
-`lifespan=streams.lifespan` is all that an application says, and by then its middleware stands: what
-handles exceptions can no longer be added to. So this goes around the application's router, inside
-of everything else, and adds to the handlers that Starlette looks at when an endpoint raises. One
-that the application registered for these errors goes before.
+An application that uses streams only says `lifespan=streams.lifespan`. When that is called, the
+application has built its middleware, and `add_exception_handler` has no effect any more. So this
+wraps the application's router, inside of everything else, and adds to the handlers that Starlette
+looks up when an endpoint raises. A handler that the application registered for these errors goes
+first.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ __all__ = ["answer_errors", "problem", "problem_response"]
 
 
 def answer_errors(app: Any) -> None:
-    """Let an application, and those that are mounted below it, answer with the errors' own status.
+    """Let an application, and those mounted below it, answer errors of streams with their status.
 
     Args:
-        app: What a lifespan is given; nothing is done to what is no application of Starlette's.
+        app: What a lifespan is given. Unless it is an application of Starlette, nothing is done.
     """
     for each in _applications(app):
         router = each.router

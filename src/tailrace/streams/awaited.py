@@ -7,20 +7,12 @@ import math
 import anyio
 from starlette.types import Message, Receive, Scope, Send
 
-from tailrace.connection import (
-    ATTACH,
-    Ending,
-    Farewell,
-    Leaving,
-    extensions_of,
-    leaving_of,
-    registered,
-)
+from tailrace.connection import ATTACH, extensions_of
 from tailrace.errors import StoreUnavailable
-from tailrace.live import End, Format, LiveResponse, Reason
-from tailrace.pump import Head, name_of, send_whole
-from tailrace.store import START, Retention, Store, StreamInfo
-from tailrace.streams.reading import until_there
+from tailrace.live import End, Format, Hub, LiveResponse, Reason
+from tailrace.pump import Deadlines, Due, Head, Sending, send_whole
+from tailrace.runtime import Signal, current_loop
+from tailrace.store import START, Retention, StreamInfo
 from tailrace.types import StreamOptions
 
 __all__ = ["Awaited"]
@@ -30,7 +22,7 @@ class Awaited:
     """An answer that begins before its stream does. Nothing is created for who only waits.
 
     Args:
-        store: Where the stream will be.
+        hub: Where the stream will be.
         path: Its path.
         format: What the response's bytes are made of.
         live: Answers with the stream, from its beginning, when it is there.
@@ -39,92 +31,96 @@ class Awaited:
 
     def __init__(
         self,
-        store: Store,
+        hub: Hub,
         path: str,
         format: Format,  # noqa: A002 - the word for it
         live: LiveResponse,
         options: StreamOptions,
     ) -> None:
-        self._store = store
+        self._hub = hub
         self._path = path
         self._format = format
         self._live = live
         self._options = options
-        self._every = options.beat_every(format.heartbeat)
-        self._waiting = anyio.CancelScope()
         self._there = False
-        self._farewell: Farewell | None = None
         self._error: StoreUnavailable | None = None
+        self._beat = False
+        self._woken: Signal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = self._live.headers_of(_to_be(self._path))
-        options, head = self._options, Head(200, headers, name_of(scope))
+        options, head = self._options, Head(200, self._live.headers_of(_to_be(self._path)))
         if scope["method"] == "HEAD":
             await send_whole(b"", options, head, scope, receive, send)
             return
-        async with leaving_of(scope, receive, send) as leaving:
-            await send(head.message())
-            await send(_body(self._format.heartbeat if self._every < math.inf else b""))
-            take_back = leaving.on_left(self._waiting.cancel)
-            with registered(self), self._waiting:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._beat, send, leaving)
-                    await self._wait()
-                    group.cancel_scope.cancel()
-            take_back()
-            await self._finish(scope, receive, send)
-
-    async def _finish(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+            loop = current_loop(group)
+            self._woken = loop.signal()
+            every = options.beat_every(self._format.heartbeat)
+            clock = Deadlines(loop.time(), send_timeout=options.send_timeout, heartbeat=every)
+            clock.begins_at_once()
+            sending = Sending(self, loop, scope, receive, send, clock, counted=False)
+            async with sending:
+                group.start_soon(self._wait)
+                sending.run_clock(self._show_alive)
+                await sending.interruptible(sending.start(head.message()))
+                self._beat = True
+                await self._beat_until_over(sending, quiet=every == math.inf)
+                await self._say_last_words(sending)
+            group.cancel_scope.cancel()
+        if sending.ending is not None:
+            return
+        if self._error is not None:
+            raise self._error
         if self._there:
             # The head was sent, so the connection cannot be handed over any more.
             extensions = {**extensions_of(scope)}
             extensions.pop(ATTACH, None)
             await self._live({**scope, "extensions": extensions}, receive, _without_start(send))
-        elif self._farewell is not None:
-            retry = self._farewell.draw_retry()
+
+    async def _beat_until_over(self, sending: Sending, *, quiet: bool) -> None:
+        while not (self._there or self._error or sending.farewell or sending.ending):
+            if self._beat:
+                self._beat = False
+                beat = b"" if quiet else self._format.heartbeat
+                await sending.interruptible(sending.write(beat))
+            else:
+                await self._woken.wait()
+
+    async def _say_last_words(self, sending: Sending) -> None:
+        if sending.ending is not None or self._there:
+            return
+        if self._error is not None:
+            end = End(Reason.FAILED, self._path, START, error=self._error)
+        else:
+            assert sending.farewell is not None
+            retry = sending.farewell.draw_retry()
             end = End(Reason.FAREWELL, self._path, START, retry=retry)
-            data = self._format.end(end)
-            await send({"type": "http.response.body", "body": data, "more_body": False})
-        elif self._error is not None:
-            failed = End(Reason.FAILED, self._path, START, error=self._error)
-            await send(_body(self._format.end(failed)))
-            raise self._error
+        more = self._error is not None
+        await sending.interruptible(sending.write(self._format.end(end), more=more))
 
     async def _wait(self) -> None:
         try:
-            await until_there(self._store, self._path)
+            await self._hub.wait_until_there(self._path)
             self._there = True
         except StoreUnavailable as error:
             self._error = error  # not through the task group, which would wrap it
+        self._woken.set()
+
+    # Told from outside
 
     @property
     def lingers(self) -> float:
         """Seconds that it may take to end when it is told; infinite if it goes on."""
         return 0.0 if self._format.says_farewell else math.inf
 
-    def say_farewell(self, farewell: Farewell) -> None:
-        """The server stops."""
-        if self._format.says_farewell:
-            self._farewell = farewell
-            self._waiting.cancel()
+    def told(self) -> None:
+        """The client has left, or the server stops: wait no longer."""
+        self._woken.set()
 
-    def end(self, _ending: Ending) -> None:
-        """The server's patience is over."""
-        self._waiting.cancel()
-
-    async def _beat(self, send: Send, leaving: Leaving) -> None:
-        while self._every < math.inf:
-            await anyio.sleep(self._every)
-            with anyio.move_on_after(self._options.send_timeout) as sending:
-                try:
-                    await send(_body(self._format.heartbeat))
-                except Exception as error:
-                    if not await leaving.explains(error):
-                        raise
-                    self._waiting.cancel()
-            leaving.look()
-            if sending.cancelled_caught:
-                self._waiting.cancel()
+    def _show_alive(self, due: Due) -> None:
+        if due is Due.HEARTBEAT:
+            self._beat = True
+            self._woken.set()
 
 
 def _to_be(path: str) -> StreamInfo:
@@ -141,10 +137,6 @@ def _to_be(path: str) -> StreamInfo:
         forked_from=None,
         created_at=0,
     )
-
-
-def _body(data: bytes) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 def _without_start(send: Send) -> Send:

@@ -19,19 +19,19 @@ __all__ = ["Channel"]
 class Channel:
     """A JSON stream with short retention; made by `Streams.channel`.
 
-    Whoever iterates it gets what is published from now on:
+    To iterate over it reads what is published from now on:
 
     ```
     async for message in channel: ...
     ```
 
     Args:
-        core: Where it is.
-        path: Its name.
-        retention: How much is kept.
+        core: Of the streams.
+        path: The path of the stream.
+        retention: How much of it is kept.
 
     Raises:
-        InvalidOption: No retention, or one that keeps everything.
+        InvalidOption: There is no retention, or one that keeps everything.
     """
 
     def __init__(self, core: Core, path: str, retention: Retention) -> None:
@@ -52,22 +52,22 @@ class Channel:
             item: Anything that pydantic can write as JSON, or an `Event`.
 
         Returns:
-            The offset after it.
+            The offset after the item.
 
         Raises:
-            InvalidChunk: No JSON can be made of it.
+            InvalidChunk: The item cannot be written as JSON.
             StreamExists: The path is that of a stream with another retention (409).
         """
         if not self._exists:
-            await self.create()  # or a stream that keeps everything would be taken for this one
+            await self.create()  # fails if the path is that of a stream that keeps everything
         try:
             return await self._core.append(self.path, item)
-        except StreamNotFound:  # deleted since
+        except StreamNotFound:  # somebody has deleted it
             await self.create()
             return await self._core.append(self.path, item)
 
     async def create(self) -> bool:
-        """Create it, before anything is published; False if it exists.
+        """Create the stream before anything is published; False if it exists.
 
         Raises:
             StreamExists: The path is that of a stream with another retention (409).
@@ -78,11 +78,11 @@ class Channel:
         return is_new
 
     def subscribe(self, request: Request, *, start: str = "now", slow: str = "resume") -> Response:
-        """What an endpoint returns: as `Streams.subscribe`."""
+        """What an endpoint returns to serve the channel: as `Streams.subscribe`."""
         return Subscription(self._core, self.path, request, start=start, slow=slow, waits=True)
 
     def read(self, start: str = "start", *, follow: bool = False) -> Reader:
-        """Its messages: as `Streams.read`."""
+        """Read the messages that are kept: as `Streams.read`."""
         return Reader(self._core, self.path, place_of(start), follow=follow)
 
     def __aiter__(self) -> Reader:

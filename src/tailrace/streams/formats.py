@@ -1,4 +1,4 @@
-"""The formats of the Python API: events for browsers, lines for programs, and plain bytes.
+"""The formats in which a stream is subscribed to: events for browsers, lines for programs, bytes.
 
 The protocol's own events are in `tailrace.protocol`.
 """
@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Final
 
 from pydantic_core import to_json
 
-from tailrace.errors import OffsetGone, Problem, StreamNotFound, TailraceError
+from tailrace.errors import OffsetGone, Problem, RunEnded, StreamNotFound, TailraceError
 from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
-from tailrace.live import End, Format, Gap, Piece, Reason
+from tailrace.live import End, Format, Gap, Reason
 from tailrace.semantics import LIVE_HEADERS
-from tailrace.store import StreamInfo, essence, is_json
-from tailrace.streams.messages import Control, Message, messages_of, run_error
+from tailrace.store import Slice, StreamInfo, essence, is_json
+from tailrace.streams.item import End as RunEnd
+from tailrace.streams.item import NamedEvent, WireMessage, wire_messages
 
 __all__ = ["Events", "Lines", "Raw"]
 
@@ -47,17 +48,17 @@ class Events(Format):
             return headers
         return (*headers, ("stream-sse-data-encoding", "base64"))
 
-    def begin(self, first: Piece) -> bytes:
+    def begin(self, first: Slice, now: float) -> bytes:
         return _RETRY
 
-    def frame(self, piece: Piece) -> bytes:
-        content_type = piece.info.content_type
+    def frame(self, part: Slice, now: float) -> bytes:
+        content_type = part.info.content_type
         if is_json(content_type):
-            return b"".join(map(_event, messages_of(piece)))
+            return b"".join(map(_event, wire_messages(part)))
         as_text = _is_text(content_type)
         return b"".join(
             _written(chunk.data if as_text else b64encode(chunk.data), str(chunk.end))
-            for chunk in piece.chunks
+            for chunk in part.chunks
         )
 
     def gap(self, gap: Gap) -> bytes:
@@ -71,35 +72,34 @@ class Events(Format):
         return b"" if end.error is None else _SSE.failure(_unreadable(end.error))
 
 
-def _event(message: Message) -> bytes:
-    id_ = str(message.end)
-    control = message.control
-    if control is None:
+def _event(message: WireMessage) -> bytes:
+    id_ = message.offset
+    told = message.reserved
+    if told is None:
         text = message.text
         if text is None and b"\n" not in message.data and b"\r" not in message.data:
             return b"data: %b\nid: %b\n\n" % (message.data, id_.encode())
         return _written(message.data if text is None else text, id_)
-    if control.event is not None:
-        return _named(control, id_)
-    if control.end == "done":
+    if isinstance(told, NamedEvent):
+        return _named(told, id_)
+    if told.status == "done":
         return _written({}, id_, "end")
-    return _written(error_json(_problem(control)), id_, "error")
+    return _written(error_json(_problem(told)), id_, "error")
 
 
 def _unreadable(error: TailraceError) -> Problem:
     return Problem(error.code, "the stream cannot be read now")  # why is for the log
 
 
-def _problem(control: Control) -> Problem:
-    return Problem(control.code, control.message)
+def _problem(end: RunEnd) -> Problem:
+    return Problem(end.code, end.message)
 
 
-def _named(control: Control, id_: str) -> bytes:
-    assert control.event is not None
-    name = control.event
+def _named(event: NamedEvent, id_: str) -> bytes:
+    name = event.name
     if not name or "\n" in name or "\r" in name:  # appended by somebody else: no event's name
         name = "message"
-    return _written("" if control.data is None else control.data, id_, name)
+    return _written("" if event.data is None else event.data, id_, name)
 
 
 def _written(data: Any, id_: str | None, event: str | None = None) -> bytes:
@@ -124,8 +124,8 @@ class Lines(Format):
     media_type: ClassVar[str] = "application/jsonl"
     heartbeat: ClassVar[bytes] = JSONLines.heartbeat
 
-    def frame(self, piece: Piece) -> bytes:
-        return b"".join(map(_line, messages_of(piece)))
+    def frame(self, part: Slice, now: float) -> bytes:
+        return b"".join(map(_line, wire_messages(part)))
 
     def gap(self, gap: Gap) -> bytes:
         return to_json({"gap": _told(gap)}) + b"\n"
@@ -141,17 +141,14 @@ def _told(gap: Gap) -> dict[str, str | None]:
     return {"from": None if gap.start is None else str(gap.start), "to": str(gap.end)}
 
 
-def _line(message: Message) -> bytes:
-    control = message.control
-    if control is None:
+def _line(message: WireMessage) -> bytes:
+    told = message.reserved
+    if told is None:
         # A client may have sent it on several lines; within its strings they are escaped.
         return message.data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    if control.event is not None:
-        told = {"event": control.event, "data": control.data}
-        return to_json(told, inf_nan_mode="null") + b"\n"
-    if control.end == "done":
-        return b""
-    return _LINES.failure(_problem(control))
+    if isinstance(told, NamedEvent):
+        return to_json({"event": told.name, "data": told.data}, inf_nan_mode="null") + b"\n"
+    return b"" if told.status == "done" else _LINES.failure(_problem(told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +166,18 @@ class Raw(Format):
             content_type = "text/plain; charset=utf-8"
         return (("content-type", content_type), *LIVE_HEADERS)
 
-    def frame(self, piece: Piece) -> bytes:
-        if not is_json(piece.info.content_type):
-            return piece.slice.data
-        return b"".join(map(_text, messages_of(piece)))
+    def frame(self, part: Slice, now: float) -> bytes:
+        if not is_json(part.info.content_type):
+            return part.data
+        return b"".join(map(_text, wire_messages(part)))
 
     def end(self, end: End) -> bytes:
         _raise_unless_whole(end)
         return b""
 
 
-def _text(message: Message) -> bytes:
-    if message.control is not None:
+def _text(message: WireMessage) -> bytes:
+    if message.reserved is not None:
         return b""
     text = message.text
     return message.data + b"\n" if text is None else text.encode()
@@ -200,8 +197,7 @@ def _raise_unless_whole(end: End) -> None:
     if end.error is not None:
         raise end.error
     if end.last is not None and is_json(end.last.info.content_type):
-        messages = list(messages_of(end.last))
-        control = messages[-1].control if messages else None  # only the last is a run's end
-        error = None if control is None else run_error(end.path, control)
-        if error is not None:
-            raise error
+        messages = list(wire_messages(end.last))
+        told = messages[-1].reserved if messages else None  # only the last is a run's end
+        if isinstance(told, RunEnd) and told.status != "done":
+            raise RunEnded(end.path, told.status, told.code, told.message)

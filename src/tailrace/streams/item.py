@@ -9,6 +9,7 @@ so no item may look like that:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
@@ -18,24 +19,28 @@ from pydantic_core import from_json, to_json
 from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.framing import Event, json_of
-from tailrace.store import value_of
-from tailrace.streams.messages import RESERVED, control_of
+from tailrace.store import Offset, Slice, message_ends, value_of
 
 __all__ = [
     "DONE",
     "END_BYTES",
     "End",
     "Message",
+    "NamedEvent",
     "Status",
+    "WireMessage",
     "end_in",
     "message_of",
     "parse",
+    "wire_messages",
     "wire_of_end",
 ]
 
 Status: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
 """How a run is; all but the first are ends."""
 
+_RESERVED: Final = b'{"tailrace":'
+"""What our own messages begin with, byte for byte."""
 _END: Final = b'{"tailrace":{"end":'
 _ENDS: Final = frozenset({"done", "failed", "cancelled", "lost"})
 _FOREIGN_EVENTS: Final = frozenset({"fastapi", "sse_starlette"})
@@ -77,6 +82,61 @@ class End:
 DONE: Final = End("done")
 
 
+@dataclass(frozen=True, slots=True)
+class NamedEvent:
+    """An event with a name, as it stands in a stream; whoever appended it may have checked nothing.
+
+    Args:
+        name: Its name.
+        data: Its data.
+    """
+
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """One message of a JSON stream, as it is stored.
+
+    Args:
+        offset: The position after it.
+        data: Its JSON.
+    """
+
+    offset: str
+    data: bytes
+
+    @property
+    def text(self) -> str | None:
+        """The text of a message that is a string."""
+        if not self.data.startswith(b'"'):
+            return None
+        text: str = value_of(self.data)
+        return text
+
+    def decoded(self) -> Message:
+        """Its data, decoded anew: a reader may change what it gets."""
+        data, event = parse(self.data)
+        return Message(self.offset, data, event)
+
+    @property
+    def reserved(self) -> NamedEvent | End | None:
+        """What it tells, if it is one of ours."""
+        return _reserved_in(self.data)
+
+
+def wire_messages(part: Slice) -> Iterator[WireMessage]:
+    """The messages in a slice of a JSON stream."""
+    for chunk in part.chunks:
+        position = chunk.end.position - len(chunk.data)
+        begin = 0
+        for end in message_ends(chunk.data):
+            offset = Offset(chunk.end.generation, position + end)
+            yield WireMessage(str(offset), chunk.data[begin : end - 1])
+            begin = end
+
+
 def message_of(item: Any) -> bytes:
     """The wire bytes of an item: its JSON and a comma; empty for an event that only comments.
 
@@ -98,7 +158,7 @@ def message_of(item: Any) -> bytes:
         return b""
     else:
         written = json_of(event.data, "JSON")
-    if written.startswith(RESERVED):
+    if written.startswith(_RESERVED):
         raise InvalidChunk(item, "JSON", "an object that does not begin with the key 'tailrace'")
     return written + b","
 
@@ -114,9 +174,9 @@ def wire_of_end(end: End) -> bytes:
 
 def parse(message: bytes) -> tuple[Any, str | None]:
     """The data of a message, and the name of its event."""
-    control = control_of(message)
-    if control is not None and control.event is not None:
-        return control.data, control.event
+    reserved = _reserved_in(message)
+    if isinstance(reserved, NamedEvent):
+        return reserved.data, reserved.name
     return value_of(message), None
 
 
@@ -129,12 +189,29 @@ def end_in(wire: bytes) -> End | None:
     if begin < 0 or not wire.endswith(b","):
         return None
     try:
-        said = from_json(wire[begin:-1])["tailrace"]
+        told = from_json(wire[begin:-1])["tailrace"]
     except ValueError:
         return None  # it is inside another message
-    if not isinstance(said, dict) or said.get("end") not in _ENDS:
+    return _end_of(told) if isinstance(told, dict) else None
+
+
+def _reserved_in(message: bytes) -> NamedEvent | End | None:
+    """What a message tells, if it is one of ours."""
+    if not message.startswith(_RESERVED):
         return None
-    return End(said["end"], str(said.get("code", "done")), str(said.get("message", "")))
+    whole = value_of(message)
+    told = whole["tailrace"]
+    if len(whole) != 1 or not isinstance(told, dict):
+        return None
+    event = told.get("event")
+    return NamedEvent(event, told.get("data")) if isinstance(event, str) else _end_of(told)
+
+
+def _end_of(told: dict[str, Any]) -> End | None:
+    status = told.get("end")
+    if status not in _ENDS:
+        return None
+    return End(status, str(told.get("code", status)), str(told.get("message", "")))
 
 
 def _event_of(item: Any) -> Event | None:

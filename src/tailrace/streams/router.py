@@ -1,10 +1,11 @@
-"""`Streams.router()`: the protocol as something that FastAPI includes; the only file that knows it.
+"""`Streams.router()`: the protocol as a router that a FastAPI application includes.
 
-FastAPI includes an `APIRouter`, with a prefix and with dependencies. Its way through one route (the
-dependency machinery, a response object) costs as much as an append does, so the one route here goes
-straight to the ASGI application behind it; unless there is something to do first. Dependencies are
-most likely there to keep somebody out: then the request takes FastAPI's way, and so it does where a
-limit was set for its body.
+FastAPI includes an `APIRouter`, with a prefix and with dependencies. Its own way through a route
+(solving dependencies, making a response object) costs as much as an append does. So the one route
+here calls the ASGI application behind it directly. A request takes FastAPI's way if the router has
+dependencies, which most likely keep somebody out, or a limit for the body.
+
+This is the only file of the package that imports FastAPI.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 __all__ = ["APIRouter", "router_of"]
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"]
-"""All: those that streams do not have are refused by the protocol, in its own words."""
+"""All methods: the protocol itself refuses those that streams do not have."""
 
 
 def router_of(app: ASGIApp) -> APIRouter:
-    """A router that gives every path to an ASGI application, as if it were mounted."""
+    """A router that passes every path to an ASGI application, as if that were mounted."""
 
     async def endpoint() -> Response:
         return _Passed(app)
@@ -37,7 +38,7 @@ def router_of(app: ASGIApp) -> APIRouter:
 
 
 class _Route(APIRoute):
-    """A route that goes straight to an application, where nothing is to be done first."""
+    """A route that calls an ASGI application directly, unless something is to be done first."""
 
     below: ASGIApp
 
@@ -50,7 +51,7 @@ class _Route(APIRoute):
 
 
 class _Passed(Response):
-    """The application's answer."""
+    """A response that the application behind the route sends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -62,17 +63,17 @@ class _Passed(Response):
 
 
 def _effective(route: APIRoute, scope: Scope) -> Any:
-    """What FastAPI has made of a route in the router that includes it; else the route."""
+    """The route as the including router has extended it (dependencies, limits), or as it is."""
     context = scope.get("fastapi", {}).get("effective_route_context")
     return context if getattr(context, "original_route", None) is route else route
 
 
 def _mounted(scope: Scope) -> Scope:
-    """The scope as a mount would give it: what is above the path is the root."""
+    """The scope as a mount would make it: what comes before the path is the root."""
     below: str = scope["path_params"]["path"]
     path: str = scope["path"]
     root = path[: len(path) - len(below) - 1]
     outer: str = scope.get("app_root_path", scope.get("root_path", ""))
     if not f"{root}/".startswith(f"{outer}/"):
-        root = outer + root  # what a proxy has taken off the path
+        root = outer + root  # a proxy has removed the outer root from the path
     return {**scope, "root_path": root, "app_root_path": outer}

@@ -13,7 +13,7 @@ from tailrace.streams.core import Core
 from tailrace.streams.item import Status
 from tailrace.streams.local_run import LocalRun
 from tailrace.streams.reading import Reader
-from tailrace.streams.remote_run import FinishedRun, RemoteRun
+from tailrace.streams.runs import FinishedRun, RemoteRun
 from tailrace.streams.subscription import Subscription
 
 __all__ = ["Run"]
@@ -22,16 +22,17 @@ __all__ = ["Run"]
 class Run:
     """A source that writes into a stream; made by `Streams.run`.
 
-    Whoever iterates it gets its items from the start, and `RunEnded` if it does not end well:
+    To iterate over it reads its items from the first one on. Unless the run is done at the end,
+    `RunEnded` is raised after the last item:
 
     ```
     async for message in run: ...
     ```
 
     Args:
-        core: Where its stream is.
-        path: Its stream.
-        work: What runs it here, or follows it.
+        core: Of the streams.
+        path: The path of the run's stream.
+        work: The run as this process sees it.
     """
 
     def __init__(self, core: Core, path: str, work: LocalRun | RemoteRun | FinishedRun) -> None:
@@ -48,16 +49,11 @@ class Run:
         end = self._work.end
         return "running" if end is None else end.status
 
-    @property
-    def is_here(self) -> bool:
-        """Its source is iterated in this process."""
-        return isinstance(self._work, LocalRun)
-
     async def wait(self) -> None:
-        """Wait for its end.
+        """Wait until the run has ended.
 
         Raises:
-            RunEnded: It failed, was cancelled, or was lost.
+            RunEnded: It has failed, was cancelled, or was lost.
         """
         await self._work.done.wait()
         end = self._work.end
@@ -66,15 +62,14 @@ class Run:
             raise RunEnded(self.path, end.status, end.code, end.message)
 
     async def stop(self) -> None:
-        """End it, wherever it runs, and wait until it has ended. Nothing if it has.
+        """End the run, in whichever process it runs, and wait until it has ended.
 
-        What its source has yielded so far is in the stream, which ends as cancelled. Not for the
-        source itself: it returns.
+        What its source has yielded so far stays in the stream, which ends as cancelled. A run that
+        has ended stays as it is. The source must not call this, for it would wait for itself; to
+        end the run it returns.
         """
-        if isinstance(self._work, LocalRun):
-            self._work.stop()
-        elif isinstance(self._work, RemoteRun):
-            await self._work.ask_to_stop()
+        if self._work.end is None:
+            await self._core.stop(self.path)
         await self._work.done.wait()
 
     def response(
@@ -87,11 +82,11 @@ class Run:
     ) -> Response:
         """What an endpoint returns: the run's items, in the format that the client asks for.
 
-        Its client is counted while it is being sent (`on_disconnect`).
+        The client counts as one of the run (`on_disconnect`) while the response is being sent.
 
         Args:
             request: As in `Streams.subscribe`.
-            start: As there; by default all of it.
+            start: As there; by default everything is sent.
             slow: As there.
             end_mark: As there.
         """
@@ -109,6 +104,6 @@ class Run:
         return Reader(self._core, self.path, Mark.BEGINNING, follow=True, attend=self._attend)
 
     def _attend(self) -> AbstractContextManager[None]:
-        """A client that listens for the length of the block."""
+        """Count a client of the run for the length of the block."""
         work = self._work
-        return nullcontext() if isinstance(work, FinishedRun) else work.clients.present()
+        return nullcontext() if isinstance(work, FinishedRun) else work.subscribers.present()

@@ -1,7 +1,7 @@
-"""The Durable Streams protocol on an application's streams, and over HTTP what else runs need.
+"""The Durable Streams protocol on an application's streams, and stopping runs over HTTP.
 
-Below `__ds/`, where no stream is: `DELETE __ds/runs/<path>`, or `POST __ds/runs/<path>/stop` for
-clients that have no DELETE, stops a run, in whichever process it goes on.
+Below `__ds/`, where no stream is, `DELETE __ds/runs/<path>` stops a run, in whichever process it
+goes on. `POST __ds/runs/<path>/stop` is the same for clients that have no DELETE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tailrace.protocol import (
     replies_by_origin,
     stream_path,
 )
-from tailrace.streams.claim import RUNS
+from tailrace.streams.claims import RUNS
 from tailrace.streams.core import Core
 from tailrace.streams.store_handle import OpenStore
 
@@ -33,11 +33,11 @@ _STOP: Final = "/stop"
 
 
 class Serving:
-    """An ASGI application: the protocol, served on streams that are opened when they are needed.
+    """An ASGI application that serves the protocol, and opens the store when it is needed.
 
     Args:
         core: Of the streams.
-        options: The settings; None: the defaults.
+        options: The protocol's settings; None: the defaults.
     """
 
     def __init__(self, core: Core, options: ProtocolOptions | None = None) -> None:
@@ -105,7 +105,7 @@ class Serving:
         return self._replies.get(origin) or self._replies[None]
 
     def _nothing_at(self, below: str) -> TailraceError:
-        """Why nothing answers below `__ds/`."""
+        """The error of a request below `__ds/` that nothing answers."""
         if self._core.subscribed is None:
             return StreamNotFound(below)
         what = "subscriptions work while the lifespan does, and the application has none"

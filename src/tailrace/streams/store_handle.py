@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
@@ -11,22 +12,24 @@ from anyio.lowlevel import EventLoopToken, current_token
 from tailrace.live import Hub
 from tailrace.store import MemoryStore, Store, open_store
 from tailrace.streams.runs import Runs
-from tailrace.subscriptions import Subscriptions
+
+if TYPE_CHECKING:
+    from tailrace.subscriptions import Subscriptions
 
 __all__ = ["OpenStore", "StoreHandle"]
 
 
 @dataclass(slots=True)
 class OpenStore:
-    """A store that is open, in one event loop.
+    """A store that is open in one event loop.
 
     Args:
-        store: It.
+        store: The store.
         hub: Its live streams.
-        token: Of the event loop.
-        keeper: Closes the store when it is closed; None for one that is somebody else's.
-        runs: While there is a task group for them.
-        subscriptions: Those of the protocol, if they are wanted and there is one.
+        token: The event loop's.
+        keeper: Its end closes the store; None for a store that the user has made.
+        runs: The runs of this process, while there are tasks for them.
+        subscriptions: Of the protocol, while there are tasks, if they were asked for.
     """
 
     store: Store
@@ -37,44 +40,44 @@ class OpenStore:
     subscriptions: Subscriptions | None = None
 
     def appended(self, path: str) -> None:
-        """Tell of an append that is durable, or of a new stream."""
+        """An append is durable, or a stream was created: tell the subscriptions."""
         if self.subscriptions is not None:
             self.subscriptions.appended(path)
 
 
 @dataclass(slots=True)
 class _Turn:
-    """Calls that open or close the store: one at a time."""
+    """A lock of one event loop: the store is opened or closed by one call at a time."""
 
     token: EventLoopToken
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class StoreHandle:
-    """A store, open or not.
+    """A store that is opened by its first use in an event loop.
 
     Args:
         url: Of the store, or the store itself.
 
     Raises:
-        InvalidOption: No URL of a store.
+        InvalidOption: It is not the URL of a store.
     """
 
     def __init__(self, url: str | Store) -> None:
         self._url = url
-        # Made at once, so that a mistake is told where it was made.
+        # Made here, so that a wrong URL is refused here and not by the first use.
         self._first = url if isinstance(url, Store) else open_store(url)
         self._turn: _Turn | None = None
         self.now: OpenStore | None = None
         self.held = False
-        """It stays open in the event loop where it is now."""
+        """The store stays open in this event loop: it cannot be used in another one meanwhile."""
 
     async def open(self) -> OpenStore:
-        """What is open; opened now, if it is not, or was in an event loop that is gone.
+        """The open store. It is opened now if it is not open, or was in another event loop.
 
         Raises:
-            StoreUnavailable: It cannot be opened.
-            RuntimeError: It is held in another event loop.
+            StoreUnavailable: The store cannot be opened.
+            RuntimeError: The store is held in another event loop.
         """
         token = current_token()
         if self.now is not None and self.now.token == token:
@@ -97,11 +100,11 @@ class StoreHandle:
         return self.now
 
     async def close(self) -> None:
-        """Close it; nothing if it is not open."""
+        """Close the store, if it is open."""
         opened, self.now = self.now, None
         if opened is not None:
             assert self._turn is not None
-            async with self._turn.lock:  # who opens it again meanwhile waits until it is closed
+            async with self._turn.lock:  # a call that opens it again waits until it is closed
                 if opened.keeper is not None:
                     await opened.keeper.aclose()
                 await opened.store.aclose()
@@ -110,15 +113,15 @@ class StoreHandle:
         if isinstance(self._url, Store):
             return self._url
         if isinstance(self._first, MemoryStore) and self.now is None:
-            return self._first  # what is in memory outlives the event loop
+            return self._first  # a store in memory outlives the event loop
         return open_store(self._url)
 
     async def _keep(self, store: Store) -> AsyncGenerator[None]:
-        """Close a store at the end of its event loop, if nobody does before.
+        """Close a store at the end of its event loop, unless that has been done before.
 
-        Who writes `asyncio.run(streams.append(...))` a thousand times must not be left with a
-        thousand open stores. An event loop that ends closes the async generators which are left
-        (PEP 525), and so this one: it is the only thing that is told.
+        A program that calls `asyncio.run(streams.append(...))` a thousand times must not end up
+        with a thousand open stores. An event loop that ends closes the async generators that are
+        left (PEP 525), this one among them. Nothing else is told of the end of an event loop.
         """
         try:
             yield

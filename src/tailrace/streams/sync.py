@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
 
 from tailrace import limits
-from tailrace.store import Producer, Retention, StreamInfo
-from tailrace.streams.clients import OnDisconnect
+from tailrace.store import Retention
 from tailrace.streams.item import Message, Status
-from tailrace.streams.portal import Portal
 from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
+from tailrace.streams.subscribers import OnDisconnect
 from tailrace.types import StreamOptions
 
 __all__ = ["SyncReader", "SyncRun", "SyncStreams"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Live:
-    """Streams in a thread of their own.
+    """Streams whose event loop runs in a thread of its own.
 
     Args:
-        portal: To the thread.
-        streams: In its loop.
-        tasks: The block in which they have tasks, as runs need; None until there is a run.
+        portal: Calls into that event loop.
+        streams: They are open in that event loop.
+        tasks: The entered `async with streams`, which runs need; None until there is a run.
     """
 
     portal: Portal
     streams: Streams
     tasks: AbstractContextManager[Any] | None = None
+
+
+def _blocking(
+    verb: Callable[Concatenate[Streams, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncStreams, P], T]:
+    """A method of `SyncStreams` that calls a verb of `Streams` and blocks until it has returned.
+
+    It takes the same arguments and has the same docstring.
+    """
+
+    @wraps(verb)
+    def call(self: SyncStreams, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        live = self._begin()
+        return live.portal.call(lambda: verb(live.streams, *args, **kwargs))
+
+    return call
 
 
 class SyncStreams:
@@ -50,22 +70,23 @@ class SyncStreams:
         streams.append("ticker", {"price": 3})
     ```
 
-    May be used from several threads at once. Its event loop runs in a thread of its own, from the
-    first call on; so one that is made before a fork (as Celery makes its workers) works in each
-    child. An SQLite file that was in use at the fork cannot be used in the child: `shutdown` first.
+    Several threads may use one object at once. The first call starts an event loop in a thread of
+    its own. So an object that was made before a fork (Celery forks its workers) works in each
+    child. But a child cannot use an SQLite file that was open at the fork: call `shutdown` before.
 
-    Args: As `Streams`; a store of one's own cannot be given, for it belongs to its event loop.
+    Args: As `Streams`, but a URL only: a store belongs to the event loop that opened it.
     """
 
     def __init__(
         self, url: str, *, options: StreamOptions | None = None, lease: int = limits.LEASE
     ) -> None:
         self._make = partial(Streams, url, options=options, lease=lease)
-        self._make()  # a mistake is told where it was made
+        self._make()  # a wrong argument is refused here, not by the first call
         self._live: _Live | None = None
         self._lock = threading.Lock()
         self._of_parent: list[_Live] = []
-        """What was begun before a fork: not ours to close, not even by forgetting it."""
+        """What the parent had begun before a fork. It is the parent's to close: to keep it here
+        keeps the garbage collector from doing so."""
 
     def __enter__(self) -> Self:
         return self
@@ -92,56 +113,21 @@ class SyncStreams:
         finally:
             live.portal.close()
 
-    def check(self) -> None:
-        """As `Streams.check`."""
-        self._call(lambda streams: streams.check())
+    check = _blocking(Streams.check)
 
     # Writing
 
-    def create(
-        self,
-        path: str,
-        *,
-        content_type: str = "application/json",
-        ttl: int | None = None,
-        retention: Retention | None = None,
-    ) -> bool:
-        """As `Streams.create`."""
-        return self._call(
-            lambda streams: streams.create(
-                path, content_type=content_type, ttl=ttl, retention=retention
-            )
-        )
-
-    def append(self, path: str, item: Any, *, producer: Producer | None = None) -> str:
-        """As `Streams.append`."""
-        return self._call(lambda streams: streams.append(path, item, producer=producer))
+    create = _blocking(Streams.create)
+    append = _blocking(Streams.append)
+    close = _blocking(Streams.close)
+    fork = _blocking(Streams.fork)
+    delete = _blocking(Streams.delete)
 
     def publish(self, path: str, item: Any, *, retention: Retention) -> str:
-        """As `Channel.publish`: append to a stream that is created with short retention."""
-        return self._call(lambda streams: streams.channel(path, retention=retention).publish(item))
-
-    def close(self, path: str) -> str:
-        """As `Streams.close`: close a stream."""
-        return self._call(lambda streams: streams.close(path))
-
-    def fork(
-        self,
-        path: str,
-        source: str,
-        offset: str | None = None,
-        *,
-        sub_offset: int = 0,
-        ttl: int | None = None,
-    ) -> bool:
-        """As `Streams.fork`."""
-        return self._call(
-            lambda streams: streams.fork(path, source, offset, sub_offset=sub_offset, ttl=ttl)
-        )
-
-    def delete(self, path: str) -> None:
-        """As `Streams.delete`."""
-        self._call(lambda streams: streams.delete(path))
+        """As `Channel.publish`: append to a stream, and create it with this retention first."""
+        live = self._begin()
+        channel = live.streams.channel(path, retention=retention)
+        return live.portal.call(lambda: channel.publish(item))
 
     # Reading
 
@@ -150,15 +136,8 @@ class SyncStreams:
         live = self._begin()
         return SyncReader(live.portal, live.streams.read(path, start, follow=follow))
 
-    def head(self, path: str) -> StreamInfo:
-        """As `Streams.head`."""
-        return self._call(lambda streams: streams.head(path))
-
-    def list(
-        self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
-    ) -> list[StreamInfo]:
-        """As `Streams.list`."""
-        return self._call(lambda streams: streams.list(prefix, after, limit))
+    head = _blocking(Streams.head)
+    list = _blocking(Streams.list)
 
     # Runs
 
@@ -172,10 +151,9 @@ class SyncStreams:
         ttl: int | None = None,
         retention: Retention | None = None,
     ) -> SyncRun:
-        """As `Streams.run`, but it goes on without clients unless told otherwise.
+        """As `Streams.run`, but by default the run goes on without clients.
 
-        The source is iterated in another thread than this one; the call returns when it is under
-        way.
+        The source is iterated in another thread. The call returns when the run has begun.
         """
         live = self._begin(tasks=True)
         run = live.portal.call(
@@ -190,13 +168,7 @@ class SyncStreams:
         )
         return SyncRun(live.portal, run)
 
-    def stop(self, path: str) -> bool:
-        """As `Streams.stop`."""
-        return self._call(lambda streams: streams.stop(path))
-
-    def _call(self, work: Callable[[Streams], Awaitable[T]]) -> T:
-        live = self._begin()
-        return live.portal.call(lambda: work(live.streams))
+    stop = _blocking(Streams.stop)
 
     def _begin(self, *, tasks: bool = False) -> _Live:
         with self._lock:
@@ -214,10 +186,10 @@ class SyncStreams:
 
 
 class SyncReader(Iterator[Message]):
-    """The messages of a stream, as they come; for one thread.
+    """Iterates over the messages of a stream as they come; for one thread.
 
-    It may be left at any time. `close()`, from any thread, ends it, also while it waits; so does
-    the end of a `with` block around it, and of the streams.
+    The iteration may be left at any time. `close()`, called from any thread, ends it, even while it
+    waits for a message. The end of a `with` block around it ends it too, and so does `shutdown`.
     """
 
     def __init__(self, portal: Portal, reader: Reader) -> None:
@@ -243,7 +215,7 @@ class SyncReader(Iterator[Message]):
         self.close()
 
     def close(self) -> None:
-        """End it. Nothing the second time."""
+        """End the iteration. A second call does nothing."""
         if not self._closed:
             self._closed = True
             try:
@@ -255,7 +227,7 @@ class SyncReader(Iterator[Message]):
         if self._closed:
             raise StopIteration
         try:
-            # As many as there are: one change of threads for all of them.
+            # All that are there: switching threads costs more than a message.
             self._messages.extend(self._portal.call(self._reader.take))
         except CancelledError:
             self._closed = True  # the streams were closed meanwhile
@@ -280,7 +252,7 @@ class SyncRun:
         return self._run.status
 
     def wait(self) -> None:
-        """As `Run.wait`: wait for its end, and raise `RunEnded` if it is no good one."""
+        """As `Run.wait`: wait for the end, and raise `RunEnded` unless the run is done."""
         self._portal.call(self._run.wait)
 
     def stop(self) -> None:
@@ -289,3 +261,67 @@ class SyncRun:
 
     def __iter__(self) -> SyncReader:
         return SyncReader(self._portal, aiter(self._run))
+
+
+class Portal:
+    """A thread with an event loop, which any thread may call into.
+
+    The thread is a daemon. Python waits for the thread of anyio's own helper when the program ends,
+    so a program that forgot to close it would never end.
+
+    After a fork the child does not have the thread; `here` tells whether this is the process.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._portal: BlockingPortal | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tailrace-streams", daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    @property
+    def here(self) -> bool:
+        """The thread was started in this process."""
+        return self._process == os.getpid()
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Call a coroutine function in the loop, block, and return its result.
+
+        If the calling thread is interrupted (Ctrl-C), the call is cancelled.
+
+        Raises:
+            RuntimeError: The portal is closed, or this is its own thread.
+            CancelledError: The portal was closed during the call.
+        """
+        if threading.get_ident() == self._thread.ident:
+            raise RuntimeError(
+                "a blocking call from the streams' own thread would wait for itself: "
+                "call it from another thread"
+            )
+        assert self._portal is not None
+        future: Future[T] = self._portal.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def hold(self, block: AbstractAsyncContextManager[Any]) -> AbstractContextManager[Any]:
+        """A `with` block for threads that enters an `async with` block in a task of the loop."""
+        assert self._portal is not None
+        return self._portal.wrap_async_context_manager(block)
+
+    def close(self) -> None:
+        """Cancel the calls under way, and end the thread."""
+        assert self._portal is not None
+        self._portal.start_task_soon(self._portal.stop, True)
+        self._thread.join()
+
+    def _run(self) -> None:
+        anyio.run(self._serve)
+
+    async def _serve(self) -> None:
+        async with BlockingPortal() as self._portal:
+            self._started.set()
+            await self._portal.sleep_until_stopped()

@@ -1,17 +1,18 @@
-"""Takes wakes to those who are to have them."""
+"""Delivers wakes: sends a webhook to its receiver, or writes an event into a wake stream."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from urllib.parse import quote
 
 import anyio
 
 from tailrace import limits
-from tailrace.errors import StoreUnavailable, StreamError, SubscriptionRefused
-from tailrace.store import Store
-from tailrace.subscriptions.delivery import webhook_body, write_event
-from tailrace.subscriptions.keys import Keys
-from tailrace.subscriptions.log import log
+from tailrace.connection import log
+from tailrace.errors import ProducerFenced, StoreUnavailable, StreamError, SubscriptionRefused
+from tailrace.store import Append, Producer, Store, is_json
+from tailrace.subscriptions.keys import Keys, make_token
 from tailrace.subscriptions.service import SubscriptionService
 from tailrace.subscriptions.state import SubscriptionState
 from tailrace.subscriptions.transitions import Wake
@@ -21,18 +22,19 @@ __all__ = ["WakeDispatcher"]
 
 
 class WakeDispatcher:
-    """Delivers, and says what became of it.
+    """Delivers a wake, and has the service write what became of it.
 
-    What the store cannot take down then is not lost: the state says when the wake is taken back.
+    If the store cannot be written then, nothing is lost: the state says when the wake is taken
+    back.
 
     Args:
         store: Where wake streams are.
-        service: Told what became of each wake.
+        service: Writes what became of each wake.
         keys: What signs.
         webhooks: What sends.
         clock: Milliseconds since the epoch.
         timeout: Seconds for a webhook's answer.
-        appended: Told of each event in a wake stream.
+        appended: Called with the path of a wake stream that got an event.
     """
 
     def __init__(
@@ -54,24 +56,24 @@ class WakeDispatcher:
         self._timeout = timeout
         self._appended = appended
         self._places = anyio.CapacityLimiter(limits.MAX_DELIVERIES)
-        self._under_way: dict[str, anyio.CancelScope] = {}
+        self._in_flight: dict[str, anyio.CancelScope] = {}
 
     def recall(self, name: str) -> None:
         """Cut off the delivery of a wake that is not in flight any more."""
-        scope = self._under_way.pop(name, None)
+        scope = self._in_flight.pop(name, None)
         if scope is not None:
             scope.cancel()
 
     async def deliver(self, state: SubscriptionState) -> None:
         """Send a webhook. A later wake of the same subscription cuts it off."""
-        wake = _wake(state)
+        wake = _wake_of(state)
         self.recall(state.id)
-        scope = self._under_way[state.id] = anyio.CancelScope()
+        scope = self._in_flight[state.id] = anyio.CancelScope()
         done: bool | None = None
         with scope:
-            done = await self._sent(state)
-        if self._under_way.get(state.id) is scope:
-            del self._under_way[state.id]
+            done = await self._send(state)
+        if self._in_flight.get(state.id) is scope:
+            del self._in_flight[state.id]
         if scope.cancelled_caught:
             return
         try:
@@ -83,15 +85,15 @@ class WakeDispatcher:
             log.warning("subscription %a: %s", state.id, error)
 
     async def announce(self, state: SubscriptionState) -> None:
-        """Write the event of a wake."""
-        wake = _wake(state)
+        """Write the event of a wake into its wake stream."""
+        wake = _wake_of(state)
         path = state.config.wake_stream
         assert path is not None
         try:
             try:
-                await write_event(self._store, state, self._clock())
+                await self._write_event(path, state)
             except StreamError as error:
-                log.warning("subscription %a cannot wake anybody: %s", state.id, error)
+                log.warning("subscription %a: the wake stream takes no event: %s", state.id, error)
                 await self._service.failed(state, wake)
             else:
                 self._appended(path)
@@ -99,8 +101,8 @@ class WakeDispatcher:
         except StoreUnavailable as error:
             log.warning("subscription %a: %s", state.id, error)
 
-    async def _sent(self, state: SubscriptionState) -> bool | None:
-        """Whether the receiver said that all is done; None if it did not take the wake."""
+    async def _send(self, state: SubscriptionState) -> bool | None:
+        """Whether the receiver answered that all is done; None if it did not accept the webhook."""
         url, until = state.config.webhook_url, state.lease_until
         assert url is not None
         assert until is not None
@@ -108,7 +110,7 @@ class WakeDispatcher:
             now = self._clock()
             seconds = min(self._timeout, (until - now) / 1000)
             try:
-                body = webhook_body(state, self._keys, now)
+                body = self._webhook_body(state, now)
                 signature = (await self._keys.signing()).sign(body, now // 1000)
                 with anyio.fail_after(seconds):
                     return is_done(await self._webhooks.post(url, body, signature))
@@ -121,7 +123,49 @@ class WakeDispatcher:
         )
         return None
 
+    def _webhook_body(self, state: SubscriptionState, now: int) -> bytes:
+        """What a receiver is sent.
 
-def _wake(state: SubscriptionState) -> Wake:
+        Source: Durable Streams 7.1.
+        """
+        name = quote(state.id, safe="")
+        document = {
+            "subscription_id": state.id,
+            "wake_id": state.wake_id,
+            "generation": state.generation,
+            "streams": state.snapshot,
+            "callback_url": f"{state.base_url}/__ds/subscriptions/{name}/callback",
+            "callback_token": make_token(self._keys.secret, state, now),
+        }
+        return json.dumps(document).encode()
+
+    async def _write_event(self, path: str, state: SubscriptionState) -> None:
+        """Write the event of a wake: once, however many processes try.
+
+        The generation is the epoch of a producer, so the store knows a repetition from the first.
+
+        Raises:
+            StreamError: The wake stream does not exist, or accepts no append.
+
+        Source: Durable Streams 7.2.
+        """
+        pending = (each for each in state.snapshot if each["has_pending"])
+        event = {
+            "type": "wake",
+            "subscription_id": state.id,
+            "stream": next(pending, {"path": ""})["path"],
+            "generation": state.generation,
+            "ts": self._clock(),
+        }
+        end = b"," if is_json((await self._store.head(path)).content_type) else b"\n"
+        producer = Producer(f"__ds:{state.nonce}", state.generation, 0)
+        append = Append(data=json.dumps(event).encode() + end, producer=producer)
+        try:
+            await self._store.append(path, append)
+        except ProducerFenced:
+            return  # a later wake has been written
+
+
+def _wake_of(state: SubscriptionState) -> Wake:
     assert state.wake_id is not None
     return Wake(state.wake_id, state.generation)

@@ -1,37 +1,53 @@
 """The key that signs webhooks, and the secret that signs the tokens of wakes.
 
 Both are kept in the store, so that all worker processes have the same and a restart changes
-nothing; whoever can read the store can therefore sign. A signing key of the application's own is
-not written down: only its public half, so that receivers find it after another took its place.
+nothing; whoever can read the store can therefore sign. A signing key that the application gives is
+not stored, only its public half: receivers still find it when another key has taken its place.
 
-Source: Durable Streams 6.5, 12.10; RFC 7517, RFC 7638, RFC 8037.
+A token lets a worker answer for one wake, and nothing else. It is a JSON Web Token with one
+algorithm. Its head is compared byte by byte and not believed, so a sender cannot choose another
+algorithm.
+
+Source: Durable Streams 6.5, 7.3, 12.9, 12.10; RFC 7515, RFC 7517, RFC 7519, RFC 7638, RFC 8037.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tailrace import limits
-from tailrace.errors import SequenceConflict, StreamNotFound, SubscriptionRefused
+from tailrace.errors import SubscriptionRefused
 from tailrace.runtime import call_in_thread
-from tailrace.store import Append, NewStream, Retention, Store
-from tailrace.subscriptions.repository import latest
+from tailrace.store import Store
+from tailrace.subscriptions.repository import JsonCell
+from tailrace.subscriptions.state import SubscriptionState
+from tailrace.subscriptions.transitions import TokenClaims
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["KEYS", "Keys", "SigningKey", "decode_bytes", "encode_bytes"]
+__all__ = [
+    "KEYS",
+    "Keys",
+    "SigningKey",
+    "decode_bytes",
+    "encode_bytes",
+    "make_token",
+    "read_token",
+]
 
 KEYS: Final = "__ds/keys"
-_TYPE: Final = "application/json"
 _SEED_BYTES: Final = 32
+_MAX_STORED_KEYS: Final = 16
+"""Keys that are remembered: as many as a server has that restarts with another key each hour."""
 
 
 class SigningKey:
@@ -71,12 +87,34 @@ class SigningKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """A key in the store: its seed or, of the application's own, its public half; since when."""
+class _StoredKey:
+    """A key in the store.
+
+    Args:
+        seed: Of a key that was made here.
+        public: The public half of a key that the application gave.
+        since: When it began to sign, in milliseconds.
+    """
 
     seed: str | None
     public: str | None
     since: int
+
+    @property
+    def public_half(self) -> str:
+        if self.public is not None:
+            return self.public
+        assert self.seed is not None
+        return SigningKey(decode_bytes(self.seed)).public
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredKeys:
+    """The secret of the tokens, and the keys, the one that signs last."""
+
+    version: int
+    secret: str
+    keys: tuple[_StoredKey, ...]
 
 
 class Keys:
@@ -84,12 +122,12 @@ class Keys:
 
     Args:
         store: Where they are kept.
-        seed: The application's own signing key, 32 bytes; None has one made.
+        seed: The signing key that the application gives, 32 bytes; None: one is made.
         clock: Milliseconds since the epoch.
     """
 
     def __init__(self, store: Store, seed: bytes | None, clock: Callable[[], int]) -> None:
-        self._store = store
+        self._cell = JsonCell(store, KEYS)
         self._given = seed
         self._clock = clock
         self._seed = b""
@@ -116,11 +154,12 @@ class Keys:
     async def open(self) -> None:
         """Find the keys, or make them: once for all processes."""
         while True:
-            kept = await self._read()
-            if kept is not None and (seed := self._current(kept)) is not None:
-                self._seed, self._secret = seed, decode_bytes(kept["secret"])
+            stored = await self._read()
+            seed = self._current_seed(stored)
+            if seed is not None:
+                self._seed, self._secret = seed, decode_bytes(stored.secret)
                 return
-            await self._write(kept or {"version": 0, "secret": _random(), "keys": []})
+            await self._add_key(stored)
 
     async def jwks(self) -> dict[str, Any]:
         """The public keys that signatures may have been made with.
@@ -130,52 +169,76 @@ class Keys:
 
         Source: Durable Streams 6.5.
         """
-        kept = await self._read() or {"keys": []}
         publics = {(await self.signing()).public: None}
         oldest = self._clock() - limits.OLD_KEY_LIFETIME * 1000
         replaced_at = self._clock()
-        for key in reversed([_Kept(**each) for each in kept["keys"]]):
+        for key in reversed((await self._read()).keys):
             if replaced_at >= oldest:
-                publics[_public_of(key)] = None
+                publics[key.public_half] = None
             replaced_at = key.since
         return {"keys": [_jwk(public) for public in publics]}
 
-    def _current(self, kept: dict[str, Any]) -> bytes | None:
-        """The seed, if the newest key in the store is the one to sign with."""
-        keys = [_Kept(**each) for each in kept["keys"]]
-        if not keys:
+    def _current_seed(self, stored: _StoredKeys) -> bytes | None:
+        """The seed of the newest key in the store, if that is the one to sign with."""
+        if not stored.keys:
             return None
-        newest = keys[-1]
+        newest = stored.keys[-1]
         if self._given is not None:
-            good = newest.public == SigningKey(self._given).public
-            return self._given if good else None
+            return self._given if newest.public == SigningKey(self._given).public else None
         return None if newest.seed is None else decode_bytes(newest.seed)
 
-    async def _read(self) -> dict[str, Any] | None:
-        try:
-            data, _ = await latest(self._store, KEYS)
-        except StreamNotFound:
-            return None
-        return None if data is None else json.loads(data)
+    async def _read(self) -> _StoredKeys:
+        found = await self._cell.read()
+        if found is None:
+            return _StoredKeys(0, _random(), ())
+        fields, _ = found
+        keys = tuple(_StoredKey(**key) for key in fields["keys"])
+        return _StoredKeys(fields["version"], fields["secret"], keys)
 
-    async def _write(self, kept: dict[str, Any]) -> None:
-        """Add the key to sign with; another process may have been faster."""
-        now = self._clock()
+    async def _add_key(self, stored: _StoredKeys) -> None:
+        """Add the key to sign with, unless another process is faster."""
         public = None if self._given is None else SigningKey(self._given).public
-        key = {"seed": None if self._given else _random(), "public": public, "since": now}
-        version = kept["version"] + 1
-        data = json.dumps({**kept, "version": version, "keys": [*kept["keys"], key][-_KEPT:]})
-        new = NewStream(content_type=_TYPE, retention=Retention(max_records=1))
-        await self._store.create(KEYS, new)
-        append = Append(data=data.encode() + b",", content_type=_TYPE, seq=f"{version:016d}")
-        try:
-            await self._store.append(KEYS, append)
-        except SequenceConflict:
-            return
+        key = _StoredKey(None if self._given else _random(), public, self._clock())
+        keys = (*stored.keys, key)[-_MAX_STORED_KEYS:]
+        await self._cell.write(asdict(_StoredKeys(stored.version + 1, stored.secret, keys)))
 
 
-_KEPT: Final = 16
-"""Keys that are remembered; a server that is restarted with another key each hour has as many."""
+def make_token(secret: bytes, state: SubscriptionState, now: int) -> str:
+    """A token for the wake in flight of a subscription.
+
+    Args:
+        secret: What signs it.
+        state: Its generation is that of the wake.
+        now: Milliseconds since the epoch.
+    """
+    claims = {
+        "sub": state.id,
+        "life": state.nonce,
+        "gen": state.generation,
+        "exp": now // 1000 + limits.WAKE_TOKEN_LIFETIME,
+    }
+    signed = f"{_TOKEN_HEAD}.{encode_bytes(json.dumps(claims).encode())}"
+    return f"{signed}.{_token_signature(secret, signed)}"
+
+
+def read_token(secret: bytes, token: str, name: str, now: int) -> TokenClaims:
+    """The claims of a token that was made here for a subscription, and is not too old.
+
+    Raises:
+        SubscriptionRefused: It was not made here, or for another subscription (401,
+            `TOKEN_INVALID`), or it is too old (401, `TOKEN_EXPIRED`).
+    """
+    signed, _, signature = token.rpartition(".")
+    head, _, payload = signed.partition(".")
+    good = token.isascii() and hmac.compare_digest(signature, _token_signature(secret, signed))
+    if not good or head != _TOKEN_HEAD:
+        raise _bad_token("TOKEN_INVALID", "the token was not made by this server")
+    claims = json.loads(decode_bytes(payload))  # the signature says that we wrote it
+    if claims["sub"] != name:
+        raise _bad_token("TOKEN_INVALID", "the token is for another subscription")
+    if claims["exp"] * 1000 <= now:
+        raise _bad_token("TOKEN_EXPIRED", "the token is too old")
+    return TokenClaims(claims["life"], claims["gen"])
 
 
 def kid_of(public: str) -> str:
@@ -194,19 +257,23 @@ def encode_bytes(data: bytes) -> str:
 
 
 def decode_bytes(text: str) -> bytes:
-    """What `encode_bytes` was given.
+    """The bytes that `encode_bytes` was given.
 
     Raises:
-        ValueError: It is no base64.
+        ValueError: The text is not base64.
     """
     return urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
 
 
-def _public_of(key: _Kept) -> str:
-    if key.public is not None:
-        return key.public
-    assert key.seed is not None
-    return SigningKey(decode_bytes(key.seed)).public
+_TOKEN_HEAD: Final = encode_bytes(b'{"alg":"HS256","typ":"JWT"}')
+
+
+def _token_signature(secret: bytes, signed: str) -> str:
+    return encode_bytes(hmac.digest(secret, signed.encode(), hashlib.sha256))
+
+
+def _bad_token(code: str, reason: str) -> SubscriptionRefused:
+    return SubscriptionRefused(code, 401, reason)
 
 
 def _jwk(public: str) -> dict[str, str]:

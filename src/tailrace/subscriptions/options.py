@@ -21,19 +21,21 @@ class SubscriptionOptions:
     """How subscriptions are served.
 
     Args:
-        public_url: Where clients and webhook receivers reach the streams, such as
-            "https://api.example.org/v1/stream". None takes the `Host` of each request.
-        allow_localhost: Webhooks may go to `http://localhost` and `http://127.x.y.z`: for
-            development, when nothing else listens there.
-        patterns: Subscriptions may follow all streams that match a pattern. Who makes one learns
-            their names.
-        webhook_timeout: Seconds for a webhook's answer; a shorter lease ends it earlier.
-        signing_key: The 32 bytes of an Ed25519 key, as the store should not keep one.
-        ssl_context: How certificates of receivers are checked; None as everywhere.
+        public_url: The URL at which clients and webhook receivers reach the streams, such as
+            "https://api.example.org/v1/stream". None: it is made of the `Host` of each request.
+        allow_localhost: Webhooks may be sent to `http://localhost` and `http://127.x.y.z`: for
+            development, on a machine where nothing else listens.
+        patterns: Subscriptions may follow all streams that match a pattern. The client that
+            creates one learns the names of these streams.
+        webhook_timeout: Seconds to wait for a webhook's answer; a shorter lease ends the wait
+            earlier.
+        signing_key: The 32 bytes of an Ed25519 key, if the store is not to keep one. None: one is
+            made, and kept in the store.
+        ssl_context: How certificates of receivers are checked; None: against public authorities.
         sweep: Seconds between two looks at every subscription.
 
     Raises:
-        InvalidOption: A value out of its range.
+        InvalidOption: A value is out of its range.
     """
 
     public_url: str | None = None

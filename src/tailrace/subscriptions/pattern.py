@@ -1,8 +1,8 @@
 """Patterns over stream paths: `*` is one segment, `**` is zero or more.
 
-A pattern comes from a client and meets every path, so matching must not explode: no regular
-expressions and no recursion. The last `**` that was met is the only place that is ever gone back
-to, which makes it segments of the pattern times segments of the path at worst.
+A pattern comes from a client and is matched with every path, so its cost must be bounded: no
+regular expressions and no recursion. Matching goes back to the last `**` only, so at worst it
+compares each segment of the pattern with each segment of the path.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Pattern:
                 break
             literal.append(each)
         self.prefix = "/".join(literal)
-        """What every path that matches begins with."""
+        """Each path that matches begins with it."""
 
     def matches(self, path: str) -> bool:
-        """Whether a path is one of those that are meant. Our own (`__ds/`) never are."""
+        """Whether a path matches. Our own paths (`__ds/`) never do."""
         if not path.startswith(self.prefix) or path.startswith(INTERNAL):
             return False
         pattern, segments = self._segments, path.split("/")
@@ -74,7 +74,7 @@ class Pattern:
 
 
 class PathIndex:
-    """Which subscriptions a path concerns: asked at each append, so it looks at few patterns."""
+    """Which subscriptions follow a path: asked at each append, so it looks at few patterns."""
 
     __slots__ = ("_by_path", "_by_prefix", "_entries")
 
@@ -87,7 +87,7 @@ class PathIndex:
         return bool(self._entries)
 
     def put(self, name: str, pattern: Pattern | None, explicit: Iterable[str]) -> None:
-        """What one subscription looks at, in place of what it did."""
+        """Note what a subscription follows now, in place of what it followed before."""
         paths = frozenset(explicit)
         if self._entries.get(name) == (pattern, paths):
             return
@@ -102,12 +102,12 @@ class PathIndex:
         """Forget a subscription."""
         pattern, paths = self._entries.pop(name, (None, frozenset()))
         for path in paths:
-            _take_out(self._by_path, path, name)
+            _discard(self._by_path, path, name)
         if pattern is not None:
-            _take_out(self._by_prefix, pattern.prefix, name)
+            _discard(self._by_prefix, pattern.prefix, name)
 
     def matches(self, path: str) -> set[str]:
-        """The subscriptions that look at a path."""
+        """The subscriptions that follow a path."""
         found = set(self._by_path.get(path, ()))
         prefix = path
         while True:
@@ -120,7 +120,7 @@ class PathIndex:
             prefix = prefix.rpartition("/")[0]
 
 
-def _take_out(groups: dict[str, set[str]], key: str, name: str) -> None:
+def _discard(groups: dict[str, set[str]], key: str, name: str) -> None:
     names = groups[key]
     names.discard(name)
     if not names:

@@ -1,47 +1,116 @@
-"""Subscriptions in a store: a directory of those that exist, and a state of each.
+"""Subscriptions in a store: a directory of those that exist, and the state of each.
 
-Both are streams of JSON snapshots of which the last one counts, written by compare-and-set: each
-carries a version, its append a `Stream-Seq` made of it, and the store takes only a greater one. So
-any number of processes change them at once, on any store, and one of them wins.
-
-A state lies under its id and a nonce that is never used twice, and the directory says which nonce
-an id has. So a state that was deleted can be let go of: nobody who comes late writes into the
-state of a later subscription with the same id. In that order: a state is written before the
-directory names it, and made a tombstone before the directory forgets it.
+Both are JSON objects in streams of their own, changed by compare-and-set. A state lies under its
+id and a nonce that is never used twice, and the directory says which nonce an id has. So a state
+that was deleted can be erased: a process that is late never writes into the state of a later
+subscription with the same id. The order is: a state is written before the directory names it, and
+made a tombstone before the directory forgets it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from tailrace import limits
 from tailrace.errors import OffsetGone, SequenceConflict, StreamNotFound, SubscriptionRefused
-from tailrace.store import Append, Mark, NewStream, Offset, Retention, Store, Where
-from tailrace.subscriptions.state import SubscriptionState
+from tailrace.store import Append, Mark, NewStream, Offset, Retention, Store, StreamInfo, Where
+from tailrace.subscriptions.state import Config, SubscriptionState, Tail
 
-__all__ = ["DIRECTORY", "StoredState", "SubscriptionRepository", "latest", "path_of"]
+__all__ = [
+    "DIRECTORY",
+    "JsonCell",
+    "StoredState",
+    "SubscriptionRepository",
+    "matching_tails",
+    "path_of",
+    "tails_of",
+]
 
 DIRECTORY: Final = "__ds/subscriptions"
 _PREFIX: Final = f"{DIRECTORY}/"
-_TYPE: Final = "application/json"
+_JSON: Final = "application/json"
 _ORPHAN_MS: Final = 60 * 60 * 1000
-"""Age of a state that no directory names, after which its maker must have died on the way."""
+"""Age of a state that no directory names after which the process that made it must have died."""
+
+_FEW: Final = 32
+"""Up to so many tails are asked for one by one; a page of the store's list holds a thousand."""
+
+_WASTE: Final = 4
+"""Pages of the list that are read for each page of wanted paths, as other streams lie between
+them. What is still missing then is asked for one by one."""
+
+
+class JsonCell:
+    """One JSON object in a stream, changed by compare-and-set.
+
+    The stream holds snapshots, of which the last one counts. Each has a `version`, and its append
+    has a `Stream-Seq` made of it; the store takes only a greater one. So any number of processes
+    change the object at once, on any store, and one of them wins.
+
+    Args:
+        store: Where the stream is.
+        path: Of the stream.
+    """
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._store = store
+        self._path = path
+
+    async def read(self) -> tuple[Any, Offset] | None:
+        """The object, and the tail of its stream; None if it was never written, or was deleted."""
+        where: Where = Mark.BEGINNING
+        data: bytes | None = None
+        while True:
+            try:
+                part = await self._store.read(self._path, where)
+            except OffsetGone:  # newer snapshots took the place of those that were being read
+                where = Mark.BEGINNING
+                continue
+            except StreamNotFound:
+                return None
+            if part.chunks:
+                data = part.chunks[-1].data
+            if part.up_to_date:
+                return None if data is None else (json.loads(data[:-1]), part.end)
+            where = part.end
+
+    async def write(self, value: Mapping[str, Any]) -> Offset | None:
+        """Write the object, whose `version` is one more than that of the object that was read.
+
+        Returns:
+            The tail of the stream; None if another process was faster.
+
+        Raises:
+            StreamNotFound: It was deleted.
+        """
+        version: int = value["version"]
+        if version == 1:
+            new = NewStream(content_type=_JSON, retention=Retention(max_records=1))
+            await self._store.create(self._path, new)
+        data = json.dumps(value, separators=(",", ":")).encode() + b","
+        append = Append(data=data, content_type=_JSON, seq=f"{version:016d}")
+        try:
+            return (await self._store.append(self._path, append)).tail
+        except SequenceConflict:
+            return None
+
+    async def delete(self) -> None:
+        """Delete the object; nothing if it does not exist."""
+        try:
+            await self._store.delete(self._path)
+        except StreamNotFound:
+            return
 
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A state, and the tail of its stream when it was the last."""
+    """The state of a subscription, and the tail of its stream when the state was the last in it."""
 
     state: SubscriptionState
     tail: Offset
-
-
-@dataclass(frozen=True, slots=True)
-class _Directory:
-    version: int
-    nonces: dict[str, str]
 
 
 def path_of(name: str, nonce: str) -> str:
@@ -54,10 +123,11 @@ class SubscriptionRepository:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._directory = JsonCell(store, DIRECTORY)
 
-    async def names(self) -> dict[str, str]:
-        """The nonces of those that exist, by id."""
-        return (await self._directory()).nonces
+    async def nonces(self) -> dict[str, str]:
+        """The nonces of the subscriptions that exist, by id."""
+        return (await self._read_directory())[1]
 
     async def find(self, name: str, known: StoredState | None = None) -> StoredState:
         """A subscription.
@@ -67,9 +137,9 @@ class SubscriptionRepository:
             known: What was read or written last; given back if nothing has changed since.
 
         Raises:
-            SubscriptionRefused: There is none (404).
+            SubscriptionRefused: It does not exist (404).
         """
-        nonce = (await self.names()).get(name)
+        nonce = (await self.nonces()).get(name)
         stored = None if nonce is None else await self.load(name, nonce, known)
         if stored is None or stored.state.deleted:
             raise _not_found(name)
@@ -78,19 +148,16 @@ class SubscriptionRepository:
     async def load(
         self, name: str, nonce: str, known: StoredState | None = None
     ) -> StoredState | None:
-        """A state, a tombstone too; None if it is not there any more."""
+        """A state, also a tombstone; None if it was erased."""
         path = path_of(name, nonce)
-        try:
-            if (
-                known is not None
-                and known.state.nonce == nonce
-                and (await self._store.head(path)).tail == known.tail
-            ):
-                return known
-            data, tail = await latest(self._store, path)
-        except StreamNotFound:
-            return None
-        return None if data is None else StoredState(SubscriptionState.decode(data), tail)
+        if known is not None and known.state.nonce == nonce:
+            try:
+                if (await self._store.head(path)).tail == known.tail:
+                    return known
+            except StreamNotFound:
+                return None
+        found = await JsonCell(self._store, path).read()
+        return None if found is None else StoredState(SubscriptionState.decode(found[0]), found[1])
 
     async def add(self, state: SubscriptionState) -> StoredState | None:
         """Write a new subscription; None if another one has its id.
@@ -98,23 +165,20 @@ class SubscriptionRepository:
         Raises:
             SubscriptionRefused: There are too many (429).
         """
-        path = path_of(state.id, state.nonce)
-        kept = Retention(max_records=1)
-        await self._store.create(path, NewStream(content_type=_TYPE, retention=kept))
         stored = await self.save(replace(state, version=0))
-        assert stored is not None  # nobody else knows this path
+        assert stored is not None  # no other process knows this path
         while True:
-            directory = await self._directory()
-            if state.id in directory.nonces or len(directory.nonces) >= limits.MAX_SUBSCRIPTIONS:
-                await self._erase(path)
-                if state.id in directory.nonces:
+            version, nonces = await self._read_directory()
+            if state.id in nonces or len(nonces) >= limits.MAX_SUBSCRIPTIONS:
+                await self._erase(path_of(state.id, state.nonce))
+                if state.id in nonces:
                     return None
                 raise SubscriptionRefused(
                     "TOO_MANY_SUBSCRIPTIONS",
                     429,
                     f"{limits.MAX_SUBSCRIPTIONS:,} subscriptions exist: delete one first",
                 )
-            if await self._put(directory, {**directory.nonces, state.id: state.nonce}):
+            if await self._write_directory(version, {**nonces, state.id: state.nonce}):
                 return stored
 
     async def save(self, state: SubscriptionState) -> StoredState | None:
@@ -125,7 +189,7 @@ class SubscriptionRepository:
         """
         state = replace(state, version=state.version + 1)
         try:
-            tail = await self._append(path_of(state.id, state.nonce), state.version, state.encode())
+            tail = await JsonCell(self._store, path_of(state.id, state.nonce)).write(state.encode())
         except StreamNotFound:
             raise _not_found(state.id) from None
         return None if tail is None else StoredState(state, tail)
@@ -133,17 +197,17 @@ class SubscriptionRepository:
     async def remove(self, name: str, nonce: str) -> None:
         """Forget a subscription whose state is a tombstone. Nothing the second time."""
         while True:
-            directory = await self._directory()
-            if directory.nonces.get(name) != nonce:
+            version, nonces = await self._read_directory()
+            if nonces.get(name) != nonce:
                 break
-            rest = {key: value for key, value in directory.nonces.items() if key != name}
-            if await self._put(directory, rest):
+            rest = {key: value for key, value in nonces.items() if key != name}
+            if await self._write_directory(version, rest):
                 break
         await self._erase(path_of(name, nonce))
 
     async def tidy(self, now: int) -> None:
-        """Let go of records that a process left behind which died on the way."""
-        known = {path_of(name, nonce) for name, nonce in (await self.names()).items()}
+        """Erase states whose process died before the directory named them."""
+        known = {path_of(name, nonce) for name, nonce in (await self.nonces()).items()}
         after = ""
         while page := await self._store.list(_PREFIX, after):
             for info in page:
@@ -151,57 +215,73 @@ class SubscriptionRepository:
                     await self._erase(info.path)
             after = page[-1].path
 
-    async def _directory(self) -> _Directory:
-        try:
-            data, _ = await latest(self._store, DIRECTORY)
-        except StreamNotFound:
-            data = None
-        if data is None:
-            return _Directory(0, {})
-        fields = json.loads(data)
-        return _Directory(fields["version"], fields["nonces"])
+    async def _read_directory(self) -> tuple[int, dict[str, str]]:
+        found = await self._directory.read()
+        return (0, {}) if found is None else (found[0]["version"], found[0]["nonces"])
 
-    async def _put(self, before: _Directory, nonces: dict[str, str]) -> bool:
-        if before.version == 0:
-            kept = Retention(max_records=1)
-            await self._store.create(DIRECTORY, NewStream(content_type=_TYPE, retention=kept))
-        version = before.version + 1
-        data = json.dumps({"version": version, "nonces": nonces}).encode()
-        return await self._append(DIRECTORY, version, data) is not None
-
-    async def _append(self, path: str, version: int, data: bytes) -> Offset | None:
-        append = Append(data=data + b",", content_type=_TYPE, seq=f"{version:016d}")
-        try:
-            return (await self._store.append(path, append)).tail
-        except SequenceConflict:
-            return None
+    async def _write_directory(self, version: int, nonces: dict[str, str]) -> bool:
+        value = {"version": version + 1, "nonces": nonces}
+        return await self._directory.write(value) is not None
 
     async def _erase(self, path: str) -> None:
+        await JsonCell(self._store, path).delete()
+
+
+# The streams that a subscription follows
+
+
+async def tails_of(store: Store, paths: Iterable[str]) -> dict[str, Tail]:
+    """The tails of streams; a stream that does not exist is left out."""
+    wanted = set(paths)
+    tails: dict[str, Tail] = {}
+    if len(wanted) > _FEW:
+        wanted = await _take_from_list(store, wanted, tails)
+    for path in wanted:
         try:
-            await self._store.delete(path)
+            tails[path] = _tail(await store.head(path))
         except StreamNotFound:
-            return
-
-
-async def latest(store: Store, path: str) -> tuple[bytes | None, Offset]:
-    """The last JSON snapshot of a stream, and the stream's tail.
-
-    Raises:
-        StreamNotFound: There is no such stream.
-    """
-    where: Where = Mark.BEGINNING
-    data: bytes | None = None
-    while True:
-        try:
-            part = await store.read(path, where)
-        except OffsetGone:  # newer snapshots took the place of those that were being read
-            where = Mark.BEGINNING
             continue
-        if part.chunks:
-            data = part.chunks[-1].data
-        if part.up_to_date:
-            return data if data is None else data[:-1], part.end
-        where = part.end
+    return tails
+
+
+async def matching_tails(store: Store, config: Config) -> dict[str, Tail]:
+    """The tails of all streams that match a subscription's pattern."""
+    if config.glob is None:
+        return {}
+    found: dict[str, Tail] = {}
+    after = ""
+    while page := await store.list(config.glob.prefix, after):
+        found.update((info.path, _tail(info)) for info in page if config.matches(info.path))
+        if len(found) > limits.MAX_SUBSCRIPTION_STREAMS:
+            break  # too many already
+        after = page[-1].path
+    return found
+
+
+async def _take_from_list(store: Store, wanted: set[str], tails: dict[str, Tail]) -> set[str]:
+    """Fill in tails from pages of the list; returns the paths that are still to be asked for."""
+    first, last = min(wanted, key=str.encode), max(wanted, key=str.encode)
+    prefix = _common_prefix(first, last)
+    after = ""
+    for _ in range(_WASTE * (1 + len(wanted) // limits.LIST_STREAMS)):
+        page = await store.list(prefix, after)
+        tails.update((info.path, _tail(info)) for info in page if info.path in wanted)
+        if len(page) < limits.LIST_STREAMS or page[-1].path.encode() >= last.encode():
+            return set()  # what was not in the list does not exist
+        after = page[-1].path
+    return {path for path in wanted if path not in tails and path.encode() > after.encode()}
+
+
+def _common_prefix(first: str, last: str) -> str:
+    """What the first and the last of some sorted texts begin with, and so all between them."""
+    count = next(
+        (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
+    )
+    return first[:count]
+
+
+def _tail(info: StreamInfo) -> Tail:
+    return Tail(info.tail, info.created_at)
 
 
 def _not_found(name: str) -> SubscriptionRefused:

@@ -13,14 +13,12 @@ from typing import Any, Final
 
 from tailrace import limits
 from tailrace.errors import InvalidRequest, SubscriptionRefused
-from tailrace.protocol.fields import Fields
-from tailrace.protocol.path import is_reserved, stream_path
+from tailrace.protocol import Fields, is_reserved, stream_path
 from tailrace.subscriptions.pattern import Pattern
 from tailrace.subscriptions.state import PULL_WAKE, WEBHOOK, Config
-from tailrace.subscriptions.transitions import Ack, Wake
+from tailrace.subscriptions.transitions import Ack, AckRequest, Wake
 
 __all__ = [
-    "AckRequest",
     "Route",
     "ack_request_of",
     "base_url_of",
@@ -40,15 +38,18 @@ _HOST: Final = re.compile(
 _ACTIONS: Final = ("streams", "callback", "claim", "ack", "release")
 _JSON: Final = re.compile(rb"application/json[ \t]*(;.*)?", re.IGNORECASE | re.DOTALL)
 
+Document = Mapping[str, Any]
+"""The JSON object in a request's body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which of the APIs is meant.
+    """Which of the APIs a path names.
 
     Args:
         action: "jwks", "subscription", "streams", "stream", "callback", "claim", "ack", "release".
-        name: The subscription's id; empty for the keys.
-        path: A stream, of "stream".
+        name: The subscription's id; empty for "jwks".
+        path: The stream, for "stream".
     """
 
     action: str
@@ -56,23 +57,14 @@ class Route:
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AckRequest:
-    """What a worker says of its wake."""
-
-    wake: Wake
-    acks: tuple[Ack, ...]
-    done: bool
-
-
 def route_of(below: str) -> Route | None:
-    """The API that a path means; None if it means none.
+    """The API that a path names; None if there is no such API.
 
     Args:
         below: What follows the place of mounting: `__ds/...`.
 
     Raises:
-        SubscriptionRefused: The id of a subscription, or the name of a stream, cannot be one (400).
+        SubscriptionRefused: Not a valid id of a subscription, or name of a stream (400).
     """
     if below == "__ds/jwks.json":
         return Route("jwks")
@@ -83,7 +75,7 @@ def route_of(below: str) -> Route | None:
     if len(name.encode(errors="surrogatepass")) > limits.MAX_SUBSCRIPTION_ID_BYTES:
         raise _invalid(f"an id may have {limits.MAX_SUBSCRIPTION_ID_BYTES} bytes")
     if _CONTROL.search(name):
-        raise _invalid("an id may have no control characters")
+        raise _invalid("an id may not have control characters")
     if not action:
         return Route("subscription", name)
     if action in _ACTIONS:
@@ -96,7 +88,8 @@ def json_of(body: bytes, fields: Fields) -> dict[str, Any]:
     """The JSON object that a request carries.
 
     Raises:
-        SubscriptionRefused: It is none (400), or not said to be one (415).
+        SubscriptionRefused: The body is not a JSON object (400), or its Content-Type does not say
+            so (415).
     """
     # A page of another origin can make a browser send any body as a form or as text, but not this.
     if not _JSON.fullmatch(fields.get(b"content-type", b"").strip()):
@@ -104,54 +97,55 @@ def json_of(body: bytes, fields: Fields) -> dict[str, Any]:
             "INVALID_REQUEST", 415, "send JSON with Content-Type: application/json"
         )
     try:
-        told = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
-        raise _invalid("the body is no JSON") from None
-    if not isinstance(told, dict):
+        raise _invalid("the body is not JSON") from None
+    if not isinstance(document, dict):
         raise _invalid("the body must be a JSON object")
-    return told
+    return document
 
 
-def config_of(told: Mapping[str, Any]) -> Config:
-    """What a new subscription is to be.
+def config_of(document: Document) -> Config:
+    """The configuration of a new subscription.
 
     Raises:
-        SubscriptionRefused: A field is missing or cannot be (400).
+        SubscriptionRefused: A field is missing or not valid (400).
 
     Source: Durable Streams 6.2.
     """
-    kind = told.get("type")
+    kind = document.get("type")
     if kind not in (WEBHOOK, PULL_WAKE):
         raise _invalid('type must be "webhook" or "pull-wake"')
-    pattern = _text(told, "pattern", limits.MAX_PATTERN_BYTES)
+    pattern = _text(document, "pattern", limits.MAX_PATTERN_BYTES)
     if pattern is not None:
-        # Spelt as the paths that it meets: `a/../b` would match nothing, but begins as `a/` does.
+        # Spelt as the paths that it is matched with: `a/../b` would match nothing, but its prefix
+        # is that of `a/`.
         pattern = Pattern(_stream(pattern)).text
-    streams = streams_of(told) if told.get("streams") is not None else ()
+    streams = streams_of(document) if document.get("streams") is not None else ()
     if pattern is None and not streams:
         raise _invalid("give a pattern, or streams")
-    wake_stream = _text(told, "wake_stream", limits.MAX_STREAM_PATH_BYTES)
+    wake_stream = _text(document, "wake_stream", limits.MAX_STREAM_PATH_BYTES)
     config = Config(
         type=kind,
         pattern=pattern,
         streams=streams,
-        webhook_url=_webhook_url(told) if kind == WEBHOOK else None,
+        webhook_url=_webhook_url(document) if kind == WEBHOOK else None,
         wake_stream=_stream(wake_stream or "") if kind == PULL_WAKE else None,
-        lease_ms=_lease_ms(told),
-        description=_text(told, "description", limits.MAX_DESCRIPTION_BYTES),
+        lease_ms=_lease_ms(document),
+        description=_text(document, "description", limits.MAX_DESCRIPTION_BYTES),
     )
     if config.wake_stream in config.streams:
         raise _invalid("a subscription cannot wake itself: wake_stream is one of its streams")
     return config
 
 
-def streams_of(told: Mapping[str, Any]) -> tuple[str, ...]:
+def streams_of(document: Document) -> tuple[str, ...]:
     """The paths of streams, sorted, each once.
 
     Raises:
-        SubscriptionRefused: They are no paths of streams (400), or too many (413).
+        SubscriptionRefused: They are not paths of streams (400), or too many (413).
     """
-    streams = told.get("streams")
+    streams = document.get("streams")
     if not isinstance(streams, list) or not all(isinstance(each, str) for each in streams):
         raise _invalid("streams must be an array of paths")
     if len(streams) > limits.MAX_SUBSCRIPTION_STREAMS:
@@ -161,51 +155,51 @@ def streams_of(told: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({_stream(each) for each in streams}))
 
 
-def worker_of(told: Mapping[str, Any]) -> str:
-    """Who claims.
+def worker_of(document: Document) -> str:
+    """The worker that claims.
 
     Raises:
-        SubscriptionRefused: Nobody, or a name that cannot be (400).
+        SubscriptionRefused: Its name is missing or not valid (400).
     """
-    worker = _text(told, "worker", limits.MAX_WORKER_NAME_BYTES)
+    worker = _text(document, "worker", limits.MAX_WORKER_NAME_BYTES)
     if worker is None:
         raise _invalid("worker must be a name")
     return worker
 
 
-def wake_of(told: Mapping[str, Any]) -> Wake:
-    """Which wake is meant.
+def wake_of(document: Document) -> Wake:
+    """The wake that a worker answers for.
 
     Raises:
-        SubscriptionRefused: It does not say (400).
+        SubscriptionRefused: The request does not name one (400).
     """
-    wake_id, generation = told.get("wake_id"), told.get("generation")
+    wake_id, generation = document.get("wake_id"), document.get("generation")
     if not isinstance(wake_id, str) or type(generation) is not int:
         raise _invalid("give wake_id, a string, and generation, a number")
     return Wake(wake_id, generation)
 
 
-def ack_request_of(told: Mapping[str, Any]) -> AckRequest:
-    """What a callback or an ack says.
+def ack_request_of(document: Document) -> AckRequest:
+    """A callback or an ack.
 
     Raises:
-        SubscriptionRefused: A field is missing or cannot be (400).
+        SubscriptionRefused: A field is missing or not valid (400).
 
     Source: Durable Streams 7.1, 7.2.
     """
-    acks, done = told.get("acks"), told.get("done")
+    acks, done = document.get("acks"), document.get("done")
     if acks is not None and not isinstance(acks, list):
         raise _invalid("acks must be an array")
     if done is not None and type(done) is not bool:
         raise _invalid("done must be true or false")
-    return AckRequest(wake_of(told), tuple(_ack(each) for each in acks or ()), done is True)
+    return AckRequest(wake_of(document), tuple(_ack(each) for each in acks or ()), done is True)
 
 
 def bearer_of(fields: Fields) -> str:
     """The token of a request.
 
     Raises:
-        SubscriptionRefused: It has none (401).
+        SubscriptionRefused: The request has no token (401).
 
     Source: RFC 6750 2.1.
     """
@@ -218,7 +212,7 @@ def bearer_of(fields: Fields) -> str:
 
 
 def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
-    """Where the client of a request reaches the streams.
+    """The URL at which the client of a request reaches the streams.
 
     Args:
         scope: The request's.
@@ -226,7 +220,7 @@ def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
         public_url: The setting, which wins.
 
     Raises:
-        SubscriptionRefused: There is no setting, and the request has no Host that can be (400).
+        SubscriptionRefused: There is no setting, and the request's Host is not valid (400).
     """
     if public_url is not None:
         return public_url.rstrip("/")
@@ -236,16 +230,16 @@ def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"
 
 
-def _webhook_url(told: Mapping[str, Any]) -> str:
-    webhook = told.get("webhook")
+def _webhook_url(document: Document) -> str:
+    webhook = document.get("webhook")
     url = webhook.get("url") if isinstance(webhook, dict) else None
     if not isinstance(url, str) or not url:
         raise _invalid("a webhook subscription needs webhook.url")
     return url
 
 
-def _lease_ms(told: Mapping[str, Any]) -> int:
-    lease = told.get("lease_ttl_ms")
+def _lease_ms(document: Document) -> int:
+    lease = document.get("lease_ttl_ms")
     if lease is None:
         return limits.LEASE_MS
     least, most = limits.MIN_LEASE_MS, limits.MAX_LEASE_MS
@@ -254,19 +248,19 @@ def _lease_ms(told: Mapping[str, Any]) -> int:
     return lease
 
 
-def _ack(told: Any) -> Ack:
-    stream = told.get("stream") if isinstance(told, dict) else None
-    offset = told.get("offset") if isinstance(told, dict) else None
+def _ack(fields: Any) -> Ack:
+    stream = fields.get("stream") if isinstance(fields, dict) else None
+    offset = fields.get("offset") if isinstance(fields, dict) else None
     if not isinstance(stream, str) or not isinstance(offset, str):
         raise _invalid("each ack must have a stream and an offset")
     return Ack(stream.strip("/"), offset)
 
 
-def _text(told: Mapping[str, Any], name: str, most: int) -> str | None:
-    value = told.get(name)
+def _text(document: Document, name: str, most: int) -> str | None:
+    value = document.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or _is_broken(value) or len(value.encode()) > most:
+    if not isinstance(value, str) or _has_surrogate(value) or len(value.encode()) > most:
         raise _invalid(f"{name} must be a text of {most:,} bytes at most")
     return value
 
@@ -281,8 +275,8 @@ def _stream(path: str) -> str:
         raise _invalid(str(error)) from None
 
 
-def _is_broken(text: str) -> bool:
-    # JSON can escape half a character, which is none and has no UTF-8.
+def _has_surrogate(text: str) -> bool:
+    # JSON can escape half a character, which is not a character and has no UTF-8.
     return any("\ud800" <= each <= "\udfff" for each in text)
 
 

@@ -1,54 +1,50 @@
 """What can be done with subscriptions, each as one compare-and-set of a state.
 
 A decision is a pure function (`transitions`). It is made on the state that was just read, with the
-ends of the streams that it needs; written if nobody was faster, and made again otherwise. Whoever
-has written does what follows.
+tails of the streams that it needs; written if no other process was faster, and made again
+otherwise. Whoever has written the state does what follows from it.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import SystemRandom
 from typing import Final
 
 from tailrace.errors import SubscriptionRefused
 from tailrace.store import Store
 from tailrace.subscriptions import transitions
-from tailrace.subscriptions.repository import StoredState, SubscriptionRepository
-from tailrace.subscriptions.request import AckRequest
+from tailrace.subscriptions.repository import (
+    StoredState,
+    SubscriptionRepository,
+    matching_tails,
+    tails_of,
+)
 from tailrace.subscriptions.state import Config, SubscriptionState, Tail
-from tailrace.subscriptions.tails import find, tails_of
-from tailrace.subscriptions.transitions import Context, Effect, TokenClaims, Transition, Wake
+from tailrace.subscriptions.transitions import (
+    AckRequest,
+    Context,
+    Effect,
+    TokenClaims,
+    Transition,
+    Wake,
+)
 from tailrace.subscriptions.views import Todo, Views
 
-__all__ = ["Changed", "SubscriptionService"]
+__all__ = ["SubscriptionService"]
 
 Decide = Callable[[SubscriptionState, Context], Transition]
-"""What becomes of a state; raises `SubscriptionRefused` where nothing may."""
+"""Decides on a change; raises `SubscriptionRefused` if it is not allowed."""
 
 Look = Callable[[SubscriptionState], Iterable[str]]
-"""The streams whose ends a decision needs."""
+"""The streams whose tails a decision needs."""
 
 Perform = Callable[[Effect, SubscriptionState], None]
 """Does what follows from a state that was written."""
 
 _chance: Final = SystemRandom()
-
-
-class Changed:
-    """What became of a change.
-
-    Args:
-        state: As it is now.
-        woke: A wake began with it.
-    """
-
-    __slots__ = ("state", "woke")
-
-    def __init__(self, state: SubscriptionState, woke: bool) -> None:
-        self.state = state
-        self.woke = woke
 
 
 class SubscriptionService:
@@ -57,7 +53,7 @@ class SubscriptionService:
     Args:
         store: Where the streams are.
         repository: Where the subscriptions are.
-        views: Told of each state that was written.
+        views: Given each state that was written.
         clock: Milliseconds since the epoch.
         perform: Must neither block nor raise.
     """
@@ -76,6 +72,8 @@ class SubscriptionService:
         self._clock = clock
         self._perform = perform
 
+    # What clients ask for
+
     async def create(
         self, name: str, config: Config, base_url: str
     ) -> tuple[SubscriptionState, bool]:
@@ -83,7 +81,7 @@ class SubscriptionService:
 
         Raises:
             SubscriptionRefused: It exists with another configuration (409); there are too many, or
-                its pattern means too many streams (413, 429).
+                its pattern matches too many streams (413, 429).
 
         Source: Durable Streams 6.2.
         """
@@ -97,7 +95,7 @@ class SubscriptionService:
                         f"the subscription {name!a} exists with another configuration",
                     )
                 return existing, False
-            found = await find(self._store, config)
+            found = await matching_tails(self._store, config)
             tails = {**found, **await tails_of(self._store, config.streams)}
             context = self._context(tails)
             empty = SubscriptionState(
@@ -117,24 +115,17 @@ class SubscriptionService:
         """A subscription.
 
         Raises:
-            SubscriptionRefused: There is none (404).
+            SubscriptionRefused: It does not exist (404).
         """
         return (await self._find(name)).state
 
     async def delete(self, state: SubscriptionState) -> None:
-        """Delete a subscription; nothing if it is gone, also where another has its name by now.
+        """Delete a subscription; nothing if it is gone, also if another one has its id by now.
 
         Source: Durable Streams 6.3.
         """
-
-        def decide(now: SubscriptionState, _: Context) -> Transition:
-            return transitions.deleted(now) if now.nonce == state.nonce else Transition(now)
-
-        try:
-            done = await self.change(state.id, decide)
-        except SubscriptionRefused:  # nobody's, or somebody else was faster
-            return
-        if done.state.nonce == state.nonce:
+        done = await self._change_if_same(state, lambda now, _: transitions.deleted(now))
+        if done is not None and done.state.nonce == state.nonce:
             await self._repository.remove(state.id, state.nonce)
             self._views.drop(state.id)
 
@@ -155,22 +146,22 @@ class SubscriptionService:
                 )
             return transitions.linked(state, context, paths)
 
-        await self.change(name, decide, lambda _: paths)
-        # What came after the tails were read, in a process that did not know of the link.
+        await self._change(name, decide, lambda _: paths)
+        # For an append after the tails were read, in a process that did not know of the link.
         self._views.ask(name, Todo(tails=True))
 
     async def unlink(self, name: str, path: str) -> None:
-        """Take an explicit stream out; nothing if it is none.
+        """Take an explicit stream out; nothing if it is not there.
 
         Raises:
             SubscriptionRefused: There is no such subscription (404).
 
         Source: Durable Streams 6.4.
         """
-        await self.change(name, lambda state, _: transitions.unlinked(state, path))
+        await self._change(name, lambda state, _: transitions.unlinked(state, path))
 
     async def claim(self, name: str, worker: str) -> SubscriptionState:
-        """Let a worker take the wake.
+        """Give the wake to a worker.
 
         Raises:
             SubscriptionRefused: As `transitions.claimed`, or there is no such subscription (404).
@@ -180,43 +171,35 @@ class SubscriptionService:
             return transitions.claimed(state, context, worker)
 
         try:
-            return (await self.change(name, decide, _links)).state
+            return (await self._change(name, decide, _links)).state
         except SubscriptionRefused as error:
             if error.wire_code != "NO_PENDING_WORK":
                 raise
-        # A stream that was made this very context, perhaps by another process, is not linked yet.
+        # A stream that was made this very moment, perhaps by another process, is not linked yet.
         everything = Todo(everything=True)
-        while not await self._attended(await self._find(name), everything):
+        while not await self._advance(await self._find(name), everything):
             continue
-        return (await self.change(name, decide, _links)).state
+        return (await self._change(name, decide, _links)).state
 
-    async def answered(
-        self, name: str, token: TokenClaims, told: AckRequest, *, by_webhook: bool
+    async def acknowledge(
+        self, name: str, token: TokenClaims, request: AckRequest, *, by_webhook: bool
     ) -> bool:
-        """A worker's callback or ack; returns whether the next wake has begun with it.
+        """Take a worker's callback or ack; returns whether the next wake has begun with it.
 
         Raises:
             SubscriptionRefused: As `transitions.acked`, or there is no such subscription (404).
         """
 
         def decide(state: SubscriptionState, context: Context) -> Transition:
-            return transitions.acked(
-                state,
-                context,
-                token,
-                told.wake,
-                told.acks,
-                done=told.done,
-                by_webhook=by_webhook,
-            )
+            return transitions.acked(state, context, token, request, by_webhook=by_webhook)
 
         def look(state: SubscriptionState) -> Iterable[str]:
-            return state.links if told.done else {ack.path for ack in told.acks}
+            return state.links if request.done else {ack.path for ack in request.acks}
 
-        return (await self.change(name, decide, look)).woke
+        return (await self._change(name, decide, look)).woke
 
     async def release(self, name: str, token: TokenClaims, wake: Wake) -> None:
-        """A worker gives its wake back.
+        """Take a wake back from a worker that has processed nothing.
 
         Raises:
             SubscriptionRefused: As `transitions.released`, or there is no such subscription (404).
@@ -225,30 +208,34 @@ class SubscriptionService:
         def decide(state: SubscriptionState, context: Context) -> Transition:
             return transitions.released(state, context, token, wake)
 
-        await self.change(name, decide, _links)
+        await self._change(name, decide, _links)
+
+    # What becomes of a delivery
 
     async def delivered(self, state: SubscriptionState, wake: Wake, *, done: bool) -> None:
-        """A webhook was taken."""
+        """A receiver accepted its webhook."""
 
-        def decide(state: SubscriptionState, context: Context) -> Transition:
-            return transitions.delivered(state, context, wake, done=done)
+        def decide(now: SubscriptionState, context: Context) -> Transition:
+            return transitions.delivered(now, context, wake, done=done)
 
-        await self._after(state, decide, _links if done else None)
+        await self._change_if_same(state, decide, _links if done else None)
 
     async def failed(self, state: SubscriptionState, wake: Wake) -> None:
         """A wake could not be delivered."""
 
-        def decide(state: SubscriptionState, context: Context) -> Transition:
-            return transitions.delivery_failed(state, context, wake)
+        def decide(now: SubscriptionState, context: Context) -> Transition:
+            return transitions.delivery_failed(now, context, wake)
 
-        await self._after(state, decide, None)
+        await self._change_if_same(state, decide)
 
     async def announced(self, state: SubscriptionState, wake: Wake) -> None:
-        """A wake's event is written."""
-        await self._after(state, lambda state, _: transitions.announced(state, wake), None)
+        """The event of a wake is written."""
+        await self._change_if_same(state, lambda now, _: transitions.announced(now, wake))
 
-    async def attend(self, name: str, todo: Todo) -> None:
-        """Do what is due of a subscription, and look at what may have happened."""
+    # What is due
+
+    async def advance(self, name: str, todo: Todo) -> None:
+        """Do what is due in a subscription, and look at what may have happened."""
         view = self._views.get(name)
         while view is not None:
             known = view.stored
@@ -258,50 +245,17 @@ class SubscriptionService:
                 self._views.drop(name)
                 return
             self._views.put(stored)
-            if await self._attended(stored, todo):
+            if await self._advance(stored, todo):
                 return
             view = self._views.get(name)
 
-    async def change(self, name: str, decide: Decide, look: Look | None = None) -> Changed:
-        """Let a decision become true, and do what follows.
-
-        Raises:
-            SubscriptionRefused: There is no such subscription (404), or what `decide` raises.
-        """
-        while True:
-            stored = await self._find(name)
-            done = await self._changed(stored, decide, look)
-            if done is not None:
-                return done
-
-    async def _find(self, name: str) -> StoredState:
-        view = self._views.get(name)
-        return await self._repository.find(name, None if view is None else view.stored)
-
-    async def _after(self, state: SubscriptionState, decide: Decide, look: Look | None) -> None:
-        """As `change`, for a delivery: of a subscription that may be gone."""
-
-        def unless_another(now: SubscriptionState, context: Context) -> Transition:
-            return decide(now, context) if now.nonce == state.nonce else Transition(now)
-
-        try:
-            await self.change(state.id, unless_another, look)
-        except SubscriptionRefused:
-            return
-
-    async def _changed(
-        self, stored: StoredState, decide: Decide, look: Look | None
-    ) -> Changed | None:
-        state = stored.state
-        tails = None if look is None else await tails_of(self._store, look(state))
-        return await self._written(stored, decide(state, self._context(tails)))
-
-    async def _attended(self, stored: StoredState, todo: Todo) -> bool:
+    async def _advance(self, stored: StoredState, todo: Todo) -> bool:
+        """As `advance`, on a state that was just read; False if it has changed since."""
         state, now = stored.state, self._clock()
         is_due = state.due is not None and state.due <= now
         if todo.is_only_due and not is_due:
             return True
-        found = await find(self._store, state.config) if todo.everything else {}
+        found = await matching_tails(self._store, state.config) if todo.everything else {}
         appeared = {path for path in todo.paths if state.config.matches(path)} | found.keys()
         appeared -= state.links.keys()
         idle = state.wake_id is None or (state.lease_until is not None and state.lease_until <= now)
@@ -314,13 +268,50 @@ class SubscriptionService:
             tails.update(found)
         transition = transitions.advanced(state, self._context(tails, now), appeared)
         try:
-            return await self._written(stored, transition) is not None
-        except SubscriptionRefused:  # deleted since it was read: found out at the next look
+            return await self._write(stored, transition) is not None
+        except SubscriptionRefused:  # deleted since it was read: the next look finds that out
             return False
 
-    async def _written(self, stored: StoredState, transition: Transition) -> Changed | None:
+    # The compare-and-set
+
+    async def _change(self, name: str, decide: Decide, look: Look | None = None) -> Transition:
+        """Make a decision on a subscription, write it, and do what follows.
+
+        Args:
+            name: Of the subscription.
+            decide: Called again for each state that was read, until one could be written.
+            look: The streams whose tails it needs; None: it needs none.
+
+        Returns:
+            What was done, with the state as it is now.
+
+        Raises:
+            SubscriptionRefused: There is no such subscription (404), or what `decide` raises.
+        """
+        while True:
+            stored = await self._find(name)
+            tails = None if look is None else await tails_of(self._store, look(stored.state))
+            done = await self._write(stored, decide(stored.state, self._context(tails)))
+            if done is not None:
+                return done
+
+    async def _change_if_same(
+        self, state: SubscriptionState, decide: Decide, look: Look | None = None
+    ) -> Transition | None:
+        """As `_change`; None if the subscription is gone, no change if another has its id."""
+
+        def unless_another(now: SubscriptionState, context: Context) -> Transition:
+            return decide(now, context) if now.nonce == state.nonce else Transition(now)
+
+        try:
+            return await self._change(state.id, unless_another, look)
+        except SubscriptionRefused:
+            return None
+
+    async def _write(self, stored: StoredState, transition: Transition) -> Transition | None:
+        """Write a new state and do what follows; None if the stored state has changed since."""
         if transition.state is stored.state:
-            return Changed(transition.state, transition.woke)
+            return transition
         saved = await self._repository.save(transition.state)
         if saved is None:
             return None
@@ -328,7 +319,11 @@ class SubscriptionService:
             self._views.put(saved)
         if transition.effect is not None:
             self._perform(transition.effect, saved.state)
-        return Changed(saved.state, transition.woke)
+        return replace(transition, state=saved.state)
+
+    async def _find(self, name: str) -> StoredState:
+        view = self._views.get(name)
+        return await self._repository.find(name, None if view is None else view.stored)
 
     async def _existing(self, name: str) -> SubscriptionState | None:
         try:

@@ -1,4 +1,4 @@
-"""What is known of a subscription: one immutable value, kept in the store as a JSON snapshot.
+"""What is known of a subscription: one immutable value, kept in the store as a JSON object.
 
 Times in it are milliseconds since the epoch: they outlive the process that wrote them.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
-from tailrace.protocol.authorize import Right
+from tailrace.protocol import Right
 from tailrace.store import START, Offset
 from tailrace.subscriptions.pattern import Pattern
 
-__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "SubscriptionState", "Tail"]
+__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "SubscriptionState", "Tail", "link_type"]
 
 WEBHOOK: Final = "webhook"
 PULL_WAKE: Final = "pull-wake"
@@ -28,7 +28,7 @@ class Tail:
 
     Args:
         offset: After its last byte.
-        created_at: When it was created: another stream that took its path later has another.
+        created_at: When the stream was created: a later stream of the same path has another time.
     """
 
     offset: Offset
@@ -37,14 +37,14 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The cursor of one stream.
+    """The cursor of a subscription in one stream.
 
     Args:
-        explicit: Named by a client; False: only found by the pattern.
-        acked: What was processed ends here.
-        created_at: When the stream that `acked` is of was created; None if there was none yet.
-        snapshot: Its tail as the wake that is in flight told it.
-        woken: The last generation that told of it.
+        explicit: A client named the stream; False: only the pattern matches it.
+        acked: Everything before it is processed.
+        created_at: When the stream that `acked` belongs to was created; None: it did not exist yet.
+        snapshot: The tail that the wake in flight names; None: that wake does not name the stream.
+        woken: The generation of the last wake that named the stream.
     """
 
     explicit: bool
@@ -64,7 +64,7 @@ class Config:
         streams: Sorted, each once.
         webhook_url: Of a webhook.
         wake_stream: Of a pull-wake.
-        lease_ms: Lease in milliseconds.
+        lease_ms: How long a lease lasts, in milliseconds.
         description: For people, or None.
     """
 
@@ -95,10 +95,10 @@ class Config:
 
     @property
     def rights(self) -> tuple[Right, ...]:
-        """What somebody needs who makes the subscription, sees it or changes it.
+        """What a client needs that makes the subscription, sees it or changes it.
 
-        A pattern stands for all that it will ever match, also for streams that do not exist yet:
-        it is asked for itself. Names are what it lists.
+        A pattern stands for all streams that it will ever match, also those that do not exist yet.
+        So the hook is asked for the pattern itself; and for "list", since it shows their names.
         """
         rights = [Right("subscribe", path) for path in self.streams]
         if self.pattern is not None:
@@ -108,7 +108,7 @@ class Config:
         return tuple(rights)
 
     def matches(self, path: str) -> bool:
-        """Whether the pattern means a path. A wake stream never wakes its own subscription."""
+        """Whether the pattern matches a path. A wake stream never wakes its own subscription."""
         return path != self.wake_stream and self.glob is not None and self.glob.matches(path)
 
 
@@ -118,21 +118,21 @@ class SubscriptionState:
 
     Args:
         id: The client's name for it.
-        nonce: Ours for this life of it; a later subscription of the same id has another.
-        version: Grows by one with each change; the compare-and-set goes by it.
+        nonce: Made here when it was created; a later subscription of the same id has another.
+        version: Grows by one with each change, for the compare-and-set.
         config: As it was created.
-        base_url: Under which its creator reached us, for the callback URL.
+        base_url: The URL by which its creator reached this server, for the callback URL.
         created_at: Milliseconds.
         links: The cursors, by path.
-        generation: Of the last wake; fences those before.
+        generation: Number of the last wake; a worker of an earlier one is refused.
         wake_id: Of the wake in flight, or None.
-        holder: The worker that claimed it, or None.
-        lease_until: When the wake is taken back unless somebody is acknowledged of.
-        retry_at: When the wake is (again) to be delivered.
-        attempts: Deliveries that failed since the last that did not.
-        acknowledged: The worker of this wake has called back: it is alive, whatever its answer was.
-        full: A stream that the pattern means was left out: there were too many.
-        deleted: It is a tombstone.
+        holder: The worker that claimed the wake, or None.
+        lease_until: When the wake is taken back, unless its worker calls before.
+        retry_at: When the wake is to be delivered (again).
+        attempts: Deliveries that failed since the last one that succeeded.
+        acknowledged: The worker of this wake has called back: it is alive, whatever it answered.
+        full: The pattern matches more streams than a subscription may have; some were left out.
+        deleted: This is a tombstone.
     """
 
     id: str
@@ -166,7 +166,7 @@ class SubscriptionState:
 
     @property
     def due(self) -> int | None:
-        """When something must be done though nothing happens; milliseconds."""
+        """When there is something to do even if nothing happens before; milliseconds."""
         times = [at for at in (self.lease_until, self.retry_at) if at is not None]
         return min(times) if times else None
 
@@ -174,45 +174,71 @@ class SubscriptionState:
     def status(self) -> str:
         return "failed" if self.attempts else "active"
 
-    def encode(self) -> bytes:
-        """As it is stored."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+    @property
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The streams that the wake in flight names, as its worker is sent them.
+
+        Source: Durable Streams 7.1, 7.2.
+        """
+        return [
+            {
+                "path": path,
+                "link_type": link_type(link),
+                "acked_offset": str(link.acked),
+                "tail_offset": str(link.snapshot),
+                "has_pending": link.snapshot > link.acked,
+            }
+            for path, link in sorted(self.links.items())
+            if link.snapshot is not None
+        ]
+
+    def encode(self) -> dict[str, Any]:
+        """The JSON object that is stored."""
+        fields: dict[str, Any] = {
+            stored: getattr(self, name) for name, stored in _STORED_NAMES.items()
+        }
         fields["config"] = {name: getattr(self.config, name) for name in _CONFIG}
-        fields["links"] = {path: _packed(link) for path, link in self.links.items()}
-        return json.dumps(fields, separators=(",", ":")).encode()
+        fields["links"] = {path: _encode_link(link) for path, link in self.links.items()}
+        return fields
 
     @classmethod
-    def decode(cls, data: bytes) -> SubscriptionState:
-        """What was stored."""
-        fields = json.loads(data)
-        config = fields.pop("config")
-        links = {path: _unpacked(link) for path, link in fields.pop("links").items()}
-        config["streams"] = tuple(config["streams"])
-        return cls(**fields, config=Config(**config), links=links)
+    def decode(cls, fields: Mapping[str, Any]) -> SubscriptionState:
+        """The subscription that was stored as a JSON object."""
+        config = {**fields["config"], "streams": tuple(fields["config"]["streams"])}
+        links = {path: _decode_link(link) for path, link in fields["links"].items()}
+        plain = {name: fields[stored] for name, stored in _STORED_NAMES.items()}
+        return cls(**plain, config=Config(**config), links=links)
 
     def with_links(self, changed: Mapping[str, Link | None]) -> SubscriptionState:
-        """With other cursors; None takes one away."""
+        """The subscription with other cursors; None takes one away."""
         links = {**self.links, **changed}
         return replace(self, links={path: link for path, link in links.items() if link})
 
 
 _CONFIG: Final = tuple(Config.__dataclass_fields__)
-_PLAIN: Final = tuple(
-    name for name in SubscriptionState.__dataclass_fields__ if name not in ("config", "links")
-)
+_STORED_NAMES: Final = {
+    name: "heard" if name == "acknowledged" else name  # as the first stores have it
+    for name in SubscriptionState.__dataclass_fields__
+    if name not in ("config", "links")
+}
 
 
-def _packed(link: Link) -> list[int | None]:
-    # Plain numbers: a state with thousands of links is read while streams wait.
-    acked, told = link.acked, link.snapshot
-    snapshot = (None, None) if told is None else (told.generation, told.position)
+def link_type(link: Link) -> str:
+    """How a stream came into the subscription, in the protocol's words."""
+    return "explicit" if link.explicit else "glob"
+
+
+def _encode_link(link: Link) -> list[int | None]:
+    # Plain numbers: a subscription with thousands of links is read while streams wait.
+    acked, tail = link.acked, link.snapshot
+    snapshot = (None, None) if tail is None else (tail.generation, tail.position)
     return [
         *(int(link.explicit), acked.generation, acked.position),
         *(link.created_at, link.woken, *snapshot),
     ]
 
 
-def _unpacked(fields: list[Any]) -> Link:
-    explicit, generation, position, created_at, woken, told_generation, told = fields
-    snapshot = None if told is None else Offset(told_generation, told)
+def _decode_link(fields: list[Any]) -> Link:
+    explicit, generation, position, created_at, woken, tail_generation, tail_position = fields
+    snapshot = None if tail_position is None else Offset(tail_generation, tail_position)
     return Link(explicit == 1, Offset(generation, position), created_at, snapshot, woken)

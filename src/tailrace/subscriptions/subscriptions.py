@@ -1,10 +1,10 @@
 """Subscriptions at work: wakes begin, are delivered, end, and none is lost.
 
-Every change is a compare-and-set of a state, and who writes it does what follows from it: so a
-wake is delivered by one process. Should that one die, the state says when another takes over. Each
-process has a timer for the next deadline of each subscription, and looks at all of them when it
-starts. A slow look at everything remains for what no process was told of: an append by a program
-that has only the store, or a hint that was lost.
+Every change is a compare-and-set of a state, and the process that writes it does what follows from
+it: so one process delivers a wake. If that process dies, the state says when another takes over.
+Each process has a timer for the next deadline of each subscription, and looks at all of them when
+it starts. From time to time it looks at everything, to find an append that no process was told of:
+one by a program that has only the store, or one whose hint was lost.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import Receive, Scope, Send
 
+from tailrace.connection import log
 from tailrace.errors import StoreUnavailable
-from tailrace.protocol.authorize import Authorize
+from tailrace.protocol import Authorize
 from tailrace.runtime import Signal, current_loop
 from tailrace.store import Store
 from tailrace.subscriptions.control import Control
 from tailrace.subscriptions.dispatcher import WakeDispatcher
 from tailrace.subscriptions.keys import Keys
-from tailrace.subscriptions.log import log
 from tailrace.subscriptions.options import SubscriptionOptions
 from tailrace.subscriptions.repository import DIRECTORY, SubscriptionRepository
 from tailrace.subscriptions.service import SubscriptionService
@@ -37,7 +37,7 @@ from tailrace.subscriptions.webhook import Resolve, Webhooks, resolve
 __all__ = ["Subscriptions"]
 
 _PAUSE_MS: Final = 5000
-"""Milliseconds after which something is tried again for which the store could not work."""
+"""Milliseconds after which a step is tried again that failed because the store could not work."""
 
 
 def _now() -> int:
@@ -60,7 +60,7 @@ class Subscriptions:
     whose process dies is taken over when its lease ends.
 
     Args:
-        store: Open, and of this event loop.
+        store: Open, in this event loop.
         options: The settings; None: the defaults.
         clock: Milliseconds since the epoch.
         resolve: Finds the addresses of a webhook's host.
@@ -81,7 +81,7 @@ class Subscriptions:
         self._store = store
         self._clock = clock
         self._repository = SubscriptionRepository(store)
-        self._views = Views(store, self._tell, self._recall)
+        self._views = Views(store, self._notify, self._recall)
         self._keys = Keys(store, options.signing_key, clock)
         self._webhooks = Webhooks(options, resolve)
         self._service = SubscriptionService(
@@ -105,7 +105,7 @@ class Subscriptions:
             await block.start(self.run)
         except BaseException:
             block.cancel_scope.cancel()
-            await block.__aexit__(None, None, None)  # with the error it would wrap it in a group
+            await block.__aexit__(None, None, None)  # with the error, it would wrap it in a group
             raise
         self._block = block
         return self
@@ -122,33 +122,33 @@ class Subscriptions:
         await block.__aexit__(None, None, None)  # the error of the block is not for a group
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is below `__ds/` of the place of mounting."""
+        """Serve what is below `__ds/`, which is below the place of mounting."""
         await self._control.serve(scope, receive, send, is_running=self._group is not None)
 
     def appended(self, path: str) -> None:
-        """Tell of an append that is durable, or of a new stream; costs next to nothing.
+        """Note an append that is durable, or a new stream; costs next to nothing.
 
-        To be called in the event loop, for whatever this process has written.
+        Call it in the event loop, for everything that this process has written.
         """
         self._views.appended(path)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Deliver until it is cancelled; for a task group, whose `start` returns when it works.
+        """Deliver wakes until it is cancelled; a task group's `start` returns when it works.
 
-        Cancelled, deliveries under way are cut off. What has become of each wake is in the store,
-        and the next process that runs goes on with it.
+        If it is cancelled, deliveries in flight are cut off. What has become of each wake is in
+        the store, and the next process that runs continues from there.
 
         Raises:
-            StoreUnavailable: The store cannot work, right at the start.
+            StoreUnavailable: The store could not work at the start.
         """
         if self._signal is not None:
             raise RuntimeError("these subscriptions run already")
         self._signal = current_loop().signal()
-        stop = self._store.watch(DIRECTORY, lambda _change: self._look_again())
+        stop = self._store.watch(DIRECTORY, lambda _change: self._on_change())
         try:
             await self._keys.open()
             await self._repository.tidy(self._clock())
-            await self._survey()
+            await self._load_all()
             self._dispatcher = WakeDispatcher(
                 self._store,
                 self._service,
@@ -161,7 +161,7 @@ class Subscriptions:
             async with anyio.create_task_group() as group:
                 self._group = group
                 task_status.started()
-                await self._serve(group, self._signal)
+                await self._loop(group, self._signal)
         finally:
             stop()
             self._group = self._signal = self._dispatcher = None
@@ -170,7 +170,7 @@ class Subscriptions:
             with anyio.CancelScope(shield=True):
                 await self._webhooks.aclose()
 
-    async def _serve(self, group: TaskGroup, signal: Signal) -> None:
+    async def _loop(self, group: TaskGroup, signal: Signal) -> None:
         self._sweep_at = self._clock() + round(self._options.sweep * 1000)
         while True:
             now = self._clock()
@@ -184,38 +184,38 @@ class Subscriptions:
             for name in self._views.waiting(now):
                 if name not in self._active:
                     self._active.add(name)
-                    group.start_soon(self._attend, name)
+                    group.start_soon(self._advance, name)
             due = self._views.next_due()
             until = self._sweep_at if due is None else min(due, self._sweep_at)
             with anyio.move_on_after(max(until - self._clock(), 1) / 1000):
                 await signal.wait()
 
-    async def _attend(self, name: str) -> None:
+    async def _advance(self, name: str) -> None:
         try:
             while (todo := self._views.take(name)) is not None:
                 try:
-                    await self._service.attend(name, todo)
+                    await self._service.advance(name, todo)
                 except StoreUnavailable as error:
                     log.warning("subscription %a: %s", name, error)
                     self._views.postpone(name, self._clock() + _PAUSE_MS, todo)
                     return
         finally:
             self._active.discard(name)
-            self._tell()
+            self._notify()
 
     async def _catch_up(self) -> None:
         self._is_behind = False
         try:
-            await self._survey()
+            await self._load_all()
         except StoreUnavailable as error:
             log.warning("subscriptions: %s", error)
             self._is_behind = True
             self._sweep_at = min(self._sweep_at, self._clock() + _PAUSE_MS)
 
-    async def _survey(self) -> None:
-        """Learn which subscriptions there are."""
+    async def _load_all(self) -> None:
+        """Read the directory, and each subscription that is new in it."""
         self._is_behind = False
-        nonces = await self._repository.names()
+        nonces = await self._repository.nonces()
         for name in self._views:
             view = self._views.get(name)
             if view is not None and nonces.get(name) != view.stored.state.nonce:
@@ -232,16 +232,16 @@ class Subscriptions:
 
     def _perform(self, effect: Effect, state: SubscriptionState) -> None:
         if self._group is None or self._dispatcher is None:
-            return  # not running any more: the state says when another process does it
+            return  # it does not run any more: the state says when another process does it
         if effect is Effect.DELIVER:
             self._group.start_soon(self._dispatcher.deliver, state)
         else:
             self._group.start_soon(self._dispatcher.announce, state)
 
-    def _look_again(self) -> None:
+    def _on_change(self) -> None:
         self._is_behind = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._signal is not None:
             self._signal.set()

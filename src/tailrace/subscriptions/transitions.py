@@ -1,21 +1,24 @@
-"""What may become of a subscription: pure functions of the state, an event and the context.
+"""What may become of a subscription: pure functions of its state, an event and the context.
 
-A state is in one of four states:
+A subscription is in one of four states:
 
-* idle: no `wake_id`. Nothing is due.
-* waking: a `wake_id`, and `retry_at`: the wake is to be delivered then. Of a pull-wake that is its
-  event in the wake stream, which whoever made the wake writes at once; `retry_at` is when another
-  process does it, should that one have died.
-* offered (pull-wake only): the event is written, and anybody may claim the wake. Nothing is due.
-* leased: `lease_until`. A webhook is being delivered, or its receiver works; a worker has claimed.
+| state | its fields | meaning |
+|---|---|---|
+| idle | no `wake_id` | nothing is due |
+| waking | `wake_id`, `retry_at` | the wake is to be delivered at `retry_at` |
+| offered | `wake_id` | pull-wake only: the event is written, any worker may claim the wake |
+| leased | `wake_id`, `lease_until` | a webhook is sent, or its worker works |
 
-Whatever leads back to idle looks for pending work first and wakes again if there is some. Time is
-judged here and not by timers: a lease is over at its end, even if nobody has noticed yet.
+The event of a pull-wake is written at once by the process that began the wake. `retry_at` is when
+another process writes it, if that one has died.
+
+Each way back to idle looks for pending work first, and begins the next wake if there is some. Time
+is judged here and not by timers: a lease is over at its end, even if no process has noticed yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -26,6 +29,7 @@ from tailrace.subscriptions.state import Link, SubscriptionState, Tail
 
 __all__ = [
     "Ack",
+    "AckRequest",
     "Context",
     "Effect",
     "TokenClaims",
@@ -48,13 +52,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What is true of the world when something is decided.
+    """What else a decision depends on.
 
     Args:
         now: Milliseconds since the epoch.
-        wake_id: A new one, should a wake begin.
-        tails: Where streams end: of every link of the state and every other path that the event
-            names, unless they do not exist. None: it was not looked at, and nothing wakes.
+        wake_id: A new one, for a wake that may begin.
+        tails: Where streams end, by path: those of every link and of every other path that the
+            event names; a stream that does not exist is left out. None: nobody looked, and no wake
+            begins.
         chance: -1.0 to 1.0, drawn evenly: the jitter of a retry.
     """
 
@@ -63,9 +68,12 @@ class Context:
     tails: Mapping[str, Tail] | None = None
     chance: float = 0.0
 
+    def tail(self, path: str) -> Tail | None:
+        return None if self.tails is None else self.tails.get(path)
+
 
 class Effect(Enum):
-    """What whoever wrote the new state must do now."""
+    """What the process that wrote the new state must do next."""
 
     DELIVER = "deliver"
     """Send the webhook."""
@@ -78,7 +86,7 @@ class Transition:
     """A decision.
 
     Args:
-        state: As it is to be; the very same object if nothing changes.
+        state: The new state; the very same object if nothing changes.
         effect: What follows.
         woke: A wake began.
     """
@@ -90,12 +98,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Which wake a request means.
-
-    Args:
-        wake_id: As the client gave it.
-        generation: As the client gave it.
-    """
+    """Which wake a request is about, as the client names it."""
 
     wake_id: str
     generation: int
@@ -103,15 +106,30 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What a worker has processed: everything before `offset`."""
+    """A worker has processed everything before an offset, in one stream."""
 
     path: str
     offset: str
 
 
 @dataclass(frozen=True, slots=True)
+class AckRequest:
+    """A callback or an ack of a worker.
+
+    Args:
+        wake: Its wake.
+        acks: What it has processed.
+        done: It gives the wake back.
+    """
+
+    wake: Wake
+    acks: tuple[Ack, ...] = ()
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """A token's own words, once its signature is known to be good."""
+    """What a token with a good signature says."""
 
     nonce: str
     generation: int
@@ -123,12 +141,12 @@ def is_pending(link: Link, tail: Tail | None) -> bool:
 
 
 def created(state: SubscriptionState, context: Context, found: Iterable[str]) -> SubscriptionState:
-    """A new subscription with its first links, each at the tail: history wakes nobody.
+    """A new subscription with its first links, each at the tail: what is old begins no wake.
 
     Args:
         state: Without links.
         context: With the tails of the config's streams and of `found`.
-        found: Existing streams that the pattern means.
+        found: Existing streams that match the pattern.
 
     Raises:
         SubscriptionRefused: Too many streams (413).
@@ -143,7 +161,7 @@ def created(state: SubscriptionState, context: Context, found: Iterable[str]) ->
 
 
 def linked(state: SubscriptionState, context: Context, paths: Iterable[str]) -> Transition:
-    """Explicit streams are added at their tails. A cursor that is there stays where it is.
+    """Add explicit streams at their tails. A cursor that exists stays where it is.
 
     Raises:
         SubscriptionRefused: Too many streams (413).
@@ -154,7 +172,7 @@ def linked(state: SubscriptionState, context: Context, paths: Iterable[str]) -> 
 
 
 def unlinked(state: SubscriptionState, path: str) -> Transition:
-    """An explicit stream is taken out, unless the pattern means it too.
+    """Take an explicit stream out, unless the pattern matches it too.
 
     Source: Durable Streams 6.1, 6.4.
     """
@@ -166,7 +184,7 @@ def unlinked(state: SubscriptionState, path: str) -> Transition:
 
 
 def deleted(state: SubscriptionState) -> Transition:
-    """A tombstone: whatever was in flight finds no wake any more.
+    """Make a tombstone: who answers for the wake that was in flight is refused.
 
     Source: Durable Streams 6.3.
     """
@@ -176,13 +194,13 @@ def deleted(state: SubscriptionState) -> Transition:
 def advanced(
     state: SubscriptionState, context: Context, appeared: Iterable[str] = ()
 ) -> Transition:
-    """Whatever is due is done: new streams are linked, a lease that is over is taken back, a wake
-    is delivered again, pending work begins one.
+    """Do what is due: link new streams, take back a lease that is over, deliver a wake again, or
+    begin a wake if work is pending.
 
     Args:
         state: As it is.
         context: Without tails: streams are not looked at.
-        appeared: Streams that got data; those that the pattern means are linked, at their start.
+        appeared: Streams that got data; those that match the pattern are linked, at their start.
 
     Source: Durable Streams 6.2, 7, 7.3.
     """
@@ -190,19 +208,19 @@ def advanced(
         return Transition(state)
     if context.tails is not None:
         # Without tails a lease that is over is left for whoever looks: to take it back and not
-        # wake again would leave pending work that nobody is ever told of.
+        # wake again would leave pending work that no worker ever learns of.
         state = _expired(_with_found(state, context, appeared, at_tail=False), context)
     if state.retry_at is not None and state.retry_at <= context.now:
-        return _attempt(state, context)
+        return _attempted(state, context)
     return _woken(state, context)
 
 
 def claimed(state: SubscriptionState, context: Context, worker: str) -> Transition:
-    """A worker takes the wake, or begins one if there is work.
+    """Give the wake to a worker, or begin one if there is work.
 
     Raises:
-        SubscriptionRefused: Somebody else has it, there is nothing to do (409), it is no pull-wake
-            (400).
+        SubscriptionRefused: Another worker has it, there is nothing to do (409), or the
+            subscription is not a pull-wake (400).
 
     Source: Durable Streams 7.2.
     """
@@ -216,10 +234,10 @@ def claimed(state: SubscriptionState, context: Context, worker: str) -> Transiti
             current_holder=state.holder,
             generation=state.generation,
         )
-    state = _seen(state, context)
-    if not any(is_pending(link, _tail(context, path)) for path, link in state.links.items()):
+    state = _reconciled(state, context)
+    if not _has_pending(state, context):
         raise SubscriptionRefused("NO_PENDING_WORK", 409, "no stream has more than was acked")
-    # The worker gets the tails of now, of a wake that was announced long ago too.
+    # The worker gets the tails of now, also for a wake that was announced long ago.
     state = _begun(state, context) if state.wake_id is None else _with_snapshot(state, context)
     until = context.now + state.config.lease_ms
     return Transition(
@@ -231,38 +249,36 @@ def acked(
     state: SubscriptionState,
     context: Context,
     token: TokenClaims,
-    wake: Wake,
-    acks: Sequence[Ack],
+    request: AckRequest,
     *,
-    done: bool,
     by_webhook: bool,
 ) -> Transition:
-    """A worker is acknowledged of: cursors move on, and the lease is extended or given back.
+    """A worker answers: move cursors on, and extend the lease or take it back.
 
-    All or nothing: one ack that cannot be leaves every cursor and the lease as they were.
+    All or nothing: if one ack is wrong, every cursor and the lease stay as they were.
 
     Raises:
-        SubscriptionRefused: Not its wake any more, or an offset that cannot be (409); the other
-            kind of subscription (400).
+        SubscriptionRefused: The wake is not in flight any more, or an offset is out of its range
+            (409); the subscription is of the other kind (400).
 
     Source: Durable Streams 7.1 to 7.3.
     """
     _require_kind(state, is_webhook=by_webhook)
-    state = _fenced(state, context, token, wake)
+    state = _fenced(state, context, token, request.wake)
     changed: dict[str, Link | None] = {}
-    for ack in acks:
+    for ack in request.acks:
         link = changed.get(ack.path) or state.links.get(ack.path)
         if link is None:
-            raise _bad_offset(f"{ack.path!a} is no stream of the subscription")
+            raise _bad_offset(f"{ack.path!a} is not a stream of the subscription")
         offset = _offset_of(ack)
         if offset < link.acked:
-            raise _bad_offset(f"{offset} was passed: {link.acked} is acked")
-        if offset > _most(link, _tail(context, ack.path)):
+            raise _bad_offset(f"{offset} is before {link.acked}, which is acked")
+        if offset > _furthest(link, context.tail(ack.path)):
             raise _bad_offset(f"{offset} is beyond the tail of {ack.path!a}")
         changed[ack.path] = replace(link, acked=offset)
     if changed:
         state = state.with_links(changed)
-    if done:
+    if request.done:
         return _woken(_idle(state), context)
     until = context.now + state.config.lease_ms
     return Transition(
@@ -273,10 +289,10 @@ def acked(
 def released(
     state: SubscriptionState, context: Context, token: TokenClaims, wake: Wake
 ) -> Transition:
-    """A worker gives its wake back without having processed anything.
+    """A worker gives its wake back and has processed nothing.
 
     Raises:
-        SubscriptionRefused: Not its wake any more (409), or a webhook's (400).
+        SubscriptionRefused: The wake is not in flight any more (409), or is a webhook's (400).
 
     Source: Durable Streams 7.2.
     """
@@ -285,7 +301,7 @@ def released(
 
 
 def delivered(state: SubscriptionState, context: Context, wake: Wake, *, done: bool) -> Transition:
-    """A webhook was taken; `done`: with all that it told of.
+    """A receiver accepted its webhook; `done`: it has processed all that the webhook named.
 
     Source: Durable Streams 7.1.
     """
@@ -302,7 +318,7 @@ def delivered(state: SubscriptionState, context: Context, wake: Wake, *, done: b
 
 
 def delivery_failed(state: SubscriptionState, context: Context, wake: Wake) -> Transition:
-    """A wake could not be delivered: again after a while, the same wake.
+    """A wake could not be delivered: try the same wake again after a while.
 
     Source: Durable Streams 7.1.
     """
@@ -312,24 +328,18 @@ def delivery_failed(state: SubscriptionState, context: Context, wake: Wake) -> T
     if taken or not _is_current(_expired(state, context), wake):
         return Transition(state)
     attempts = state.attempts + 1
-    return Transition(
-        replace(
-            state,
-            attempts=attempts,
-            lease_until=None,
-            retry_at=context.now + _backoff_ms(attempts, context.chance),
-        )
-    )
+    retry_at = context.now + _backoff_ms(attempts, context.chance)
+    return Transition(replace(state, attempts=attempts, lease_until=None, retry_at=retry_at))
 
 
 def announced(state: SubscriptionState, wake: Wake) -> Transition:
-    """The event is in the wake stream: from now on somebody will claim."""
+    """The event is in the wake stream: from now on a worker can claim the wake."""
     if not _is_current(state, wake) or state.retry_at is None:
         return Transition(state)
     return Transition(replace(state, retry_at=None, attempts=0))
 
 
-# What these are made of
+# The lease and the wake
 
 
 def _expired(state: SubscriptionState, context: Context) -> SubscriptionState:
@@ -339,13 +349,8 @@ def _expired(state: SubscriptionState, context: Context) -> SubscriptionState:
 
 
 def _idle(state: SubscriptionState) -> SubscriptionState:
-    links = {
-        path: replace(link, snapshot=None) if link.snapshot is not None else link
-        for path, link in state.links.items()
-    }
     return replace(
-        state,
-        links=links,
+        _without_snapshot(state),
         wake_id=None,
         holder=None,
         lease_until=None,
@@ -356,13 +361,13 @@ def _idle(state: SubscriptionState) -> SubscriptionState:
 
 
 def _woken(state: SubscriptionState, context: Context) -> Transition:
-    """Begin a wake if there is pending work and none is in flight."""
+    """Begin a wake if work is pending and no wake is in flight."""
     if context.tails is None or state.wake_id is not None:
         return Transition(state)
-    state = _seen(state, context)
-    if not any(is_pending(link, _tail(context, path)) for path, link in state.links.items()):
+    state = _reconciled(state, context)
+    if not _has_pending(state, context):
         return Transition(state)
-    return replace(_attempt(_begun(state, context), context), woke=True)
+    return replace(_attempted(_begun(state, context), context), woke=True)
 
 
 def _begun(state: SubscriptionState, context: Context) -> SubscriptionState:
@@ -376,32 +381,7 @@ def _begun(state: SubscriptionState, context: Context) -> SubscriptionState:
     return _with_snapshot(state, context)
 
 
-def _with_snapshot(state: SubscriptionState, context: Context) -> SubscriptionState:
-    """With the tails of now as what the wake promises, and nothing that it snapshot before."""
-    told: dict[str, Link | None] = {
-        path: replace(link, snapshot=None)
-        for path, link in state.links.items()
-        if link.snapshot is not None
-    }
-    for path in _chosen(state, context):
-        link, tail = state.links[path], _tail(context, path)
-        snapshot = link.acked if tail is None else max(link.acked, tail.offset)
-        told[path] = replace(link, snapshot=snapshot, woken=state.generation)
-    return state.with_links(told)
-
-
-def _chosen(state: SubscriptionState, context: Context) -> list[str]:
-    """What a wake tells of: what is pending and was told of longest ago comes first, so that none
-    waits for ever behind streams that are always busy."""
-
-    def order(path: str) -> tuple[bool, int, str]:
-        link = state.links[path]
-        return not is_pending(link, _tail(context, path)), link.woken, path
-
-    return sorted(state.links, key=order)[: limits.MAX_WAKE_STREAMS]
-
-
-def _attempt(state: SubscriptionState, context: Context) -> Transition:
+def _attempted(state: SubscriptionState, context: Context) -> Transition:
     if state.is_webhook:
         until = context.now + state.config.lease_ms
         return Transition(replace(state, lease_until=until, retry_at=None), Effect.DELIVER)
@@ -409,79 +389,13 @@ def _attempt(state: SubscriptionState, context: Context) -> Transition:
     return Transition(replace(state, retry_at=again), Effect.ANNOUNCE)
 
 
-def _seen(state: SubscriptionState, context: Context) -> SubscriptionState:
-    """Cursors of streams that are gone, or that are not the streams they were."""
-    assert context.tails is not None
-    changed: dict[str, Link | None] = {}
-    for path, link in state.links.items():
-        tail = context.tails.get(path)
-        if tail is None:
-            if not link.explicit:
-                changed[path] = None
-        elif link.created_at is None:
-            changed[path] = replace(link, created_at=tail.created_at)
-        elif link.created_at != tail.created_at:
-            changed[path] = Link(link.explicit, START, tail.created_at)
-    return state.with_links(changed) if changed else state
-
-
-def _with_explicit(
-    state: SubscriptionState, context: Context, paths: Iterable[str]
-) -> SubscriptionState:
-    changed: dict[str, Link | None] = {}
-    for path in paths:
-        link = state.links.get(path)
-        if link is None:
-            tail = _tail(context, path)
-            changed[path] = Link(True) if tail is None else Link(True, tail.offset, tail.created_at)
-        elif not link.explicit:
-            changed[path] = replace(link, explicit=True)
-    if not changed:
-        return state
-    state = state.with_links(changed)
-    if not _fits(len(state.links), _path_bytes(state.links)):
-        raise _too_many()
-    return state
-
-
-def _with_found(
-    state: SubscriptionState, context: Context, paths: Iterable[str], *, at_tail: bool
-) -> SubscriptionState:
-    assert context.tails is not None
-    count = len(state.links)
-    size = _path_bytes(state.links)
-    full = False
-    found: dict[str, Link | None] = {}
-    for path in paths:
-        tail = context.tails.get(path)
-        if tail is None or path in state.links or path in found or not state.config.matches(path):
-            continue
-        size += len(path.encode())
-        full = full or not _fits(count + len(found) + 1, size)
-        if full:
-            break
-        found[path] = Link(False, tail.offset if at_tail else START, tail.created_at)
-    if found:
-        state = state.with_links(found)
-    return state if state.full == full or not (found or full) else replace(state, full=full)
-
-
-def _path_bytes(paths: Iterable[str]) -> int:
-    return sum(len(path.encode()) for path in paths)
-
-
-def _fits(count: int, path_bytes: int) -> bool:
-    most = limits.MAX_SUBSCRIPTION_STREAMS
-    return count <= most and path_bytes <= limits.MAX_SUBSCRIPTION_PATH_BYTES
-
-
 def _fenced(
     state: SubscriptionState, context: Context, token: TokenClaims, wake: Wake
 ) -> SubscriptionState:
-    """The state, if a request is of the wake that is in flight."""
+    """The state, if a request is about the wake that is in flight."""
     state = _expired(state, context)
-    # A webhook may be called back while it waits for its next attempt, too: then its receiver took
-    # it, and only the answer was lost.
+    # A receiver may also call back while its webhook waits for the next attempt: then it took the
+    # webhook, and only its answer was lost.
     good = (
         _is_current(state, wake)
         and token.nonce == state.nonce
@@ -507,12 +421,118 @@ def _require_kind(state: SubscriptionState, *, is_webhook: bool) -> None:
         raise SubscriptionRefused("INVALID_REQUEST", 400, reason)
 
 
-def _tail(context: Context, path: str) -> Tail | None:
-    return None if context.tails is None else context.tails.get(path)
+def _backoff_ms(attempts: int, chance: float) -> int:
+    doubled = limits.MIN_WEBHOOK_RETRY * 2.0 ** min(attempts - 1, 16)
+    seconds = min(doubled, limits.MAX_WEBHOOK_RETRY)
+    return round(1000 * seconds * (1 + limits.WEBHOOK_RETRY_JITTER * chance))
 
 
-def _most(link: Link, tail: Tail | None) -> Offset:
-    """The furthest that can have been processed; of a stream that is gone, what was told of it."""
+# The links
+
+
+def _has_pending(state: SubscriptionState, context: Context) -> bool:
+    return any(is_pending(link, context.tail(path)) for path, link in state.links.items())
+
+
+def _with_snapshot(state: SubscriptionState, context: Context) -> SubscriptionState:
+    """Let the wake name the tails of now, and nothing that it named before."""
+    state = _without_snapshot(state)
+    named: dict[str, Link | None] = {}
+    for path in _chosen(state, context):
+        link, tail = state.links[path], context.tail(path)
+        snapshot = link.acked if tail is None else max(link.acked, tail.offset)
+        named[path] = replace(link, snapshot=snapshot, woken=state.generation)
+    return state.with_links(named)
+
+
+def _without_snapshot(state: SubscriptionState) -> SubscriptionState:
+    links = {
+        path: replace(link, snapshot=None) if link.snapshot is not None else link
+        for path, link in state.links.items()
+    }
+    return replace(state, links=links)
+
+
+def _chosen(state: SubscriptionState, context: Context) -> list[str]:
+    """The streams that a wake names. Pending streams come first, and of these the one that was
+    named longest ago, so that none waits for ever behind streams that are always busy."""
+
+    def order(path: str) -> tuple[bool, int, str]:
+        link = state.links[path]
+        return not is_pending(link, context.tail(path)), link.woken, path
+
+    return sorted(state.links, key=order)[: limits.MAX_WAKE_STREAMS]
+
+
+def _reconciled(state: SubscriptionState, context: Context) -> SubscriptionState:
+    """Begin again the cursor of a stream that was replaced; drop that of a matching stream that is
+    gone."""
+    assert context.tails is not None
+    changed: dict[str, Link | None] = {}
+    for path, link in state.links.items():
+        tail = context.tails.get(path)
+        if tail is None:
+            if not link.explicit:
+                changed[path] = None
+        elif link.created_at is None:
+            changed[path] = replace(link, created_at=tail.created_at)
+        elif link.created_at != tail.created_at:
+            changed[path] = Link(link.explicit, START, tail.created_at)
+    return state.with_links(changed) if changed else state
+
+
+def _with_explicit(
+    state: SubscriptionState, context: Context, paths: Iterable[str]
+) -> SubscriptionState:
+    changed: dict[str, Link | None] = {}
+    for path in paths:
+        link = state.links.get(path)
+        if link is None:
+            tail = context.tail(path)
+            changed[path] = Link(True) if tail is None else Link(True, tail.offset, tail.created_at)
+        elif not link.explicit:
+            changed[path] = replace(link, explicit=True)
+    if not changed:
+        return state
+    state = state.with_links(changed)
+    if not _fits(len(state.links), _path_bytes(state.links)):
+        raise _too_many()
+    return state
+
+
+def _with_found(
+    state: SubscriptionState, context: Context, paths: Iterable[str], *, at_tail: bool
+) -> SubscriptionState:
+    assert context.tails is not None
+    count = len(state.links)
+    size = _path_bytes(state.links)
+    full = False
+    found: dict[str, Link | None] = {}
+    for path in paths:
+        tail = context.tails.get(path)
+        if tail is None or path in state.links or path in found or not state.config.matches(path):
+            continue
+        size += len(path.encode())
+        if not _fits(count + len(found) + 1, size):
+            full = True
+            break
+        found[path] = Link(False, tail.offset if at_tail else START, tail.created_at)
+    if found:
+        state = state.with_links(found)
+    return state if state.full == full or not (found or full) else replace(state, full=full)
+
+
+def _path_bytes(paths: Iterable[str]) -> int:
+    return sum(len(path.encode()) for path in paths)
+
+
+def _fits(count: int, path_bytes: int) -> bool:
+    most = limits.MAX_SUBSCRIPTION_STREAMS
+    return count <= most and path_bytes <= limits.MAX_SUBSCRIPTION_PATH_BYTES
+
+
+def _furthest(link: Link, tail: Tail | None) -> Offset:
+    """The furthest that can have been processed; of a stream that is gone, what the wake named."""
     if tail is not None:
         return tail.offset
     return link.acked if link.snapshot is None else link.snapshot
@@ -523,12 +543,6 @@ def _offset_of(ack: Ack) -> Offset:
         return Offset.parse(ack.offset)
     except InvalidOffset as error:
         raise _bad_offset(str(error)) from None
-
-
-def _backoff_ms(attempts: int, chance: float) -> int:
-    doubled = limits.MIN_WEBHOOK_RETRY * 2.0 ** min(attempts - 1, 16)
-    seconds = min(doubled, limits.MAX_WEBHOOK_RETRY)
-    return round(1000 * seconds * (1 + limits.WEBHOOK_RETRY_JITTER * chance))
 
 
 def _bad_offset(reason: str) -> SubscriptionRefused:

@@ -1,9 +1,9 @@
-"""The subscriptions as this process knows them: which paths they look at, and what is due when.
+"""The subscriptions as this process knows them: which paths they follow, and what is due when.
 
-A view may be behind: another process has changed the state, and the hint is on its way. So nothing
-is decided from it, only whether to look. What must not be missed is an append while the view said
-that a wake was in flight, which was over already: such a view remembers that it was told, and when
-it turns idle the streams are looked at.
+A view may be behind: another process has changed the state, and the hint is on its way. So a view
+decides nothing but whether to look. One append must not be missed: an append that comes while the
+view says that a wake is in flight, though that wake is over already. So such a view notes the
+append, and when it becomes idle its streams are looked at.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from tailrace.store import Change, Offset, Store
 from tailrace.subscriptions.pattern import PathIndex
@@ -18,8 +19,8 @@ from tailrace.subscriptions.repository import StoredState, path_of
 
 __all__ = ["Todo", "View", "Views"]
 
-_MOST_PATHS = 1000
-"""Paths that are remembered apart; with more of them everything is looked at."""
+_MAX_PATHS: Final = 1000
+"""Paths that are noted one by one; when there are more, everything is looked at."""
 
 
 @dataclass(slots=True)
@@ -28,8 +29,8 @@ class Todo:
 
     Args:
         paths: Streams that got data.
-        tails: The ends of all its streams.
-        everything: The streams that its pattern means, too.
+        tails: The tails of all its streams.
+        everything: Also the streams that match its pattern.
     """
 
     paths: set[str] = field(default_factory=set)
@@ -42,7 +43,7 @@ class Todo:
         return not (self.paths or self.tails or self.everything)
 
     def add(self, path: str) -> None:
-        if len(self.paths) < _MOST_PATHS:
+        if len(self.paths) < _MAX_PATHS:
             self.paths.add(path)
         elif path not in self.paths:
             self.everything = True
@@ -62,7 +63,7 @@ class View:
         stored: Its state when it was last read or written.
         stop: Ends the watching of its state.
         missed: A stream got data while a wake was in flight.
-        postponed: Milliseconds before which nothing is tried: the store could not work.
+        postponed: Milliseconds before which nothing is tried, since the store could not work.
     """
 
     stored: StoredState
@@ -80,18 +81,20 @@ class View:
 
 
 class Views:
-    """All subscriptions of this process.
+    """All subscriptions that this process knows.
 
     Args:
-        store: Where the records are watched.
-        tell: Called when there is something to do.
-        gone: Called with the id of a subscription that is forgotten.
+        store: Where their states are watched.
+        notify: Called when there is something to do.
+        forgotten: Called with the id of a subscription that was deleted.
     """
 
-    def __init__(self, store: Store, tell: Callable[[], None], gone: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, notify: Callable[[], None], forgotten: Callable[[str], None]
+    ) -> None:
         self._store = store
-        self._tell = tell
-        self._gone = gone
+        self._notify = notify
+        self._forgotten = forgotten
         self._views: dict[str, View] = {}
         self._index = PathIndex()
         self._deadlines: list[tuple[int, str]] = []
@@ -107,7 +110,7 @@ class Views:
         return self._views.get(name)
 
     def appended(self, path: str) -> None:
-        """A stream got data."""
+        """Note that a stream got data."""
         if not self._index:
             return
         for name in self._index.matches(path):
@@ -117,12 +120,12 @@ class Views:
                 view.missed = True
             else:
                 self._todo.setdefault(name, Todo()).add(path)
-                self._tell()
+                self._notify()
 
     def ask(self, name: str, todo: Todo) -> None:
-        """Something is to be looked at."""
+        """Ask for a look at a subscription."""
         self._todo.setdefault(name, Todo()).merge(todo)
-        self._tell()
+        self._notify()
 
     def missed(self, name: str) -> None:
         """Look at the streams of a subscription once its wake is over."""
@@ -131,11 +134,11 @@ class Views:
             view.missed = True
 
     def take(self, name: str) -> Todo | None:
-        """What is to be looked at; it is the caller's from here on."""
+        """Take over what is to be looked at; None: nothing."""
         return self._todo.pop(name, None)
 
     def waiting(self, now: int) -> list[str]:
-        """Those with something to do now."""
+        """The subscriptions with something to do now."""
         while self._deadlines and self._deadlines[0][0] <= now:
             due, name = heapq.heappop(self._deadlines)
             view = self._views.get(name)
@@ -146,7 +149,7 @@ class Views:
         return [name for name in self._todo if name in views and views[name].postponed is None]
 
     def next_due(self) -> int | None:
-        """When there is something to do though nothing happens."""
+        """When there is something to do even if nothing happens before."""
         while self._deadlines:
             due, name = self._deadlines[0]
             view = self._views.get(name)
@@ -156,16 +159,16 @@ class Views:
         return None
 
     def put(self, stored: StoredState) -> None:
-        """A state was read or written."""
+        """Note a state that was read or written."""
         state = stored.state
         view = self._views.get(state.id)
         if view is not None and view.stored.state.nonce != state.nonce:
             self.drop(state.id)
             view = None
         if view is None:
-            stop = self._store.watch(path_of(state.id, state.nonce), self._hearing(state.id))
+            stop = self._store.watch(path_of(state.id, state.nonce), self._on_change(state.id))
             view = self._views[state.id] = View(stored, stop)
-            # What came between its creation and now was told to nobody here.
+            # No append between its creation and now was noted here.
             self.ask(state.id, Todo(everything=True))
         elif stored.tail < view.tail:
             return  # read before what is known already
@@ -175,7 +178,7 @@ class Views:
             self.ask(state.id, Todo(tails=True))
         explicit = (path for path, link in state.links.items() if link.explicit)
         self._index.put(state.id, state.config.glob, explicit)
-        self._remember(state.id, view)
+        self._schedule(state.id, view)
 
     def postpone(self, name: str, until: int, todo: Todo) -> None:
         """Try again later what could not be done now."""
@@ -183,15 +186,15 @@ class Views:
         if view is not None:
             self._todo.setdefault(name, Todo()).merge(todo)
             view.postponed = until
-            self._remember(name, view)
+            self._schedule(name, view)
 
     def drop(self, name: str) -> None:
-        """Forget a subscription that is deleted."""
+        """Forget a subscription that was deleted."""
         view = self._views.pop(name, None)
         if view is not None:
             view.stop()
             self._index.drop(name)
-            self._gone(name)
+            self._forgotten(name)
         self._todo.pop(name, None)
 
     def clear(self) -> None:
@@ -200,11 +203,11 @@ class Views:
             self.drop(name)
         self._deadlines.clear()
 
-    def _remember(self, name: str, view: View) -> None:
+    def _schedule(self, name: str, view: View) -> None:
         if view.due is not None:
             heapq.heappush(self._deadlines, (view.due, name))
 
-    def _hearing(self, name: str) -> Callable[[Change], None]:
+    def _on_change(self, name: str) -> Callable[[Change], None]:
         def on_change(change: Change) -> None:
             view = self._views.get(name)
             if view is not None and (change.deleted or change.tail > view.tail):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tailrace.store.sqlite.lockfile import open_lock_file
+from tailrace.store.sqlite.lock import open_lock_file
 
 __all__ = ["held"]
 

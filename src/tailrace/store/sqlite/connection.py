@@ -1,17 +1,44 @@
-"""Connections to a store's file: one that writes, a few that read."""
+"""SQLite as the store uses it: connections, the write-ahead log, and SQLite's errors as ours.
+
+The log is copied into the file when it has grown, when nothing is written for a while, and at the
+end. Only under the lock of `lock.py`: SQLite before 3.51.3 could damage the log when one process
+wrote while another copied, and none of ours can get into that situation with any SQLite.
+"""
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import Final, Literal
 
 import apsw
 
 from tailrace import limits
-from tailrace.errors import StoreReadOnly
+from tailrace.errors import (
+    StoreCorrupt,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 
-__all__ = ["Synchronous", "close", "moment", "open_reader", "open_writer", "use_log"]
+__all__ = [
+    "DRIVER_ERRORS",
+    "Checkpoint",
+    "Synchronous",
+    "close",
+    "failure_of",
+    "is_damage",
+    "is_fatal",
+    "moment",
+    "open_reader",
+    "open_writer",
+    "use_log",
+]
+
+# Connections --------------------------------------------------------------------------------------
 
 Synchronous = Literal["FULL", "NORMAL"]
 """NORMAL loses what was acknowledged when the power is cut: it shows that tests would see it."""
@@ -47,7 +74,7 @@ def use_log(connection: apsw.Connection) -> None:
     """Turn the write-ahead log on; it stays on for good. Its files are there from now on."""
     connection.pragma("journal_mode", "WAL")
     connection.pragma("schema_version")  # any read makes them: they are to be known by their inodes
-    connection.pragma("wal_autocheckpoint", 0)  # `upkeep.py` does it, under the lock
+    connection.pragma("wal_autocheckpoint", 0)  # `Checkpoint` does it, under the lock
     connection.pragma("journal_size_limit", limits.STORE_WAL_KEPT_BYTES)
 
 
@@ -83,3 +110,145 @@ def _connect(path: str, flags: int, vfs: str | None, cache_bytes: int) -> apsw.C
     connection.pragma("cache_size", -(cache_bytes // 1024))
     connection.pragma("foreign_keys", False)
     return connection
+
+
+# The log ------------------------------------------------------------------------------------------
+
+_IDLE: Final = 1.0
+"""Seconds without a write after which the log is copied and cut to nothing."""
+
+_LOOK_BYTES: Final = 1024 * 1024
+"""Bytes of pages written after which it is worth asking how long the log is."""
+
+
+class Checkpoint:
+    """The log of one file, as one process sees it; belongs to the writer thread.
+
+    Args:
+        connection: The writer's.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._page_bytes = int(connection.pragma("page_size"))
+        self._written = 0
+        self._wrote_at: float | None = None
+
+    def next_in(self) -> float | None:
+        """Seconds until the log is cut, if nothing more is written; None: it is."""
+        if self._wrote_at is None:
+            return None
+        return max(0.0, self._wrote_at + _IDLE - time.monotonic())
+
+    def note(self) -> None:
+        """Something was written."""
+        self._wrote_at = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether `run` has something to do."""
+        return self._grown() >= _LOOK_BYTES or self.next_in() == 0.0
+
+    def run(self) -> None:
+        """Copy what should be; the caller holds the lock."""
+        if self._grown() >= _LOOK_BYTES:
+            self._written += self._grown()
+            frames, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            if (frames - copied) * self._page_bytes >= limits.STORE_WAL_BYTES:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if self.next_in() == 0.0:
+            self._wrote_at = None
+            self.cut()
+
+    def cut(self) -> None:
+        """Copy all of the log, and cut it to nothing, unless somebody reads it now."""
+        self._connection.set_busy_timeout(0)
+        try:
+            with suppress(apsw.BusyError):
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._connection.set_busy_timeout(int(limits.STORE_LOCK_TIMEOUT * 1000))
+
+    def _grown(self) -> int:
+        """Bytes of pages written since the log was looked at."""
+        pages, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
+        return int(pages) * self._page_bytes - self._written
+
+
+# Errors; the only place that maps them ------------------------------------------------------------
+
+DRIVER_ERRORS: Final = (apsw.Error, OSError, MemoryError)
+"""What SQLite and the calls around it raise."""
+
+_SYNC: Final = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+_FULL: Final = "has no room left on its disk: make some, then it works again"
+_LOCKED: Final = "is held by another program: close what writes to its file"
+_READ_ONLY_WORDS: Final = "cannot be written: look at the rights of its file and directory"
+_CORRUPT: Final = "is damaged: put back a copy of its file, or move it away"
+
+_BY_CLASS: Final[tuple[tuple[type[apsw.Error], type[StoreUnavailable], str], ...]] = (
+    (apsw.FullError, StoreFull, _FULL),
+    (apsw.ReadOnlyError, StoreReadOnly, _READ_ONLY_WORDS),
+    (apsw.PermissionsError, StoreReadOnly, _READ_ONLY_WORDS),
+    (apsw.BusyError, StoreLocked, _LOCKED),
+    (apsw.LockedError, StoreLocked, _LOCKED),
+    (apsw.ProtocolError, StoreLocked, _LOCKED),
+    (apsw.NotADBError, StoreCorrupt, "is not a store: its file is something else"),
+)
+
+
+def failure_of(store: str, error: BaseException, number: int = 0) -> StoreUnavailable:
+    """An error of the driver or of the system as ours.
+
+    Args:
+        store: The file.
+        error: What was raised; the caller raises ours `from` it.
+        number: The system's errno behind an error of SQLite, if it is known.
+    """
+    if isinstance(error, StoreUnavailable):
+        return error
+    number = _system_number(error, number)
+    if number in _NO_ROOM:
+        return StoreFull(store, _FULL)
+    if number in _READ_ONLY:
+        return StoreReadOnly(store, _READ_ONLY_WORDS)
+    for kind, ours, words in _BY_CLASS:
+        if isinstance(error, kind):
+            return ours(store, words)
+    if is_damage(error):
+        return StoreCorrupt(store, _CORRUPT)
+    return StoreUnavailable(store, f"failed: {error}")
+
+
+def is_fatal(error: BaseException, number: int) -> bool:
+    """Whether no write may be tried again through the same descriptor.
+
+    After a failed sync the system may have dropped the pages and report the next one as done
+    ("fsyncgate"); so a write that failed for another reason than room or rights ends the writer.
+
+    Args:
+        error: What SQLite raised.
+        number: The system's errno behind it.
+    """
+    if not isinstance(error, apsw.IOError):
+        return False
+    synced = getattr(error, "extendedresult", 0) in _SYNC
+    return synced or _system_number(error, number) not in (*_NO_ROOM, *_READ_ONLY)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file is not what was written to it: nothing more may be acknowledged on it."""
+    # A file that was emptied is a database without our tables, which it had when it was opened.
+    emptied = isinstance(error, apsw.SQLError) and str(error).startswith("no such table")
+    return emptied or isinstance(error, (apsw.CorruptError, apsw.NotADBError))
+
+
+def _system_number(error: BaseException, number: int) -> int:
+    """The errno behind an error; 0 if there is none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    # SQLite keeps the last one, which need not belong to an error of another kind.
+    return number if isinstance(error, (apsw.IOError, apsw.CantOpenError)) else 0

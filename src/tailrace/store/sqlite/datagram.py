@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tailrace import limits
-from tailrace.store.base import Change, Chunk
-from tailrace.store.offset import Offset
+from tailrace.store.values import Change, Chunk, Offset
 
 __all__ = ["HEAD_BYTES", "MOST_BYTES", "Datagram", "body_of", "head_of", "parse"]
 

@@ -1,4 +1,4 @@
-"""The file of a store, and what lies beside it.
+"""The file of a store, what lies beside it, and which files this process has open.
 
 Whoever may make a name in the store's directory (a shared upload directory) can put a link there,
 to a file of somebody else, before the store makes its own. So what lies beside the database is
@@ -8,12 +8,26 @@ name. So these are looked at before it opens them; what is put there later, it h
 
 Ours is what this process's user owns, or the owner of the directory: that one could exchange the
 store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
+
+SQLite remembers in memory what the process has locked, for POSIX gives locks to a process and not
+to a descriptor. Two things follow that nothing else guards against (`held`):
+
+* Closing *any* descriptor of a file drops the process's locks on it, also SQLite's. So a file that
+  is open may not be looked at in another way than through SQLite.
+* A forked child has a copy of that memory, and none of the locks. A connection of its own would
+  trust in them. So a file that was open at the fork cannot be opened again in the child.
+
+Source: SQLite, "How To Corrupt An SQLite Database File", 2.2 and 2.6.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +35,7 @@ from typing import Final
 from tailrace.errors import StoreUnavailable
 from tailrace.store.private import DIRECTORY
 
-__all__ = ["Location", "is_ours", "open_lock", "refuse_links"]
+__all__ = ["Location", "foreign", "held", "is_ours", "refuse_links"]
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
 
@@ -47,7 +61,7 @@ class Location:
 
     @property
     def lock(self) -> str:
-        """Locked around each write; see `lock.py`."""
+        """The file that is locked around each write; see `lock.py`."""
         return f"{self.file}-lock"
 
     @property
@@ -109,39 +123,6 @@ def _sync_directory(path: Path) -> None:
         os.close(directory)
 
 
-def open_lock(path: str, size: int) -> int:
-    """Open the file that is locked and mapped; make it, if there is none. Not for Windows.
-
-    Args:
-        path: Beside the database.
-        size: Its bytes, once it is in use; a new one is empty.
-
-    Returns:
-        A descriptor, for reading and writing.
-
-    Raises:
-        StoreUnavailable: What is at the path is no lock of ours. It is not touched.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        number = os.open(path, flags, 0o600)
-    except OSError as error:
-        if os.path.islink(path):
-            raise _foreign(path, "its lock", "it is a link") from error
-        raise
-    found = os.fstat(number)
-    if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, size):
-        reason = "it is another file"
-    elif found.st_nlink > 1:
-        reason = "it has a second name"
-    elif not is_ours(path, found):
-        reason = "another user has made it"
-    else:
-        return number
-    os.close(number)
-    raise _foreign(path, "its lock", reason)
-
-
 def refuse_links(file: str) -> None:
     """Refuse what SQLite would write through, and what would be told of every append.
 
@@ -157,15 +138,15 @@ def refuse_links(file: str) -> None:
     for path in (file, *(f"{file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
         found = _at(path)
         if found is not None and not stat.S_ISREG(found.st_mode):
-            raise _foreign(path, "its own", "it is another file")
+            raise foreign(path, "its own", "it is another file")
         if found is not None and found.st_nlink > 1:
-            raise _foreign(path, "its own", "it has a second name")
+            raise foreign(path, "its own", "it has a second name")
     peers = Location(file).peers
     found = _at(peers)
     if found is not None and not stat.S_ISDIR(found.st_mode):
-        raise _foreign(peers, "its directory", "it is a link or a file")
+        raise foreign(peers, "its directory", "it is a link or a file")
     if found is not None and not is_ours(peers, found):
-        raise _foreign(peers, "its directory", "another user has made it")
+        raise foreign(peers, "its directory", "another user has made it")
 
 
 def _at(path: str) -> os.stat_result | None:
@@ -188,5 +169,54 @@ def is_ours(path: str, found: os.stat_result) -> bool:
     return found.st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
 
 
-def _foreign(path: str, use: str, reason: str) -> StoreUnavailable:
+def foreign(path: str, use: str, reason: str) -> StoreUnavailable:
+    """The error for a file beside the database that is not the store's own."""
     return StoreUnavailable(path, f"cannot be used by the store as {use}, for {reason}: remove it")
+
+
+# Files that are open ------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_open: Counter[str] = Counter()
+_inherited: set[str] = set()
+
+
+@contextmanager
+def held(file: str, look: Callable[[str], None]) -> Iterator[None]:
+    """A file that is open in SQLite for the length of the block.
+
+    Args:
+        file: Its path.
+        look: Looks at it without SQLite; called only where this process does not have it open.
+
+    Raises:
+        StoreUnavailable: The process that this one was forked from had it open; or what `look`
+            raises.
+    """
+    key = os.path.realpath(file)
+    with _lock:
+        if key in _inherited:
+            raise StoreUnavailable(
+                file,
+                "was open when this process was forked from another, and SQLite cannot open it "
+                "again here: use it only after the fork, or start processes by spawn",
+            )
+        if not _open[key]:
+            look(file)
+        _open[key] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _open[key] -= 1
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it at the fork
+    _inherited.update(key for key, count in _open.items() if count)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -3,8 +3,15 @@
 SQLite's own waiting sleeps and tries again, and starves: one of four processes got nothing in four
 seconds. A plain `flock` on a file beside the database, in front of each transaction, is fair and
 costs a system call. The same file, mapped, tells without a system call who wrote last: as long as
-that is oneself, what one knows of the streams still holds. `lockfile.py` has both, and what Windows
-has in their place.
+that is oneself, what one knows of the streams still holds.
+
+| system | lock | processes |
+|---|---|---|
+| Linux, macOS | `flock` on the file, for each write | any number; the bytes are mapped memory |
+| Windows | `filelock` on the file, as long as the store is open | one; the bytes are its own |
+
+On Windows there is no lock that waits in order and ends with its process, and no datagram that
+would tell other processes of a write. So a second process is refused there.
 
 Both are a convenience. SQLite locks by itself as well, and a writer's caches are checked once more
 within the transaction, by SQLite's own `data_version`.
@@ -12,23 +19,37 @@ within the transaction, by SQLite's own `data_version`.
 
 from __future__ import annotations
 
+import mmap
+import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
 
 from tailrace import limits
-from tailrace.store.sqlite.lockfile import open_lock_file
+from tailrace.errors import StoreLocked
+from tailrace.store.sqlite.location import foreign, is_ours
 
-__all__ = ["WriteLock"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
-_WRITER = slice(0, 8)
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = ["WriteLock", "open_lock_file"]
+
+_SIZE: Final = 4096
+
+_WRITER: Final = slice(0, 8)
 """Who wrote last: 8 random bytes that each process draws."""
-_PEERS = slice(8, 16)
+_PEERS: Final = slice(8, 16)
 """Changed whenever a process begins or ends to listen."""
-_DAMAGED = slice(16, 24)
+_DAMAGED: Final = slice(16, 24)
 """The inode of a file that somebody has found to be damaged; 0 as long as nobody has."""
 
 
@@ -37,11 +58,11 @@ class WriteLock:
 
     Args:
         path: The file beside the database; made if it is missing.
-        on_stuck: Called in a thread of its own, again and again, while somebody else has been
+        on_stuck: Called in a thread of its own, again and again, while another process has been
             holding the lock for too long.
 
     Raises:
-        StoreUnavailable: What is at the path is no lock of ours; it is not touched.
+        StoreUnavailable: What is at the path is not a lock of ours; it is not touched.
         StoreLocked: Another process has the store open, on a system where only one may.
     """
 
@@ -132,3 +153,144 @@ class WriteLock:
             since = self._waits_since
             if since is not None and time.monotonic() - since >= limits.STORE_LOCK_TIMEOUT:
                 self._on_stuck()
+
+
+# The file -----------------------------------------------------------------------------------------
+
+
+def open_lock_file(path: str) -> _SharedLockFile | _OwnLockFile:
+    """Open the file beside a database that is locked; made if it is missing.
+
+    Raises:
+        StoreUnavailable: What is at the path is not a lock of ours; it is not touched.
+        StoreLocked: Another process has the store open, on a system where only one may.
+    """
+    return _OwnLockFile(path) if fcntl is None else _SharedLockFile(path)
+
+
+def _open(path: str) -> int:
+    """Open the file that is locked and mapped; make it, if there is none. Not for Windows.
+
+    Args:
+        path: Beside the database.
+
+    Returns:
+        A descriptor, for reading and writing.
+
+    Raises:
+        StoreUnavailable: What is at the path is not a lock of ours. It is not touched.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        number = os.open(path, flags, 0o600)
+    except OSError as error:
+        if os.path.islink(path):
+            raise foreign(path, "its lock", "it is a link") from error
+        raise
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode) or found.st_size not in (0, _SIZE):  # a new one is empty
+        reason = "it is another file"
+    elif found.st_nlink > 1:
+        reason = "it has a second name"
+    elif not is_ours(path, found):
+        reason = "another user has made it"
+    else:
+        return number
+    os.close(number)
+    raise foreign(path, "its lock", reason)
+
+
+class _SharedLockFile:
+    """For any number of processes.
+
+    Its `board` are bytes that all who have the database open see, without a system call.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = _open(path)
+        try:
+            if os.fstat(self._file).st_size < _SIZE:
+                os.ftruncate(self._file, _SIZE)
+            self.board = mmap.mmap(self._file, _SIZE)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def acquire(self, *, wait: bool) -> bool:
+        """Take the lock, for this thread; False if it would have to wait and may not."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    @property
+    def is_deleted(self) -> bool:
+        """The file is at no path any more: whoever comes next locks another one."""
+        return os.fstat(self._file).st_nlink == 0
+
+    def close(self) -> None:
+        self.board.close()
+        os.close(self._file)
+
+
+class _Held:
+    """What the stores of this process that are open on the same file have in common."""
+
+    def __init__(self, lock: BaseFileLock) -> None:
+        self.lock = lock
+        self.board = bytearray(_SIZE)
+        self.turn = threading.Lock()
+        self.users = 0
+
+
+_held: dict[str, _Held] = {}
+_changing = threading.Lock()
+
+
+class _OwnLockFile:
+    """For one process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.realpath(path)
+        with _changing:
+            held = _held.get(self._path)
+            if held is None:
+                held = _held[self._path] = _Held(_lock_for_good(self._path))
+            held.users += 1
+        self._shared = held
+        self.board = held.board
+
+    def acquire(self, *, wait: bool) -> bool:
+        return self._shared.turn.acquire(blocking=wait)
+
+    def release(self) -> None:
+        self._shared.turn.release()
+
+    @property
+    def is_deleted(self) -> bool:
+        return False  # Windows does not delete what is open
+
+    def close(self) -> None:
+        with _changing:
+            self._shared.users -= 1
+            if not self._shared.users:
+                del _held[self._path]
+                self._shared.lock.release()
+
+
+def _lock_for_good(path: str) -> BaseFileLock:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise StoreLocked(
+            path.removesuffix("-lock"),
+            "is open in another process: on Windows a store is for one process at a time",
+        ) from error
+    return lock

@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from tailrace import limits
-from tailrace.store.base import Change
 from tailrace.store.sqlite.datagram import MOST_BYTES, Datagram, body_of, head_of, parse
 from tailrace.store.sqlite.location import is_ours
 from tailrace.store.sqlite.lock import WriteLock
+from tailrace.store.values import Change
 
 __all__ = ["NoReceiver", "Peers", "Receiver", "SocketDirectory", "receiver_at"]
 

@@ -1,0 +1,350 @@
+"""Sending files as a response's body: by the kernel where it can, by ordinary reads elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from tailrace import limits
+from tailrace.connection import log
+from tailrace.errors import TransferFailed
+from tailrace.runtime import Descriptor, call_in_thread, file_threads
+from tailrace.server.internals import CycleResponse
+from tailrace.server.options import ServerOptions
+from tailrace.server.transfer import ZERO_COPY, Transfer
+from tailrace.server.write_buffer import WriteBuffer
+
+__all__ = ["FileSending", "open_path", "read", "read_cached"]
+
+
+class FileSending:
+    """Sends files as the body of one response, or as parts of it.
+
+    Whatever goes wrong once a file has begun cuts the connection: it is never padded and never
+    ended as if it were whole.
+
+    Args:
+        response: The server's record of it.
+        buffer: The way out of its connection.
+        loop: The event loop.
+        options: The settings.
+        name: What log lines call the response.
+    """
+
+    __slots__ = ("_buffer", "_loop", "_name", "_options", "_response")
+
+    def __init__(
+        self,
+        response: CycleResponse,
+        buffer: WriteBuffer,
+        loop: asyncio.AbstractEventLoop,
+        options: ServerOptions,
+        name: str,
+    ) -> None:
+        self._response = response
+        self._buffer = buffer
+        self._loop = loop
+        self._options = options
+        self._name = name
+
+    async def send_path(self, path: str) -> None:
+        """Send a file by its path, and end the response.
+
+        A file that has grown since its content-length was said is sent up to that.
+
+        Raises:
+            TransferFailed: It cannot be opened or read, or is shorter than was said.
+
+        Source: ASGI extensions, Path Send.
+        """
+        try:
+            file = await open_path(path)
+        except OSError as error:
+            self._buffer.abort()
+            raise TransferFailed(path, str(error), 0) from error
+        try:
+            await self._send(file, None if file.size is None else 0, None, more=False)
+        finally:
+            file.close()
+
+    async def send_opened(
+        self, file: Any, offset: int | None, count: int | None, *, more: bool
+    ) -> None:
+        """Send an open file, or a stretch of it; it stays the caller's.
+
+        Args:
+            file: A descriptor, or an object with one.
+            offset: Where to begin; None where the file stands, which then stands behind.
+            count: Bytes; None for all up to the end, or up to what the content-length allows.
+            more: The response goes on after it.
+
+        Raises:
+            TransferFailed: It cannot be read, or is shorter than `count` or the content-length.
+
+        Source: ASGI extensions, Zero Copy Send.
+        """
+        descriptor = file if isinstance(file, int) else file.fileno()
+        name = f"descriptor {descriptor}"
+        try:
+            opened = Descriptor(descriptor, name, borrowed=True)
+        except OSError as error:
+            self._buffer.abort()
+            raise TransferFailed(name, str(error), 0) from error
+        moves = offset is None and opened.size is not None
+        try:
+            at = _position(file) if moves else offset
+            sent = await self._send(opened, at, count, more=more)
+            if moves:
+                _move(file, sent)
+        finally:
+            opened.close()
+
+    async def _send(
+        self, file: Descriptor, at: int | None, count: int | None, *, more: bool
+    ) -> int:
+        """Send; the bytes that were."""
+        try:
+            with StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
+                if not await self._response.drained():
+                    return 0
+                if file.size is None or at is None:
+                    return await self._send_unsized(file, at, count, more=more)
+                return await self._send_sized(file, at, self._size(file, at, count, more), more)
+        except BaseException:
+            self._buffer.abort()
+            raise
+
+    def _size(self, file: Descriptor, at: int, count: int | None, more: bool) -> int:
+        """Bytes to send, checked against what there is and what was said."""
+        assert file.size is not None
+        there, room = max(file.size - at, 0), self._response.room
+        size = there if count is None else count
+        if room is not None and count is None:
+            size = min(size, room)
+        if size > there:
+            raise TransferFailed(file.name, f"{size} bytes are wanted, {there} are there", 0)
+        if room is not None and size > room:
+            raise RuntimeError("Response content longer than Content-Length")
+        if room is not None and size < room and not more:
+            raise TransferFailed(file.name, f"the content-length is {room}, {size} are there", 0)
+        return size
+
+    # A regular file
+
+    async def _send_sized(self, file: Descriptor, at: int, size: int, more: bool) -> int:
+        response, buffer = self._response, self._buffer
+        data = read_cached(file.fileno(), size, at) if size <= limits.SMALL_FILE_BYTES else None
+        if data is not None or not size:
+            await response.forward_body(data or b"", more=more)
+            buffer.given += size
+            return size
+        in_chunk = response.room is None
+        if in_chunk:
+            buffer.write(b"%x\r\n" % size)
+        if await response.drained():
+            await self._send_bytes(file, at, size)
+        if await self._has_left():
+            return size
+        if in_chunk:
+            buffer.write(b"\r\n")
+        response.use(size)
+        await response.forward_body(b"", more=more)
+        return size
+
+    async def _send_bytes(self, file: Descriptor, at: int, size: int) -> None:
+        stop = at + size
+        if self._buffer.direct and ZERO_COPY:
+            transfer = Transfer(self._buffer, file, at, stop, self._loop)
+            if await transfer.run():
+                return
+            at = transfer.at
+        start = at
+        while at < stop and not self._response.gone:
+            data = await self._read(file, at, min(limits.COPY_BYTES, stop - at), at - start)
+            if not data:
+                raise TransferFailed(file.name, f"it ends at byte {at}", at - start)
+            self._buffer.write(data)
+            at += len(data)
+            await self._response.drained()
+
+    # What has no size: a pipe, a terminal, a device
+
+    async def _send_unsized(
+        self, file: Descriptor, at: int | None, count: int | None, *, more: bool
+    ) -> int:
+        response, sent = self._response, 0
+        while count is None or sent < count:
+            room = response.room
+            if room == 0 or response.gone:
+                break
+            wanted = limits.COPY_BYTES if room is None else min(limits.COPY_BYTES, room)
+            if count is not None:
+                wanted = min(wanted, count - sent)
+            data = await self._read(file, None if at is None else at + sent, wanted, sent)
+            if not data:
+                break
+            await response.forward_body(data, more=True)
+            sent += len(data)
+        if await self._has_left():
+            return sent
+        missing = count is not None and sent < count
+        if missing or (response.room and not more):
+            raise TransferFailed(file.name, f"it ends after {sent} bytes", sent)
+        await response.forward_body(b"", more=more)
+        return sent
+
+    async def _read(self, file: Descriptor, at: int | None, count: int, sent: int) -> bytes:
+        try:
+            return await read(file, at, count)
+        except OSError as error:
+            raise TransferFailed(file.name, str(error), sent) from error
+
+    async def _has_left(self) -> bool:
+        """Whether the client has left, and uvicorn knows it: it would log a mistake of ours."""
+        if not self._response.gone and self._buffer.is_closing:
+            self._buffer.abort()
+            await self._buffer.lost()
+        return self._response.gone
+
+
+def _position(file: Any) -> int:
+    # A file object knows better than its descriptor, which stands behind what is buffered.
+    if isinstance(file, int):
+        return os.lseek(file, 0, os.SEEK_CUR)
+    place: int = file.tell()
+    return place
+
+
+def _move(file: Any, count: int) -> None:
+    if isinstance(file, int):
+        os.lseek(file, count, os.SEEK_CUR)
+    else:
+        file.seek(count, os.SEEK_CUR)
+
+
+class StallWatch:
+    """A block in which a client must take something at least every `timeout` seconds.
+
+    Args:
+        buffer: The connection; aborted when the time is up.
+        loop: The event loop.
+        timeout: Seconds; None for ever.
+        name: What log lines call the response.
+    """
+
+    __slots__ = ("_alarm", "_buffer", "_loop", "_moved", "_name", "_progress", "_timeout")
+
+    def __init__(
+        self, buffer: WriteBuffer, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
+    ) -> None:
+        self._buffer = buffer
+        self._loop = loop
+        self._timeout = timeout
+        self._name = name
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._timeout is not None:
+            self._moved = self._loop.time()
+            self._progress = self._buffer.progress
+            self._look_after(self._timeout)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _look_after(self, timeout: float) -> None:
+        # Progress is seen only by looking, so look four times in the time it is given.
+        self._alarm = self._loop.call_later(timeout / 4, self._look, timeout)
+
+    def _look(self, timeout: float) -> None:
+        progress, now = self._buffer.progress, self._loop.time()
+        # Nothing waits for the client: it is the disk that is slow.
+        if progress != self._progress or not self._buffer.unsent_bytes:
+            self._progress, self._moved = progress, now
+        if now >= self._moved + timeout:
+            log.info("%s: client cut off: stalled", self._name)
+            self._buffer.abort("stalled")
+        else:
+            self._look_after(timeout)
+
+
+# Reading without blocking the event loop ----------------------------------------------------------
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Non-blocking, so that a FIFO without a writer does not hold the thread that opens it."""
+
+
+async def open_path(path: str) -> Descriptor:
+    """Open a path, in a thread: looking a name up may need the disk.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return await call_in_thread(
+        lambda: Descriptor(os.open(path, _FLAGS), path),
+        threads=file_threads,
+        discard=Descriptor.close,
+    )
+
+
+async def read(file: Descriptor, at: int | None, count: int) -> bytes:
+    """Read up to so many bytes; b"" at the end.
+
+    Args:
+        file: From where.
+        at: The offset; None reads on where the descriptor stands: a pipe, a terminal.
+        count: More than 0.
+    """
+    if at is None:
+        return await _read_on(file, count)
+    data = read_cached(file.fileno(), count, at)
+    return data if data is not None else await _read_in_thread(file, os.pread, count, at)
+
+
+def read_cached(fd: int, count: int, at: int) -> bytes | None:
+    """Bytes that are in the page cache, all of those asked for or up to the end; None otherwise."""
+    flags = getattr(os, "RWF_NOWAIT", None)
+    if flags is None:
+        return None
+    buffer = bytearray(count)
+    try:
+        got = os.preadv(fd, [buffer], at, flags)
+    except OSError:  # not all there, or a file system that cannot tell
+        return None
+    # Less than asked for is the end of the file, or the end of what is in the cache.
+    return bytes(buffer) if got == count else None
+
+
+async def _read_on(file: Descriptor, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    # A descriptor of our own: the loop refuses one that it watches for somebody else.
+    watched = os.dup(file.fileno())
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(watched, readable.set)
+    except PermissionError:  # epoll's word for what is always readable: /dev/zero
+        os.close(watched)
+        return await _read_in_thread(file, os.read, count)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+    return os.read(file.fileno(), count)
+
+
+async def _read_in_thread(file: Descriptor, call: Callable[..., bytes], *args: int) -> bytes:
+    def work() -> bytes:
+        with file.use() as number:
+            return call(number, *args)
+
+    return await call_in_thread(work, threads=file_threads)

@@ -1,0 +1,99 @@
+"""What a connection is doing, and so what is done with the bytes that come. Pure.
+
+One request of a connection is parsed and answered at a time. So the state of a connection is what
+its last request is doing:
+
+| state | the request | its response | what comes |
+|---|---|---|---|
+| HEAD | none, or a part of its head | none | is parsed; a head has an end |
+| BODY | its body is coming | open | is parsed, up to the end of the body |
+| ANSWERING | all of it is here | open | is kept as it is, and not parsed |
+| LINGERING | its body is coming | complete | is parsed, up to the end of the body |
+| ENDING | its body is coming | complete, and the last | the same; our side has ended |
+| CLOSING | nobody is interested | complete, and the last | is thrown away; our side has ended |
+
+A connection whose transport is closing has no state: it does nothing any more.
+
+Why there are two states in which only our side has ended: a connection that is closed while input
+is unread is reset, and a reset overtakes the answers that are on their way. A client that sends
+first and reads later would get an error in their place (RFC 9112 9.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+__all__ = [
+    "ANSWERING",
+    "BODY",
+    "CLOSING",
+    "ENDING",
+    "HEAD",
+    "LINGERING",
+    "Event",
+    "State",
+    "after",
+]
+
+
+class Event(Enum):
+    """What happens to a connection."""
+
+    HEAD = "a request's head is complete"
+    REQUEST = "all of a request is here"
+    ANSWERED = "a response is complete, and the connection is kept"
+    LAST = "the connection ends with the response that is complete"
+    BROKEN = "what came is not HTTP"
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # so it is compared, and looked up, by identity
+class State:
+    """One row of the table.
+
+    Args:
+        name: For messages.
+        is_open: A response is open.
+        lingers: No response is open, and something is still read behind the one that is complete.
+    """
+
+    name: str
+    is_open: bool = False
+    lingers: bool = False
+
+
+HEAD: Final = State("head")
+BODY: Final = State("body", is_open=True)
+ANSWERING: Final = State("answering", is_open=True)
+LINGERING: Final = State("lingering", lingers=True)
+ENDING: Final = State("ending", lingers=True)
+CLOSING: Final = State("closing", lingers=True)
+
+_AFTER: Final[dict[Event, dict[State, State]]] = {
+    Event.HEAD: {HEAD: BODY},
+    Event.REQUEST: {BODY: ANSWERING, LINGERING: HEAD, ENDING: CLOSING},
+    Event.ANSWERED: {BODY: LINGERING, ANSWERING: HEAD},
+    Event.LAST: {
+        HEAD: CLOSING,
+        BODY: ENDING,
+        ANSWERING: CLOSING,
+        LINGERING: ENDING,
+        ENDING: ENDING,
+        CLOSING: CLOSING,
+    },
+    # Within an open response there is no good end: the connection is cut.
+    Event.BROKEN: {HEAD: CLOSING, LINGERING: CLOSING, ENDING: CLOSING, CLOSING: CLOSING},
+}
+
+
+def after(state: State, event: Event) -> State:
+    """The state that follows.
+
+    Raises:
+        RuntimeError: This cannot happen in that state.
+    """
+    following = _AFTER[event].get(state)
+    if following is None:
+        raise RuntimeError(f"{event.value}, but the connection's state was {state.name!r}")
+    return following
