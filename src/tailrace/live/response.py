@@ -15,7 +15,7 @@ from tailrace.live.format import Format
 from tailrace.live.hub import Hub, LiveStream
 from tailrace.live.reader import Reader
 from tailrace.pump import Head, send_whole
-from tailrace.responses import options_of_app, release_dependencies
+from tailrace.responses import options_of_app, release_dependencies, run_background
 from tailrace.semantics import SANDBOX_HEADERS
 from tailrace.store import Slice, StreamInfo, Where
 from tailrace.types import StreamOptions
@@ -80,8 +80,7 @@ class LiveResponse(Response):
             ending = await self._respond(await self._read(), live, scope, receive, send)
         finally:
             self._hub.leave(live)
-        if self.background is not None and ending is not Ending.CANCELLED:
-            await self.background()
+        await run_background(self.background, ending)
 
     async def _read(self) -> Slice:
         start = self._start
