@@ -81,4 +81,5 @@ def counted(call: Callable[..., Awaitable[Any]], asked: list[int]) -> Callable[.
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:4]), sys.argv[4]))
+    counts, database = sys.argv[1:4], sys.argv[4]
+    asyncio.run(main(int(counts[0]), int(counts[1]), int(counts[2]), database))
