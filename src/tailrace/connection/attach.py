@@ -56,6 +56,9 @@ class Attached(Protocol):
     def write(self, frame: Frame) -> bool:
         """Write a frame, or take none of it.
 
+        Args:
+            frame: One that other clients are given as well.
+
         Returns:
             True: it is on its way, after all frames before it. False: too much waits for this
             client already (`limits.ATTACH_BUFFER_BYTES`), or it is gone; nothing was written.
@@ -63,7 +66,13 @@ class Attached(Protocol):
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when no frame waits any more, or the client has left; soon if that is so now.
-        Returns what takes the call back."""
+
+        Args:
+            call: It must not raise.
+
+        Returns:
+            What takes the call back.
+        """
 
     def release(self) -> None:
         """Give the connection back, so that the response ends by ordinary messages. Frames that
@@ -89,6 +98,10 @@ class AttachOffer(Protocol):
 
 
 def attach_offer(scope: Scope) -> AttachOffer | None:
-    """The offer of the server behind a request, if it makes one."""
+    """The offer of the server behind a request, if it makes one.
+
+    Args:
+        scope: Of the request.
+    """
     offer: AttachOffer | None = extensions_of(scope).get(ATTACH)
     return offer

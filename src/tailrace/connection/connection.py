@@ -78,7 +78,11 @@ class ServerConnection(Protocol):
         """Why the client was dropped: the reason that `abort` was given."""
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when nothing is buffered here, or the connection is closed; soon if that is so
@@ -130,7 +134,11 @@ class Connection:
         return None if self._transport is None else self._transport.get_write_buffer_size()
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it; the reason is for access logs."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
         if self._offered is not None:
             self._offered.abort(reason)
             return

@@ -47,13 +47,20 @@ class Framing:
     def frame(self, item: Any) -> bytes:
         """The bytes of one item; may be empty.
 
+        Args:
+            item: As the source gave it, or as its declared type made it.
+
         Raises:
             InvalidChunk: The format cannot carry an item of this type.
         """
         raise NotImplementedError
 
     def frame_json(self, text: bytes) -> bytes:
-        """The bytes of one item that was written as JSON before; for formats that carry JSON."""
+        """The bytes of one item that was written as JSON before; for formats that carry JSON.
+
+        Args:
+            text: One line of JSON in UTF-8.
+        """
         raise NotImplementedError
 
     def beat(self) -> bytes:
@@ -65,7 +72,11 @@ class Framing:
         return b""
 
     def failure(self, problem: Problem) -> bytes:
-        """The typed tail of a stream that failed; empty where the format can only be cut."""
+        """The typed tail of a stream that failed; empty where the format can only be cut.
+
+        Args:
+            problem: What the client may know of it.
+        """
         return b""
 
     def farewell(self, retry: float) -> bytes | None:

@@ -28,7 +28,7 @@ class RangeSource(Protocol):
         """Bytes in all, 0 or more; asked for once in each request."""
 
     def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
-        """The bytes from `start` up to, and not with, `stop`: exactly so many, in chunks.
+        """The bytes from `start` up to `stop`, which is not among them: exactly so many, in chunks.
 
         Called in the event loop, so it must not block; what it gives may, if it is a sync iterable
         (a generator), for that runs in a thread. It is closed as soon as it is not needed.

@@ -106,6 +106,9 @@ class Streams:
 
         In a lifespan of your own it is `async with streams.lifespan(app)`. An application that is
         given answers with the status of a stream's error that an endpoint lets pass.
+
+        Args:
+            app: The application whose lifespan it is; None: errors are left to it.
         """
         answer_errors(app)
         async with self:
@@ -206,6 +209,9 @@ class Streams:
     async def close(self, path: str) -> str:
         """Close a stream: nothing more can be appended, and readers come to its end.
 
+        Args:
+            path: The stream.
+
         Returns:
             Its final offset.
 
@@ -238,6 +244,7 @@ class Streams:
 
         Raises:
             ForkRefused: The source or the offset does not fit (400, 404, 409).
+            InvalidOption: `offset` is not one: "start", "now".
             StreamExists: It exists with another configuration (409).
         """
         _check_path(path)
@@ -250,6 +257,9 @@ class Streams:
 
     async def delete(self, path: str) -> None:
         """Delete a stream. A run that writes it is stopped.
+
+        Args:
+            path: The stream.
 
         Raises:
             StreamNotFound: It does not exist (404).
@@ -316,6 +326,9 @@ class Streams:
     async def head(self, path: str) -> StreamInfo:
         """What is known of a stream without reading it.
 
+        Args:
+            path: The stream.
+
         Raises:
             StreamNotFound: It does not exist (404).
         """
@@ -376,7 +389,17 @@ class Streams:
         *,
         subscriptions: SubscriptionOptions | None = None,
     ) -> ASGIApp:
-        """As `router`, for `app.mount("/v1/stream", streams.asgi())`, under any framework."""
+        """The application of `router`, for `app.mount("/v1/stream", streams.asgi())`.
+
+        It works under any framework.
+
+        Args:
+            options: As in `router`.
+            subscriptions: As in `router`.
+
+        Raises:
+            RuntimeError: Subscriptions are asked for after the lifespan has begun.
+        """
         if subscriptions is not None:
             if self._core.has_tasks:
                 raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
@@ -439,6 +462,9 @@ class Streams:
 
     async def stop(self, path: str) -> bool:
         """Stop a run, in whichever process it goes on, and do not wait until it has.
+
+        Args:
+            path: The stream that it writes.
 
         Returns:
             True if it goes on; False if there is no such run, or it has ended.
