@@ -1,4 +1,4 @@
-"""What every format is to the pump: items in, bytes out, and the ends it can write."""
+"""What every format is for a response: items in, bytes out, and how the bytes can end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Carries(Enum):
     """What a format does with an item; a declared type is applied accordingly."""
 
     CHUNKS = "chunks"
-    """Bytes and text that go out as they are: there are no fields that a type could keep back."""
+    """Bytes and text that are sent as they are: there are no fields that a type could leave out."""
     VALUES = "values"
     """Objects of Python."""
     JSON = "json"
@@ -25,19 +25,19 @@ class Carries(Enum):
 
 
 class Framing:
-    """How one response turns items into bytes. Pure. One for each response: it may count.
+    """How one response turns items into bytes. Pure. Each response has one of its own, with state.
 
-    A format overrides what it has; what it lacks stays empty here.
+    A format overrides what it has; what it does not have stays empty.
     """
 
     name: ClassVar[str] = "raw"
     """The format as errors name it."""
 
     heartbeat: bytes = b""
-    """What keeps an idle connection alive; empty where the format has nothing of the kind."""
+    """What keeps an idle connection alive; empty if the format has nothing for it."""
 
     start_grace: ClassVar[float] = limits.START_GRACE
-    """Seconds that the status line waits for the first item, unless the options say."""
+    """Seconds that the status line waits for the first item, unless the options name others."""
 
     carries: ClassVar[Carries] = Carries.VALUES
 
@@ -64,7 +64,7 @@ class Framing:
         raise NotImplementedError
 
     def beat(self) -> bytes:
-        """One heartbeat, for a format that has them."""
+        """The next heartbeat, of a format that has them."""
         return self.heartbeat
 
     def closing(self) -> bytes:
@@ -80,7 +80,7 @@ class Framing:
         return b""
 
     def farewell(self, retry: float) -> bytes | None:
-        """How the format says good-bye when the server stops, or None where it cannot.
+        """What the format sends when the server stops; None if it has nothing for it.
 
         Args:
             retry: Seconds after which the client should come back.
@@ -89,10 +89,10 @@ class Framing:
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse what is neither True nor False: a text given to a switch is a mistake.
+    """Refuse a value that is neither True nor False: a text, say, is a mistake.
 
     Raises:
-        InvalidOption: It is none of both.
+        InvalidOption: It is neither.
     """
     if type(value) is not bool:
         raise InvalidOption(name, value, "True or False")
