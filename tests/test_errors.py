@@ -83,7 +83,7 @@ EXAMPLES: list[TailraceError] = [
     Overloaded(1000),
     ContentTypeMismatch("text/plain", "application/json"),
     ForkRefused("a", "it does not exist", 404),
-    InvalidBody("the body is no JSON"),
+    InvalidBody("the body is not JSON"),
     InvalidOffset("x"),
     InvalidProducer(2, 5),
     InvalidRequest("Stream-TTL", "+1", "whole seconds"),
