@@ -3,8 +3,7 @@
 Nothing here raises: a header comes from outside, and RFC 9110 lets a server disregard it. A member
 that cannot be read is skipped. Three things that the grammar does not allow are read too, because
 clients send them: a weight without its zero (`q=.2`) or with more than three digits, a `*` alone
-    for
-`*/*` (both from old Java), and a `charset` on a type that is offered without one.
+for `*/*` (both from old Java), and a `charset` on a type that is offered without one.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Nothing that a client sent raises here. RFC 9110 lets a server ignore a Range that is not valid, and
 this one does: the answer is the whole representation, never an error. In Python a range is
-    half-open
-(`start`, `stop`); on the wire it is inclusive.
+half-open (`start`, `stop`); on the wire it is inclusive.
 
 Source: RFC 9110 sections 14 and 15.3.7.
 """
