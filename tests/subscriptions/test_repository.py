@@ -48,6 +48,37 @@ async def test_a_state_comes_back_as_it_was_written() -> None:
     assert await repository.find("s") == stored
 
 
+async def test_a_state_that_an_earlier_version_stored_is_read() -> None:
+    stored = {
+        "id": "s",
+        "nonce": "n",
+        "version": 0,
+        "base_url": "http://h",
+        "created_at": 1,
+        "generation": 0,
+        "wake_id": "w",
+        "holder": "me",
+        "lease_until": 5,
+        "retry_at": None,
+        "attempts": 0,
+        "heard": False,
+        "full": False,
+        "deleted": False,
+        "config": {
+            "type": "pull-wake",
+            "pattern": "e/*",
+            "streams": ["x"],
+            "webhook_url": None,
+            "wake_stream": "wake",
+            "lease_ms": 1000,
+            "description": "ü",
+        },
+        "links": {"e/ü": [1, 5, 6, 7, 3, 5, 9]},
+    }
+    assert SubscriptionState.decode(stored) == subscription()
+    assert json.loads(json.dumps(subscription().encode())) == stored
+
+
 async def test_an_object_that_was_never_written_or_was_deleted_is_not_there() -> None:
     cell = JsonCell(MemoryStore(), "e")
     assert await cell.read() is None
