@@ -40,8 +40,7 @@ TailraceError
 │   ├── StreamNotFound       never created, deleted or expired (404)
 │   │   └── StreamGone       deleted, but forks still read it (410)
 │   ├── SubscriptionRefused  a subscription's API cannot do what was asked (its status varies)
-│   ├── TooLarge             more bytes than one append may have (413)
-│   └── TooSlow              a reader fell behind, and is not to catch up
+│   └── TooLarge             more bytes than one append may have (413)
 ├── TransferFailed   a file could not be sent whole: cut short, gone, or its disk failed
 └── WrongLength      a range source gave more or fewer bytes than it was asked for
 ```
@@ -98,7 +97,6 @@ __all__ = [
     "SubscriptionRefused",
     "TailraceError",
     "TooLarge",
-    "TooSlow",
     "TransferFailed",
     "WrongLength",
     "problem_of",
@@ -749,22 +747,6 @@ class Overloaded(StreamError):
             f"all bodies that this process holds may have {most:,} bytes: try again, or send less"
         )
         self.most = most
-
-
-class TooSlow(StreamError):
-    """A reader fell behind, and is not to catch up (`Slow.DISCONNECT`).
-
-    Args:
-        path: The stream.
-        offset: Up to where it has everything.
-    """
-
-    code = "too_slow"
-
-    def __init__(self, path: str, offset: str) -> None:
-        super().__init__(f"a reader of the stream {_shown(path)} was too slow after {offset}")
-        self.path = path
-        self.offset = offset
 
 
 class TransferFailed(TailraceError, RuntimeError):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tailrace.errors import PathRefused
-from tailrace.files.beneath import Links, Opened, Tree
+from tailrace.files.beneath import Links, Tree
+from tailrace.runtime import Descriptor
 from tests.files.swapper import Swapper
 from tests.files.tree import SECRET
 
@@ -184,7 +185,7 @@ def test_no_descriptor_is_left_by_any_way_down(root: Path) -> None:
 @pytest.mark.linux
 def test_what_nobody_refers_to_is_closed(root: Path) -> None:
     before = open_descriptors()
-    opened: Opened | None = Tree(str(root), INSIDE).open(["hello.txt"])
+    opened: Descriptor | None = Tree(str(root), INSIDE).open(["hello.txt"])
     assert open_descriptors() == before + 1
     opened = None
     assert opened is None

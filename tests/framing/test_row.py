@@ -116,7 +116,7 @@ ROWS: list[Callable[[], Any]] = [
     lambda: Model(a=1, b="x"),
     lambda: pydantic.RootModel({"a": 1, "b": "x"}),
     lambda: Data(1, "x"),
-    lambda: Checked(1),
+    lambda: Checked(1),  # type: ignore[call-arg] # it has a default
     lambda: Attrs(1, "x"),
     lambda: of_sqlite("select 1 as a, 'x' as b")[0],
     lambda: {"a": np.int64(1), "b": np.str_("x")},

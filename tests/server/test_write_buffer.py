@@ -15,8 +15,8 @@ import uvloop
 
 from tailrace import limits
 from tailrace.connection import Frame
+from tailrace.runtime import Descriptor
 from tailrace.server.extensions import ResponseConnection
-from tailrace.server.opened import OpenedFile
 from tailrace.server.response import AttachedConnection
 from tailrace.server.transfer import Transfer
 from tailrace.server.write_buffer import WriteBuffer
@@ -281,7 +281,7 @@ def test_nothing_is_written_to_a_number_that_somebody_else_has(
 
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         buffer = protocol.buffer
-        connection = ResponseConnection(buffer, lambda message: None)  # type: ignore[arg-type] # not called
+        connection = ResponseConnection(buffer, lambda message: None)  # type: ignore[arg-type, return-value] # not called
         attached = AttachedConnection(buffer)
         await lose(protocol, way)
         with same_numbers() as strangers, path.open("rb") as file:
@@ -293,7 +293,7 @@ def test_nothing_is_written_to_a_number_that_somebody_else_has(
                 buffer.sendfile(file.fileno(), 0, 1000)
             with pytest.raises(ConnectionAbortedError):
                 buffer.duplicate()
-            opened = OpenedFile(file.fileno(), "file", borrowed=True)
+            opened = Descriptor(file.fileno(), "file", borrowed=True)
             transfer = Transfer(buffer, opened, 0, 1000, asyncio.get_running_loop())
             with anyio.fail_after(5):
                 await transfer.run()

@@ -17,11 +17,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tailrace.errors import ArchiveTooLarge, PathRefused
-from tailrace.files.beneath import Opened, Tree
+from tailrace.files.beneath import Tree
 from tailrace.files.listing import Order, read_listing
 from tailrace.files.names import archived
 from tailrace.framing import is_compressible
 from tailrace.limits import MAX_ARCHIVE_ENTRIES
+from tailrace.runtime import Descriptor
 from tailrace.semantics import MediaTypes
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Archive:
                     if len(output.written) >= _READ_BYTES:
                         yield output.take()
 
-    def _info(self, found: _Found, opened: Opened) -> ZipInfo:
+    def _info(self, found: _Found, opened: Descriptor) -> ZipInfo:
         from zipfile import ZIP_DEFLATED, ZipInfo
 
         status = opened.stat
@@ -208,7 +209,7 @@ def _when(status: os.stat_result) -> datetime:
     return min(max(when, _FIRST), _LAST)
 
 
-def _read(opened: Opened, size: int) -> Iterator[bytes]:
+def _read(opened: Descriptor, size: int) -> Iterator[bytes]:
     """The file up to the length that it had: a log that grows for ever would never be done."""
     while size > 0 and (chunk := os.read(opened.fileno(), min(_READ_BYTES, size))):
         size -= len(chunk)

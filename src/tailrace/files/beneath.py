@@ -29,14 +29,13 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from tailrace.errors import PathRefused
 from tailrace.limits import MAX_LINK_TURNS
+from tailrace.runtime import Descriptor
 from tailrace.store import DIRECTORY, HEAD_BYTES, companion_of, is_open_store, is_store_head
 
-__all__ = ["POSSIBLE", "Links", "Opened", "Tree", "belongs_to_store", "is_store"]
+__all__ = ["POSSIBLE", "Links", "Tree", "belongs_to_store", "is_store"]
 
 POSSIBLE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether the system can open relative to a directory; Windows cannot, and nothing is opened there.
@@ -49,52 +48,6 @@ _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 # O_PATH: only passing through takes no right to read a directory. macOS has none.
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | _CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _CLOEXEC
-
-
-class Opened:
-    """An open file, or a directory to open from; closed at the latest when nobody refers to it.
-
-    A thread that opens for a task that is cancelled meanwhile gives its result to nobody.
-    """
-
-    __slots__ = ("_descriptor", "stat")
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.stat = os.fstat(descriptor)
-
-    @property
-    def is_directory(self) -> bool:
-        return stat.S_ISDIR(self.stat.st_mode)
-
-    def fileno(self) -> int:
-        if self._descriptor < 0:
-            raise ValueError("this file is closed")
-        return self._descriptor
-
-    def detach(self) -> int:
-        """The descriptor, which the caller closes from now on."""
-        descriptor, self._descriptor = self.fileno(), -1
-        return descriptor
-
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +77,7 @@ class Tree:
     path: str
     links: Links
 
-    def open(self, names: Sequence[str]) -> Opened:
+    def open(self, names: Sequence[str]) -> Descriptor:
         """Open a plain file for reading, or a directory to open from.
 
         Blocks: it is for threads. Blocks on no FIFO, and opens no device or socket.
@@ -167,7 +120,7 @@ def is_store(name: str, directory: int) -> bool:
             return True
         if not stat.S_ISREG(found.st_mode):
             return False
-        with Opened(os.open(name, _FILE, dir_fd=directory)) as opened:
+        with Descriptor(os.open(name, _FILE, dir_fd=directory)) as opened:
             return is_store_head(os.pread(opened.fileno(), HEAD_BYTES, 0))
     except OSError:
         return False
@@ -179,12 +132,12 @@ class _Walk:
     def __init__(self, tree: Tree, names: Sequence[str]) -> None:
         self._tree = tree
         self._pending = deque(names)
-        self._root = Opened(os.open(tree.path, _DIRECTORY))
+        self._root = Descriptor(os.open(tree.path, _DIRECTORY))
         self._base = self._root
         """The root, or what a named link led to."""
         self._trail: list[str] = []
         """The names from the base to where the walk is; none of them is a link."""
-        self._at: Opened | None = self._base
+        self._at: Descriptor | None = self._base
         """None where the trail was cut and has to be walked again."""
         self._turns = 0
 
@@ -193,7 +146,7 @@ class _Walk:
             if opened is not None:
                 opened.close()
 
-    def run(self) -> Opened:
+    def run(self) -> Descriptor:
         while self._pending:
             name = self._pending.popleft()
             if name == "..":
@@ -202,7 +155,7 @@ class _Walk:
                 found = self._step(name)
                 if found is not None:
                     return found
-        return Opened(os.dup(self._here()))
+        return Descriptor(os.dup(self._here()))
 
     def _here(self) -> int:
         if self._at is None:
@@ -212,7 +165,7 @@ class _Walk:
                 self._enter(name)
         return self._at.fileno()
 
-    def _step(self, name: str) -> Opened | None:
+    def _step(self, name: str) -> Descriptor | None:
         """Go down by one name; the file, if that is the end."""
         here = self._here()
         found = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -228,7 +181,7 @@ class _Walk:
         return self._file(name, mode, _NO_FOLLOW)
 
     def _enter(self, name: str) -> None:
-        entered = Opened(os.open(name, _DIRECTORY | _NO_FOLLOW, dir_fd=self._here()))
+        entered = Descriptor(os.open(name, _DIRECTORY | _NO_FOLLOW, dir_fd=self._here()))
         self._leave()
         self._at = entered
 
@@ -237,12 +190,12 @@ class _Walk:
             self._at.close()
         self._at = None
 
-    def _file(self, name: str, mode: int, no_follow: int) -> Opened:
+    def _file(self, name: str, mode: int, no_follow: int) -> Descriptor:
         if not stat.S_ISREG(mode):
             raise PathRefused(name, "is neither a plain file nor a directory")
         if self._pending:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
-        opened = Opened(os.open(name, _FILE | no_follow, dir_fd=self._here()))
+        opened = Descriptor(os.open(name, _FILE | no_follow, dir_fd=self._here()))
         refused = None
         if not stat.S_ISREG(opened.stat.st_mode):
             refused = "is no plain file any more"
@@ -260,7 +213,7 @@ class _Walk:
         if self._turns > MAX_LINK_TURNS:
             raise PathRefused(self._tree.path, f"needs over {MAX_LINK_TURNS} turns through links")
 
-    def _link(self, name: str) -> Opened | None:
+    def _link(self, name: str) -> Descriptor | None:
         self._turn()
         links = self._tree.links
         if self._base is self._root and (*self._trail, name) in links.named:
@@ -282,7 +235,7 @@ class _Walk:
         self._trail.pop()
         self._leave()
 
-    def _follow(self, name: str) -> Opened | None:
+    def _follow(self, name: str) -> Descriptor | None:
         """Go where a link leads that is allowed by its name."""
         here = self._here()
         found = os.stat(name, dir_fd=here)
@@ -291,7 +244,7 @@ class _Walk:
             raise PathRefused(name, "belongs to a store")
         if not stat.S_ISDIR(mode):
             return self._file(name, mode, 0)
-        followed = Opened(os.open(name, _DIRECTORY, dir_fd=here))
+        followed = Descriptor(os.open(name, _DIRECTORY, dir_fd=here))
         self._leave()
         self._base, self._trail, self._at = followed, [], followed
         return None

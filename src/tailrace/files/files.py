@@ -27,14 +27,14 @@ from starlette.websockets import WebSocketClose
 from tailrace.connection import answer_lifespan
 from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
-from tailrace.files.beneath import POSSIBLE, Links, Opened, Tree
+from tailrace.files.beneath import POSSIBLE, Links, Tree
 from tailrace.files.listing import Order, read_listing
 from tailrace.files.names import href, is_served, text
 from tailrace.files.page import POLICY, page
 from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
 from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
-from tailrace.runtime import call_in_thread, file_threads
+from tailrace.runtime import Descriptor, call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, choose_media_type, content_disposition, mounted
 from tailrace.source import Source, open_source
 
@@ -201,7 +201,7 @@ class Files:
             return self._archive(target)
         return self._list(target, scope, Order.of(query.get("sort"), query.get("order")))
 
-    def _open_index(self, target: Target) -> Opened | None:
+    def _open_index(self, target: Target) -> Descriptor | None:
         if self._index is None:
             return None
         try:
@@ -210,7 +210,7 @@ class Files:
             return None
         return None if opened.is_directory else opened
 
-    def _file(self, opened: Opened, names: tuple[str, ...]) -> Response:
+    def _file(self, opened: Descriptor, names: tuple[str, ...]) -> Response:
         label = ascii("/".join(names))[1:-1]
         media_type = self._media_types.of(names[-1])
         headers = self._safety
@@ -302,11 +302,11 @@ class _Opener:
         label: The path that the response was given, a name for messages only.
     """
 
-    def __init__(self, tree: Tree, names: tuple[str, ...], label: str, opened: Opened) -> None:
+    def __init__(self, tree: Tree, names: tuple[str, ...], label: str, opened: Descriptor) -> None:
         self._tree = tree
         self._names = names
         self._label = label
-        self._opened: Opened | None = opened
+        self._opened: Descriptor | None = opened
 
     def __call__(self, path: str, flags: int) -> int:
         opened, self._opened = self._opened, None

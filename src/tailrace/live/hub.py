@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from tailrace import limits
-from tailrace.errors import OffsetGone, StreamNotFound
+from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
 from tailrace.live.broadcast import Broadcast
 from tailrace.live.tail import Act, Entry, Tail, TailCache, TailState
 from tailrace.runtime import Loop, SingleFlight, TimerWheel, current_loop
@@ -300,7 +300,7 @@ class LiveStream:
         tail.refreshing()
         try:
             await self._read(self.path, tail.offset)
-        except StreamNotFound:
+        except (StreamNotFound, InvalidOffset):  # the second: another, shorter stream is there now
             if not tail.over:
                 self._do(tail.deleted())
         except OffsetGone:  # each reader looks for itself

@@ -163,10 +163,16 @@ class Stream:
 
     async def run(self) -> None:
         """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
-        async with self.sending:
+        sending, iteration = self.sending, self._iteration
+        async with sending:
             self._group.start_soon(self._deliver)
             try:
-                await self._iterate()
+                if sending.ending is None:
+                    sink = _Sink(self._framing, self._buffer, self._in_line)
+                    self._keep(await iteration.run(sink))
+                if sending.ending is None:
+                    sending.ending = Ending.DRAINED if sending.farewell else Ending.COMPLETE
+                self._keep(await iteration.close())
                 with anyio.CancelScope(shield=True):
                     await self._deliver_rest()
             finally:
@@ -201,15 +207,6 @@ class Stream:
                 self.sending.end(Ending.DRAINED)
 
     # The tasks
-
-    async def _iterate(self) -> None:
-        sending = self.sending
-        if sending.ending is None:
-            sink = _Sink(self._framing, self._buffer, self._in_line)
-            self._keep(await self._iteration.run(sink))
-        if sending.ending is None:
-            sending.ending = Ending.COMPLETE if sending.farewell is None else Ending.DRAINED
-        self._keep(await self._iteration.close())
 
     def _in_line(self, waits: bool) -> None:
         """The source waits for a thread. Its status does so, too: it may have to be 503.

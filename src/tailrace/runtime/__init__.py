@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tailrace.runtime.descriptor import Descriptor
 from tailrace.runtime.loop import CancelOnce, Loop, Signal, context_for_thread, current_loop
 from tailrace.runtime.single_flight import SingleFlight
 from tailrace.runtime.threads import (
@@ -18,6 +19,7 @@ from tailrace.runtime.turn import Rest, stepper
 
 __all__ = [
     "CancelOnce",
+    "Descriptor",
     "Loop",
     "PinnedThread",
     "Rest",

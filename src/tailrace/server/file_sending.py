@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from tailrace import limits
 from tailrace.connection import log
 from tailrace.errors import TransferFailed
+from tailrace.runtime import Descriptor, call_in_thread, file_threads
 from tailrace.server.internals import CycleResponse
-from tailrace.server.opened import OpenedFile, read_cached
 from tailrace.server.options import ServerOptions
 from tailrace.server.transfer import ZERO_COPY, Transfer
 from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["FileSending"]
+__all__ = ["FileSending", "open_path", "read", "read_cached"]
 
 
 class FileSending:
@@ -60,7 +61,7 @@ class FileSending:
         Source: ASGI extensions, Path Send.
         """
         try:
-            file = await OpenedFile.at(path)
+            file = await open_path(path)
         except OSError as error:
             self._buffer.abort()
             raise TransferFailed(path, str(error), 0) from error
@@ -88,7 +89,7 @@ class FileSending:
         descriptor = file if isinstance(file, int) else file.fileno()
         name = f"descriptor {descriptor}"
         try:
-            opened = OpenedFile(descriptor, name, borrowed=True)
+            opened = Descriptor(descriptor, name, borrowed=True)
         except OSError as error:
             self._buffer.abort()
             raise TransferFailed(name, str(error), 0) from error
@@ -102,7 +103,7 @@ class FileSending:
             opened.close()
 
     async def _send(
-        self, file: OpenedFile, at: int | None, count: int | None, *, more: bool
+        self, file: Descriptor, at: int | None, count: int | None, *, more: bool
     ) -> int:
         """Send; the bytes that were."""
         try:
@@ -116,7 +117,7 @@ class FileSending:
             self._buffer.abort()
             raise
 
-    def _size(self, file: OpenedFile, at: int, count: int | None, more: bool) -> int:
+    def _size(self, file: Descriptor, at: int, count: int | None, more: bool) -> int:
         """Bytes to send, checked against what there is and what was said."""
         assert file.size is not None
         there, room = max(file.size - at, 0), self._response.room
@@ -133,9 +134,9 @@ class FileSending:
 
     # A regular file
 
-    async def _send_sized(self, file: OpenedFile, at: int, size: int, more: bool) -> int:
+    async def _send_sized(self, file: Descriptor, at: int, size: int, more: bool) -> int:
         response, buffer = self._response, self._buffer
-        data = read_cached(file.fd, size, at) if size <= limits.SMALL_FILE_BYTES else None
+        data = read_cached(file.fileno(), size, at) if size <= limits.SMALL_FILE_BYTES else None
         if data is not None or not size:
             await response.forward_body(data or b"", more=more)
             buffer.given += size
@@ -153,7 +154,7 @@ class FileSending:
         await response.forward_body(b"", more=more)
         return size
 
-    async def _send_bytes(self, file: OpenedFile, at: int, size: int) -> None:
+    async def _send_bytes(self, file: Descriptor, at: int, size: int) -> None:
         stop = at + size
         if self._buffer.direct and ZERO_COPY:
             transfer = Transfer(self._buffer, file, at, stop, self._loop)
@@ -172,7 +173,7 @@ class FileSending:
     # What has no size: a pipe, a terminal, a device
 
     async def _send_unsized(
-        self, file: OpenedFile, at: int | None, count: int | None, *, more: bool
+        self, file: Descriptor, at: int | None, count: int | None, *, more: bool
     ) -> int:
         response, sent = self._response, 0
         while count is None or sent < count:
@@ -195,9 +196,9 @@ class FileSending:
         await response.forward_body(b"", more=more)
         return sent
 
-    async def _read(self, file: OpenedFile, at: int | None, count: int, sent: int) -> bytes:
+    async def _read(self, file: Descriptor, at: int | None, count: int, sent: int) -> bytes:
         try:
-            return await file.read(at, count)
+            return await read(file, at, count)
         except OSError as error:
             raise TransferFailed(file.name, str(error), sent) from error
 
@@ -274,3 +275,76 @@ class StallWatch:
             self._buffer.abort("stalled")
         else:
             self._look_after(timeout)
+
+
+# Reading without blocking the event loop ----------------------------------------------------------
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Non-blocking, so that a FIFO without a writer does not hold the thread that opens it."""
+
+
+async def open_path(path: str) -> Descriptor:
+    """Open a path, in a thread: looking a name up may need the disk.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return await call_in_thread(
+        lambda: Descriptor(os.open(path, _FLAGS), path),
+        threads=file_threads,
+        discard=Descriptor.close,
+    )
+
+
+async def read(file: Descriptor, at: int | None, count: int) -> bytes:
+    """Read up to so many bytes; b"" at the end.
+
+    Args:
+        file: From where.
+        at: The offset; None reads on where the descriptor stands: a pipe, a terminal.
+        count: More than 0.
+    """
+    if at is None:
+        return await _read_on(file, count)
+    data = read_cached(file.fileno(), count, at)
+    return data if data is not None else await _read_in_thread(file, os.pread, count, at)
+
+
+def read_cached(fd: int, count: int, at: int) -> bytes | None:
+    """Bytes that are in the page cache, all of those asked for or up to the end; None otherwise."""
+    flags = getattr(os, "RWF_NOWAIT", None)
+    if flags is None:
+        return None
+    buffer = bytearray(count)
+    try:
+        got = os.preadv(fd, [buffer], at, flags)
+    except OSError:  # not all there, or a file system that cannot tell
+        return None
+    # Less than asked for is the end of the file, or the end of what is in the cache.
+    return bytes(buffer) if got == count else None
+
+
+async def _read_on(file: Descriptor, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    # A descriptor of our own: the loop refuses one that it watches for somebody else.
+    watched = os.dup(file.fileno())
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(watched, readable.set)
+    except PermissionError:  # epoll's word for what is always readable: /dev/zero
+        os.close(watched)
+        return await _read_in_thread(file, os.read, count)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+    return os.read(file.fileno(), count)
+
+
+async def _read_in_thread(file: Descriptor, call: Callable[..., bytes], *args: int) -> bytes:
+    def work() -> bytes:
+        with file.use() as number:
+            return call(number, *args)
+
+    return await call_in_thread(work, threads=file_threads)

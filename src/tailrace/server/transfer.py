@@ -37,8 +37,7 @@ from typing import ClassVar
 
 from tailrace import limits
 from tailrace.errors import TransferFailed
-from tailrace.runtime import file_threads
-from tailrace.server.opened import OpenedFile
+from tailrace.runtime import Descriptor, file_threads
 from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["ZERO_COPY", "PageCacheProbe", "Transfer"]
@@ -102,7 +101,7 @@ class Transfer:
     def __init__(
         self,
         buffer: WriteBuffer,
-        file: OpenedFile,
+        file: Descriptor,
         start: int,
         stop: int,
         loop: asyncio.AbstractEventLoop,
@@ -173,7 +172,7 @@ class Transfer:
             return
         began = monotonic()
         try:
-            sent = self._buffer.sendfile(self._file.fd, at, end - at)
+            sent = self._buffer.sendfile(self._file.fileno(), at, end - at)
         except BlockingIOError:
             self._watch()
             return
@@ -252,7 +251,7 @@ class PageCacheProbe:
         "error",
     )
 
-    def __init__(self, file: OpenedFile, stop: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, file: Descriptor, stop: int, loop: asyncio.AbstractEventLoop) -> None:
         self._file = file
         self._stop = stop
         self._loop = loop
@@ -262,7 +261,7 @@ class PageCacheProbe:
         self._fetched = 0
         """Up to here a thread has read."""
         self._reading = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         """What went wrong with the disk."""
         self._then: Callable[[], None] | None = None
 
@@ -294,7 +293,7 @@ class PageCacheProbe:
 
     def _is_cached(self, at: int, end: int) -> bool:
         assert _NOWAIT is not None
-        fd, byte = self._file.fd, self._byte
+        fd, byte = self._file.fileno(), self._byte
         try:
             for offset in range(at, end, _SAMPLE):
                 os.preadv(fd, byte, offset, _NOWAIT)
@@ -311,23 +310,21 @@ class PageCacheProbe:
         self._step = min(self._step * 2, limits.READ_AHEAD_BYTES[1])
         self._reading = True
         file, loop = self._file, self._loop
-        fd = file.in_use()
 
         def job() -> None:
             began, error = monotonic(), None
             try:
-                read_into_cache(fd, at, stop)
-            except OSError as failure:
+                with file.use() as number:
+                    read_into_cache(number, at, stop)
+            except (OSError, ValueError) as failure:  # the latter: the transfer is over
                 error = failure
-            finally:
-                file.unused()
             took = monotonic() - began
             with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                 loop.call_soon_threadsafe(self._read_until, stop, stop - at, took, error)
 
         file_threads.submit(job)
 
-    def _read_until(self, stop: int, size: int, took: float, error: OSError | None) -> None:
+    def _read_until(self, stop: int, size: int, took: float, error: Exception | None) -> None:
         self._reading = False
         self._fetched = stop
         self.error = error

@@ -57,36 +57,33 @@ class AsyncSource:
 
     async def run(self, sink: Sink, loop: Loop) -> None:
         with Contained():
-            await self._take_all(sink)
-
-    async def _take_all(self, sink: Sink) -> None:
-        self._iterator = aiter(self._content)
-        take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
-        # What an async generator's `__anext__` gives can be driven as it is.
-        direct = isinstance(self._iterator, AsyncGeneratorType)
-        turn_ends = clock() + limits.TURN_BUDGET
-        while True:
-            steps: Any = take() if direct else stepper(take())
-            try:
-                waiting = steps.send(None)
-                if waiting is None and clock() < turn_ends:
-                    waiting = steps.send(None)  # one sleep(0) for each item is taken at once
-            except StopIteration as stop:
-                item = stop.value
-            except StopAsyncIteration:
-                return
-            else:
+            self._iterator = aiter(self._content)
+            take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
+            # What an async generator's `__anext__` gives can be driven as it is.
+            direct = isinstance(self._iterator, AsyncGeneratorType)
+            turn_ends = clock() + limits.TURN_BUDGET
+            while True:
+                steps: Any = take() if direct else stepper(take())
                 try:
-                    item = await Rest(steps, waiting)
+                    waiting = steps.send(None)
+                    if waiting is None and clock() < turn_ends:
+                        waiting = steps.send(None)  # one sleep(0) for each item is taken at once
+                except StopIteration as stop:
+                    item = stop.value
                 except StopAsyncIteration:
                     return
-                turn_ends = clock() + limits.TURN_BUDGET
-            if not put(item):
-                await sink.room()
-                turn_ends = clock() + limits.TURN_BUDGET
-            elif clock() > turn_ends:
-                await checkpoint()
-                turn_ends = clock() + limits.TURN_BUDGET
+                else:
+                    try:
+                        item = await Rest(steps, waiting)
+                    except StopAsyncIteration:
+                        return
+                    turn_ends = clock() + limits.TURN_BUDGET
+                if not put(item):
+                    await sink.room()
+                    turn_ends = clock() + limits.TURN_BUDGET
+                elif clock() > turn_ends:
+                    await checkpoint()
+                    turn_ends = clock() + limits.TURN_BUDGET
 
     async def close(self) -> None:
         if _is_sent_into(self._content):

@@ -301,9 +301,18 @@ class CallsBack:
             raise CancelledError
 
 
-async def iterate_in_threads(content: Iterable[Any]) -> AsyncIterator[Any]:
-    """A sync iterable as an async one, iterated in the threads for sources, and closed."""
+async def iterate_in_threads(
+    content: Iterable[Any], *, pin_thread: bool = False
+) -> AsyncIterator[Any]:
+    """A sync iterable as an async one, iterated in the threads for sources, and closed.
+
+    Args:
+        content: Iterated once.
+        pin_thread: All of it in one thread.
+    """
     source, items = SyncSource(content), list[Any]()
+    if pin_thread:
+        source.pin_thread()
     source.begin(current_loop())
     try:
         while await source.take(items):

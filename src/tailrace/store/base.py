@@ -65,11 +65,15 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Make it ready, in this event loop. Nothing the second time."""
+        """Make it ready, in this event loop.
+
+        Nothing if it is open. Tasks that call it at the same moment open it once, so a caller needs
+        no lock.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what is under way and let go of everything. Nothing the second time."""
+        """Finish what is under way and close everything. Nothing the second time."""
 
     @abstractmethod
     async def create(self, path: str, new: NewStream) -> Created:
@@ -141,7 +145,7 @@ class Store(ABC):
         Args:
             prefix: Of the paths.
             after: Only paths greater than this one: the last of the page before.
-            limit: At most so many.
+            limit: How many at most.
         """
 
     @abstractmethod
@@ -195,7 +199,7 @@ class Watchers:
         return iter(tuple(self._calls))
 
     def has(self, path: str) -> bool:
-        """Whether anybody watches."""
+        """Whether the path is watched."""
         return path in self._calls
 
     def add(self, path: str, call: OnChange) -> Callable[[], None]:
@@ -211,7 +215,7 @@ class Watchers:
         return stop
 
     def tell(self, change: Change) -> None:
-        """Call those who watch its stream; one that stops meanwhile is not called any more."""
+        """Call each that watches the stream; one that stops meanwhile is not called any more."""
         calls = self._calls.get(change.path)
         for key, call in tuple((calls or {}).items()):
             if calls is not None and key in calls:

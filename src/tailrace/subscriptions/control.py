@@ -21,12 +21,18 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.errors import AccessRefused, StreamNotFound, SubscriptionRefused, TailraceError
-from tailrace.protocol.authorize import Authorize, Right, ask_scope
-from tailrace.protocol.body import Body
-from tailrace.protocol.fields import Fields, fields_of
-from tailrace.protocol.path import path_below
-from tailrace.protocol.reply import Reply, fields_of_refusal
-from tailrace.protocol.sending import send_last
+from tailrace.protocol import (
+    Authorize,
+    Body,
+    Fields,
+    Reply,
+    Right,
+    ask_scope,
+    fields_of,
+    fields_of_refusal,
+    path_below,
+    send_small,
+)
 from tailrace.semantics import SANDBOX_HEADERS, detail_of, problem_document
 from tailrace.subscriptions.keys import Keys, make_token, read_token
 from tailrace.subscriptions.options import SubscriptionOptions
@@ -53,7 +59,6 @@ _HEADERS: Final = (
     *((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_NO_STORE: Final = (b"cache-control", b"no-store")
 _WITH_BODY: Final = ("PUT", "POST")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -132,15 +137,8 @@ class Control:
             reply = _refusal(error)
         finally:
             body.release()
-        if reply is None:
-            return
-        if scope["method"] in _WITH_BODY and body.is_much:
-            await send_last(reply, scope, body, send, linger=True)
-            return
-        await send(
-            {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
-        )
-        await send({"type": "http.response.body", "body": reply.body})
+        if reply is not None:
+            await send_small(reply, scope, body, send)
 
     async def _answer(self, scope: Scope, body: Body, *, is_running: bool) -> Reply | None:
         fields = fields_of(scope["headers"])
@@ -164,14 +162,8 @@ class Control:
         return await handlers[method](_Request(scope, fields, route, data))
 
     async def _jwks(self, request: _Request) -> Reply:
-        keys = json.dumps(await self._keys.jwks()).encode()
-        headers = [
-            *_HEADERS,
-            (b"cache-control", b"public, max-age=300"),
-            (b"content-type", b"application/jwk-set+json"),
-            (b"content-length", b"%d" % len(keys)),
-        ]
-        return Reply(200, headers, keys)
+        keys = await self._keys.jwks()
+        return _json(200, keys, b"application/jwk-set+json", b"public, max-age=300")
 
     async def _put(self, request: _Request) -> Reply:
         config = config_of(request.json())
@@ -332,19 +324,24 @@ def _problem(status: int, code: str, detail: str, facts: Mapping[str, Any]) -> R
     return _json(status, {"error": error, **problem_document(status, code.lower(), detail)})
 
 
-def _json(status: int, document: Mapping[str, Any]) -> Reply:
+def _json(
+    status: int,
+    document: Mapping[str, Any],
+    media_type: bytes = b"application/json",
+    caching: bytes = b"no-store",
+) -> Reply:
     body = json.dumps(document).encode()
     headers = [
         *_HEADERS,
-        _NO_STORE,
-        (b"content-type", b"application/json"),
+        (b"cache-control", caching),
+        (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
     ]
     return Reply(status, headers, body)
 
 
 def _no_content() -> Reply:
-    return Reply(204, [*_HEADERS, _NO_STORE])
+    return Reply(204, [*_HEADERS, (b"cache-control", b"no-store")])
 
 
 def _time(milliseconds: int) -> str:

@@ -217,6 +217,25 @@ async def test_a_pinned_response_works_with_what_belongs_to_a_thread() -> None:
     assert len(seen) == 1
 
 
+async def test_the_body_iterator_of_a_pinned_response_keeps_its_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Threads("tailrace-test", "tests", 2)
+    monkeypatch.setattr(sync, "source_threads", pool)
+    seen: set[int] = set()
+
+    def source() -> Iterator[str]:
+        for _ in range(2):
+            seen.add(threading.get_ident())
+            yield "x"
+
+    response = StreamingResponse(source(), options=StreamOptions(pin_thread=True))
+    async for _ in response.body_iterator:
+        assert pool.busy == 1  # it is held between two items
+    await wait_until(lambda: pool.busy == 0)
+    assert len(seen) == 1
+
+
 async def test_each_extent_of_a_range_source_is_read_in_one_thread_if_it_is_pinned() -> None:
     class Ranges:
         size = 300_000

@@ -1,4 +1,4 @@
-"""A stream as a row, and back.
+"""Streams as rows and back, and those that the writer knows without looking into the file.
 
 States are fetched as one JSON text, however many there are: each row that is stepped to lets go of
 the interpreter's lock, and a thread that wants it back while the event loop is busy may wait 5 ms
@@ -8,15 +8,18 @@ for it, each time.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store.rules import Level, State
 from tailrace.store.values import Fork, Offset, Producer, Retention
 
-__all__ = ["INSERT_STREAM", "KEEP_ALL", "Record", "load", "load_many", "row_of"]
+__all__ = ["INSERT_STREAM", "KEEP_ALL", "Cache", "StoredStream", "load", "load_many", "row_of"]
 
 _COLUMNS: Final = (
     "id, path, content_type, lineage, base, tail, low, records, closed, closer_id, closer_epoch,"
@@ -38,8 +41,11 @@ _AS_JSON: Final = (
 )
 
 
+KEEP_ALL: Final = Retention()
+
+
 @dataclass(slots=True)
-class Record:
+class StoredStream:
     """A stream as the file has it.
 
     Args:
@@ -57,13 +63,15 @@ class Record:
     oldest: int | None = None
 
 
-def load(connection: apsw.Connection, path: str) -> Record | None:
+def load(connection: apsw.Connection, path: str) -> StoredStream | None:
     """One stream."""
     text = connection.execute(f"SELECT {_AS_JSON} FROM stream s WHERE path = ?", (path,)).get
-    return None if text is None else _record(json.loads(text))
+    return None if text is None else _stored(json.loads(text))
 
 
-def load_many(connection: apsw.Connection, where: str, bindings: tuple[Any, ...]) -> list[Record]:
+def load_many(
+    connection: apsw.Connection, where: str, bindings: tuple[Any, ...]
+) -> list[StoredStream]:
     """Several streams.
 
     Args:
@@ -75,7 +83,7 @@ def load_many(connection: apsw.Connection, where: str, bindings: tuple[Any, ...]
         f"SELECT json_group_array(json(j)) FROM (SELECT {_AS_JSON} j FROM stream s {where})",
         bindings,
     ).get
-    return [_record(row) for row in json.loads(text)]
+    return [_stored(row) for row in json.loads(text)]
 
 
 def row_of(state: State, source: int | None) -> tuple[Any, ...]:
@@ -123,7 +131,7 @@ def _fork_text(fork: Fork | None) -> str | None:
     return json.dumps([fork.source, at.generation, at.position, fork.sub_offset])
 
 
-def _record(row: list[Any]) -> Record:
+def _stored(row: list[Any]) -> StoredStream:
     lineage, fork, lows = row[3], row[19], row[23]
     state = State(
         generation=row[0],
@@ -145,7 +153,7 @@ def _record(row: list[Any]) -> Record:
         created_at=row[21],
         gone=bool(row[22]),
     )
-    return Record(
+    return StoredStream(
         state,
         row[20],
         tuple(low for low, _ in lows or ()),
@@ -154,10 +162,70 @@ def _record(row: list[Any]) -> Record:
     )
 
 
-KEEP_ALL: Final = Retention()
-
-
 def _retention(max_bytes: int | None, max_records: int | None, max_age: int | None) -> Retention:
     if max_bytes is None and max_records is None and max_age is None:
         return KEEP_ALL
     return Retention(max_bytes=max_bytes, max_records=max_records, max_age=max_age)
+
+
+# What the writer knows ----------------------------------------------------------------------------
+
+_BY_PATHS: Final = "WHERE path IN (SELECT value FROM json_each(?))"
+_PRODUCERS: Final = """
+SELECT json_group_array(json_array(p.sid, p.pid, p.epoch, p.seq))
+FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value ->> 1
+"""
+
+
+class Cache:
+    """Streams and producers, those used last.
+
+    All this holds as long as no other process writes to the file; `lock.py` and the guard in
+    `transaction.py` tell. Only `shrink` lets go of any, between two commits.
+
+    Args:
+        streams: As many are kept.
+        producers: As many are kept, of all streams together.
+    """
+
+    def __init__(
+        self,
+        streams: int = limits.STORE_CACHED_STREAMS,
+        producers: int = limits.STORE_CACHED_PRODUCERS,
+    ) -> None:
+        self._most_streams = streams
+        self._most_producers = producers
+        self.streams: OrderedDict[str, StoredStream] = OrderedDict()
+        self.producers: OrderedDict[tuple[int, str], tuple[int, int] | None] = OrderedDict()
+        """The epoch and last sequence by generation and producer; None: the file has none."""
+        self.version: int | None = None
+        """SQLite's `data_version` with which all this was read; None: not known."""
+        self.last_generation: int | None = None
+
+    def load_streams(self, connection: apsw.Connection, paths: Collection[str]) -> None:
+        """Read streams that are not known."""
+        for stored in load_many(connection, _BY_PATHS, (json.dumps(list(paths)),)):
+            self.streams[stored.state.path] = stored
+
+    def load_producers(
+        self, connection: apsw.Connection, keys: Collection[tuple[int, str]]
+    ) -> None:
+        """Read producers that are not known, by generation and producer."""
+        self.producers.update(dict.fromkeys(keys))
+        text = connection.execute(_PRODUCERS, (json.dumps(list(keys)),)).get
+        for generation, producer, epoch, sequence in json.loads(text):
+            self.producers[generation, producer] = (epoch, sequence)
+
+    def clear(self) -> None:
+        """Another process wrote, or a commit failed: nothing here is sure any more."""
+        self.streams.clear()
+        self.producers.clear()
+        self.version = None
+        self.last_generation = None
+
+    def shrink(self) -> None:
+        """Let go of those that have not been used for longest."""
+        while len(self.streams) > self._most_streams:
+            self.streams.popitem(last=False)
+        while len(self.producers) > self._most_producers:
+            self.producers.popitem(last=False)
