@@ -35,7 +35,12 @@ class Events(Format):
     are sent in base64, and a header says so, as in the protocol. The `id` of each event is the
     offset after it, so that an EventSource comes back to the right place. A gap is an event named
     "gap", the end of a run one named "end" or "error".
+
+    Args:
+        missed: What the client has missed before the response: it is told of that gap first.
     """
+
+    missed: Gap | None = field(default=None, kw_only=True)
 
     media_type: ClassVar[str] = "text/event-stream"
     heartbeat: ClassVar[bytes] = ServerSentEvents.heartbeat
@@ -48,7 +53,7 @@ class Events(Format):
         return (*headers, ("stream-sse-data-encoding", "base64"))
 
     def begin(self, first: Slice, now: float) -> bytes:
-        return _RETRY
+        return _RETRY if self.missed is None else _RETRY + self.gap(self.missed)
 
     def frame(self, part: Slice, now: float) -> bytes:
         content_type = part.info.content_type
@@ -116,12 +121,17 @@ class Lines(Format):
     Args:
         end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and a run that
             wrote it is done.
+        missed: As for events.
     """
 
     end_mark: bool = field(default=False, kw_only=True)
+    missed: Gap | None = field(default=None, kw_only=True)
 
     media_type: ClassVar[str] = "application/jsonl"
     heartbeat: ClassVar[bytes] = JSONLines.heartbeat
+
+    def begin(self, first: Slice, now: float) -> bytes:
+        return b"" if self.missed is None else self.gap(self.missed)
 
     def frame(self, part: Slice, now: float) -> bytes:
         return b"".join(map(_line, wire_messages(part)))

@@ -88,7 +88,7 @@ class LocalRun:
         self._progress = _Shown(self._batches.nudge)
         self._iteration = Iteration(source, loop, options, f"run {claim.path!a}", shielded=False)
         self._stopped: RunEnd | None = None
-        self._dismissed = False
+        self.dismissed = False
         """The stream is not ours any more: nothing can be appended, not even the end."""
         self._finishing = False
         self._ended = False
@@ -103,11 +103,6 @@ class LocalRun:
         self.subscribers = LocalSubscribers(policy, loop, lambda: self.stop(LEFT))
 
     @property
-    def dismissed(self) -> bool:
-        """The stream is another worker's now, or gone."""
-        return self._dismissed
-
-    @property
     def ending(self) -> bool:
         """The run was stopped, or its source has ended."""
         return self._finishing or self._stopped is not None
@@ -120,8 +115,8 @@ class LocalRun:
 
     def dismiss(self, end: RunEnd) -> None:
         """The stream is another worker's now, or gone: stop, and append nothing more."""
-        if not (self._dismissed or self._ended):
-            self._dismissed = True
+        if not (self.dismissed or self._ended):
+            self.dismissed = True
             self._stopped = end
             self._interrupt()
             self._batches.wake_consumer()
@@ -131,7 +126,7 @@ class LocalRun:
         another worker will find the run lost."""
         self._shield.cancel()
 
-    def hear(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         """The store has told of a change of the stream."""
         if change.deleted:
             self.dismiss(DELETED)
@@ -154,7 +149,7 @@ class LocalRun:
                         self._ended_by(await self._iteration.run(sink))
                     self._ended_by(await self._iteration.close())
                     self._finish()
-                if self._ended or self._dismissed:
+                if self._ended or self.dismissed:
                     await release()
         except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
             log.exception("run %a broke", self.claim.path)
@@ -194,7 +189,7 @@ class LocalRun:
 
     async def _append_all(self) -> None:
         batches, progress = self._batches, self._progress
-        while not self._dismissed:
+        while not self.dismissed:
             data = progress.due(self._loop.time()) + batches.take()
             if self._finishing and not batches.size:
                 end = self._stopped or DONE
@@ -214,7 +209,7 @@ class LocalRun:
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
-        while not self._dismissed:
+        while not self.dismissed:
             try:
                 await self._store.append(self.claim.path, append)
             except StoreUnavailable as error:

@@ -196,8 +196,8 @@ class Runs:
         look = _Look(lambda: self._look_at_claim(running), self._group)
         # Here and not in the task: the stream may be deleted before the task begins.
         stops = (
-            self._store.watch(claim.path, running.hear),
-            self._store.watch(RUNS + claim.path, look.hear),
+            self._store.watch(claim.path, running.on_change),
+            self._store.watch(RUNS + claim.path, look.on_change),
         )
         self._group.start_soon(self._run, running, stops)
         return running
@@ -432,7 +432,7 @@ class _Look:
         self._due = False
         self._looking = False
 
-    def hear(self, _change: Change) -> None:
+    def on_change(self, _change: Change) -> None:
         self._due = True
         if not self._looking:
             self._looking = True
