@@ -345,7 +345,7 @@ REFUSALS: list[tuple[TailraceError, dict[str, Any], dict[str, str]]] = [
 
 
 ELSEWHERE = {StreamError, SubscriptionRefused}
-"""Those that no verb raises: the root, one of the subscriptions' own answers, one of iterators."""
+"""Those that no verb raises: the root, and one of the subscriptions' own answers."""
 
 
 def test_every_error_of_a_stream_and_of_a_store_is_here() -> None:

@@ -1,6 +1,6 @@
-"""The formats in which a stream is subscribed to: events for browsers, lines for programs, bytes.
+"""The formats of a subscription: events for browsers, lines for programs, and plain bytes.
 
-The protocol's own events are in `tailrace.protocol`.
+The events of the protocol are in `tailrace.protocol`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SSE: Final = ServerSentEvents()
 _LINES: Final = JSONLines()
 _MARKED: Final = JSONLines(end_mark=True)
 _RETRY: Final = b"retry: 1000\n\n"
-"""A second. Without it Chromium waits three before it comes back."""
+"""One second. Without it Chromium waits three before it comes back."""
 
 
 @dataclass(frozen=True, slots=True)

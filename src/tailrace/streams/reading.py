@@ -92,7 +92,7 @@ class Reader(AsyncIterator[Message]):
         return self._decoded(self._messages.popleft())
 
     async def take(self) -> list[Message]:
-        """All messages that are there, at least one; none at the end."""
+        """All messages that are there, at least one; an empty list at the end."""
         if not await self._any():
             return []
         taken = [self._decoded(message) for message in self._messages]
@@ -136,7 +136,7 @@ class Reader(AsyncIterator[Message]):
             return await self._core.follow(self._path, place)
         hub = await self._core.hub()
         try:
-            # The first read of all: only the store knows at which message an offset begins.
+            # The first read: only the store can tell in the middle of which message an offset is.
             return Entry(await hub.read(self._path, place), 0.0)
         except StreamNotFound:
             if not self._waits:
