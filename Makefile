@@ -13,7 +13,7 @@ FAST := 'not slow and not browser'
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format oldest newest bench clean
+.PHONY: help demo check test lint format oldest newest bench reference clean
 .NOTPARALLEL:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make oldest  the fast tests with the oldest dependencies that are allowed"
 	@echo "make newest  the fast tests on the newest Python that is found"
 	@echo "make bench   measure, and write benchmarks/RESULTS.md"
+	@echo "make reference  write the API reference to .cache/reference"
 	@echo "make clean   remove the environment and every cache"
 
 # It says first what it is doing: before there is an environment, that takes some seconds.
@@ -57,6 +58,9 @@ format: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	@sh scripts/install-node-packages.sh
 	$(BIN)/python -m benchmarks
+
+reference: $(VENV)/test.stamp
+	$(BIN)/python scripts/make_reference.py .cache/reference
 
 clean:
 	rm -rf $(VENV) .cache node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -235,7 +235,7 @@ def test_two_columns_of_one_name_are_refused(
 
 @pytest.mark.parametrize("make", FORMATS)
 def test_an_object_of_an_orm_is_refused_for_it_has_all_columns(make: Callable[[], Framing]) -> None:
-    with pytest.raises(InvalidChunk, match="declare the type of what is to be sent"):
+    with pytest.raises(InvalidChunk, match="declare the type that is to be sent"):
         make().frame(Account(a=1, password="secret"))
 
 

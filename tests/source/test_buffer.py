@@ -120,7 +120,7 @@ def test_a_batch_without_bytes_means_that_none_wait(steps: list[bytes | None]) -
             tested.put(step)
         elif not tested.take():
             assert tested.size == 0
-            assert not tested.has_frames
+            assert not tested.has_items
 
 
 @given(st.lists(st.binary(min_size=1, max_size=3 * LIMIT)))
@@ -179,12 +179,12 @@ def test_taking_from_an_empty_buffer_gives_nothing() -> None:
 def test_the_first_item_without_bytes_is_told_and_later_ones_are_not() -> None:
     tested = buffer()
     assert tested.touch()
-    assert tested.has_frames
+    assert tested.has_items
     assert tested.take() == b""
     tested.put(b"x")
     tested.take()
     assert tested.touch()
-    assert not tested.has_frames
+    assert not tested.has_items
 
 
 def test_a_batch_is_bytes_and_not_a_view_of_what_the_source_holds() -> None:

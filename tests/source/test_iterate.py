@@ -14,7 +14,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.runtime import Threads, current_loop
-from tailrace.source import AsyncSource, SyncSource, iterate, iterate_in_threads, open_source
+from tailrace.source import AsyncSource, SyncSource, iterate_in_threads, open_source, sync
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
 
@@ -34,7 +34,7 @@ async def anumbers() -> AsyncIterator[int]:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Threads:
     """One thread for sync sources, of this test alone."""
     pool = Threads("tailrace-test", "tests", 1)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     return pool
 
 
@@ -622,7 +622,7 @@ async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = Threads("tailrace-test", "tests", 2)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     seen: list[int] = []
 
     def rows() -> Iterator[Any]:
