@@ -99,7 +99,11 @@ class ServerConnection(Protocol):
         """Why the client was dropped: the reason that `abort` was given."""
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when nothing is buffered here, or the connection is closed; soon if that is so
@@ -151,7 +155,11 @@ class Connection:
         return None if self._transport is None else self._transport.get_write_buffer_size()
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it; the reason is for access logs."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
         if self._offered is not None:
             self._offered.abort(reason)
             return
@@ -255,6 +263,9 @@ class Attached(Protocol):
     def write(self, frame: Frame) -> bool:
         """Write a frame, or take none of it.
 
+        Args:
+            frame: One that other clients are given as well.
+
         Returns:
             True: it is on its way, after all frames before it. False: too much waits for this
             client already (`limits.ATTACH_BUFFER_BYTES`), or it is gone; nothing was written.
@@ -262,7 +273,13 @@ class Attached(Protocol):
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when no frame waits any more, or the client has left; soon if that is so now.
-        Returns what takes the call back."""
+
+        Args:
+            call: It must not raise.
+
+        Returns:
+            What takes the call back.
+        """
 
     def release(self) -> None:
         """Give the connection back, so that the response ends by ordinary messages. Frames that
@@ -288,7 +305,11 @@ class AttachOffer(Protocol):
 
 
 def attach_offer(scope: Scope) -> AttachOffer | None:
-    """The offer of the server behind a request, if it makes one."""
+    """The offer of the server behind a request, if it makes one.
+
+    Args:
+        scope: Of the request.
+    """
     offer: AttachOffer | None = extensions_of(scope).get(ATTACH)
     return offer
 

@@ -1,8 +1,7 @@
 """Tests for streams: a live client, a clock that the test moves, and probes for what is left.
 
 For asyncio and trio alike, through anyio, and for any ASGI application. docs/testing.md shows it
-at work; `tailrace.testing.plugin` has the pytest fixtures, and `tests.store.contract` what every
-store of streams must pass.
+at work; `tailrace.testing.plugin` has the pytest fixtures.
 """
 
 from __future__ import annotations

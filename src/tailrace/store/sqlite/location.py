@@ -1,7 +1,7 @@
 """The file of a store, what lies beside it, and which files this process has open.
 
-Whoever may make a name in the store's directory (a shared upload directory) can put a link there,
-to a file of somebody else, before the store makes its own. So what lies beside the database is
+A user who may make names in the store's directory (a shared upload directory) can put a link there,
+to a file of another user, before the store makes its own. So what lies beside the database is
 opened without following links, and then looked at by its descriptor. SQLite does the first for the
 files that it makes (`O_NOFOLLOW`, since 3.31), and not the second: it would write through a second
 name. So these are looked at before it opens them; what is put there later, it has open already.
@@ -77,7 +77,7 @@ class Location:
         return [*own, above] if os.path.basename(above) == DIRECTORY else own
 
     def inode(self) -> tuple[int, int] | None:
-        """Which file is at the path; None: there is none."""
+        """Which file is at the path; None: no file is."""
         try:
             found = os.stat(self.file)
         except OSError:
@@ -85,7 +85,7 @@ class Location:
         return found.st_dev, found.st_ino
 
     def prepare(self) -> None:
-        """Make the directory and an empty file that is only its owner's, if there is none.
+        """Make the directory and an empty file that is only its owner's, unless they exist.
 
         SQLite gives the files beside it (the log, the index of the log) the same mode.
 
@@ -126,14 +126,14 @@ def _sync_directory(path: Path) -> None:
 def refuse_links(file: str) -> None:
     """Refuse what SQLite would write through, and what would be told of every append.
 
-    A database with two names is no store either: each name has a log of its own.
+    A database with two names is refused too: each name would have a log of its own.
 
     Args:
         file: The database, by no link.
 
     Raises:
         StoreUnavailable: Something at its name, or beside it, is a link, has a second name, or is
-            none of its files. It is not touched.
+            not one of its files. It is not touched.
     """
     for path in (file, *(f"{file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
         found = _at(path)
@@ -158,7 +158,7 @@ def _at(path: str) -> os.stat_result | None:
 
 
 def is_ours(path: str, found: os.stat_result) -> bool:
-    """Whether nobody else has put this here: it is of our user, or of the directory's owner.
+    """Whether no other user has put this here: it is of our user, or of the directory's owner.
 
     Args:
         path: Where it is.

@@ -7,7 +7,8 @@ producer  the last epoch and sequence of each producer of a stream
 probe     one row that a health check writes
 ```
 
-A row of `stream` without a path is dead: nobody can reach it, and its chunks are deleted in slices.
+A row of `stream` without a path is dead: it cannot be reached, and its chunks are deleted in
+slices.
 One that is `gone` was deleted or expired while forks read it; whether there are any is asked of the
 index `stream_source`, so there is no count that could go wrong.
 """

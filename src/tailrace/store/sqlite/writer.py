@@ -35,7 +35,7 @@ from tailrace.store.sqlite.location import Location, held
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.maintenance import Maintenance
 from tailrace.store.sqlite.peers import Peers
-from tailrace.store.sqlite.record import Cache
+from tailrace.store.sqlite.rows import Cache
 from tailrace.store.sqlite.transaction import Stale, make_inbox
 from tailrace.store.values import Change
 
@@ -119,7 +119,7 @@ class Writer:
         except DRIVER_ERRORS as cause:
             error = failure_of(self._location.file, cause)
             error.__cause__ = cause
-        except BaseException as failure:  # noqa: BLE001 - nobody may wait for a thread that is dead
+        except BaseException as failure:  # noqa: BLE001 - no task may wait for a dead thread
             error = failure
         held = self._take_held()
         if held is not None and held.do is Task.OPEN:
@@ -154,7 +154,7 @@ class Writer:
                 if self._is_given_up:
                     return None
                 opened.enter_context(held(location.file, schema.look_at))
-                # The file first, for nobody may open it in passing from here on.
+                # The file first: from here on no other part of this process may open it.
                 opened.enter_context(kept_private((location.file,)))
                 inode = location.inode()
                 assert inode is not None  # `prepare` has made it
@@ -264,7 +264,7 @@ class Writer:
         return batch, None
 
     def _refuse_all(self) -> None:
-        """Another process has been holding the lock for too long: let nobody wait on."""
+        """Another process has been holding the lock for too long: refuse all that waits."""
         held = self._take_held()
         refused = [] if held is None else [held]
         while True:
@@ -275,7 +275,7 @@ class Writer:
         if not refused:
             return
         if any(operation.do in (Task.OPEN, Task.STOP) for operation in refused):
-            # The thread ends when it gets the lock; nobody waits for that.
+            # The thread ends when it gets the lock; no task waits for that.
             self._is_given_up = True
         reason = "is held by another process: see who has its -lock file open"
         _fail(refused, StoreLocked(self._location.file, reason))
@@ -290,7 +290,7 @@ class _File:
 
     Args:
         location: Where it is.
-        inode: Which file it is, as long as nobody moves it.
+        inode: Which file it is, as long as it is not moved.
         lock: Its lock.
         connection: The one that writes.
     """
@@ -327,7 +327,7 @@ class _File:
         """Close it for good."""
         with self.lock:
             if self.is_broken:
-                # What is left is for whoever looks into it: nothing is copied into it.
+                # The file stays as it is, for those who examine it: the log is not copied into it.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             close(self._connection)
 
@@ -352,7 +352,7 @@ class _File:
                 self.maintenance.pause()  # or its requests would be made and fail again at once
                 return _fail(operations, self.judge(error), error)
             return self._isolate(operations, error)
-        except Exception as error:  # noqa: BLE001 - given to the one who caused it
+        except Exception as error:  # noqa: BLE001 - given to the call that caused it
             # One of them cannot be written at all (a text that is not Unicode, say).
             return self._isolate(operations, error)
         self.maintenance.note(batch)
@@ -394,10 +394,10 @@ class _File:
             self.cache.clear()
 
     def _check_place(self) -> None:
-        """Refuse to write where nobody will look for it.
+        """Refuse to write to a file that is not at its path any more.
 
-        SQLite goes on writing to a file that was deleted, and who opens the path makes another:
-        all that is acknowledged from then on would be lost. To ask costs 2 µs for each commit.
+        SQLite goes on writing to a file that was deleted, and a process that opens the path makes
+        another: all that is acknowledged from then on would be lost. To ask costs 2 µs a commit.
         """
         if self.lock.is_deleted or self._location.inode() != self._inode:
             raise self._break("was deleted or replaced under this process: restart it")
@@ -413,7 +413,7 @@ class _File:
         self._break(f"is damaged{reason}; put back a copy of its file, and restart this process")
 
     def judge(self, error: BaseException) -> StoreUnavailable:
-        """What an error of the driver is for those who wait; some let nothing be written again."""
+        """An error of the driver as ours. After some, nothing is written any more."""
         number = self._connection.system_errno if isinstance(error, apsw.Error) else 0
         if is_damage(error):
             self.damage = error
