@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench reference clean
 .NOTPARALLEL:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make lint    the checks without the tests"
 	@echo "make format  rewrite the code in the one format"
 	@echo "make bench   measure, and write benchmarks/RESULTS.md"
+	@echo "make reference  write the API reference to .cache/reference"
 	@echo "make clean   remove the environment and every cache"
 
 # It says first what it is doing: before there is an environment, that takes some seconds.
@@ -46,6 +47,9 @@ format: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	@sh scripts/install-node-packages.sh
 	$(BIN)/python -m benchmarks
+
+reference: $(VENV)/test.stamp
+	$(BIN)/python scripts/make_reference.py .cache/reference
 
 clean:
 	rm -rf $(VENV) .cache node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

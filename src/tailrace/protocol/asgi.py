@@ -91,7 +91,8 @@ class DurableStreams:
             if b"origin" in fields or b"sec-fetch-site" in fields:  # a browser
                 self._check_origin(scope)
             if self._control is not None and below is not None and is_reserved(below):
-                await self._open()
+                if not self._is_open:
+                    await self._open()
                 request.is_answered = True
                 await self._control(scope, receive, send)
                 return
@@ -127,7 +128,8 @@ class DurableStreams:
         )
         if command is None:
             return request.replies.not_allowed(method)
-        await self._open()
+        if not self._is_open:
+            await self._open()
         return await self._engine.answer(command, request)
 
     def _check_origin(self, scope: Scope) -> None:
@@ -139,8 +141,7 @@ class DurableStreams:
         return self._replies.get(origin) or self._replies[None]
 
     async def _open(self) -> None:
-        if self._is_open:
-            return
+        """Open the store, once."""
         async with self._opening:
             if not self._is_open:
                 await self._hub.store.open()
@@ -213,7 +214,7 @@ async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linge
         scope: ASGI's.
         body: Of the request; the rest of it is still arriving.
         send: ASGI's.
-        linger: Let the client send for a while, so that it comes to read the answer.
+        linger: Let the client go on sending for a while: some read the answer only after that.
     """
     if scope.get("http_version", "1.1").startswith("1"):
         reply.headers.append((b"connection", b"close"))

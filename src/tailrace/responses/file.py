@@ -44,18 +44,23 @@ from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, 
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
 from tailrace.pump import Head, send_whole
-from tailrace.responses.busy import serve
-from tailrace.responses.dependencies import release_dependencies
-from tailrace.responses.plan import FileRequest, Plan, make_plan
-from tailrace.responses.representation import (
+from tailrace.responses.plan import (
     ETagKind,
+    FileRequest,
+    Plan,
     Representation,
     check_etag,
+    make_plan,
     of_file,
     of_ranges,
     open_representation,
 )
-from tailrace.responses.stream import options_of_app
+from tailrace.responses.request import (
+    options_of_app,
+    release_dependencies,
+    run_background,
+    serve,
+)
 from tailrace.runtime import call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, content_disposition
 from tailrace.source import (
@@ -187,8 +192,7 @@ class FileResponse(starlette.responses.FileResponse):
             ending = await send_whole(plan.body, options, head, scope, listen, send)
         else:
             ending = await self._stream(plan, options, head, scope, listen, send)
-        if self.background is not None and ending is not Ending.CANCELLED:
-            await self.background()
+        await run_background(self.background, ending)
 
     # What is decided, in a thread
 

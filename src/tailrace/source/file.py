@@ -25,9 +25,7 @@ import os
 import stat
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -38,7 +36,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Extent", "FileBlocks", "OpenFile", "Opener", "Piece", "open_file", "read_at"]
+__all__ = ["OpenFile", "Opener", "open_file", "read_at"]
 
 Opener: TypeAlias = Callable[[str, int], int]
 """As `open`'s: a path and flags in, a descriptor out."""
@@ -58,22 +56,6 @@ _MOST_PATH_BYTES = 1024
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002
 """Seconds; with the number of looks, how long one write by somebody else may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Bytes of a file from `start` up to, and not with, `stop`."""
-
-    start: int
-    stop: int
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-Piece: TypeAlias = "bytes | Extent"
-"""What a body is put together from: bytes as they are, or bytes of a file."""
 
 
 def open_file(path: str, opener: Opener | None = None) -> OpenFile:
@@ -272,33 +254,3 @@ def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
 
 read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)
 """Read from a descriptor so many bytes at an offset, or fewer. Windows has no `pread`."""
-
-
-class FileBlocks(Iterator[bytes]):
-    """The pieces of a body as blocks, for a sync source. Closes the file.
-
-    Args:
-        file: What the extents are of.
-        pieces: In the order of the body.
-        block_bytes: Of one read.
-    """
-
-    def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
-        self._file = file
-        self._pieces = deque(pieces)
-        self._block_bytes = block_bytes
-
-    def __next__(self) -> bytes:
-        if not self._pieces:
-            raise StopIteration
-        piece = self._pieces.popleft()
-        if isinstance(piece, bytes):
-            return piece
-        stop = min(piece.start + self._block_bytes, piece.stop)
-        if stop < piece.stop:
-            self._pieces.appendleft(Extent(stop, piece.stop))
-        return self._file.read(piece.start, stop)
-
-    def close(self) -> None:
-        self._pieces.clear()
-        self._file.close()

@@ -79,6 +79,10 @@ class Store(ABC):
     async def create(self, path: str, new: NewStream) -> Created:
         """Create a stream, or find that it exists with the same configuration.
 
+        Args:
+            path: The stream.
+            new: Its configuration and first bytes.
+
         Raises:
             StreamExists: It exists with another configuration, or is soft-deleted (409).
             ForkRefused: The fork's source, offset or content type does not fit (400, 404 or 409).
@@ -90,6 +94,10 @@ class Store(ABC):
     @abstractmethod
     async def append(self, path: str, append: Append) -> Appended:
         """Append to a stream, close it, or both in one; durable when this returns.
+
+        Args:
+            path: The stream.
+            append: What is added, and by whom.
 
         Raises:
             StreamClosed: Closed before (409).
@@ -126,12 +134,19 @@ class Store(ABC):
 
     @abstractmethod
     async def head(self, path: str) -> StreamInfo:
-        """What is known of a stream; does not count as a use of it."""
+        """What is known of a stream; does not count as a use of it.
+
+        Args:
+            path: The stream.
+        """
 
     @abstractmethod
     async def delete(self, path: str) -> None:
         """Delete a stream. While forks read it, its path answers `StreamGone` and its data stays;
         so it is with one that expires.
+
+        Args:
+            path: The stream.
 
         Source: Durable Streams 5.4.
         """
@@ -155,6 +170,10 @@ class Store(ABC):
         Called once for each change or for several together, soon after they are durable. A stream
         that is watched is in use: it does not expire by its `ttl`.
 
+        Args:
+            path: The stream.
+            on_change: Called in the event loop of the store; it must not raise.
+
         Returns:
             What ends it.
         """
@@ -171,6 +190,10 @@ class Store(ABC):
         """Return when a stream has more than `offset`, or is closed or gone: then read it.
 
         May return early. Cancelled, nothing is lost.
+
+        Args:
+            path: The stream.
+            offset: What has been read.
         """
         changed = current_loop().signal()
         stop = self.watch(path, lambda _change: changed.set())

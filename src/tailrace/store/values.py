@@ -58,7 +58,7 @@ class Offset:
 
     @classmethod
     def parse(cls, token: str) -> Offset:
-        """The offset that a token stands for.
+        """The offset that a `token` stands for.
 
         Raises:
             InvalidOffset: It was never given out by a server of ours.

@@ -167,7 +167,8 @@ def test_those_that_are_watched_are_written_down_so_many_in_a_commit(
 
 
 async def test_the_writer_is_called_once_for_all_uses_that_are_due(file: Path) -> None:
-    clock, calls = StoreClock(), []
+    clock = StoreClock()
+    calls: list[None] = []
     accesses = LastAccess(lambda _path: False, lambda: calls.append(None))
     async with SQLiteStore(file, clock=clock) as store:
         async with anyio.create_task_group() as group:

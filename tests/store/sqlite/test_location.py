@@ -49,7 +49,8 @@ async def test_another_store_on_the_file_leaves_the_locks_of_the_first(tmp_path:
 
 
 def test_a_file_that_is_open_is_not_looked_at_again(tmp_path: Path) -> None:
-    file, looks = str(tmp_path / "streams.db"), []
+    file = str(tmp_path / "streams.db")
+    looks: list[str] = []
     with held_open(file, looks.append):
         with held_open(file, looks.append):
             pass

@@ -131,7 +131,14 @@ class EventSourceResponse(responses.EventSourceResponse):
         self._ping_interval = value
 
     def enable_compression(self, force: bool = False) -> None:
-        """Not here: `StreamOptions(compress=...)` of the application decides."""
+        """Not here: `StreamOptions(compress=...)` of the application decides.
+
+        Args:
+            force: As in sse-starlette, without effect.
+
+        Raises:
+            NotImplementedError: Always, as in sse-starlette.
+        """
         raise NotImplementedError("Compression is not supported for SSE streams.")
 
     def make_framing(self) -> Framing:
