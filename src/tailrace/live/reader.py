@@ -30,14 +30,14 @@ from tailrace.pump import Deadlines, Due, Head, Sending
 from tailrace.store import Mark, Offset, Slice, Where
 from tailrace.types import StreamOptions
 
-__all__ = ["Reader"]
+__all__ = ["LiveReader"]
 
 _beat = lru_cache(maxsize=64)(Frame)
 """A heartbeat, framed once."""
 _ENDINGS: Final = {Reason.FAREWELL: Ending.DRAINED, Reason.FAILED: Ending.FAILED}
 
 
-class Reader:
+class LiveReader:
     """A client that is sent a live stream.
 
     Args:
@@ -377,15 +377,15 @@ class Reader:
             self._sending.released()
 
 
-_DO: Final[dict[Step, Callable[[Reader], Awaitable[None]]]] = {
-    Step.WAIT: Reader._wait,
-    Step.SLEEP: Reader._sleep,
-    Step.LISTEN: Reader._listen,
-    Step.LEAVE: Reader._leave_broadcast,
-    Step.READ: Reader._read,
-    Step.REFRESH: Reader._refresh,
-    Step.BEAT: Reader._show_beat,
-    Step.CUT_OFF: Reader._cut_off,
-    Step.CLOSED: Reader._close,
-    Step.DELETED: Reader._delete,
+_DO: Final[dict[Step, Callable[[LiveReader], Awaitable[None]]]] = {
+    Step.WAIT: LiveReader._wait,
+    Step.SLEEP: LiveReader._sleep,
+    Step.LISTEN: LiveReader._listen,
+    Step.LEAVE: LiveReader._leave_broadcast,
+    Step.READ: LiveReader._read,
+    Step.REFRESH: LiveReader._refresh,
+    Step.BEAT: LiveReader._show_beat,
+    Step.CUT_OFF: LiveReader._cut_off,
+    Step.CLOSED: LiveReader._close,
+    Step.DELETED: LiveReader._delete,
 }

@@ -13,7 +13,7 @@ from tailrace.connection import Ending
 from tailrace.live.cursor import ReadCursor, Slow
 from tailrace.live.format import Format
 from tailrace.live.hub import Hub, LiveStream
-from tailrace.live.reader import Reader
+from tailrace.live.reader import LiveReader
 from tailrace.pump import Head, send_whole
 from tailrace.responses import options_of_app, release_dependencies, run_background
 from tailrace.semantics import SANDBOX_HEADERS
@@ -100,7 +100,7 @@ class LiveResponse(Response):
         if options.release_dependencies:
             await release_dependencies(scope)
         cursor = ReadCursor(live, first, self._slow)
-        reader = Reader(
+        reader = LiveReader(
             self._hub, cursor, self._format, options, self._lifetime, scope, receive, send
         )
         reader.begin_with(head, first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any
 from tailrace import limits
 from tailrace.connection import log
 from tailrace.errors import TransferFailed
+from tailrace.pump import StallClock
 from tailrace.runtime import Descriptor, call_in_thread, file_threads
 from tailrace.server.internals import CycleResponse
 from tailrace.server.options import ServerOptions
@@ -235,22 +237,20 @@ class StallWatch:
         name: What log lines call the response.
     """
 
-    __slots__ = ("_alarm", "_buffer", "_loop", "_moved", "_name", "_progress", "_timeout")
+    __slots__ = ("_alarm", "_buffer", "_clock", "_loop", "_name")
 
     def __init__(
         self, buffer: WriteBuffer, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._timeout = timeout
+        self._clock = StallClock(timeout)
         self._name = name
         self._alarm: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        if self._timeout is not None:
-            self._moved = self._loop.time()
-            self._progress = self._buffer.progress
-            self._look_after(self._timeout)
+        self._clock.wait(self._loop.time())
+        self._look()
 
     def __exit__(
         self,
@@ -261,20 +261,15 @@ class StallWatch:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _look_after(self, timeout: float) -> None:
-        # Progress is seen only by looking, so look four times in the time it is given.
-        self._alarm = self._loop.call_later(timeout / 4, self._look, timeout)
-
-    def _look(self, timeout: float) -> None:
-        progress, now = self._buffer.progress, self._loop.time()
-        # Nothing waits for the client: it is the disk that is slow.
-        if progress != self._progress or not self._buffer.unsent_bytes:
-            self._progress, self._moved = progress, now
-        if now >= self._moved + timeout:
+    def _look(self) -> None:
+        clock, now = self._clock, self._loop.time()
+        if not self._buffer.unsent_bytes:
+            clock.wait(now)  # it is the disk that is slow: nothing waits for the client
+        if clock.is_stalled(now, -self._buffer.progress):
             log.info("%s: client cut off: stalled", self._name)
             self._buffer.abort("stalled")
-        else:
-            self._look_after(timeout)
+        elif (again := clock.look_again(now)) < math.inf:
+            self._alarm = self._loop.call_at(again, self._look)
 
 
 # Reading without blocking the event loop ----------------------------------------------------------

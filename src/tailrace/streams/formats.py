@@ -1,6 +1,6 @@
-"""The formats in which a stream is subscribed to: events for browsers, lines for programs, bytes.
+"""The formats of a subscription: events for browsers, lines for programs, and plain bytes.
 
-The protocol's own events are in `tailrace.protocol`.
+The events of the protocol are in `tailrace.protocol`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _SSE: Final = ServerSentEvents()
 _LINES: Final = JSONLines()
 _MARKED: Final = JSONLines(end_mark=True)
 _RETRY: Final = b"retry: 1000\n\n"
-"""A second. Without it Chromium waits three before it comes back."""
+"""One second. Without it Chromium waits three before it comes back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Events(Format):
     """Server-sent events: one for each message of a JSON stream, or for each append to another.
 
-    A message that is a string is sent as its text, any other as its JSON; bytes that are no text in
-    base64, which a header tells as the protocol's does. The `id` of each is the offset after it, so
-    an EventSource comes back to the right place. What is left out is an event named "gap", a run's
-    end one named "end" or "error".
+    A message that is a string is sent as its text, any other as its JSON. Bytes that are not text
+    are sent in base64, and the header that says so is the protocol's. The `id` of each event is the
+    offset after it, so an EventSource comes back to the right place. A gap is an event named "gap",
+    the end of a run one named "end" or "error".
     """
 
     media_type: ClassVar[str] = "text/event-stream"
@@ -115,8 +115,8 @@ class Lines(Format):
     `{"gap": {"from": ..., "to": ...}}`.
 
     Args:
-        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and it is no
-            run's that did not end well.
+        end_mark: End with `{"end": {}}` if the stream is closed and all of it was sent; not if it
+            is that of a run that did not end well.
     """
 
     end_mark: bool = field(default=False, kw_only=True)
@@ -155,8 +155,8 @@ def _line(message: WireMessage) -> bytes:
 class Raw(Format):
     """The bytes of a stream as they were appended; of a JSON stream the text of its strings.
 
-    Nothing can be told in between: where something is missing, and where a run did not end well,
-    the connection is cut.
+    Nothing can be told between the bytes. So the connection is cut where something is missing, and
+    at the end of a run that did not end well.
     """
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:

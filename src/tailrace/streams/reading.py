@@ -40,14 +40,14 @@ def place_of(start: str) -> Where:
     return Offset.parse(start)
 
 
-class Sight(Protocol):
-    """What a reader needs of the streams it is a part of."""
+class ReadAccess(Protocol):
+    """What a reader needs of the streams."""
 
     async def hub(self) -> Hub:
         """The live streams, of the store that is open."""
 
     async def follow(self, path: str, offset: Offset) -> Entry:
-        """As `Hub.follow`, and see to it that a run whose worker died ends."""
+        """As `Hub.follow`, but a run whose worker has died meanwhile is ended."""
 
 
 class Reader(AsyncIterator[Message]):
@@ -57,22 +57,22 @@ class Reader(AsyncIterator[Message]):
     while another task waits for its next message.
 
     Args:
-        sight: Where the stream is.
-        path: Which.
-        start: From where on.
+        access: To the streams.
+        path: The stream.
+        start: Where to begin.
         follow: Wait for more at the tail, until the stream is closed.
-        attend: Entered from the first message to the last; left too if the reader is dropped.
-        waits: A stream that does not exist is waited for, and read from its beginning.
+        attend: Entered at the first message; left after the last, or when the reader is dropped.
+        waits: If the stream does not exist, wait for it, and read it from its beginning.
 
     Raises:
         StreamNotFound: It does not exist, or was deleted while it was being followed.
         OffsetGone: What is next is no longer retained.
-        RunEnded: It is the stream of a run that did not end well; after its last item.
+        RunEnded: After the last item of a run that did not end well.
     """
 
     def __init__(
         self,
-        sight: Sight,
+        access: ReadAccess,
         path: str,
         start: Where,
         *,
@@ -80,7 +80,7 @@ class Reader(AsyncIterator[Message]):
         attend: Callable[[], AbstractContextManager[None]] | None = None,
         waits: bool = False,
     ) -> None:
-        self._sight = sight
+        self._access = access
         self._path = path
         self._place = start
         self._follow = follow
@@ -101,7 +101,7 @@ class Reader(AsyncIterator[Message]):
         return self._decoded(self._messages.popleft())
 
     async def take(self) -> list[Message]:
-        """All messages that are there, at least one; none at the end."""
+        """All messages that are there, at least one; an empty list at the end."""
         if not await self._any():
             return []
         taken = [self._decoded(message) for message in self._messages]
@@ -139,13 +139,13 @@ class Reader(AsyncIterator[Message]):
         self._waiting = None
 
     async def _next(self) -> Entry | None:
-        """What comes next: maybe empty; None if there was no stream yet, and there is now."""
+        """What comes next, perhaps without messages; None if the stream has only now appeared."""
         place = self._place
         if self._begun and self._follow and isinstance(place, Offset):
-            return await self._sight.follow(self._path, place)
-        hub = await self._sight.hub()
+            return await self._access.follow(self._path, place)
+        hub = await self._access.hub()
         try:
-            # The first read of all: only the store knows at which message an offset begins.
+            # The first read: only the store can tell in the middle of which message an offset is.
             return Entry(await hub.read(self._path, place), 0.0)
         except StreamNotFound:
             if not self._waits:
