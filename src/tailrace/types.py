@@ -25,7 +25,7 @@ class StreamOptions:
         send_timeout: Seconds without progress on a write before the client is cut off; None: it is
             never cut off.
         min_rate: Bytes per second that a client must take, counted over
-            `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default): any rate will do.
+            `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
             (SSE: a comment); None sends none.
         blank_lines: JSON Lines have a heartbeat too, an empty line, which their readers must then
