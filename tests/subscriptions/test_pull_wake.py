@@ -172,8 +172,8 @@ async def test_a_release_writes_another_event_and_fences_itself(clock: Clock) ->
 @pytest.mark.parametrize(
     ("offset", "reason"),
     [
-        ("-1", "no offset"),
-        ("now", "no offset"),
+        ("-1", "not an offset"),
+        ("now", "not an offset"),
         ("0000000000000000_0000000000000009", "beyond"),
         ("9999999999999999_0000000000000001", "beyond"),
     ],

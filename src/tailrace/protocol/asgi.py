@@ -139,6 +139,7 @@ class DurableStreams:
         return self._replies.get(origin) or self._replies[None]
 
     async def _open(self) -> None:
+        """Open the store; it sees to requests that come meanwhile (`Store.open`)."""
         await self._hub.store.open()
         self._is_open = True
 
