@@ -1,13 +1,12 @@
 """Tests for streams: a live client, a clock that the test moves, and probes for what is left.
 
 For asyncio and trio alike, through anyio, and for any ASGI application. docs/testing.md shows it
-at work; `tailrace.testing.plugin` has the pytest fixtures, and `tests.store.contract` what every
-store of streams must pass.
+at work; `tailrace.testing.plugin` has the pytest fixtures.
 """
 
 from __future__ import annotations
 
-from tailrace.testing._order import ResponseStart
+from tailrace.testing._asgi import ResponseStart
 from tailrace.testing._wire import Outcome, Sent
 from tailrace.testing.client import WINDOW_BYTES, Client
 from tailrace.testing.clock import Clock, settle, wait_until
