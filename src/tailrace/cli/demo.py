@@ -13,8 +13,7 @@ import click
 import uvicorn
 
 from tailrace.app import create_tour
-from tailrace.cli.listener import listen, url_of
-from tailrace.cli.options import where_to_listen
+from tailrace.cli.listening import listen, url_of, where_to_listen
 from tailrace.connection import drain
 from tailrace.errors import InvalidOption
 from tailrace.store import open_store
