@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -67,10 +68,33 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
     return run
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files with slow tests first: where two processes share the files, they end together."""
+    """Mark what starts servers as slow, and run files with slow tests first.
+
+    Where two processes share the files, they end together then.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and starts_a_server(item):
+            item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+SERVING = {"tests.servers", "tests.cli.running_demo", "tests.cli.running_serve"}
+"""The modules of tests that start a server, or a command that serves."""
+
+
+def starts_a_server(test: pytest.Function) -> bool:
+    """By its fixtures, or by what the file that it is in has imported."""
+    if not {"shared_server", "server_name"}.isdisjoint(test.fixturenames):
+        return True
+    return file_serves(test.module)
+
+
+@functools.cache
+def file_serves(module: ModuleType) -> bool:
+    return any(getattr(value, "__module__", None) in SERVING for value in vars(module).values())
 
 
 def pytest_collection_finish() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.errors import OffsetGone, StreamNotFound
 from tailrace.live import Hub
-from tailrace.store import START, Append, Mark, NewStream, Slice, Where
+from tailrace.store import START, Append, Mark, NewStream, Slice, StreamInfo, Where
 from tailrace.testing import no_leaks, settle
 from tests.live.stores import CountingStore
 
@@ -182,4 +182,92 @@ async def test_a_cancelled_wait_leaves_nothing(store: CountingStore) -> None:
         await settle()
         group.cancel_scope.cancel()
     assert len(hub) == 0
+    assert store.watched == 0
+
+
+async def test_a_change_that_comes_while_a_wait_looks_is_not_missed(store: CountingStore) -> None:
+    hub = Hub(store)
+    tail = (await store.head("s")).tail
+    head = store.head
+
+    async def head_before_an_append(path: str) -> StreamInfo:
+        found = await head(path)
+        await store.append("s", Append(data=b"d"))
+        return found
+
+    store.head = head_before_an_append  # type: ignore[method-assign] # this one store
+    with anyio.fail_after(5):
+        await hub.wait("s", tail)
+
+
+async def test_what_follows_an_offset_comes_entry_by_entry_until_the_end(
+    store: CountingStore,
+) -> None:
+    hub, offset, got = Hub(store), START, []
+
+    async def read() -> None:
+        nonlocal offset
+        while True:
+            part = (await hub.follow("s", offset)).part
+            got.append(part.data)
+            offset = part.end
+            if part.closed:
+                return
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await settle()
+        await store.append("s", Append(data=b"def"))
+        await settle()
+        await store.append("s", Append(data=b"ghi"))
+        await store.append("s", Append(close=True))
+    assert b"".join(got) == b"abcdefghi"
+    assert len(hub) == 0
+
+
+async def test_a_stream_that_is_deleted_ends_those_that_follow_it(store: CountingStore) -> None:
+    hub = Hub(store)
+    tail = (await store.head("s")).tail
+
+    async def read() -> None:
+        with pytest.raises(StreamNotFound):
+            await hub.follow("s", tail)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await settle()
+        await store.delete("s")
+    assert len(hub) == 0
+
+
+async def test_one_that_does_not_come_back_does_not_keep_the_others_waiting(
+    store: CountingStore,
+) -> None:
+    hub = Hub(store)
+    tail = (await store.head("s")).tail
+    store.bare_hints = True
+    got = []
+
+    async def read() -> None:
+        got.append((await hub.follow("s", tail)).part.data)
+
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as first:
+            group.start_soon(read)
+            group.start_soon(read)
+            await settle()
+            first.cancel()
+        await store.append("s", Append(data=b"def"))
+    assert got == [b"def"] * 2
+
+
+async def test_a_stream_is_waited_for_until_it_is_there(store: CountingStore) -> None:
+    hub = Hub(store)
+    async with no_leaks(), anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(hub.wait_until_there, "new")
+        await settle()
+        store.asked.clear()
+        await store.create("new", NewStream())
+    assert store.asked["head"] <= 2
     assert store.watched == 0

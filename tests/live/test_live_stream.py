@@ -193,3 +193,25 @@ async def test_closing_is_learned_from_a_change_and_from_a_read(watched: Watched
     assert watched.live.closing is not None
     assert watched.live.closing.part.closed
     await settle()
+
+
+async def test_a_change_while_nobody_reads_it_ends_it(watched: Watched) -> None:
+    await watched.begin()
+    change = await watched.append(b"def")
+    watched.live.readers = 0
+    watched.live.linger()
+    watched.live.on_change(change)
+    assert watched.retired == [watched.live]
+
+
+async def test_a_reader_that_is_back_at_once_finds_it_as_it_was(watched: Watched) -> None:
+    await watched.begin()
+    watched.live.readers = 0
+    watched.live.linger()
+    watched.live.readers = 1
+    await settle()
+    assert watched.retired == []
+    watched.live.readers = 0
+    watched.live.linger()
+    await settle()
+    assert watched.retired == [watched.live]

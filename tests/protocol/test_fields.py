@@ -11,6 +11,7 @@ from tailrace import limits
 from tailrace.errors import InvalidOffset, InvalidRequest
 from tailrace.protocol.fields import (
     content_type_of,
+    cursor_of,
     fields_of,
     instant_of,
     is_true,
@@ -258,3 +259,15 @@ def test_what_is_no_place(token: str) -> None:
 def test_a_header_takes_an_offset_only(value: bytes) -> None:
     with pytest.raises(InvalidOffset):
         offset_of(value)
+
+
+@given(st.integers(0, 10**15 - 1))
+def test_a_cursor_is_read_back(cursor: int) -> None:
+    assert cursor_of(str(cursor)) == cursor
+
+
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-1", "+1", "1.5", " 1", "1\n", "\u0661", "9" * 16, "9" * 5000]
+)
+def test_what_is_no_cursor_of_ours_is_none(text: str) -> None:
+    assert cursor_of(text) is None

@@ -10,7 +10,7 @@ import pytest
 from tailrace import drain
 from tailrace.live import Hub
 from tailrace.protocol import ProtocolOptions
-from tailrace.protocol.cursor import interval_of
+from tailrace.protocol.live import interval_of
 from tailrace.store import Append, MemoryStore, NewStream
 from tailrace.testing import Clock, no_leaks, settle
 from tests.protocol.asking import ROOT, Answer, Streams, streams

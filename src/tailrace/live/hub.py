@@ -74,7 +74,8 @@ class Hub:
 
         May return early. Cancelled, nothing is lost.
         """
-        live, waiter = self.join(path), _Waiter()
+        live = self.join(path)
+        waiter = _Waiter(live.loop)
         try:
             while not (live.tail.over or waiter.woken):
                 live.sleep(waiter)  # before it looks: nothing may come between
@@ -97,7 +98,8 @@ class Hub:
     async def wait_until_there(self, path: str) -> None:
         """Wait until a stream exists. Cancelled, nothing is lost."""
         while True:
-            live, waiter = self.join(path), _Waiter()
+            live = self.join(path)
+            waiter = _Waiter(live.loop)
             try:
                 live.sleep(waiter)
                 try:
@@ -113,8 +115,8 @@ class Hub:
     async def follow(self, path: str, offset: Offset) -> Entry:
         """What follows an offset; at the tail, wait for it.
 
-        Whoever asks again and again with the end of what it got reads the stream, and nothing is
-        held for it between two calls. Cancelled, nothing is lost.
+        A reader asks again and again with the end of what it got. Between two calls nothing is held
+        for it. Cancelled, nothing is lost.
 
         Returns:
             An entry with data, or one that says that the stream is closed.
@@ -123,27 +125,32 @@ class Hub:
             StreamNotFound, OffsetGone, InvalidOffset, StoreUnavailable: As `Store.read`.
         """
         live = self.join(path)
-        waiter: _Waiter | None = None
+        try:
+            entry = live.after(offset) or await self._wait_for(live, offset)
+        except BaseException:
+            self.leave(live)
+            raise
+        self.leave(live, lingers=True)
+        return entry
+
+    async def _wait_for(self, live: LiveStream, offset: Offset) -> Entry:
+        waiter = _Waiter(live.loop)
         try:
             while True:
-                entry = live.after(offset)
-                if entry is not None:
-                    return entry
                 if live.tail.offset != offset:
-                    found = await self.read(path, offset)
+                    found = await self.read(live.path, offset)
                     if found.chunks or found.closed:
                         return Entry(found, time.time())
                     offset = found.end
                 elif live.tail.state is TailState.STALE:
                     await live.refresh()
                 else:
-                    waiter = waiter or _Waiter()
                     live.sleep(waiter)
                     await waiter.wait()
+                if (entry := live.after(offset)) is not None:
+                    return entry
         finally:
-            if waiter is not None:
-                live.forget(waiter)
-            self.leave(live, lingers=True)
+            live.forget(waiter)
 
     # For readers
 
@@ -162,16 +169,14 @@ class Hub:
 
         Args:
             live: The stream.
-            lingers: The reader will be back in a moment: until then it stays as it is.
+            lingers: The reader may be back at once: until the next turn it stays as it is.
         """
         live.readers -= 1
-        if live.readers or live.tail.over:
-            return
-        if lingers:
-            live.linger()
-        else:
-            self._retire(live)
-            live.wheel.take_back(live)
+        if not live.readers:
+            if lingers:
+                live.linger()
+            else:
+                live.let_go()
 
     def _retire(self, live: LiveStream) -> None:
         if self._lives.get(live.path) is live:
@@ -247,7 +252,7 @@ class LiveStream:
         """The loop's time of the last change."""
         self.unwatch: Callable[[], None] = _nothing
         self._lingers = False
-        """The next tick ends it, unless somebody reads it then."""
+        """It is let go in the next turn, unless somebody reads it then."""
         self.tick = 0
 
     # Readers
@@ -322,10 +327,20 @@ class LiveStream:
             reader.wake()
 
     def linger(self) -> None:
-        """Its last reader has left, and will be back in a moment: stay until the next tick."""
+        """Its last reader has left, and may be back at once: stay as it is until the next turn."""
         if not self._lingers:
             self._lingers = True
-            self.wheel.set(self, self.loop.time())
+            self.loop.call_from_thread(self._stay_or_go)
+
+    def let_go(self) -> None:
+        """It has no readers."""
+        self._retire(self)
+        self.wheel.take_back(self)
+
+    def _stay_or_go(self) -> None:
+        self._lingers = False
+        if not self.readers:
+            self.let_go()
 
     # What is told and found
 
@@ -374,8 +389,7 @@ class LiveStream:
 
     def _end(self) -> None:
         """Nothing more will come."""
-        self._retire(self)
-        self.wheel.take_back(self)
+        self.let_go()
         self._wake_sleepers()
         if self.broadcast.settled:
             self.broadcast.wake()
@@ -390,10 +404,6 @@ class LiveStream:
 
     def on_tick(self, now: float) -> float:
         """Let go of what is not recent any more, and notice that the stream has expired."""
-        self._lingers = False
-        if not self.readers:
-            self._retire(self)
-            return math.inf
         again = math.inf
         if self.cache is not None:
             again = self.changed_at + limits.RECENT_AGE
@@ -413,8 +423,8 @@ class _Waiter:
 
     __slots__ = ("_changed", "woken")
 
-    def __init__(self) -> None:
-        self._changed = current_loop().signal()
+    def __init__(self, loop: Loop) -> None:
+        self._changed = loop.signal()
         self.woken = False
 
     def wake(self) -> None:

@@ -1,50 +1,62 @@
 """Durable Streams as an ASGI application that can be mounted anywhere.
 
-Nothing of a framework is between the server and the store: an append is the hot path, and what is
-done for it here costs less than a router that matches its path.
+No framework is between the server and the store: an append is the hot path, and all that is done
+for it here costs less than a router that matches its path.
+
+Most answers are small: they go out at once, as two messages that nobody waits for. A large answer
+would stay in the server's buffer for as long as its client takes nothing. So it goes through the
+pump, which sends it as the client takes it, and cuts off a client that takes nothing. An answer to
+a request whose body is still arriving is the last one on its connection.
 
 Deliberate additions to Durable Streams 1.0: retention (`Stream-Retain-Bytes`, `-Records`, `-Age` on
 PUT; `Stream-First-Offset` where a stream does not begin at its first byte), `Last-Event-ID` as an
-offset, problem details (RFC 9457) with a stable `code` on every refusal. What a page of another
-site sends is refused, unless its origin is named.
+offset, problem details (RFC 9457) with a stable `code` on every refusal. A write from a page of
+another site is refused, unless its origin is named.
 """
 
 from __future__ import annotations
 
-import anyio
-from starlette.types import ASGIApp, Receive, Scope, Send
+from collections.abc import AsyncIterator
 
-from tailrace.connection import answer_lifespan
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tailrace import limits
+from tailrace.connection import CONNECTION, answer_lifespan, extensions_of
 from tailrace.errors import BodyStalled, OriginRefused, StreamNotFound, TailraceError
+from tailrace.framing import Raw
 from tailrace.live import Hub
 from tailrace.protocol.authorize import Authorize
+from tailrace.protocol.body import Body
 from tailrace.protocol.command import command_of
 from tailrace.protocol.engine import Engine, OnAppend, Request
 from tailrace.protocol.fields import fields_of
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import is_reserved, path_below, stream_path
 from tailrace.protocol.reply import Replies, Reply, replies_by_origin
-from tailrace.protocol.sending import send_last, send_reply
-from tailrace.semantics import foreign_origin, mounted
+from tailrace.pump import Head, send_whole, serve
+from tailrace.semantics import ResponseFields, foreign_origin, mounted
+from tailrace.source import open_source
 from tailrace.store import Store
+from tailrace.types import StreamOptions
 
-__all__ = ["DurableStreams"]
+__all__ = ["DurableStreams", "refuse", "send_small"]
 
 
 class DurableStreams:
     """Serves the streams of a store: `app.mount("/v1/stream", DurableStreams(store))`.
 
     A stream's name is the path below the place of mounting. A store that is not open is opened at
-    the first request; closing it is its owner's. Of a lifespan it has nothing to do.
+    the first request; its owner closes it. A lifespan does nothing here.
 
     Args:
         streams: The live streams of this process, or a store.
         options: The settings; None: the defaults.
-        control: Answers what is below `__ds/`, the subscription APIs; None: they are not there.
+        control: Answers what is below `__ds/`, the subscription APIs; None: 404.
         authorize: Asked for every path that a request touches; see `tailrace.streams.Streams`.
-            None: whoever reaches it may do everything, except to fork (`ProtocolOptions.forks`).
-        on_append: Told the path of each stream that this process has created or appended to, once
-            that is durable; called in the event loop, must neither block nor raise.
+            None: every client may do everything, except to fork (`ProtocolOptions.forks`).
+        on_append: Called in the event loop with the path of each stream that this process has
+            created or appended to, once that is durable. Must neither block nor raise.
     """
 
     def __init__(
@@ -69,7 +81,7 @@ class DurableStreams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await _refuse(scope, receive, send)
+            await _answer_other(scope, receive, send)
             return
         scope = mounted(scope)
         below = path_below(scope)
@@ -86,7 +98,7 @@ class DurableStreams:
             reply = await self._answer(below, request)
         except TailraceError as error:
             if request.is_answered or error.status == 500:
-                raise  # the server cuts the connection; or it is a fault of ours, to be seen
+                raise  # the server cuts the connection; or it is our fault, and must be seen
             reply = request.replies.problem(error)
             if isinstance(error, BodyStalled):
                 await send_last(reply, scope, request.body, send, linger=False)
@@ -135,9 +147,99 @@ class DurableStreams:
                 self._is_open = True
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
+    """Close a WebSocket; do nothing in a lifespan."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
     else:
         await answer_lifespan(receive, send)
+
+
+async def send_reply(reply: Reply, request: Request, options: StreamOptions) -> None:
+    """Send an answer.
+
+    Args:
+        reply: The answer.
+        request: What it answers.
+        options: Their `send_timeout` and `min_rate` hold for a large answer.
+    """
+    if request.body.is_much:
+        await send_last(reply, request.scope, request.body, request.send, linger=True)
+        return
+    if request.scope["method"] == "HEAD":
+        head = Head(reply.status, reply.headers)
+        await send_whole(b"", options, head, request.scope, request.receive, request.send)
+        return
+    body = reply.body
+    if len(body) > limits.MAX_BATCH_BYTES:
+        await _send_large(reply, request, options)
+        return
+    await request.send(_start(reply))
+    await request.send({"type": "http.response.body", "body": body})
+
+
+async def refuse(reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request whose body is not read.
+
+    Args:
+        reply: A small answer.
+        scope, receive, send: ASGI's.
+    """
+    await send_small(reply, scope, Body(receive, dict(scope["headers"])), send)
+
+
+async def send_small(reply: Reply, scope: Scope, body: Body, send: Send) -> None:
+    """Send a small answer.
+
+    Args:
+        reply: The answer.
+        scope: ASGI's.
+        body: Of the request; it need not have been read.
+        send: ASGI's.
+    """
+    if body.is_much:
+        await send_last(reply, scope, body, send, linger=True)
+        return
+    await send(_start(reply))
+    await send({"type": "http.response.body", "body": _body_of(reply, scope)})
+
+
+async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linger: bool) -> None:
+    """Send an answer on a connection that ends with it.
+
+    Args:
+        reply: The answer.
+        scope: ASGI's.
+        body: Of the request; the rest of it is still arriving.
+        send: ASGI's.
+        linger: Let the client send for a while, so that it comes to read the answer.
+    """
+    if scope.get("http_version", "1.1").startswith("1"):
+        reply.headers.append((b"connection", b"close"))
+    lingers = linger and CONNECTION not in extensions_of(scope)
+    await send(_start(reply))
+    await send({"type": "http.response.body", "body": _body_of(reply, scope), "more_body": lingers})
+    if lingers:
+        await body.linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_large(reply: Reply, request: Request, options: StreamOptions) -> None:
+    head = Head(reply.status, reply.headers)
+    source = open_source(_parts_of(reply.body))
+    await serve(source, Raw(), None, options, head, request.scope, request.receive, request.send)
+
+
+async def _parts_of(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), limits.MAX_BATCH_BYTES):
+        yield body[at : at + limits.MAX_BATCH_BYTES]
+
+
+def _start(reply: Reply) -> Message:
+    fields = ResponseFields(reply.headers)
+    return {"type": "http.response.start", "status": reply.status, "headers": fields}
+
+
+def _body_of(reply: Reply, scope: Scope) -> bytes:
+    return b"" if scope["method"] == "HEAD" else reply.body

@@ -13,10 +13,10 @@ from urllib.parse import unquote_plus
 
 from tailrace import limits
 from tailrace.errors import InvalidOffset, InvalidRequest
-from tailrace.protocol.cursor import parse_cursor
 from tailrace.protocol.fields import (
     Fields,
     content_type_of,
+    cursor_of,
     instant_of,
     is_true,
     number_of,
@@ -256,7 +256,7 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
         path,
         asked if resumed is None else resumed,
         live,
-        None if cursor is None else parse_cursor(cursor),
+        None if cursor is None else cursor_of(cursor),
         resumed is not None,
         None if condition is None else condition.decode("latin-1"),
         Mark.BEGINNING if resumed is None else asked,

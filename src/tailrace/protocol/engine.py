@@ -25,13 +25,11 @@ from tailrace.live import Hub, LiveResponse
 from tailrace.protocol.authorize import Authorize, ask_scope, rights_of
 from tailrace.protocol.body import Body
 from tailrace.protocol.command import Command, Delete, Get, Head, Live, Post, Put
-from tailrace.protocol.cursor import interval_of, next_cursor
 from tailrace.protocol.fields import Fields
-from tailrace.protocol.live import LongPoll
+from tailrace.protocol.live import LongPoll, SseFormat, interval_of, next_cursor
 from tailrace.protocol.options import ProtocolOptions
 from tailrace.protocol.path import location
 from tailrace.protocol.reply import Replies, Reply
-from tailrace.protocol.sse import SseFormat
 from tailrace.runtime import call_in_thread
 from tailrace.store import Mark, NewStream, is_json, wire_of
 

@@ -15,6 +15,7 @@ from tailrace.store import Mark, Offset, Producer, Where
 __all__ = [
     "Fields",
     "content_type_of",
+    "cursor_of",
     "fields_of",
     "instant_of",
     "is_true",
@@ -36,6 +37,7 @@ _RFC3339: Final = re.compile(
     rb"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
 _ONCE: Final = (b"content-type", b"content-length", b"last-event-id", b"host")
+_CURSOR: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -169,6 +171,14 @@ def where_of(token: str) -> Where:
     if token == Mark.TAIL.value:
         return Mark.TAIL
     return Offset.parse(token)
+
+
+def cursor_of(text: str) -> int | None:
+    """The cursor that a client sends back; None if it is not one of ours, which does no harm.
+
+    Source: Durable Streams 10.1.
+    """
+    return int(text) if _CURSOR.fullmatch(text) else None
 
 
 def offset_of(value: bytes) -> Offset:

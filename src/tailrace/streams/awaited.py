@@ -9,11 +9,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tailrace.connection import ATTACH, extensions_of
 from tailrace.errors import StoreUnavailable
-from tailrace.live import End, Format, LiveResponse, Reason
+from tailrace.live import End, Format, Hub, LiveResponse, Reason
 from tailrace.pump import Deadlines, Due, Head, Sending, send_whole
 from tailrace.runtime import Signal, current_loop
-from tailrace.store import START, Retention, Store, StreamInfo
-from tailrace.streams.reading import until_there
+from tailrace.store import START, Retention, StreamInfo
 from tailrace.types import StreamOptions
 
 __all__ = ["Awaited"]
@@ -23,7 +22,7 @@ class Awaited:
     """An answer that begins before its stream does. Nothing is created for who only waits.
 
     Args:
-        store: Where the stream will be.
+        hub: Where the stream will be.
         path: Its path.
         format: What the response's bytes are made of.
         live: Answers with the stream, from its beginning, when it is there.
@@ -32,13 +31,13 @@ class Awaited:
 
     def __init__(
         self,
-        store: Store,
+        hub: Hub,
         path: str,
         format: Format,  # noqa: A002 - the word for it
         live: LiveResponse,
         options: StreamOptions,
     ) -> None:
-        self._store = store
+        self._hub = hub
         self._path = path
         self._format = format
         self._live = live
@@ -101,7 +100,7 @@ class Awaited:
 
     async def _wait(self) -> None:
         try:
-            await until_there(self._store, self._path)
+            await self._hub.wait_until_there(self._path)
             self._there = True
         except StoreUnavailable as error:
             self._error = error  # not through the task group, which would wrap it

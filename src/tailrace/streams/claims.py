@@ -1,16 +1,18 @@
-"""Who runs what: claims and leases, as streams that every process sees.
+"""Which worker runs what: claims and leases, as streams that every process sees.
 
-* A worker lives while its lease stream `__ds/workers/<id>` does: it has a `ttl`, and the worker
-  appends to it. So the store's clock decides, and nobody compares clocks.
-* A run is claimed by creating `__ds/runs/<path>` with the worker's id: creation decides a race. It
-  is a small log of its own: requests to stop, and which other workers have clients of the run. It
-  is deleted when the run has ended, so a list of `__ds/runs/` is a list of the runs that go on.
-* Who finds the owner's lease expired takes the claim over, by an append whose `Stream-Seq` is the
-  next one: again only one can. It then ends the run's stream as lost, with a higher producer epoch.
-  If the owner is alive after all, its next append is refused, and it stops.
+* A worker is alive while its lease exists: the stream `__ds/workers/<id>`. The lease has a `ttl`,
+  and the worker appends to it. So the store's clock decides, and no two clocks are compared.
+* A worker claims a run by creating the stream `__ds/runs/<path>` with its id; only one worker can
+  create it. The claim is a small log of its own: requests to stop, and which other workers have
+  clients of the run. It is deleted when the run has ended, so a list of `__ds/runs/` is a list of
+  the runs that go on.
+* A worker that finds the owner's lease expired takes the claim over, by an append whose
+  `Stream-Seq` is the next one; again only one worker can. It then ends the run's stream as lost,
+  with a higher producer epoch. If the owner is alive after all, its next append is refused, and the
+  owner stops.
 
-Epochs are microseconds of the claim's creation (its generation) and the number of times it was
-taken over, so that they also grow from one claim of a path to the next.
+An epoch is the time at which the claim was created (its generation, in microseconds) plus the
+number of takeovers. So epochs also grow from one claim of a path to the next.
 """
 
 from __future__ import annotations
@@ -57,17 +59,17 @@ LOST: Final = End("lost", "worker_lost", "the worker that ran it has died")
 
 
 def new_worker() -> str:
-    """An id that no other worker has; the process's number is for people."""
+    """A new worker's id, which is unique; the process id in it is for people who read logs."""
     return f"{os.getpid()}-{secrets.token_hex(8)}"
 
 
 class Lease:
-    """The lease of this worker; others take its runs over when it expires.
+    """The lease of this worker. When it expires, other workers end the runs of this one.
 
     Args:
-        store: Where it is.
-        worker: Whose it is.
-        seconds: After the last sign of life.
+        store: Where the lease is.
+        worker: This worker's id.
+        seconds: The lease expires so long after its last renewal.
     """
 
     def __init__(self, store: Store, worker: str, seconds: int) -> None:
@@ -78,14 +80,14 @@ class Lease:
         self._held = False
 
     async def hold(self) -> None:
-        """Have it before anything is claimed. Nothing the second time."""
+        """Create the lease, before anything is claimed. A second call does nothing."""
         async with self._lock:
             if not self._held:
                 await self._create()
                 self._held = True
 
     async def keep(self) -> None:
-        """Renew it, for ever, from when it is held."""
+        """Renew the lease for ever, while it is held."""
         failing = False
         while True:
             await anyio.sleep(self._seconds / 3)
@@ -94,7 +96,7 @@ class Lease:
             try:
                 await self._renew()
             except StoreUnavailable as error:
-                # Said once: while this lasts our runs can write nothing either, and wait too.
+                # Logged once: meanwhile our runs cannot write either, and wait too.
                 if not failing:
                     log.error("a worker's lease cannot be renewed: %s", error)
                 failing = True
@@ -102,7 +104,7 @@ class Lease:
                 failing = False
 
     async def end(self) -> None:
-        """Let it go: nothing is run here any more."""
+        """Delete the lease: nothing is run here any more."""
         async with self._lock:
             if self._held:
                 self._held = False
@@ -115,8 +117,8 @@ class Lease:
         try:
             await self._store.append(self._path, Append(data=b"."))
         except StreamNotFound:
-            # The loop was blocked for too long. Who took a run over meanwhile has fenced us there.
-            log.warning("a worker's lease had expired: its event loop was held for too long")
+            # Workers that have taken over runs of ours meanwhile have fenced us off their streams.
+            log.warning("a worker's lease had expired: its event loop was blocked for too long")
             await self._create()
 
     async def _create(self) -> None:
@@ -126,17 +128,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A run that goes on, as its claim says at one moment.
+    """What the claim of a run says at one moment.
 
     Args:
         path: The run's stream.
-        worker: Who runs it, or has taken it over.
-        counts_clients: It ends when its last client has left.
+        worker: The worker that runs it, or has taken the claim over.
+        counts_clients: The run ends when its last client has left.
         generation: When the claim was created.
         turn: How often it was taken over.
-        stopped: It was asked to stop.
-        clients: Workers, other than the owner, that have clients of it.
-        tail: Of the claim's stream when it was read.
+        stopped: Somebody has asked for the run to be stopped.
+        clients: The workers other than the owner that have clients of the run.
     """
 
     path: str
@@ -146,23 +147,22 @@ class Claim:
     turn: int = 0
     stopped: bool = False
     clients: frozenset[str] = field(default_factory=frozenset)
-    tail: Offset
 
     @property
     def epoch(self) -> int:
-        """The producer epoch of whoever holds it now."""
+        """The producer epoch of the worker that holds the claim."""
         return self.generation + self.turn
 
     def producer(self, seq: int) -> Producer:
-        """Who appends to the run's stream."""
+        """The producer of an append to the run's stream."""
         return Producer(PRODUCER, self.epoch, seq)
 
 
 class Claims:
-    """The claims in one store, as one worker makes and sees them.
+    """The claims in a store, and what one worker does with them.
 
     Args:
-        store: Where they are.
+        store: Where the claims are.
         worker: This worker's id.
     """
 
@@ -172,23 +172,20 @@ class Claims:
 
     async def make(self, path: str, *, counts_clients: bool) -> Claim | None:
         """Claim a run; None if it is claimed already."""
-        said = {"worker": self.worker, "counts_clients": counts_clients}
-        made = await self._store.create(
-            RUNS + path, NewStream(content_type=_JSON, data=to_json(said) + b",")
-        )
+        first = {"worker": self.worker, "counts_clients": counts_clients}
+        new = NewStream(content_type=_JSON, data=to_json(first) + b",")
+        made = await self._store.create(RUNS + path, new)
         if not made.is_new:
             return None
-        tail = made.info.tail
         return Claim(
             path=path,
             worker=self.worker,
             counts_clients=counts_clients,
-            generation=tail.generation,
-            tail=tail,
+            generation=made.info.tail.generation,
         )
 
     async def find(self, path: str) -> Claim | None:
-        """The claim of a run that goes on; None without one."""
+        """The claim of a run; None if the run does not go on."""
         messages: list[Any] = []
         place: Offset | Mark = Mark.BEGINNING
         try:
@@ -198,9 +195,9 @@ class Claims:
                 place = part.end
                 if part.up_to_date:
                     break
-        except StreamError:  # deleted, also while it was being read
+        except StreamError:  # there is none, or it was deleted while it was being read
             return None
-        return _claim(path, messages, place)
+        return _claim(path, messages, place.generation)
 
     async def is_alive(self, worker: str) -> bool:
         """Whether a worker's lease has not expired."""
@@ -211,36 +208,35 @@ class Claims:
         return True
 
     async def ask_to_stop(self, path: str) -> bool:
-        """Ask whoever runs it to stop; False if it does not go on."""
+        """Ask the owner of a run to stop it; False if the run does not go on."""
         claim = await self.find(path)
         if claim is None:
             return False
-        # Once only: who asks a thousand times must not make the claim long.
-        return claim.stopped or await self._say(claim, {"stop": True})
+        # Only once: a caller that asks a thousand times must not make the claim long.
+        return claim.stopped or await self._append(claim, {"stop": True})
 
     async def tell_clients(self, claim: Claim, *, present: bool) -> bool:
-        """Tell whether this worker has clients of a run; False if it does not go on."""
-        return await self._say(claim, {"clients": self.worker, "present": present})
+        """Tell the owner whether this worker has clients of a run; False if it does not go on."""
+        return await self._append(claim, {"clients": self.worker, "present": present})
 
     async def end_as_lost(self, claim: Claim) -> bool:
-        """End a run whose worker is dead. False if somebody else does so, or has done."""
+        """End a run whose worker is dead. False if another worker does so, or has done so."""
         mine = replace(claim, worker=self.worker, turn=claim.turn + 1)
-        said = {"worker": self.worker, "turn": mine.turn}
         seq = f"{mine.generation:016d}_{mine.turn:016d}"
         try:
-            if not await self._say(mine, said, seq):
+            if not await self._append(mine, {"worker": self.worker, "turn": mine.turn}, seq):
                 return False
         except SequenceConflict:
             return False
         end = Append(data=wire_of_end(LOST), close=True, producer=mine.producer(0))
-        # It may have died after its end, or before its beginning.
+        # The worker may have died after the run's end, or before it had created the stream.
         with suppress(StreamClosed, StreamNotFound, ProducerFenced):
             await self._store.append(claim.path, end)
         await self.release(mine)
         return True
 
     async def end_if_lost(self, path: str) -> None:
-        """End a run whose worker is dead; nothing for one that goes on, or for no run."""
+        """End the run of a path if its worker is dead."""
         claim = await self.find(path)
         if claim is not None and not await self.is_alive(claim.worker):
             await self.end_as_lost(claim)
@@ -249,17 +245,19 @@ class Claims:
         """Delete a claim whose run has ended."""
         try:
             info = await self._store.head(RUNS + claim.path)
-            # One that was made since, by somebody else, stays.
+            # A claim that another worker has made since then stays.
             if info.tail.generation == claim.generation:
                 await self._store.delete(RUNS + claim.path)
         except StreamNotFound:
             return
 
-    async def _say(self, claim: Claim, said: dict[str, Any], seq: str | None = None) -> bool:
-        """Add to a claim; False if it is gone. What comes to a later claim of the path, because
-        this one has ended meanwhile, is ignored there: it names another generation.
+    async def _append(self, claim: Claim, message: dict[str, Any], seq: str | None = None) -> bool:
+        """Add a message to a claim; False if the claim is gone.
+
+        If the run has ended meanwhile and the path was claimed again, the message comes to the new
+        claim. There it is ignored, for it names another generation.
         """
-        data = to_json({**said, "generation": claim.generation}) + b","
+        data = to_json({**message, "generation": claim.generation}) + b","
         try:
             done = await self._store.append(RUNS + claim.path, Append(data=data, seq=seq))
         except StreamNotFound:
@@ -267,28 +265,27 @@ class Claims:
         return done.tail.generation == claim.generation
 
 
-def _claim(path: str, messages: list[Any], tail: Offset) -> Claim:
+def _claim(path: str, messages: list[Any], generation: int) -> Claim:
     first = messages[0]
     worker, turn, stopped = first["worker"], 0, False
     clients: set[str] = set()
-    for said in messages[1:]:
-        if said["generation"] != tail.generation:
+    for message in messages[1:]:
+        if message["generation"] != generation:
             continue
-        if "turn" in said:
-            worker, turn = said["worker"], said["turn"]
-        elif "stop" in said:
+        if "turn" in message:
+            worker, turn = message["worker"], message["turn"]
+        elif "stop" in message:
             stopped = True
-        elif said["present"]:
-            clients.add(said["clients"])
+        elif message["present"]:
+            clients.add(message["clients"])
         else:
-            clients.discard(said["clients"])
+            clients.discard(message["clients"])
     return Claim(
         path=path,
         worker=worker,
         counts_clients=first["counts_clients"],
-        generation=tail.generation,
+        generation=generation,
         turn=turn,
         stopped=stopped,
         clients=frozenset(clients),
-        tail=tail,
     )

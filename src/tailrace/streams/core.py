@@ -1,6 +1,6 @@
-"""What the parts of `Streams` share: the store, the tasks, and what is done with both.
+"""What the parts of `Streams` share: the store, the tasks that work on it, and the verbs.
 
-`Streams` is the façade above this: it describes every verb and assembles the parts. A run, a
+`Streams` is the façade above this: it documents every verb and assembles the parts. A run, a
 channel, a response and the protocol are each given the core, and know nothing of the façade.
 """
 
@@ -13,7 +13,7 @@ import anyio
 
 from tailrace import limits
 from tailrace.errors import ContentTypeMismatch, InvalidChunk, InvalidOption, StreamNotFound
-from tailrace.live import Hub
+from tailrace.live import Entry, Hub
 from tailrace.protocol import Authorize
 from tailrace.store import Append, NewStream, Offset, Producer, Store, is_json
 from tailrace.streams.claims import Claims, new_worker
@@ -204,21 +204,15 @@ class Core:
             return await opened.runs.stop(path)
         return await Claims(opened.store, self._worker).ask_to_stop(path)
 
-    async def wait(self, path: str, offset: Offset) -> None:
-        """Return when a stream has more than `offset`, or is over; may return early.
-
-        If a run's worker has died meanwhile, its stream is closed.
-        """
+    async def follow(self, path: str, offset: Offset) -> Entry:
+        """As `Hub.follow`. If a run's worker has died meanwhile, its stream is closed."""
         opened = await self.handle.open()
         if opened.runs is not None:
-            await opened.store.wait(path, offset)  # dead workers are looked for by a task
-            return
+            return await opened.hub.follow(path, offset)  # dead workers are looked for by a task
         claims = Claims(opened.store, self._worker)
         while True:
-            with anyio.move_on_after(self._lease) as waiting:
-                await opened.store.wait(path, offset)
-            if not waiting.cancelled_caught:
-                return
+            with anyio.move_on_after(self._lease):
+                return await opened.hub.follow(path, offset)
             await claims.end_if_lost(path)
 
     async def _kind_of_bytes(self, path: str) -> str | None:

@@ -115,6 +115,11 @@ class WireMessage:
         text: str = value_of(self.data)
         return text
 
+    def decoded(self) -> Message:
+        """Its data, decoded anew: a reader may change what it gets."""
+        data, event = parse(self.data)
+        return Message(self.offset, data, event)
+
     @property
     def reserved(self) -> NamedEvent | End | None:
         """What it tells, if it is one of ours."""

@@ -1,11 +1,11 @@
-"""A run in its own process: the source is iterated in one task, and another appends its items.
+"""A run in its own process: one task iterates the source, and another appends its items.
 
-The second is woken by the first message of a batch and runs when the first next waits; while it
-commits, the source goes on and makes the next batch. So what is ready together is one append, and
-nothing is delayed to make a batch larger. Every end comes through `stop`, or from the source; then
-what was yielded is appended, and the stream's end with the last of it, in one.
+The first message of a batch wakes the second task, which runs when the first task next waits. While
+it commits, the source goes on and makes the next batch. So what is ready together is one append,
+and nothing is delayed to make a batch larger. A run ends by `stop`, or because its source has
+ended. Then the rest of what was yielded is appended together with the end of the stream.
 
-Both tasks are shielded: nothing but `stop` ends them, and whoever opens the task group calls it.
+Both tasks are shielded: only `stop` and `dismiss` end them, so `Runs.close` stops all its runs.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class LocalRun:
 
     Args:
         store: Where its stream is.
-        claim: Of the run, ours.
-        source: Closed when it has ended, in the task that ran it.
-        policy: What becomes of it without clients.
-        group: Holds its timers.
+        claim: This worker's claim of the run.
+        source: It is closed at the end, in the task that has iterated it.
+        policy: What becomes of the run without clients.
+        group: Of the runs of this process; it gives the run its event loop.
         options: `cleanup_timeout`, `expose_errors` and `pin_thread` are obeyed.
-        appended: Told of each append.
+        appended: Called with the path after each append.
     """
 
     def __init__(
@@ -88,38 +88,38 @@ class LocalRun:
         self._iterating = anyio.CancelScope()
         self._stopped: End | None = None
         self._dismissed = False
-        """The stream is no longer ours: nothing can be appended, not even the end."""
+        """The stream is not ours any more: nothing can be appended, not even the end."""
         self._finishing = False
         self._is_late = False
         self._ended = False
         """The stream has its end."""
         self._give_up: Callable[[], None] | None = None
-        """Takes back what ends the stream though its source is not closed."""
+        """Stops the timer that ends the stream even if the source is not closed."""
         self._seq = 0
         self._shield = anyio.CancelScope(shield=True)
         self.end: End | None = None
-        """How it ended; None while it goes on."""
+        """How the run ended; None while it goes on."""
         self.done = anyio.Event()
         self.subscribers = LocalSubscribers(policy, loop, lambda: self.stop(LEFT))
 
     @property
     def dismissed(self) -> bool:
-        """Its stream is somebody else's now, or gone."""
+        """The stream is another worker's now, or gone."""
         return self._dismissed
 
     @property
     def ending(self) -> bool:
-        """It was stopped, or its source has ended."""
+        """The run was stopped, or its source has ended."""
         return self._finishing or self._stopped is not None
 
     def stop(self, end: End = STOPPED) -> None:
-        """End it: the source is interrupted and closed. The first reason counts."""
+        """End the run: the source is interrupted and closed. The first reason counts."""
         if self._stopped is None and not self._finishing:
             self._stopped = end
             self._interrupt()
 
     def dismiss(self, end: End) -> None:
-        """The stream is somebody else's now, or gone: stop, and append nothing more."""
+        """The stream is another worker's now, or gone: stop, and append nothing more."""
         if not (self._dismissed or self._ended):
             self._dismissed = True
             self._stopped = end
@@ -127,11 +127,12 @@ class LocalRun:
             self._batches.wake()
 
     def abandon(self) -> None:
-        """Give it up at once, closed or not: what is left of it is for whoever finds it lost."""
+        """End the tasks at once, even if the source is not closed. If the stream has no end yet,
+        another worker will find the run lost."""
         self._shield.cancel()
 
     def hear(self, change: Change) -> None:
-        """What the store tells of the stream."""
+        """The store has told of a change of the stream."""
         if change.deleted:
             self.dismiss(DELETED)
         elif change.closed and not self._finishing:
@@ -139,10 +140,10 @@ class LocalRun:
             self.dismiss(end_in(said) or CLOSED)
 
     async def run(self, release: Callable[[], Awaitable[None]]) -> None:
-        """Run it to its end.
+        """Run the source to its end.
 
         Args:
-            release: Awaited when the stream has its end, before anybody here is told of it.
+            release: Awaited when the stream has its end, before anybody here is told of the end.
         """
         try:
             with self._shield:
@@ -153,7 +154,7 @@ class LocalRun:
                     self._finish()
                 if self._ended or self._dismissed:
                     await release()
-        except Exception:  # noqa: BLE001 - ours, not the source's; other runs here go on
+        except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
             log.exception("run %a broke", self.claim.path)
         finally:
             self.subscribers.close()
@@ -173,8 +174,8 @@ class LocalRun:
                     await self.source.run(_Sink(self._batches, self._progress), self._loop)
             except anyio.get_cancelled_exc_class():
                 if self._iterating.cancel_called:
-                    # The time for cleaning up is over. Raise what the scope knows as its own: this
-                    # may be an earlier one, and the scope's was swallowed by the source.
+                    # The time for cleaning up is over. Raise the scope's own cancellation: the
+                    # source may have swallowed that one, and this may be an earlier one.
                     await anyio.lowlevel.checkpoint_if_cancelled()
                 self._stopped = self._stopped or CANCELLED
             except Exception as error:  # noqa: BLE001 - it is how the run ended
@@ -186,7 +187,7 @@ class LocalRun:
                 await self.source.close()
             except Exception as error:  # noqa: BLE001 - it is how the run ended, or it is logged
                 self._fail(error)
-        # Not whether it came back by that cancellation: a source may have swallowed it.
+        # Was it called, not: was it caught. A source may have swallowed the cancellation.
         if closing.cancel_called or self._iterating.cancel_called:
             self._tell_late()
 
@@ -209,7 +210,7 @@ class LocalRun:
         self._iterating.deadline = now + patience
         self._cancel_once.cancel()
         if self._give_up is None:
-            # A source that lets go of nothing must not keep readers from the end.
+            # A source that does not end must not keep readers from the end of the stream.
             self._give_up = self._loop.call_at(now + 2 * patience, self._give_source_up)
 
     def _fail(self, error: Exception) -> None:
@@ -242,7 +243,7 @@ class LocalRun:
                 await batches.ready()
 
     async def _append(self, append: Append) -> None:
-        """Append, as often as it takes: neither the order nor the sequence allows anything else."""
+        """Append, and try again until it works: messages must neither be lost nor change places."""
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
@@ -279,10 +280,10 @@ class LocalRun:
 
 
 class _Sink:
-    """Where a source puts its items: as messages, into the batches."""
+    """What a source puts its items into: makes messages of them, and adds them to the batches."""
 
     def __init__(self, batches: Batches, progress: _Shown) -> None:
-        # Called for each item: what it needs is in the closure, not looked up.
+        # Called for each item: a closure saves looking up attributes.
         add = batches.put
 
         def put(item: Any) -> bool:
@@ -294,13 +295,13 @@ class _Sink:
             return add(message) if message else True
 
         self.put = put
-        self.in_line: Callable[[bool], None] = lambda _waits: None  # who reads it waits with it
+        self.in_line: Callable[[bool], None] = lambda _waits: None  # waiting for a thread
         self.room = batches.room
         self.room_in_thread = batches.room_in_thread
 
 
 class _Shown:
-    """The progress that a run shows: what was thinned is kept back, and shown a moment later."""
+    """The progress that a run shows: a thinned step is kept back and shown a moment later."""
 
     def __init__(self, nudge: Callable[[], None]) -> None:
         self._nudge = nudge
@@ -309,7 +310,7 @@ class _Shown:
         self.kept_back = False
 
     def shows(self, item: Step | Thinned) -> bool:
-        """Whether a step is to be appended now. Called by the source, in a thread or a task."""
+        """Whether to append a step now. Called where the source runs: in a thread or a task."""
         self._seen[item.progress] = None
         if item:
             return True
@@ -319,7 +320,7 @@ class _Shown:
         return False
 
     def due(self, now: float) -> bytes:
-        """What was kept back for long enough, as messages."""
+        """The steps that were kept back for long enough, as messages."""
         if not self.kept_back:
             self._since = None
             return b""
@@ -328,11 +329,11 @@ class _Shown:
         if now < self._since + limits.PROGRESS_INTERVAL:
             return b""
         self._since = None
-        self.kept_back = False  # first: a step that comes meanwhile says so again
+        self.kept_back = False  # before the steps are read: one that comes meanwhile sets it again
         return _messages(progress.latest() for progress in tuple(self._seen))
 
     def ends(self, state: EndState) -> bytes:
-        """What was kept back, and that all has ended, as messages."""
+        """The last step of each progress, which says how it ended, as messages."""
         return _messages(progress.finish(state) for progress in tuple(self._seen))
 
 

@@ -1,10 +1,9 @@
-"""`Progress`: how far a piece of work is, as events that a person can read.
+"""`Progress`: how far a piece of work is, as events at a rate that a person can read.
 
-Pure: it has a clock and no timer. A step that comes too soon after the last one is *thinned*: it
-is falsy, and what reads a run's items keeps it back and shows the latest state a moment later (also
-when the source then waits, or ends). A plain `EventSourceResponse` writes a thinned step as an
-empty comment, which no client sees; other plain responses need
-`if step := progress.step(): yield step`.
+It has a clock, but no timer. A step that comes too soon after the last event is *thinned*: it is
+falsy. A run keeps a thinned step back and shows the latest state a moment later, even if the source
+waits or ends in between. A plain `EventSourceResponse` writes a thinned step as an empty comment,
+which clients ignore; for other plain responses write `if step := progress.step(): yield step`.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ class PartState:
     """How far one part of a piece of work is.
 
     Args:
-        name: As it was given.
+        name: The name that `part` was given.
         done: Steps done.
         total: Steps in all; None: not known.
-        unit: What a step is; None: not said.
+        unit: What a step is; None: not given.
         percent: 0 to 100; None without a total.
-        message: The last one; None without.
+        message: The last message; None: there was none.
         state: "running", "done", "failed" or "cancelled".
     """
 
@@ -55,14 +54,14 @@ class ProgressState:
     """How far a piece of work is, at one moment.
 
     Args:
-        done: Steps done; a part that is over counts as its weight.
+        done: Steps done; a part that has ended counts as its weight.
         total: Steps in all; None: not known.
-        unit: What a step is; None: not said.
-        percent: 0 to 100, open parts with what they have; None without a total.
-        rate: Steps a second, lately; None until there is a second step.
-        left: Seconds until the end at that rate; None where that is not known.
+        unit: What a step is; None: not given.
+        percent: 0 to 100, with the share that open parts have done; None without a total.
+        rate: Steps a second in the last seconds; None until there is a second step.
+        left: Seconds until the end at that rate; None: not known.
         elapsed: Seconds since the beginning.
-        message: The last one; None without.
+        message: The last message; None: there was none.
         state: "running", "done", "failed" or "cancelled".
         parts: The parts that are open, the outermost first.
     """
@@ -107,11 +106,11 @@ class Thinned(Event):
 
 
 _counting = threading.Lock()
-"""Work is often shared out to threads. One for all: it is held for an addition."""
+"""Threads may share a piece of work. One lock is enough: it is held for one addition."""
 
 
 class _Node:
-    """What a progress and its parts have in common."""
+    """Counts steps: what a progress and its parts have in common."""
 
     def __init__(self, total: float | None, unit: str | None) -> None:
         self._total = _checked_total(total)
@@ -128,7 +127,7 @@ class _Node:
 
     @property
     def total(self) -> float | None:
-        """Steps in all; None: not known. May be set when it becomes known."""
+        """Steps in all; None: not known. It may be set later, when it becomes known."""
         return self._total
 
     @total.setter
@@ -139,16 +138,16 @@ class _Node:
     def part(
         self, name: str, total: float | None = None, *, unit: str | None = None, weight: float = 1
     ) -> Iterator[Part]:
-        """A part of the work, with steps of its own, as a block.
+        """A part of the work with steps of its own, as a `with` block.
 
-        When the block ends, `weight` steps of what is around it are done. If it raises, they are
-        not, and the part has failed.
+        At the end of the block `weight` steps of the work around it are done. If the block raises,
+        they are not done, and the part has failed.
 
         Args:
-            name: For people.
-            total: The part's steps; None: not known.
-            unit: What a step is.
-            weight: Steps of what is around it that the part is worth, 0 or more.
+            name: The part's name, for people.
+            total: Steps of the part in all; None: not known.
+            unit: What a step of the part is.
+            weight: The number of steps of the work around it that the part stands for, 0 or more.
 
         Raises:
             RuntimeError: Another part of the same level is open.
@@ -187,7 +186,7 @@ class _Node:
             self._message = message
 
     def _reached(self) -> float:
-        """Steps done, an open part with what it has."""
+        """Steps done, with the share that an open part has done."""
         part = self._part
         return self._done if part is None else self._done + part.weight * part._fraction()
 
@@ -233,7 +232,7 @@ class Part(_Node):
 
 
 class Progress(_Node):
-    """How far a piece of work is: yield its steps.
+    """Tells how far a piece of work is: yield its steps.
 
     ```
     progress = Progress(total=len(rows), unit="rows")
@@ -241,13 +240,13 @@ class Progress(_Node):
         yield progress.step(message=row.title)
     ```
 
-    In a run at most `1 / limits.PROGRESS_INTERVAL` events a second are sent, the last one always,
-    and the last says how the run ended: "done", "failed" or "cancelled".
+    A run sends at most `1 / limits.PROGRESS_INTERVAL` events a second. It always sends the last
+    one, which says how the run ended: "done", "failed" or "cancelled".
 
     Args:
         total: Steps in all, 0 or more; None: not known.
         unit: What a step is, for people: "rows".
-        clock: Seconds, never going back.
+        clock: A clock in seconds that never goes back.
 
     Raises:
         InvalidOption: A value out of its range.
@@ -269,22 +268,22 @@ class Progress(_Node):
         self._thinned = Thinned(self)
 
     def step(self, n: float = 1, message: str | None = None) -> Step | Thinned:
-        """Some steps are done: what to yield.
+        """Count steps that were done, and make the event to yield.
 
         Args:
-            n: How many; 0 for a message alone.
-            message: What is being done, for people; None leaves the last one.
+            n: The number of steps; 0 to change only the message.
+            message: What is being done, for people; None keeps the last message.
 
         Returns:
-            An event; falsy if it came too soon after the last one, or after the end.
+            An event; it is falsy if it comes too soon after the last one, or after the end.
         """
         before = self._done
         self._take(n, message)
-        # Only the step that reaches it: a total that was too low must not let all pass.
+        # Only the step that reaches the total: one that was too low must not let all steps pass.
         return self._stepped(last=self._total is not None and before < self._total <= self._done)
 
     def finish(self, state: EndState = "done", message: str | None = None) -> Step | Thinned:
-        """The work is over: what to yield. A run does this by itself when its source has ended."""
+        """Say that the work has ended, and make the event to yield. A run does this by itself."""
         if self._state == "running":
             self._state = state
             self._unsent = True
@@ -313,7 +312,7 @@ class Progress(_Node):
         )
 
     def latest(self) -> Step | Thinned:
-        """What was kept back, as an event that is to be sent now; falsy if nothing was."""
+        """The steps that were thinned, as one event to be sent now; falsy if there were none."""
         if not self._unsent:
             return self._thinned
         self._unsent = False
@@ -347,14 +346,14 @@ class Progress(_Node):
 
 
 _SAMPLE: Final = 0.05
-"""Seconds that are put together for one sample of the rate: a step alone says little."""
+"""Seconds of steps that make one sample of the rate: a single step says little."""
 
 
 class _Rate:
-    """Steps a second, averaged over the last seconds, newer ones weighing more.
+    """Steps a second: an average over the last seconds in which newer samples weigh more.
 
-    The weights of what has been seen so far add up to less than one at first; dividing by their
-    sum makes the first estimates the plain mean.
+    At first the weights of the samples add up to less than one. The average is divided by their
+    sum, so that the first estimates are plain means.
     """
 
     def __init__(self, now: float) -> None:

@@ -1,38 +1,35 @@
-"""A stream read in this process, message by message."""
+"""A stream read in this process, message by message.
+
+However many read it: what is new at its tail is read from the store once, and cut into messages
+once. Each reader decodes them for itself, for its items are its own to change.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Protocol
+from typing import Final, Protocol
 from weakref import finalize
 
 import anyio
 
 from tailrace.errors import InvalidOffset, OffsetGone, RunEnded, StreamNotFound
-from tailrace.runtime import current_loop
-from tailrace.store import (
-    Chunk,
-    Mark,
-    Offset,
-    Slice,
-    Store,
-    StreamInfo,
-    Where,
-    is_json,
-    message_ends,
-)
-from tailrace.streams.item import END_BYTES, End, Message, end_in, parse
+from tailrace.live import Entry, Hub
+from tailrace.store import Mark, Offset, Slice, Store, StreamInfo, Where, is_json
+from tailrace.streams.item import END_BYTES, End, Message, WireMessage, end_in, wire_messages
 
-__all__ = ["Reader", "end_of", "place_of", "read_end", "until_there"]
+__all__ = ["Reader", "end_of", "place_of", "read_end"]
+
+_WIRE_MESSAGE_BYTES: Final = 250
+"""Bytes of memory that a message costs beside its data, cut out and with its offset."""
 
 
 def place_of(start: str) -> Where:
-    """The place in a stream that a user names: "start", "now", or a message's offset.
+    """The position in a stream that a user names: "start", "now", or a message's offset.
 
     Raises:
-        InvalidOffset: No offset.
+        InvalidOffset: It is not one of these.
     """
     if start == "start" or start == Mark.BEGINNING.value:
         return Mark.BEGINNING
@@ -46,11 +43,11 @@ def place_of(start: str) -> Where:
 class Sight(Protocol):
     """What a reader needs of the streams it is a part of."""
 
-    async def store(self) -> Store:
-        """The store, open."""
+    async def hub(self) -> Hub:
+        """The live streams, of the store that is open."""
 
-    async def wait(self, path: str, offset: Offset) -> None:
-        """Wait until there is more, and see to it that a run whose worker died ends."""
+    async def follow(self, path: str, offset: Offset) -> Entry:
+        """As `Hub.follow`, and see to it that a run whose worker died ends."""
 
 
 class Reader(AsyncIterator[Message]):
@@ -87,7 +84,10 @@ class Reader(AsyncIterator[Message]):
         self._path = path
         self._place = start
         self._follow = follow
-        self._messages: deque[Message] = deque()
+        self._begun = False
+        self._messages: deque[WireMessage] = deque()
+        """What was read and not given yet."""
+        self._json = True
         self._end: End | None = None
         self._over = False
         self._waiting: anyio.CancelScope | None = None
@@ -98,13 +98,13 @@ class Reader(AsyncIterator[Message]):
     async def __anext__(self) -> Message:
         if not await self._any():
             raise StopAsyncIteration
-        return self._messages.popleft()
+        return self._decoded(self._messages.popleft())
 
     async def take(self) -> list[Message]:
-        """All that is there, and at least one; none at the end."""
+        """All messages that are there, at least one; none at the end."""
         if not await self._any():
             return []
-        taken = list(self._messages)
+        taken = [self._decoded(message) for message in self._messages]
         self._messages.clear()
         return taken
 
@@ -133,29 +133,45 @@ class Reader(AsyncIterator[Message]):
 
     async def _fill(self) -> None:
         with anyio.CancelScope() as self._waiting:
-            store = await self._sight.store()
-            try:
-                part = await store.read(self._path, self._place)
-            except StreamNotFound:
-                if not self._waits:
-                    raise
-                await until_there(store, self._path)
-                self._place = Mark.BEGINNING
-                return
-            self._waits = False
-            self._messages.extend(messages_of(part))
-            self._place = part.end
-            if part.closed:
-                self._over = True
-                self._end = end_of(part)
-                if self._end is not None:
-                    self._messages.pop()  # it is told by how the iteration ends
-            elif part.up_to_date:
-                if not self._follow:
-                    self._over = True
-                elif not part.chunks:
-                    await self._sight.wait(self._path, part.end)
+            entry = await self._next()
+            if entry is not None:
+                self._take(entry)
         self._waiting = None
+
+    async def _next(self) -> Entry | None:
+        """What comes next: maybe empty; None if there was no stream yet, and there is now."""
+        place = self._place
+        if self._begun and self._follow and isinstance(place, Offset):
+            return await self._sight.follow(self._path, place)
+        hub = await self._sight.hub()
+        try:
+            # The first read of all: only the store knows at which message an offset begins.
+            return Entry(await hub.read(self._path, place), 0.0)
+        except StreamNotFound:
+            if not self._waits:
+                raise
+            await hub.wait_until_there(self._path)
+            self._place = Mark.BEGINNING
+            return None
+
+    def _take(self, entry: Entry) -> None:
+        part = entry.part
+        self._begun, self._waits = True, False
+        self._json = is_json(part.info.content_type)
+        self._messages.extend(entry.shared(_wire_messages, _WIRE_MESSAGE_BYTES))
+        self._place = part.end
+        if part.closed:
+            self._over = True
+            self._end = end_of(part)
+            if self._end is not None:
+                self._messages.pop()  # it is told by how the iteration ends
+        elif part.up_to_date and not self._follow:
+            self._over = True
+
+    def _decoded(self, message: WireMessage) -> Message:
+        if self._json:
+            return message.decoded()
+        return Message(message.offset, message.data)
 
     def _raise_end(self) -> None:
         end, self._end = self._end, None
@@ -163,41 +179,22 @@ class Reader(AsyncIterator[Message]):
             raise RunEnded(self._path, end.status, end.code, end.message)
 
 
-async def until_there(store: Store, path: str) -> None:
-    """Wait until a stream exists. Cancelled, nothing is lost."""
-    changed = current_loop().signal()
-    stop = store.watch(path, lambda _change: changed.set())
-    try:
-        while True:
-            try:
-                await store.head(path)
-            except StreamNotFound:
-                await changed.wait()
-            else:
-                return
-    finally:
-        stop()
-
-
-def messages_of(part: Slice) -> Iterator[Message]:
-    """The messages in a stretch of a stream."""
-    json = is_json(part.info.content_type)
-    for chunk in part.chunks:
-        if json:
-            yield from _json_messages(chunk)
-        else:
-            yield Message(str(chunk.end), chunk.data)
+def _wire_messages(part: Slice) -> list[WireMessage]:
+    """The messages in a part of a stream; of one that is not JSON, its appends."""
+    if is_json(part.info.content_type):
+        return list(wire_messages(part))
+    return [WireMessage(str(chunk.end), chunk.data) for chunk in part.chunks]
 
 
 def end_of(part: Slice) -> End | None:
-    """How the run ended whose stream's last stretch this is; None if it is no run's."""
+    """How a run ended, from the last part of its stream; None if the stream is not a run's."""
     if not part.closed or not part.chunks or not is_json(part.info.content_type):
         return None
     return end_in(part.chunks[-1].data)
 
 
 async def read_end(store: Store, info: StreamInfo) -> End | None:
-    """How the run ended whose stream this is; None if it is open, or no run's."""
+    """How a run ended, from its stream; None if the stream is open, or not a run's."""
     if not info.closed or not is_json(info.content_type):
         return None
     tail = info.tail
@@ -208,17 +205,8 @@ async def read_end(store: Store, info: StreamInfo) -> End | None:
     while True:
         try:
             part = await store.read(info.path, place)
-        except OffsetGone:  # its retention has let go of more meanwhile
+        except OffsetGone:  # more has been dropped meanwhile, by its retention
             part = await store.read(info.path, Mark.BEGINNING)
         if part.closed:
             return end_of(part)
         place = part.end
-
-
-def _json_messages(chunk: Chunk) -> Iterator[Message]:
-    begin = 0
-    before = chunk.end.position - len(chunk.data)
-    for end in message_ends(chunk.data):
-        data, event = parse(chunk.data[begin : end - 1])
-        yield Message(str(Offset(chunk.end.generation, before + end)), data, event)
-        begin = end

@@ -1,4 +1,4 @@
-"""The runs that this process owns or has joined, and the sweep for those whose worker has died."""
+"""The runs that this process owns or has joined, and the search for runs whose worker has died."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["RunRequest", "Runs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What is asked of a run.
+    """What a caller of `Streams.run` asks for.
 
     Args:
-        path: Its stream.
-        policy: What becomes of it without clients.
-        restart: One that has ended begins anew.
-        new: How its stream is created.
+        path: The path of the run's stream.
+        policy: What becomes of the run without clients.
+        restart: A run that has ended begins anew.
+        new: How the stream is created.
     """
 
     path: str
@@ -46,11 +46,11 @@ class Runs:
     """The runs of one process.
 
     Args:
-        store: Open.
-        group: Where they run.
-        lease: Seconds.
+        store: An open store.
+        group: Runs their tasks.
+        lease: Seconds after which a worker that gives no sign of life counts as dead.
         options: Of the streams.
-        appended: Told of each append of a run.
+        appended: Called with the path after each append of a run.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Runs:
         self._elsewhere: dict[str, RemoteRun] = {}
         self._starting: dict[str, anyio.Lock] = {}
         self._unread: set[LocalRun] = set()
-        """Runs here whose claim has changed, and could not be read."""
+        """Runs here whose claim has changed and could not be read yet."""
         self._swept = ""
-        """Up to which claim the last sweep came."""
+        """The path of the last claim that the sweeps have come to; empty: begin with the first."""
         self._living: frozenset[str] | None = None
-        """The workers that were alive at the last sweep; None before the first."""
+        """The workers that were alive at the last sweep; None before the first sweep."""
         self._closing = False
 
     # Starting and joining
@@ -85,12 +85,12 @@ class Runs:
     async def start(
         self, request: RunRequest, source: Source
     ) -> LocalRun | RemoteRun | FinishedRun:
-        """Start a run, or join it where it goes on, or find that it has ended.
+        """Start a run, or join it if it goes on, or find that it has ended.
 
-        A source is not closed here unless it is started.
+        A source that is not started is not closed either.
 
         Raises:
-            StreamExists: The path's stream is no run's (409).
+            StreamExists: The path is that of a stream that no run has written (409).
         """
         async with self._one_at_a_time(request.path):
             while True:
@@ -103,7 +103,7 @@ class Runs:
                     return self._launch(claim, source, request)
 
     async def stop(self, path: str) -> bool:
-        """Stop a run, wherever it goes on; False if it does not."""
+        """Stop a run, in whichever process it goes on; False if it does not go on."""
         running = self._here.get(path)
         if running is None:
             return await self.claims.ask_to_stop(path)
@@ -111,9 +111,9 @@ class Runs:
         return True
 
     async def _join(self, request: RunRequest) -> LocalRun | RemoteRun | FinishedRun | None:
-        """The run, if it goes on or is not to begin anew; None: claim it."""
+        """The run, if it goes on or is not to begin anew; None if it is to be claimed."""
         path = request.path
-        # Before anything is claimed, and before the owner is told of clients here.
+        # Before the run is claimed, and before its owner is told of clients here.
         await self._lease.hold()
         while True:
             running = self._here.get(path)
@@ -135,7 +135,7 @@ class Runs:
                 elif info is not None and not info.closed:
                     return self._follow(claim)
                 else:
-                    # It is about to begin, or its claim is about to be released.
+                    # The run is about to begin, or its claim is about to be released.
                     with anyio.move_on_after(self._seconds):
                         await changed.wait()
 
@@ -154,7 +154,7 @@ class Runs:
             del self._elsewhere[remote.claim.path]
 
     async def _begin(self, claim: Claim, request: RunRequest) -> bool:
-        """Make the stream of a run that was claimed; False if it has ended meanwhile."""
+        """Create the stream of a run that was claimed; False if the run has ended meanwhile."""
         begun = False
         try:
             info = await self._head(claim.path)
@@ -186,7 +186,7 @@ class Runs:
         )
         self._here[claim.path] = running
         look = _Look(lambda: self._look_at_claim(running), self._group)
-        # At once, not when its task begins: who deletes its stream until then is heard too.
+        # Here and not in the task: the stream may be deleted before the task begins.
         stops = (
             self._store.watch(claim.path, running.hear),
             self._store.watch(RUNS + claim.path, look.hear),
@@ -206,24 +206,24 @@ class Runs:
             del self._here[path]
 
     async def _look_at_claim(self, running: LocalRun) -> None:
-        """What others have said in the claim of a run of ours."""
+        """Read what other workers have appended to the claim of a run here."""
         self._unread.add(running)
         claim = await self.claims.find(running.claim.path)
         self._unread.discard(running)
         if claim is not None and claim.generation == running.claim.generation:
-            self._heed(running, claim)
-            running.subscribers.set_elsewhere(claim.clients - {self.claims.worker})
+            self._obey(running, claim, claim.clients)
 
-    def _heed(self, running: LocalRun, claim: Claim) -> None:
+    def _obey(self, running: LocalRun, claim: Claim, clients: frozenset[str]) -> None:
         if claim.turn > running.claim.turn:
             running.dismiss(LOST)
         if claim.stopped:
             running.stop(STOPPED)
+        running.subscribers.set_elsewhere(clients - {self.claims.worker})
 
     # Keeping watch
 
     async def keep(self) -> None:
-        """Give signs of life, and find the runs of those who give none; for ever."""
+        """Renew the lease, and end the runs of workers that do not; for ever."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._lease.keep)
             failing = False
@@ -243,8 +243,9 @@ class Runs:
     async def sweep(self) -> None:
         """End the runs whose worker has died.
 
-        When a worker has died since the last time, all runs are looked at; else only the next few,
-        for one that nobody here has seen alive. So what it costs does not grow with their number.
+        If a worker has died since the last sweep, all runs are looked at. Otherwise only the next
+        few are, to find runs of a worker that no sweep here has seen alive. So the cost of a sweep
+        does not grow with the number of runs.
         """
         for running in tuple(self._unread):
             await self._look_at_claim(running)
@@ -252,7 +253,7 @@ class Runs:
         known = self._living
         some = await (self._next() if known is not None and known <= before else self._all(RUNS))
         found = [await self.claims.find(info.path.removeprefix(RUNS)) for info in some]
-        # After the claims: who has made one, or has clients of one, has held a lease before.
+        # Read after the claims: a worker has its lease before it makes a claim or tells of clients.
         living = await self._workers()
         for claim in found:
             if claim is not None:
@@ -265,17 +266,16 @@ class Runs:
             await self.claims.end_as_lost(claim)
         running = self._here.get(claim.path)
         if running is not None and running.claim.generation == claim.generation:
-            self._heed(running, claim)
-            running.subscribers.set_elsewhere(claim.clients & living - {self.claims.worker})
+            self._obey(running, claim, claim.clients & living)
 
     async def close(self) -> None:
-        """End every run, and the lease."""
+        """End every run here, and the lease."""
         self._closing = True
         with anyio.CancelScope(shield=True):
             running = tuple(self._here.values())
             for each in running:
                 each.stop(SHUTTING_DOWN)
-            # Twice: a source may take the time while it is interrupted, and while it is closed.
+            # A source may take the time twice: to end its work, and to be closed.
             with anyio.move_on_after(3 * self._options.cleanup_timeout):
                 for each in running:
                     await each.done.wait()
@@ -283,27 +283,27 @@ class Runs:
                 each.abandon()
             for remote in self._elsewhere.values():
                 remote.subscribers.close()
-            # A store that does not answer must not hold the shutdown: a lease ends by itself.
+            # A store that does not answer must not delay the shutdown: the lease expires by itself.
             with anyio.move_on_after(self._options.cleanup_timeout):
                 await self._lease.end()
 
     async def _lives(self, claim: Claim, *, starting: bool = False) -> bool:
-        """Whether somebody runs it.
+        """Whether the run of a claim goes on, or is being started.
 
         Args:
-            claim: Of the run.
-            starting: The caller is the one that starts it here: nobody else does.
+            claim: The run's.
+            starting: It is the caller that is starting the run here, so nobody else is.
         """
         if claim.worker != self.claims.worker:
             return await self.claims.is_alive(claim.worker)
         return claim.path in self._here or (claim.path in self._starting and not starting)
 
     async def _workers(self) -> frozenset[str]:
-        """Those whose lease has not expired."""
+        """The workers whose lease has not expired."""
         return frozenset(info.path.removeprefix(WORKERS) for info in await self._all(WORKERS))
 
     async def _next(self) -> list[StreamInfo]:
-        """The next few claims, and after the last the first again."""
+        """The next few claims; after the last one, the first ones again."""
         page = await self._store.list(RUNS, self._swept, limits.SWEEP_RUNS)
         self._swept = page[-1].path if len(page) == limits.SWEEP_RUNS else ""
         return page
@@ -322,10 +322,10 @@ class Runs:
             return None
 
     async def _end_of(self, info: StreamInfo) -> End | None:
-        """How a run ended; None if nothing of it is retained: then it is as if it had not been.
+        """How a run ended; None if nothing of it is retained: then the run may begin anew.
 
         Raises:
-            StreamExists: It was none (409).
+            StreamExists: The stream is not that of a run (409).
         """
         end = await read_end(self._store, info)
         if end is None:
@@ -346,13 +346,13 @@ class Runs:
 
 
 class RemoteRun:
-    """A run that goes on elsewhere.
+    """A run of another process: all that is known of it here is its stream.
 
     Args:
         store: Where its stream is.
         claims: Ours.
         claim: The run's.
-        group: Holds what must be told.
+        group: Runs the task that tells the owner of clients here.
     """
 
     def __init__(
@@ -365,7 +365,7 @@ class RemoteRun:
         self.subscribers = RemoteSubscribers(claims, claim, group)
 
     async def follow(self) -> None:
-        """Wait for its end."""
+        """Wait until the run has ended."""
         path = self.claim.path
         while self.end is None:
             try:
@@ -392,11 +392,11 @@ class FinishedRun:
 
 
 class _Look:
-    """Looks again after each change, one look at a time.
+    """Looks at something again after each change, one look at a time.
 
     Args:
-        look: What to do.
-        group: Where.
+        look: Does it.
+        group: Runs the task that looks.
     """
 
     def __init__(self, look: Callable[[], Awaitable[None]], group: anyio.abc.TaskGroup) -> None:
@@ -417,14 +417,14 @@ class _Look:
                 self._due = False
                 await self._look()
         except StoreUnavailable as error:
-            log.error("what others ask of a run cannot be read: %s", error)
+            log.error("the claim of a run cannot be read: %s", error)
         finally:
             self._looking = False
 
 
 @contextmanager
 def _changes(store: Store, *paths: str) -> Iterator[Signal]:
-    """A signal that is set when one of some streams has changed since the block began."""
+    """A signal that is set when one of the streams changes within the block."""
     changed = current_loop().signal()
     stops = [store.watch(path, lambda _change: changed.set()) for path in paths]
     try:

@@ -1,4 +1,4 @@
-"""`Streams`: what an application has of a store of streams."""
+"""`Streams`: the front of the package. It documents every verb and assembles the parts."""
 
 from __future__ import annotations
 
@@ -51,36 +51,37 @@ __all__ = ["Streams"]
 
 
 class Streams:
-    """Streams in a store: append, read, subscribe, and runs that write into them.
+    """The streams of a store: append to them, read them, serve them, run sources that write them.
 
     ```
     streams = Streams("sqlite:///data/streams.db")
     app = FastAPI(lifespan=streams.lifespan)
     ```
 
-    A script needs no lifespan: the store is opened by the first call, and closed by `aclose()` or
-    at the end of `async with streams:`. Runs need one of the two, for they have tasks.
+    A script needs no lifespan: the first call opens the store, and `aclose()` or the end of
+    `async with streams:` closes it. Runs need the lifespan or `async with`, for they have tasks.
 
-    Paths are 1 to `limits.MAX_STREAM_PATH_BYTES` bytes of UTF-8, as in a URL without the first
-    slash: no segment is empty, `.` or `..`, so that each is reached over HTTP, too. Those that
-    begin with `__ds/` are ours.
+    A path is 1 to `limits.MAX_STREAM_PATH_BYTES` bytes of UTF-8, as in a URL without the first
+    slash. No segment is empty, `.` or `..`, so that every stream can be reached over HTTP. Paths
+    that begin with `__ds/` are reserved.
 
     Args:
         url: `memory://`, `sqlite:///PATH`; or a store.
         options: Of responses and runs; None takes the defaults. `heartbeat`, `send_timeout`,
-            `cleanup_timeout` and `expose_errors` are obeyed.
+            `cleanup_timeout`, `expose_errors` and `pin_thread` are obeyed.
         lease: Whole seconds after which a worker that gives no sign of life counts as dead, 1 or
             more.
         authorize: Called with a request, an action and a path, for every path that a request
-            touches: over the protocol (`router`), by `subscribe`, `Run.response`, subscriptions
-            and the stopping of runs. It returns None, or raises: an `HTTPException` is the answer,
-            a `PermissionError` 403, anything else a fault (500). Sync (in a thread) or async. The
-            actions: "read", "append", "create", "close", "delete", "fork-from" (a fork's source),
-            "list" (a pattern), "subscribe" (a path or a pattern), "stop" (a run). None: whoever
-            reaches them may do everything. Calls of these streams in Python are not asked for.
+            touches: over the protocol (`router`), by `subscribe` and `Run.response`, by
+            subscriptions, and when a run is stopped over HTTP. It returns None to allow the action,
+            or raises: an `HTTPException` is the answer, a `PermissionError` is 403, any other
+            exception is a fault (500). It may be sync (it runs in a thread) or async. The actions:
+            "read", "append", "create", "close", "delete", "fork-from" (the source of a fork),
+            "list" (a pattern), "subscribe" (a path or a pattern), "stop" (a run). None: everybody
+            who reaches the streams may do everything. It is not called for calls in Python.
 
     Raises:
-        InvalidOption: No URL of a store, or a value out of its range.
+        InvalidOption: The URL is not that of a store, or a value is out of its range.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Streams:
 
     @property
     def options(self) -> StreamOptions:
-        """Of responses and runs."""
+        """The options of responses and runs."""
         return self._core.options
 
     # Life
@@ -104,8 +105,8 @@ class Streams:
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
         """An ASGI lifespan: `FastAPI(lifespan=streams.lifespan)`.
 
-        In a lifespan of your own it is `async with streams.lifespan(app)`. An application that is
-        given answers with the status of a stream's error that an endpoint lets pass.
+        In a lifespan of your own, write `async with streams.lifespan(app)`. If an endpoint of this
+        application does not catch an error of a stream, the answer has the status of that error.
         """
         answer_errors(app)
         async with self:
@@ -124,10 +125,10 @@ class Streams:
         await self._core.__aexit__(kind, error, trace)
 
     async def aclose(self) -> None:
-        """Close the store. Nothing if it is not open; the next call opens it again.
+        """Close the store, if it is open. The next call opens it again.
 
         Raises:
-            RuntimeError: Inside `async with` or a lifespan, whose end closes it.
+            RuntimeError: Inside `async with` or the lifespan, whose end closes the store.
         """
         if self._core.has_tasks:
             raise RuntimeError("these streams are closed at the end of their block or lifespan")
@@ -137,7 +138,7 @@ class Streams:
         """Find out whether the store can read and write now.
 
         Raises:
-            StoreUnavailable: It cannot; says why (503, or 507 for a full disk).
+            StoreUnavailable: It cannot. The error says why (503, or 507 for a full disk).
         """
         await (await self.store()).check()
 
@@ -158,39 +159,39 @@ class Streams:
         """Create a stream.
 
         Args:
-            path: Its name.
-            content_type: `application/json`: of messages; any other: of bytes.
-            ttl: Seconds after its last use at which it expires; None: never.
-            retention: How much of it is kept; None: all.
+            path: The path of the stream.
+            content_type: `application/json` for a stream of messages, any other for one of bytes.
+            ttl: The stream expires so many seconds after its last use; None: never.
+            retention: How much of it is kept; None: everything.
 
         Returns:
-            True if it did not exist; False if it does, with the same configuration.
+            True if the stream is new; False if it exists with the same configuration.
 
         Raises:
-            StreamExists: It exists with another configuration (409).
+            StreamExists: The stream exists with another configuration (409).
         """
         _check_path(path)
         new = NewStream(content_type=content_type, ttl=ttl, retention=retention or Retention())
         return await self._core.create(path, new)
 
     async def append(self, path: str, item: Any, *, producer: Producer | None = None) -> str:
-        """Add an item at the end of a stream; durable when this returns.
+        """Add an item at the end of a stream; it is durable when this returns.
 
-        A stream that does not exist is created, of JSON.
+        A stream that does not exist is created as a JSON stream.
 
         Args:
-            path: The stream.
-            item: Of a JSON stream one message: anything that pydantic can write as JSON, or an
-                `Event`. Of any other the bytes, or a str in UTF-8.
-            producer: Who appends, and the number of this append, so that one that is sent twice
-                counts once.
+            path: The path of the stream.
+            item: For a JSON stream one message: anything that pydantic can write as JSON, or an
+                `Event`. For any other stream bytes, or a str, which is encoded in UTF-8.
+            producer: Who appends, and the number of this append, so that an append that is sent
+                twice counts once.
 
         Returns:
-            The offset after it.
+            The offset after the item.
 
         Raises:
-            InvalidChunk: No JSON can be made of it, and the stream is JSON.
-            ContentTypeMismatch: It is no bytes, and the stream not JSON (409).
+            InvalidChunk: The stream is JSON, and the item cannot be written as JSON.
+            ContentTypeMismatch: The stream is not JSON, and the item not bytes or str (409).
             StreamClosed, ProducerFenced, ProducerGap, InvalidProducer, TooLarge: As `Store.append`.
         """
         _check_path(path)
@@ -199,18 +200,19 @@ class Streams:
         except StreamGone:
             raise
         except StreamNotFound:
-            # Empty: an append with the creation could not be told from one that is sent twice.
+            # Created empty: if the creation had the item, an append that is sent twice would not
+            # be found out.
             await self._core.create(path, NewStream(content_type=JSON))
             return await self._core.append(path, item, producer)
 
     async def close(self, path: str) -> str:
-        """Close a stream: nothing more can be appended, and readers come to its end.
+        """Close a stream: nothing more can be appended, and readers come to the end.
 
         Returns:
-            Its final offset.
+            The final offset of the stream.
 
         Raises:
-            StreamNotFound: It does not exist (404).
+            StreamNotFound: The stream does not exist (404).
         """
         _check_path(path)
         return await self._core.close(path)
@@ -224,21 +226,21 @@ class Streams:
         sub_offset: int = 0,
         ttl: int | None = None,
     ) -> bool:
-        """Create a stream that begins as another one does, and then goes its own way.
+        """Create a stream that begins with the data of another one, and then has its own.
 
         Args:
-            path: The new one.
-            source: The other.
-            offset: Up to where they are the same; None: the other's tail.
-            sub_offset: Messages (bytes, of a stream that is not JSON) beyond it.
-            ttl: As in `create`; None: the other's.
+            path: The path of the new stream.
+            source: The path of the other stream.
+            offset: Up to here they are the same; None: up to the tail of the source.
+            sub_offset: So many messages more (bytes, if the stream is not JSON).
+            ttl: As in `create`; None: as the source.
 
         Returns:
-            True if it did not exist.
+            True if the stream is new.
 
         Raises:
             ForkRefused: The source or the offset does not fit (400, 404, 409).
-            StreamExists: It exists with another configuration (409).
+            StreamExists: The stream exists with another configuration (409).
         """
         _check_path(path)
         _check_path(source)
@@ -249,10 +251,10 @@ class Streams:
         return await self._core.create(path, new)
 
     async def delete(self, path: str) -> None:
-        """Delete a stream. A run that writes it is stopped.
+        """Delete a stream. A run that writes into it is stopped.
 
         Raises:
-            StreamNotFound: It does not exist (404).
+            StreamNotFound: The stream does not exist (404).
         """
         _check_path(path)
         await (await self.store()).delete(path)
@@ -260,21 +262,21 @@ class Streams:
     # Reading
 
     def read(self, path: str, start: str = "start", *, follow: bool = False) -> Reader:
-        """The messages of a stream: `async for message in streams.read(path)`.
+        """Read the messages of a stream: `async for message in streams.read(path)`.
 
-        Between two messages nothing is held, so it may be left at any time.
+        Between two messages nothing is held, so the iteration may be left at any time.
 
         Args:
-            path: The stream.
+            path: The path of the stream.
             start: "start", "now", or the offset of the last message that was read.
-            follow: At the tail wait for more, until the stream is closed.
+            follow: Wait for more at the tail, until the stream is closed.
 
         Raises:
-            InvalidOffset: No offset (400).
+            InvalidOffset: `start` is not an offset (400).
 
-        While it is read: `StreamNotFound`, also when it is deleted meanwhile; `OffsetGone`, if what
-        is next is no longer retained; `RunEnded` after the last item of a run that did not end
-        well.
+        The iteration raises `StreamNotFound` if the stream does not exist, or is deleted meanwhile;
+        `OffsetGone` if the next message is no longer retained; `RunEnded` after the last item of a
+        run that has failed, was cancelled or was lost.
         """
         _check_path(path)
         return Reader(self._core, path, place_of(start), follow=follow)
@@ -288,25 +290,25 @@ class Streams:
         slow: str = "resume",
         end_mark: bool = False,
     ) -> Response:
-        """What an endpoint returns: a stream, as it grows, to any number of readers.
+        """What an endpoint returns to serve a stream as it grows, to any number of readers.
 
-        As server-sent events, JSON Lines or a JSON array, as Accept asks for; of a stream that is
-        not JSON as its bytes, or as events if they are text. It begins behind `Last-Event-ID`, or
-        else at the parameter `?offset=`, or else at `start`. What is no longer retained is a gap
-        that is told. A stream that does not exist is waited for.
+        A JSON stream is sent as server-sent events, JSON Lines or a JSON array, as Accept asks for;
+        any other stream as its bytes or as events. The response begins after `Last-Event-ID`, or
+        else at the query parameter `offset`, or else at `start`. If something is no longer
+        retained, the client is told of the gap. A stream that does not exist is waited for.
 
         Args:
-            path: The stream.
+            path: The path of the stream.
             request: The request.
             start: "now", "start", or an offset.
             slow: What becomes of a client that is too slow: "resume" reads what it missed from the
-                log; "latest" leaves it out, and tells of the gap; "disconnect" cuts it off.
+                log; "latest" skips it, and tells of the gap; "disconnect" cuts the client off.
             end_mark: End JSON Lines with `{"end": {}}` when the stream is closed and all of it was
-                sent, for a client behind a proxy that makes a clean end of a cut. (A run's events
-                have an event named "end", and an array its `]`, in any case.)
+                sent. This is for clients behind a proxy that turns a cut into a clean end. (Events
+                of a run always have one named "end", and an array always has its `]`.)
 
         Raises:
-            InvalidOption: No such policy.
+            InvalidOption: There is no such policy for slow clients.
         """
         _check_path(path)
         return Subscription(
@@ -314,10 +316,10 @@ class Streams:
         )
 
     async def head(self, path: str) -> StreamInfo:
-        """What is known of a stream without reading it.
+        """Describe a stream without reading it: its type, offsets, retention, whether it is closed.
 
         Raises:
-            StreamNotFound: It does not exist (404).
+            StreamNotFound: The stream does not exist (404).
         """
         _check_path(path)
         return await (await self.store()).head(path)
@@ -325,21 +327,24 @@ class Streams:
     async def list(
         self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
     ) -> list[StreamInfo]:
-        """Streams in the order of their paths' bytes.
+        """List streams in the order of their paths' bytes, page by page.
 
         Args:
-            prefix: Of their paths.
-            after: Only paths greater than this one: the last of the page before.
-            limit: At most so many.
+            prefix: Only paths that begin with it.
+            after: Only paths after this one: the last path of the page before.
+            limit: The number of streams in a page.
         """
         return await (await self.store()).list(prefix, after, limit)
 
     def channel(self, path: str, *, retention: Retention) -> Channel:
-        """A stream of which only the last part is kept, for whoever is there now.
+        """A stream of which only the last part is kept, for readers that want what is new.
 
         Args:
-            path: Its name.
+            path: The path of the stream.
             retention: How much is kept; at least one bound.
+
+        Raises:
+            InvalidOption: There is no retention, or one that keeps everything.
         """
         _check_path(path)
         return Channel(self._core, path, retention)
@@ -354,17 +359,20 @@ class Streams:
     ) -> APIRouter:
         """The Durable Streams protocol, for `app.include_router(..., prefix="/v1/stream")`.
 
-        Whoever reaches it may read and write every stream, unless these streams have an
-        `authorize`; dependencies of `include_router` keep out who may do nothing at all. Without
-        any, a request takes no detour through FastAPI's machinery. Pages of other origins may not
-        write, and nobody may fork where there is no `authorize`: see `ProtocolOptions`.
+        Everybody who reaches it may read and write every stream, unless these streams have an
+        `authorize`. Dependencies of `include_router` keep out callers who may do nothing at all;
+        without dependencies a request does not go through FastAPI's machinery. Pages of other
+        origins may not write, and without `authorize` nobody may fork: see `ProtocolOptions`.
 
-        Runs are stopped by `DELETE __ds/runs/<path>` below it, or `POST __ds/runs/<path>/stop`.
+        Below the router `DELETE __ds/runs/<path>`, or `POST __ds/runs/<path>/stop`, stops a run.
 
         Args:
             options: The protocol's settings; None: the defaults.
             subscriptions: Serve the subscription APIs (webhooks, pull-wake) too, with these
-                settings; they work while the lifespan does. None: they are not there.
+                settings. They work from the start of the lifespan to its end. None: no such APIs.
+
+        Raises:
+            RuntimeError: Subscriptions are asked for after the lifespan has begun.
         """
         from tailrace.streams.router import router_of
 
@@ -376,7 +384,7 @@ class Streams:
         *,
         subscriptions: SubscriptionOptions | None = None,
     ) -> ASGIApp:
-        """As `router`, for `app.mount("/v1/stream", streams.asgi())`, under any framework."""
+        """As `router`, for any framework: `app.mount("/v1/stream", streams.asgi())`."""
         if subscriptions is not None:
             if self._core.has_tasks:
                 raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
@@ -395,29 +403,30 @@ class Streams:
         ttl: int | None = None,
         retention: Retention | None = None,
     ) -> Run:
-        """Let a source write into a stream, or join the run that does so, here or anywhere.
+        """Let a source write into a stream, or join the run that does so in any process.
 
-        The source is iterated in a task of these streams, not in the request's. What it yields
-        becomes JSON messages; what is ready together is one append, and it is held back while the
-        store is slow. When it ends, the stream is closed, and its last message says how: done,
-        failed, cancelled, or lost if its worker has died.
+        The source is iterated in a task of these streams, not in the request's task. What it yields
+        becomes JSON messages. Messages that are ready together are one append, and the source waits
+        while the store is slow. When the source ends, the stream is closed, and its last message
+        says how the run ended: done, failed, cancelled, or lost if its worker has died.
 
-        If the path's run goes on, or has ended, the source is closed without being started, and the
-        run is that one: its readers get all of it.
+        If the run of this path goes on, or has ended, this source is closed without being started,
+        and that run is returned: its readers get all of its items.
 
         Args:
-            path: The stream.
-            source: Anything that yields: a generator, an iterable, sync (in a thread) or async.
-            on_disconnect: When its last client has left: "cancel" it, "continue", or
-                `Grace(seconds)`. One that no client comes to within `limits.FIRST_CLIENT` seconds
-                counts as left. Clients are those of `run.response` and who iterate it, in every
-                process that has joined; who reads the stream in another way is not counted.
+            path: The path of the run's stream.
+            source: Anything that yields: a generator or iterable, sync (in a thread) or async.
+            on_disconnect: What becomes of the run when its last client has left: "cancel",
+                "continue", or `Grace(seconds)`. If no client comes within `limits.FIRST_CLIENT`
+                seconds, the last client counts as left. Clients are the responses of
+                `Run.response` and the iterators of the run, in every process that has joined it.
+                Other readers of the stream do not count.
             restart: A run that has ended begins anew; one that goes on is joined.
-            ttl: Seconds after its last use at which its stream expires; None: never.
-            retention: How much of it is kept; None: all.
+            ttl: The stream expires so many seconds after its last use; None: never.
+            retention: How much of the stream is kept; None: everything.
 
         Raises:
-            RuntimeError: These streams have no lifespan.
+            RuntimeError: The streams have no tasks: there is neither a lifespan nor `async with`.
             StreamExists: The path is that of a stream that no run has written (409).
             TypeError: The source cannot be iterated.
         """
@@ -438,17 +447,17 @@ class Streams:
         return Run(self._core, path, work)
 
     async def stop(self, path: str) -> bool:
-        """Stop a run, in whichever process it goes on, and do not wait until it has.
+        """Stop a run, in whichever process it goes on, without waiting for its end.
 
         Returns:
-            True if it goes on; False if there is no such run, or it has ended.
+            True if the run goes on; False if there is no such run, or it has ended.
         """
         _check_path(path)
         return await self._core.stop(path)
 
 
 def _check_path(path: str) -> None:
-    """Refuse a path that no stream of a user's can have; the rule is the protocol's."""
+    """Refuse a path that a user's stream cannot have; the rule is the protocol's."""
     if not isinstance(path, str) or path.startswith(INTERNAL):
         rule = f"a str, as in a URL without the first slash, not beginning {INTERNAL}"
         raise InvalidRequest("the path", str(path), rule)

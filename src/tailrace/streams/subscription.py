@@ -50,17 +50,20 @@ _VARIES: Final = (b"vary", b"accept")
 
 
 class Subscription(Response):
-    """A stream, sent as it grows: server-sent events, JSON Lines, a JSON array, or as it is.
+    """A stream, sent as it grows: as server-sent events, JSON Lines, a JSON array or its own bytes.
 
     Args:
-        core: Where it is.
-        path: Which.
-        request: Accept chooses the format; Last-Event-ID or the parameter `offset`, the place.
-        start: Where to begin if neither is there.
+        core: Of the streams.
+        path: The path of the stream.
+        request: Its Accept chooses the format; Last-Event-ID, or the parameter `offset`, the place.
+        start: Where to begin if the request names no place.
         slow: What becomes of a client that is too slow.
-        attend: Entered while it is being sent.
-        waits: A stream that does not exist yet is waited for.
-        end_mark: Lines say in the body that they are all, when the stream is closed.
+        attend: Entered while the response is being sent.
+        waits: If the stream does not exist yet, wait for it.
+        end_mark: JSON Lines end with `{"end": {}}` when the stream is closed.
+
+    Raises:
+        InvalidOption: No such policy for slow clients.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Subscription(Response):
     ) -> None:
         self.status_code = 200
         self.background = None
-        self.raw_headers = []  # what the application sets is added to those of the format
+        self.raw_headers = []  # those that the application sets; the format adds its own
         self._core = core
         self._path = path
         self._request = request
@@ -100,7 +103,7 @@ class Subscription(Response):
             await self.background()
 
     async def _refusal(self) -> ASGIApp | None:
-        """What answers a request that may not read the stream."""
+        """The answer to a request that may not read the stream; None if it may."""
         try:
             await ask(self._core.authorize, self._request, (Right("read", self._path),))
         except StreamError as error:
@@ -115,10 +118,10 @@ class Subscription(Response):
         await response(scope, receive, send)
 
     async def _choose(self) -> ASGIApp:
-        """What answers.
+        """The response that fits the request and the stream.
 
         Raises:
-            StreamError, StoreUnavailable: What is to be told instead.
+            StreamError, StoreUnavailable: Answered with a problem document instead.
         """
         hub = await self._core.hub()
         try:
@@ -130,7 +133,7 @@ class Subscription(Response):
                 return self._wait(hub)
             raise
         if self._last and missed is None and first.closed and not first.chunks:
-            # What tells an EventSource to stop coming back.
+            # The status that tells an EventSource not to come back.
             return Response(status_code=204, headers={"cache-control": "no-store"})
         offered = _offered(first.info)
         media_type = choose_media_type(self._accept, offered)
@@ -138,19 +141,20 @@ class Subscription(Response):
             return _not_acceptable(offered)
         json = is_json(first.info.content_type)
         if missed is not None and media_type not in (_EVENTS, *_LINES):
-            raise OffsetGone(str(missed.start or "that event"), str(missed.end))  # neither tells it
+            # These formats cannot tell of a gap.
+            raise OffsetGone(str(missed.start or "that event"), str(missed.end))
         if json and media_type == _ARRAY:
             return self._array(first.start)
-        # Bytes of a type that happens to be called as one of ours are still bytes.
+        # A stream of bytes stays bytes, even if its type has the name of one of our formats.
         framed = media_type if json or media_type == _EVENTS else ""
         format = _format_of(framed, missed, self._end_mark)  # noqa: A001 - the word for it
         return self._live(hub, first, format)
 
     async def _first(self, hub: Hub) -> tuple[Slice, Gap | None]:
-        """What comes first, and what the client has missed before it.
+        """What the client gets first, and the gap before it if something is not retained.
 
         Raises:
-            InvalidOffset, StreamNotFound, StoreUnavailable: What is to be told instead.
+            InvalidOffset, StreamNotFound, StoreUnavailable: As `_choose`.
         """
         start = place_of(self._start)
         if self._last is None:
@@ -158,7 +162,7 @@ class Subscription(Response):
         try:
             return await self._read(hub, place_of(self._last))
         except InvalidOffset:
-            # An id of another server's or stream's: the client cannot know that, nor change it.
+            # The id is of another server or stream: a browser neither knows that nor can change it.
             first, missed = await self._read(hub, start)
             return first, missed or Gap(None, first.start)
 
@@ -168,12 +172,12 @@ class Subscription(Response):
         except OffsetGone:
             if not isinstance(where, Offset):
                 raise
-            # It is told what it has missed, and goes on with what there is.
+            # The client is told of the gap, and goes on with what is retained.
             first = await hub.read(self._path, Mark.BEGINNING, limits.CATCH_UP_BYTES)
             return first, Gap(where, first.start)
 
     def _wait(self, hub: Hub) -> ASGIApp:
-        """What answers for a stream that does not exist yet; it is taken for one of JSON."""
+        """The response for a stream that does not exist yet; it is taken for a JSON stream."""
         media_type = choose_media_type(self._accept, _OF_JSON)
         if media_type is None:
             return _not_acceptable(_OF_JSON)
@@ -181,12 +185,12 @@ class Subscription(Response):
             return self._array(Mark.BEGINNING, waits=True)
         format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
         live = self._live(hub, Mark.BEGINNING, format)
-        return Awaited(hub.store, self._path, format, live, self._core.options)
+        return Awaited(hub, self._path, format, live, self._core.options)
 
     def _live(self, hub: Hub, start: Where | Slice, format: Format) -> LiveResponse:  # noqa: A002
         options = self._core.options
         response = LiveResponse(hub, self._path, start, format, slow=self._slow, options=options)
-        response.raw_headers = [_VARIES, *self.raw_headers]  # a name may be there twice
+        response.raw_headers = [_VARIES, *self.raw_headers]  # a name may occur twice
         return response
 
     def _array(self, where: Where, *, waits: bool = False) -> ASGIApp:
@@ -203,7 +207,7 @@ class Subscription(Response):
 
 @dataclass(frozen=True, slots=True)
 class _EventsAfter(Events):
-    """Events for a client that comes back and has missed something for good."""
+    """Events for a client that comes back after a gap: it is told of the gap first."""
 
     missed: Gap = field(kw_only=True)
 
@@ -213,7 +217,7 @@ class _EventsAfter(Events):
 
 @dataclass(frozen=True, slots=True)
 class _LinesAfter(Lines):
-    """Lines for such a client."""
+    """Lines for a client that comes back after a gap."""
 
     missed: Gap = field(kw_only=True)
 
@@ -222,7 +226,7 @@ class _LinesAfter(Lines):
 
 
 class _Array(JSONArrayResponse):
-    """A run that has failed before its first item is an ordinary error response."""
+    """A JSON array, or an ordinary error response if the run failed before its first item."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -235,14 +239,14 @@ class _Array(JSONArrayResponse):
         try:
             await super().__call__(scope, receive, sending)
         except (RunEnded, StreamError, StoreUnavailable) as error:
-            # Later the array cannot tell how it ended, and is cut.
+            # An array that has begun cannot say how the run ended: the connection is cut.
             if begun:
                 raise
             await problem(error)(scope, receive, send)
 
 
 class _Values(AsyncIterator[Any]):
-    """What a reader reads, as the elements of an array."""
+    """The messages that a reader reads, as elements of an array."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -256,7 +260,7 @@ class _Values(AsyncIterator[Any]):
 
 
 def _slow_of(policy: str) -> Slow:
-    """What becomes of a reader that is too slow, by its name.
+    """The policy for slow clients with this name.
 
     Raises:
         InvalidOption: No such policy.

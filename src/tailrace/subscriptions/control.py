@@ -21,12 +21,18 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.errors import AccessRefused, StreamNotFound, SubscriptionRefused, TailraceError
-from tailrace.protocol.authorize import Authorize, Right, ask_scope
-from tailrace.protocol.body import Body
-from tailrace.protocol.fields import Fields, fields_of
-from tailrace.protocol.path import path_below
-from tailrace.protocol.reply import Reply, fields_of_refusal
-from tailrace.protocol.sending import send_last
+from tailrace.protocol import (
+    Authorize,
+    Body,
+    Fields,
+    Reply,
+    Right,
+    ask_scope,
+    fields_of,
+    fields_of_refusal,
+    path_below,
+    send_small,
+)
 from tailrace.semantics import SANDBOX_HEADERS, detail_of, problem_document
 from tailrace.subscriptions.keys import Keys, make_token, read_token
 from tailrace.subscriptions.options import SubscriptionOptions
@@ -132,15 +138,8 @@ class Control:
             reply = _refusal(error)
         finally:
             body.release()
-        if reply is None:
-            return
-        if scope["method"] in _WITH_BODY and body.is_much:
-            await send_last(reply, scope, body, send, linger=True)
-            return
-        await send(
-            {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
-        )
-        await send({"type": "http.response.body", "body": reply.body})
+        if reply is not None:
+            await send_small(reply, scope, body, send)
 
     async def _answer(self, scope: Scope, body: Body, *, is_running: bool) -> Reply | None:
         fields = fields_of(scope["headers"])

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from tailrace import limits
 from tailrace.errors import InvalidRequest, SubscriptionRefused
-from tailrace.protocol.fields import Fields
-from tailrace.protocol.path import is_reserved, stream_path
+from tailrace.protocol import Fields, is_reserved, stream_path
 from tailrace.subscriptions.pattern import Pattern
 from tailrace.subscriptions.state import PULL_WAKE, WEBHOOK, Config
 from tailrace.subscriptions.transitions import Ack, AckRequest, Wake

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.connection import log
 from tailrace.errors import StoreUnavailable
-from tailrace.protocol.authorize import Authorize
+from tailrace.protocol import Authorize
 from tailrace.runtime import Signal, current_loop
 from tailrace.store import Store
 from tailrace.subscriptions.control import Control

@@ -135,7 +135,7 @@ async def test_opening_and_closing_twice_is_as_once(file: Path) -> None:
 async def test_a_file_that_is_no_database_is_not_touched(file: Path) -> None:
     file.write_bytes(b"notes of mine\n" * 1000)
     before = file.read_bytes()
-    with pytest.raises(StoreCorrupt, match="no store"):
+    with pytest.raises(StoreCorrupt, match="not a store"):
         await SQLiteStore(file).open()
     assert file.read_bytes() == before
 

@@ -9,8 +9,8 @@ import pytest
 from tailrace import limits
 from tailrace.store import Append, NewStream
 from tailrace.store.base import Watchers
+from tailrace.store.sqlite.batch import Operation
 from tailrace.store.sqlite.notifier import Notifier
-from tailrace.store.sqlite.operation import AppendTo, Create
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
 
@@ -20,9 +20,9 @@ COUNT = 50
 def watching(writer: Writing, count: int) -> Notifier:
     """Streams that are watched, and of which all is told."""
     watchers = Watchers()
-    notifier = Notifier(watchers, writer.uses, writer.clock)
+    notifier = Notifier(watchers, writer.accesses, writer.clock)
     paths = [f"s/{number}" for number in range(count)]
-    writer.commit(*(Create(path, NewStream(), None) for path in paths))
+    writer.commit(*(Operation(NewStream(), path) for path in paths))
     for path in paths:
         watchers.add(path, lambda _change: None)
         notifier.see(writer.cache.records[path].state)
@@ -30,7 +30,7 @@ def watching(writer: Writing, count: int) -> Notifier:
 
 
 def append_to_all(writer: Writing) -> None:
-    writer.commit(*(AppendTo(path, Append(data=b"x"), None) for path in writer.cache.records))
+    writer.commit(*(Operation(Append(data=b"x"), path) for path in writer.cache.records))
 
 
 def test_all_are_compared_over_some_calls_after_a_change_and_none_without(

@@ -181,6 +181,22 @@ async def test_a_caller_that_gives_up_waiting_for_room_leaves_it_to_the_next(
         assert store._waiting_ops == 0
 
 
+async def test_callers_that_give_up_once_they_have_room_give_it_back(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STORE_QUEUE_OPS", 3)
+    async with SQLiteStore(file) as store:
+        await store.create("a", NewStream())
+        with held(file):
+            for _ in range(3):
+                with anyio.move_on_after(0.01):
+                    await store.append("a", Append(data=b"lost"))
+            assert store._waiting_ops == 3, "the writer has them until it looks"
+        with anyio.fail_after(30):
+            await store.append("a", Append(data=b"x"))
+        assert (store._waiting_ops, store._waiting_bytes) == (0, 0)
+
+
 async def test_who_waits_for_room_when_the_store_is_closed_is_told(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +284,7 @@ async def test_a_cache_that_is_too_small_costs_only_time(
     file: Path,
 ) -> None:
     async with SQLiteStore(file) as store:
-        cache = store._writer._cache
+        cache = store._writer._file.cache
         cache._most_streams = 2
         cache._most_producers = 2
         for round_ in range(3):

@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from tailrace.store.sqlite import schema
-from tailrace.store.sqlite.batch import Batch
-from tailrace.store.sqlite.cache import Cache
+from tailrace.store.sqlite.batch import Batch, Operation
 from tailrace.store.sqlite.connection import open_writer, use_log
-from tailrace.store.sqlite.ledger import make_inbox
+from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.lock import WriteLock
-from tailrace.store.sqlite.operation import Operation
-from tailrace.store.sqlite.upkeep import Upkeep
-from tailrace.store.sqlite.uses import Uses
+from tailrace.store.sqlite.maintenance import Maintenance
+from tailrace.store.sqlite.record import Cache
+from tailrace.store.sqlite.transaction import make_inbox
 from tests.store.contract import StoreClock
 
 __all__ = ["Writing"]
@@ -40,10 +39,12 @@ class Writing:
         use_log(self.connection)
         make_inbox(self.connection)
         self.clock = StoreClock()
-        self.uses = Uses(is_watched, lambda: None)
+        self.accesses = LastAccess(is_watched, lambda: None)
         self.cache = Cache()
         self.lock = WriteLock(f"{self.file}-lock", lambda: None)
-        self.upkeep = Upkeep(self.connection, self.lock, self.uses, self.clock, self._take_over)
+        self.maintenance = Maintenance(
+            self.connection, self.lock, self.accesses, self.clock, self._take_over
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -63,10 +64,10 @@ class Writing:
     def commit(self, *operations: Operation) -> Batch:
         """Do some, and what is due beside them."""
         self.cache.version = int(self.connection.pragma("data_version"))
-        batch = Batch(self.connection, self.cache, self.uses, self.clock())
-        batch.run([*operations, *self.upkeep.requests()])
-        self.upkeep.note(batch)
-        self.upkeep.next_in()
+        batch = Batch(self.connection, self.cache, self.accesses, self.clock())
+        batch.run([*operations, *self.maintenance.requests()])
+        self.maintenance.note(batch)
+        self.maintenance.next_in()
         for operation in operations:
             if operation.error is not None:
                 raise operation.error

@@ -1,14 +1,15 @@
-"""What becomes of a batch of requests: each is decided by `rules`, on what is known of its stream,
-in the order in which they came; a refused one changes nothing.
+"""What waits for the writer thread, and what becomes of a batch of it.
 
-What is decided goes to the ledger at once. If the ledger cannot commit, all that is known here is
-wrong, and is read again.
+Each request is decided by `rules`, on what is known of its stream, in the order in which they came;
+a refused one changes nothing. What is decided goes to the transaction at once. If that cannot be
+committed, all that is known here is wrong, and is read again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, Final
 
 import apsw
@@ -17,33 +18,90 @@ from tailrace import limits
 from tailrace.errors import TailraceError
 from tailrace.store import rules
 from tailrace.store.rules import State
-from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.forks import expired_forks
-from tailrace.store.sqlite.ledger import Ledger
-from tailrace.store.sqlite.operation import (
-    AppendTo,
-    Create,
-    Delete,
-    Expire,
-    Keep,
-    Operation,
-    Probe,
-    Touch,
-    Trim,
-)
+from tailrace.store.sqlite.lifetime import Access, LastAccess, expired_forks, low_now, lows_now
 from tailrace.store.sqlite.reading import border_at, chunks_between
-from tailrace.store.sqlite.record import KEEP_ALL, Record, load_many
-from tailrace.store.sqlite.retention import low_now, lows_now
-from tailrace.store.sqlite.uses import Use, Uses
-from tailrace.store.values import Append, Appended, Change, Chunk, Created, Fork, NewStream, Offset
+from tailrace.store.sqlite.record import KEEP_ALL, Cache, Record, load_many
+from tailrace.store.sqlite.transaction import Transaction
+from tailrace.store.values import (
+    Append,
+    Appended,
+    Change,
+    Chunk,
+    Created,
+    Fork,
+    NewStream,
+    Offset,
+)
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Operation", "Task"]
 
-_BY_PATHS: Final = "WHERE path IN (SELECT value FROM json_each(?))"
-_PRODUCERS: Final = """
-SELECT json_group_array(json_array(p.sid, p.pid, p.epoch, p.seq))
-FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value ->> 1
-"""
+
+class Task(Enum):
+    """What the writer is asked for beside appends and creations."""
+
+    DELETE = auto()
+    """Delete a stream."""
+    PROBE = auto()
+    """Write something, durably: a health check."""
+    WRITE_ACCESSES = auto()
+    """Write down when streams that expire were last accessed."""
+    EXPIRE = auto()
+    """Delete those of some streams that have expired."""
+    KEEP_ALIVE = auto()
+    """Note that some streams are watched, which is an access to them."""
+    TRIM = auto()
+    """Look at some streams that may have more than they are to keep."""
+    OPEN = auto()
+    """Open the file; the first one, and never in a batch."""
+    STOP = auto()
+    """End, after all that came before; never in a batch."""
+
+
+class Operation:
+    """One request: the event loop makes it, the writer thread answers, the loop is told.
+
+    Args:
+        do: What is asked: an append (the result is an `Appended`), a new stream (a `Created`), or
+            another task (None).
+        path: The stream.
+        size: Bytes of data in it.
+        paths: The streams, for a task that is about several.
+        wake: Called in the event loop when `result` or `error` is there; None: nobody waits.
+    """
+
+    __slots__ = (
+        "do",
+        "error",
+        "is_counted",
+        "path",
+        "paths",
+        "result",
+        "size",
+        "wake",
+        "withdrawn",
+    )
+
+    def __init__(
+        self,
+        do: Append | NewStream | Task,
+        path: str = "",
+        size: int = 0,
+        *,
+        paths: Sequence[str] = (),
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        self.do = do
+        self.path = path
+        self.size = size
+        self.paths = paths
+        self.wake = wake
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_counted = False
+        """It takes room in the queue."""
+        self.withdrawn = False
+        """Who asked is gone; it is not done, if it has not been yet."""
+
 
 _BETWEEN: Final = "SELECT count(*) FROM chunk WHERE sid = ? AND tail > ? AND tail <= ?"
 _OLDEST: Final = "SELECT at FROM chunk WHERE sid = ? AND tail > ? ORDER BY tail LIMIT 1"
@@ -58,34 +116,36 @@ class Batch:
     Args:
         connection: That of the writer thread.
         cache: What is known; made right with the file before.
-        uses: When streams were used, in memory.
+        accesses: When streams were last accessed, in memory.
         now: Milliseconds since the epoch.
     """
 
-    def __init__(self, connection: apsw.Connection, cache: Cache, uses: Uses, now: int) -> None:
+    def __init__(
+        self, connection: apsw.Connection, cache: Cache, accesses: LastAccess, now: int
+    ) -> None:
         assert cache.version is not None
         self._connection = connection
         self._cache = cache
-        self._uses = uses
+        self._accesses = accesses
         self._now = now
-        self._ledger = Ledger(connection, cache.version)
+        self._transaction = Transaction(connection, cache.version)
         self._fresh: set[int] = set()
         """Streams of this batch: the file knows no producers of them."""
-        self._to_trim: dict[str, Record] = {}
-        self.changes: list[Change] = []
-        """What it changed, for those who watch; complete after `run`."""
         self._grown: dict[str, tuple[State, Offset, list[Chunk]]] = {}
         """Streams with their tail before and what was appended: many appends are told once."""
-        self.buried = False
-        """A stream is dead now, and its chunks wait to be deleted."""
+        self._to_trim: dict[str, Record] = {}
         self._trim_rows = limits.STORE_TRIM_ROWS
         """As many records may go with this commit."""
-        self.untrimmed: list[str] = []
-        """Streams of which more is to go."""
+        self.changes: list[Change] = []
+        """What it changed, for those who watch; complete after `run`."""
         self.size = 0
         """How many requests it had."""
+        self.has_dead = False
+        """A stream is dead now, and its chunks wait to be deleted."""
         self.trimmed: dict[int, int] = {}
         """The new `low` of streams, by generation: chunks below it wait to be deleted."""
+        self.untrimmed: list[str] = []
+        """Streams of which more is to go."""
         self.expires = False
         """A stream was created, used or let go that expires."""
         self.ages = False
@@ -95,71 +155,64 @@ class Batch:
         """Decide and commit.
 
         Raises:
-            Stale: Somebody else wrote in between; nothing was done.
+            Stale: Another process wrote in between; nothing was done.
             apsw.Error: The commit failed; nothing was done.
         """
         operations = list(operations)
         self.size = len(operations)
-        self._fetch(operations)
+        self._load(operations)
         for operation in operations:
             operation.result = operation.error = None
+            if operation.withdrawn:
+                continue  # it is answered all the same: that gives its room back
             try:
-                operation.result = _DECIDE[type(operation)](self, operation)
+                operation.result = self._decide(operation)
             except TailraceError as error:
                 operation.error = error
         for path, record in self._to_trim.items():
             self._trim_in_turn(path, record)
-        self._ledger.commit()
+        self._transaction.commit()
         self._cache.shrink()
-        self.changes += (
-            Change(
-                state.path,
-                state.generation,
-                rules.offset_at(state, state.tail),
-                start,
-                tuple(chunks),
-                state.closed,
-            )
-            for state, start, chunks in self._grown.values()
-        )
+        self.changes += (_growth(*grown) for grown in self._grown.values())
 
     def roll_back(self) -> None:
         """Take back what was written when it failed."""
-        self._ledger.roll_back()
+        self._transaction.roll_back()
 
     # What is known before anything is decided, in two questions at most
 
-    def _fetch(self, operations: list[Operation]) -> None:
-        records = self._cache.records
-        missing: set[str] = set()
+    def _load(self, operations: list[Operation]) -> None:
+        cache = self._cache
+        streams: set[str] = set()
         for operation in operations:
-            missing.update(path for path in _paths_of(operation) if path not in records)
-        if missing:
-            for record in load_many(self._connection, _BY_PATHS, (json.dumps(list(missing)),)):
-                records[record.state.path] = record
-        self._fetch_producers(operations)
-
-    def _fetch_producers(self, operations: list[Operation]) -> None:
-        records, known = self._cache.records, self._cache.producers
-        missing: list[tuple[int, str]] = []
+            streams.update(path for path in _paths_of(operation) if path not in cache.records)
+        if streams:
+            cache.load_streams(self._connection, streams)
+        producers: dict[tuple[int, str], None] = {}
         for operation in operations:
-            if isinstance(operation, AppendTo) and operation.append.producer is not None:
-                record = records.get(operation.path)
+            append = operation.do
+            if isinstance(append, Append) and append.producer is not None:
+                record = cache.records.get(operation.path)
                 if record is not None:
-                    key = (record.state.generation, operation.append.producer.id)
-                    if key not in known:
-                        missing.append(key)
-                        known[key] = None
-        if missing:
-            text = self._connection.execute(_PRODUCERS, (json.dumps(missing),)).get
-            for generation, producer, epoch, sequence in json.loads(text):
-                known[generation, producer] = (epoch, sequence)
+                    key = (record.state.generation, append.producer.id)
+                    if key not in cache.producers:
+                        producers[key] = None
+        if producers:
+            cache.load_producers(self._connection, producers)
 
     # Decisions
 
-    def _append(self, operation: AppendTo) -> Appended:
-        record = self._require(operation.path)
-        state, append = record.state, operation.append
+    def _decide(self, operation: Operation) -> Any:
+        do = operation.do
+        if isinstance(do, Append):
+            return self._append(operation.path, do)
+        if isinstance(do, NewStream):
+            return self._create(operation.path, do)
+        return _TASKS[do](self, operation)
+
+    def _append(self, path: str, append: Append) -> Appended:
+        record = self._require(path)
+        state = record.state
         producer = append.producer
         known = None
         if producer is not None:
@@ -172,9 +225,9 @@ class Batch:
         done = rules.apply_append(state, append, self._now)
         if producer is not None:
             self._cache.producers[key] = (producer.epoch, producer.seq)
-        self._ledger.append(state, start, self._now, append)
+        self._transaction.append(state, start, self._now, append)
         self._grew(state, start, append.data, done.tail)
-        self._appended(record)
+        self._trim_later(record)
         return done
 
     def _known(self, key: tuple[int, str]) -> tuple[int, int] | None:
@@ -185,14 +238,13 @@ class Batch:
         # A stream of this batch, or one that another of this batch took the path from.
         if key[0] not in self._fresh:
             sql = "SELECT epoch, seq FROM producer WHERE sid = ? AND pid = ?"
-            row = self._ledger.execute(sql, key).fetchone()
+            row = self._transaction.execute(sql, key).fetchone()
             if row is not None:
                 producers[key] = (int(row[0]), int(row[1]))
                 return producers[key]
         return None
 
-    def _create(self, operation: Create) -> Created:
-        path, new = operation.path, operation.new
+    def _create(self, path: str, new: NewStream) -> Created:
         rules.check_size(new.data)
         existing = self._find(path)
         if existing is not None:
@@ -211,12 +263,12 @@ class Batch:
         self._fresh.add(generation)
         self.expires = self.expires or state.ttl is not None or state.expires_at is not None
         self.ages = self.ages or state.retention.max_age is not None
-        self._ledger.create(state, record.source)
+        self._transaction.create(state, record.source)
         if new.data:
             first = Append(data=new.data)
             rules.apply_append(state, first, self._now)
-            self._ledger.append(state, point, self._now, first)
-            self._appended(record)
+            self._transaction.append(state, point, self._now, first)
+            self._trim_later(record)
         self._grew(state, point, new.data, rules.offset_at(state, state.tail))
         return Created(rules.info_of(state, self._first(record)), True)
 
@@ -238,64 +290,64 @@ class Batch:
         assert source is not None
         if point != source.state.tail or fork.sub_offset:
             point = self._reach(fork, source.state, point)
-        self._uses.note(source.state, self._now)
+        self._accesses.note(source.state, self._now)
         return source, point
 
     def _reach(self, fork: Fork, source: State, point: int) -> int:
-        connection = self._ledger.flush()
+        connection = self._transaction.flush()
         rules.check_border(fork, point, border_at(connection, source, point))
         following = chunks_between(connection, source, point, point + 1)
         data = following[0].data if following else b""
         return point + rules.fork_reach(fork, source.content_type, data)
 
-    def _delete(self, operation: Delete) -> None:
+    def _delete(self, operation: Operation) -> None:
         self._remove(self._require(operation.path))
 
-    def _probe(self, _operation: Probe) -> None:
-        self._ledger.execute(
+    def _probe(self, _operation: Operation) -> None:
+        self._transaction.execute(
             "INSERT INTO probe VALUES(1, ?) ON CONFLICT(id) DO UPDATE SET at = excluded.at",
             (self._now,),
         )
 
-    def _look_at_age(self, operation: Trim) -> None:
+    def _trim_some(self, operation: Operation) -> None:
         for path in operation.paths:
             record = self._find(path)
             if record is not None:
                 self._trim_in_turn(path, record)
 
-    def _touch(self, _operation: Touch) -> None:
-        self._write_uses(self._uses.take())
+    def _write_due_accesses(self, _operation: Operation) -> None:
+        self._write_accesses(self._accesses.take())
 
-    def _expire(self, operation: Expire) -> None:
+    def _expire(self, operation: Operation) -> None:
         self.expires = True
-        used: dict[int, Use] = {}
+        accessed: dict[int, Access] = {}
         for path in operation.paths:
             record = self._find(path)
             if record is not None and not record.state.gone:
                 # It lives: the file does not know yet why.
-                used.update(self._uses.of(record.state))
-        self._write_uses(used)
+                accessed.update(self._accesses.of(record.state))
+        self._write_accesses(accessed)
 
-    def _keep(self, operation: Keep) -> None:
+    def _keep_alive(self, operation: Operation) -> None:
         for path in operation.paths:
-            self._find(path)  # notes the use
-            self._uses.resolve(path)
-        self._write_uses(self._uses.take())
+            self._find(path)  # notes the access
+            self._accesses.resolve(path)
+        self._write_accesses(self._accesses.take())
 
-    def _write_uses(self, used: Mapping[int, Use]) -> None:
-        if not used:
+    def _write_accesses(self, accessed: Mapping[int, Access]) -> None:
+        if not accessed:
             return
         self.expires = True
-        times = [(generation, use.at) for generation, use in used.items()]
-        self._ledger.execute(
+        times = [(generation, access.at) for generation, access in accessed.items()]
+        self._transaction.execute(
             "UPDATE stream SET touched = max(touched, u.value ->> 1)"
             " FROM json_each(?) u WHERE stream.id = u.value ->> 0",
             (json.dumps(times),),
         )
-        for generation, use in used.items():
-            record = self._cache.records.get(use.path)
+        for generation, access in accessed.items():
+            record = self._cache.records.get(access.path)
             if record is not None and record.state.generation == generation:
-                record.state.touched = max(record.state.touched, use.at)
+                record.state.touched = max(record.state.touched, access.at)
 
     # What is there
 
@@ -313,11 +365,12 @@ class Batch:
     def _is_over(self, state: State) -> bool:
         if state.ttl is None and state.expires_at is None:
             return False
-        return rules.is_expired(state, self._now, watched=self._uses.is_in_use(state, self._now))
+        is_in_use = self._accesses.is_in_use(state, self._now)
+        return rules.is_expired(state, self._now, watched=is_in_use)
 
     def _let_forks_go(self, generation: int) -> None:
         """What keeps a stream that is gone may have expired; then it is kept no longer."""
-        expired = expired_forks(self._ledger.flush(), generation, self._now)
+        expired = expired_forks(self._transaction.flush(), generation, self._now)
         if expired is None:
             return
         known = self._cache.records
@@ -339,7 +392,7 @@ class Batch:
         if not state.lineage:
             return rules.first_of(state, ())
         # Its levels may have been trimmed since they were looked up, in this batch too.
-        connection = self._ledger.flush()
+        connection = self._transaction.flush()
         (fresh,) = load_many(connection, "WHERE id = ?", (state.generation,))
         return rules.first_of(state, lows_now(connection, fresh, self._now))
 
@@ -356,30 +409,30 @@ class Batch:
         )
         state.gone = True
         if self._has_forks(generation):
-            self._ledger.execute("UPDATE stream SET gone = 1 WHERE id = ?", (generation,))
+            self._transaction.execute("UPDATE stream SET gone = 1 WHERE id = ?", (generation,))
             return
-        self._bury(state.path, generation)
+        self._mark_deleted(state.path, generation)
         source = record.source
         while source is not None and not self._has_forks(source):
             sql = "SELECT path, source FROM stream WHERE id = ? AND gone = 1"
-            row = self._ledger.execute(sql, (source,)).fetchone()
+            row = self._transaction.execute(sql, (source,)).fetchone()
             if row is None:
                 return
-            self._bury(str(row[0]), source)
+            self._mark_deleted(str(row[0]), source)
             source = row[1]
 
     def _has_forks(self, generation: int) -> bool:
         sql = "SELECT EXISTS(SELECT 1 FROM stream WHERE source = ?)"
-        return bool(self._ledger.execute(sql, (generation,)).get)
+        return bool(self._transaction.execute(sql, (generation,)).get)
 
-    def _bury(self, path: str, generation: int) -> None:
+    def _mark_deleted(self, path: str, generation: int) -> None:
         sql = "UPDATE stream SET path = NULL, source = NULL, gone = 1 WHERE id = ?"
-        self._ledger.execute(sql, (generation,))
+        self._transaction.execute(sql, (generation,))
         self._cache.records.pop(path, None)
-        self._uses.forget(generation)
-        self.buried = True
+        self._accesses.forget(generation)
+        self.has_dead = True
 
-    def _appended(self, record: Record) -> None:
+    def _trim_later(self, record: Record) -> None:
         keep = record.state.retention
         if keep.max_age is not None and record.oldest is None:
             record.oldest = self._now
@@ -401,18 +454,18 @@ class Batch:
         state = record.state
         if state.gone:
             return False
-        low = low_now(self._ledger.flush(), record, self._now)
+        low = low_now(self._transaction.flush(), record, self._now)
         if low <= state.low:
             return False
         generation = state.generation
         # Counted is what goes, not what stays: each record once in its life.
-        count = int(self._ledger.execute(_BETWEEN, (generation, state.low, low)).get)
+        count = int(self._transaction.execute(_BETWEEN, (generation, state.low, low)).get)
         state.low, state.records = low, state.records - count
         self._trim_rows -= count + _TRIM_ROWS
         if state.retention.max_age is not None:
-            oldest = self._ledger.execute(_OLDEST, (generation, low)).get
+            oldest = self._transaction.execute(_OLDEST, (generation, low)).get
             record.oldest = None if oldest is None else int(oldest)
-        self._ledger.execute(
+        self._transaction.execute(
             "UPDATE stream SET low = ?, records = ? WHERE id = ?",
             (low, state.records, generation),
         )
@@ -427,22 +480,25 @@ class Batch:
             grown[2].append(Chunk(data, tail))
 
 
+def _growth(state: State, start: Offset, chunks: list[Chunk]) -> Change:
+    """What was appended to a stream by one batch, or that it was created or closed."""
+    tail = rules.offset_at(state, state.tail)
+    return Change(state.path, state.generation, tail, start, tuple(chunks), state.closed)
+
+
 def _paths_of(operation: Operation) -> Sequence[str]:
     """The streams that an operation is about."""
-    if isinstance(operation, (Expire, Keep, Trim)):
-        return operation.paths
-    if isinstance(operation, Create) and operation.new.fork is not None:
-        return (operation.path, operation.new.fork.source)
-    return (operation.path,) if operation.path else ()
+    do = operation.do
+    if isinstance(do, NewStream) and do.fork is not None:
+        return (operation.path, do.fork.source)
+    return (operation.path,) if operation.path else operation.paths
 
 
-_DECIDE: Mapping[type[Operation], Callable[[Batch, Any], Any]] = {
-    AppendTo: Batch._append,
-    Create: Batch._create,
-    Delete: Batch._delete,
-    Expire: Batch._expire,
-    Keep: Batch._keep,
-    Probe: Batch._probe,
-    Touch: Batch._touch,
-    Trim: Batch._look_at_age,
+_TASKS: Final[Mapping[Task, Callable[[Batch, Operation], None]]] = {
+    Task.DELETE: Batch._delete,
+    Task.PROBE: Batch._probe,
+    Task.WRITE_ACCESSES: Batch._write_due_accesses,
+    Task.EXPIRE: Batch._expire,
+    Task.KEEP_ALIVE: Batch._keep_alive,
+    Task.TRIM: Batch._trim_some,
 }

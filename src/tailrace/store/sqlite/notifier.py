@@ -29,9 +29,9 @@ from tailrace.store import rules
 from tailrace.store.base import Watchers
 from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import close
+from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.peers import NoReceiver, Receiver, receiver_at
 from tailrace.store.sqlite.record import load_many
-from tailrace.store.sqlite.uses import Uses
 from tailrace.store.values import Change, Offset
 
 __all__ = ["Listener", "Notifier"]
@@ -72,13 +72,13 @@ class Notifier:
 
     Args:
         watchers: Who watches.
-        uses: When streams were used.
+        accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
     """
 
-    def __init__(self, watchers: Watchers, uses: Uses, clock: Callable[[], int]) -> None:
+    def __init__(self, watchers: Watchers, accesses: LastAccess, clock: Callable[[], int]) -> None:
         self._watchers = watchers
-        self._uses = uses
+        self._accesses = accesses
         self._clock = clock
         self._told: dict[str, _Told] = {}
         self._round: list[str] = []
@@ -144,7 +144,7 @@ class Notifier:
         return self._compare(connection, some)
 
     def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[Change]:
-        """The uses of those that differ are noted: a stream that is watched does not expire."""
+        """Those that differ are accessed now: a stream that is watched does not expire."""
         told = {path: self._told.get(path, _NOTHING) for path in paths}
         watched = [
             [path, known.generation, known.position, int(known.closed)]
@@ -163,9 +163,9 @@ class Notifier:
             record = found.get(path)
             if record is not None:
                 state = record.state
-                self._uses.see(path)
+                self._accesses.see(path)
                 if state.ttl is not None:
-                    self._uses.is_in_use(state, now)
+                    self._accesses.is_in_use(state, now)
                 tail = rules.offset_at(state, state.tail)
                 changes.append(Change(path, state.generation, tail, tail, closed=state.closed))
             elif generation is not None:

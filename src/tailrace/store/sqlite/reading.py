@@ -1,4 +1,4 @@
-"""What is read of streams: within one transaction, from any connection.
+"""What is read of a file: what is asked, what a stream holds, and the threads that read.
 
 Chunks come as two values, their bytes in one piece and their ends in one text, for the reason that
 `record.py` gives.
@@ -6,17 +6,34 @@ Chunks come as two values, their bytes in one piece and their ends in one text, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from queue import SimpleQueue
+from typing import Any, Final
 
 import apsw
 
+from tailrace import limits
+from tailrace.errors import StreamGone, StreamNotFound
 from tailrace.store import rules
 from tailrace.store.rules import State
-from tailrace.store.values import Chunk, Cut, Offset
+from tailrace.store.sqlite.connection import (
+    DRIVER_ERRORS,
+    close,
+    failure_of,
+    is_damage,
+    is_fatal,
+    moment,
+)
+from tailrace.store.sqlite.lifetime import LastAccess, expired_forks, low_now, lows_now
+from tailrace.store.sqlite.record import Record, load, load_many
+from tailrace.store.values import Chunk, Cut, Offset, Slice, StreamInfo, Where
 
-__all__ = ["border_at", "chunks_between"]
+__all__ = ["Queries", "Query", "Readers", "border_at", "chunks_between"]
+
+# What a stream holds: within one transaction, from any connection ---------------------------------
 
 _AROUND: Final = """
 SELECT tail, length(data), id FROM chunk WHERE sid = ?1 AND tail > ?2 ORDER BY tail LIMIT 1
@@ -107,3 +124,223 @@ def _of_level(
         raise apsw.CorruptError(f"stream {generation}: something is missing after {position}")
     ends[-1] = min(ends[-1], stop)
     return data[position - start : ends[-1] - start], ends
+
+
+# What readers ask ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What readers ask, each in a transaction of its own, on any connection.
+
+    Args:
+        accesses: When streams were last accessed in this process.
+        clock: Milliseconds since the epoch.
+        trim: Called when a stream keeps what is too old, in the reading thread.
+        see: Called with each stream that is read, in the reading thread.
+    """
+
+    accesses: LastAccess
+    clock: Callable[[], int]
+    trim: Callable[[str], None]
+    see: Callable[[State], None]
+
+    def head(self, connection: apsw.Connection, path: str) -> StreamInfo:
+        """What is known of a stream."""
+        now = self.clock()
+        with moment(connection):
+            record = self._require(connection, path, now)
+            return self._info(connection, record, now)
+
+    def read(self, connection: apsw.Connection, path: str, start: Where, max_bytes: int) -> Slice:
+        """A stretch of a stream; counts as an access."""
+        now = self.clock()
+        with moment(connection):
+            record = self._require(connection, path, now)
+            state = record.state
+            self.accesses.note(state, now)
+            first = self._first(connection, record, now)
+            position = border_at(connection, state, rules.locate(state, first, start))
+            until = rules.read_until(position, max_bytes)
+            chunks = chunks_between(connection, state, position, until)
+        return Slice(rules.info_of(state, first), rules.offset_at(state, position), chunks)
+
+    def list(
+        self, connection: apsw.Connection, prefix: str, after: str, limit: int
+    ) -> list[StreamInfo]:
+        """Streams by path."""
+        now = self.clock()
+        found: list[StreamInfo] = []
+        with moment(connection):
+            while len(found) < limit:
+                size = min(limit - len(found), limits.LIST_STREAMS)
+                page = _page(connection, prefix, after, size)
+                found += (
+                    self._info(connection, record, now)
+                    for record in page
+                    if not self._is_over(record.state, now)
+                )
+                if len(page) < size:
+                    break
+                after = page[-1].state.path
+        return found
+
+    def _info(self, connection: apsw.Connection, record: Record, now: int) -> StreamInfo:
+        return rules.info_of(record.state, self._first(connection, record, now))
+
+    def _first(self, connection: apsw.Connection, record: Record, now: int) -> int:
+        """The earliest position that can be read now."""
+        state = record.state
+        low = low_now(connection, record, now)
+        if low > state.low:
+            self.trim(state.path)
+            state.low = low
+        return rules.first_of(state, lows_now(connection, record, now))
+
+    def _require(self, connection: apsw.Connection, path: str, now: int) -> Record:
+        record = load(connection, path)
+        if record is not None and (record.state.gone or self._is_over(record.state, now)):
+            expired = expired_forks(connection, record.state.generation, now)
+            if expired is not None and all(self._is_over(fork.state, now) for fork in expired):
+                raise StreamNotFound(path)
+            raise StreamGone(path)
+        if record is None:
+            raise StreamNotFound(path)
+        self.see(record.state)
+        return record
+
+    def _is_over(self, state: State, now: int) -> bool:
+        if state.ttl is None and state.expires_at is None:
+            return False
+        return rules.is_expired(state, now, watched=self.accesses.is_in_use(state, now))
+
+
+def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[Record]:
+    """What follows, expired ones among them."""
+    where = ["path > ?1", "path >= ?2", "gone = 0"]
+    end = _first_beyond(prefix)
+    if end is not None:
+        where.append("path < ?3")
+    if not prefix.startswith(rules.INTERNAL):
+        where.append(f"(path < '{rules.INTERNAL}' OR path >= '{rules.AFTER_INTERNAL}')")
+    sql = f"WHERE {' AND '.join(where)} ORDER BY path LIMIT {limit:d}"
+    return load_many(connection, sql, (after, prefix, end)[: 2 if end is None else 3])
+
+
+def _first_beyond(prefix: str) -> str | None:
+    """The least text that is greater than all that begin with a prefix; None if there is none.
+
+    UTF-8 sorts as code points do. The surrogates, which are no characters, are stepped over.
+    """
+    head = prefix.rstrip(chr(0x10FFFF))
+    if not head:
+        return None
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+
+
+# The threads --------------------------------------------------------------------------------------
+
+
+class Query:
+    """Something to be read: the event loop asks, a reading thread answers.
+
+    Args:
+        ask: Called with a connection, in a reading thread.
+        tell: Called in that thread when `result` or `error` is there.
+    """
+
+    __slots__ = ("ask", "error", "result", "tell", "withdrawn")
+
+    def __init__(self, ask: Callable[[apsw.Connection], Any], tell: Callable[[], None]) -> None:
+        self.ask = ask
+        self.tell = tell
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.withdrawn = False
+        """Who asked is gone."""
+
+
+class Readers:
+    """A few threads, started when there is something to read and none is free.
+
+    Args:
+        store: The file, for messages.
+        connect: Opens a connection.
+        most: Threads at the same time.
+        on_damage: Told, in a reading thread, of what shows that the file is damaged.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        connect: Callable[[], apsw.Connection],
+        most: int,
+        on_damage: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._connect = connect
+        self._most = most
+        self._on_damage = on_damage
+        self._queries: SimpleQueue[Query | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._free = 0
+        """Threads that wait, less the queries that are meant for them; may be negative."""
+
+    def put(self, query: Query) -> None:
+        """Have a query answered; they are taken in order."""
+        with self._lock:
+            self._free -= 1
+            if self._free < 0 and len(self._threads) < self._most:
+                thread = threading.Thread(
+                    target=self._work,
+                    name=f"tailrace-store-read-{len(self._threads) + 1}",
+                    daemon=True,
+                )
+                self._threads.append(thread)
+                thread.start()
+        self._queries.put(query)
+
+    def close(self) -> None:
+        """Answer what was asked, and end the threads; waits for them."""
+        for _ in self._threads:
+            self._queries.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        connection: apsw.Connection | None = None
+        self._is_free()
+        try:
+            while True:
+                query = self._queries.get()
+                if query is None:
+                    return
+                if not query.withdrawn:
+                    connection = self._answer(query, connection)
+                # Before it is told: who asks again at once finds this thread free.
+                self._is_free()
+                query.tell()
+                del query  # an idle thread must not keep what was read alive
+        finally:
+            if connection is not None:
+                close(connection)
+
+    def _is_free(self) -> None:
+        with self._lock:
+            self._free += 1
+
+    def _answer(self, query: Query, connection: apsw.Connection | None) -> apsw.Connection | None:
+        try:
+            connection = connection or self._connect()
+            query.result = query.ask(connection)
+        except DRIVER_ERRORS as error:
+            number = connection.system_errno if connection is not None else 0
+            if is_damage(error) or is_fatal(error, number):
+                self._on_damage(error)
+            query.error = failure_of(self._store, error, number)
+            query.error.__cause__ = error
+        except BaseException as error:  # noqa: BLE001 - raised again in the task that asks
+            query.error = error
+        return connection

@@ -1,4 +1,4 @@
-"""A stream as a row, and back.
+"""Streams as rows and back, and those that the writer knows without looking into the file.
 
 States are fetched as one JSON text, however many there are: each row that is stepped to lets go of
 the interpreter's lock, and a thread that wants it back while the event loop is busy may wait 5 ms
@@ -8,15 +8,18 @@ for it, each time.
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
+from tailrace import limits
 from tailrace.store.rules import Level, State
 from tailrace.store.values import Fork, Offset, Producer, Retention
 
-__all__ = ["INSERT_STREAM", "KEEP_ALL", "Record", "load", "load_many", "row_of"]
+__all__ = ["INSERT_STREAM", "KEEP_ALL", "Cache", "Record", "load", "load_many", "row_of"]
 
 _COLUMNS: Final = (
     "id, path, content_type, lineage, base, tail, low, records, closed, closer_id, closer_epoch,"
@@ -36,6 +39,9 @@ _AS_JSON: Final = (
     " CASE WHEN s.max_age IS NOT NULL THEN (SELECT at FROM chunk"
     " WHERE sid = s.id AND tail > s.low ORDER BY tail LIMIT 1) END)"
 )
+
+
+KEEP_ALL: Final = Retention()
 
 
 @dataclass(slots=True)
@@ -154,10 +160,70 @@ def _record(row: list[Any]) -> Record:
     )
 
 
-KEEP_ALL: Final = Retention()
-
-
 def _retention(max_bytes: int | None, max_records: int | None, max_age: int | None) -> Retention:
     if max_bytes is None and max_records is None and max_age is None:
         return KEEP_ALL
     return Retention(max_bytes=max_bytes, max_records=max_records, max_age=max_age)
+
+
+# What the writer knows ----------------------------------------------------------------------------
+
+_BY_PATHS: Final = "WHERE path IN (SELECT value FROM json_each(?))"
+_PRODUCERS: Final = """
+SELECT json_group_array(json_array(p.sid, p.pid, p.epoch, p.seq))
+FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value ->> 1
+"""
+
+
+class Cache:
+    """Streams and producers, those used last.
+
+    It holds as long as nobody else writes to the file; `lock.py` and the guard in `transaction.py`
+    tell. Only `shrink` lets go of any, between two commits.
+
+    Args:
+        streams: As many are kept.
+        producers: As many are kept, of all streams together.
+    """
+
+    def __init__(
+        self,
+        streams: int = limits.STORE_CACHED_STREAMS,
+        producers: int = limits.STORE_CACHED_PRODUCERS,
+    ) -> None:
+        self._most_streams = streams
+        self._most_producers = producers
+        self.records: OrderedDict[str, Record] = OrderedDict()
+        self.producers: OrderedDict[tuple[int, str], tuple[int, int] | None] = OrderedDict()
+        """The epoch and last sequence by generation and producer; None: the file has none."""
+        self.version: int | None = None
+        """SQLite's `data_version` with which all this was read; None: not known."""
+        self.last_generation: int | None = None
+
+    def load_streams(self, connection: apsw.Connection, paths: Collection[str]) -> None:
+        """Read streams that are not known."""
+        for record in load_many(connection, _BY_PATHS, (json.dumps(list(paths)),)):
+            self.records[record.state.path] = record
+
+    def load_producers(
+        self, connection: apsw.Connection, keys: Collection[tuple[int, str]]
+    ) -> None:
+        """Read producers that are not known, by generation and producer."""
+        self.producers.update(dict.fromkeys(keys))
+        text = connection.execute(_PRODUCERS, (json.dumps(list(keys)),)).get
+        for generation, producer, epoch, sequence in json.loads(text):
+            self.producers[generation, producer] = (epoch, sequence)
+
+    def clear(self) -> None:
+        """Another process wrote, or a commit failed: nothing here is sure any more."""
+        self.records.clear()
+        self.producers.clear()
+        self.version = None
+        self.last_generation = None
+
+    def shrink(self) -> None:
+        """Let go of those that have not been used for longest."""
+        while len(self.records) > self._most_streams:
+            self.records.popitem(last=False)
+        while len(self.producers) > self._most_producers:
+            self.producers.popitem(last=False)

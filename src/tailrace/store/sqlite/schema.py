@@ -1,4 +1,4 @@
-"""The tables of a store's file, how it is made, and how a file of somebody else is told.
+"""The tables of a store's file, how they are made, and how a wrong file is recognised.
 
 ```
 stream    one row for each stream; `id` is its generation, so it is never given twice
@@ -22,18 +22,25 @@ import apsw
 
 from tailrace.errors import StoreCorrupt, StoreUnavailable, StoreVersion
 from tailrace.store.private import APPLICATION_ID
-from tailrace.store.sqlite.location import refuse_links
+from tailrace.store.sqlite.connection import (
+    DRIVER_ERRORS,
+    close,
+    failure_of,
+    moment,
+    open_reader,
+)
+from tailrace.store.sqlite.location import held, refuse_links
 
-__all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify_identity"]
+__all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify", "verify_identity"]
 
 VERSION: Final = 1
 
 _MAGIC: Final = b"SQLite format 3\0"
 
-_OLDEST = 3_051_003
+_OLDEST: Final = 3_051_003
 """SQLite before 3.51.3 can damage a log that two processes write to (the "WAL-reset bug")."""
 
-_TABLES = """
+_TABLES: Final = """
 CREATE TABLE stream(
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   path TEXT UNIQUE,
@@ -100,7 +107,7 @@ def look_at(path: str) -> None:
     """Refuse a file that is not ours, without SQLite: even opening one could change it.
 
     Raises:
-        StoreCorrupt: It is no store.
+        StoreCorrupt: It is not a store.
         StoreVersion: It is of a later version.
         StoreUnavailable: SQLite would write through a link.
     """
@@ -121,7 +128,7 @@ def look_at(path: str) -> None:
     if header.startswith(_MAGIC) and not ours and os.path.getsize(path) <= one_page:
         return
     if not header.startswith(_MAGIC[: len(header)]):
-        raise StoreCorrupt(path, "is no store: its file is something else, and stays as it is")
+        raise StoreCorrupt(path, "is not a store: its file is something else, and stays as it is")
     if ours != APPLICATION_ID:
         raise StoreCorrupt(path, "is a database of another application, and stays as it is")
     _check_version(path, int.from_bytes(header[60:64], "big"))
@@ -168,3 +175,124 @@ def _check_version(path: str, version: int) -> None:
         raise StoreVersion(
             path, f"is of version {version}, and this Tailrace knows {VERSION}: use a newer one"
         )
+
+
+# Whether a file is right in itself: what SQLite can say, and what only we know --------------------
+
+_KEPT: Final = """
+WITH kept AS (
+  SELECT s.id, s.base, s.low, s.tail, s.records, c.tail AS stop, c.tail - length(c.data) AS start,
+    lag(c.tail) OVER (PARTITION BY s.id ORDER BY c.tail) AS former,
+    lead(c.tail) OVER (PARTITION BY s.id ORDER BY c.tail) AS next
+  FROM stream s JOIN chunk c ON c.sid = s.id AND c.tail > s.low
+  WHERE s.path IS NOT NULL
+)
+"""
+"""The chunks of streams that can be reached, without those that only wait to be deleted."""
+
+_CHECKS: Final = (
+    (
+        "stream {}: a chunk that ends at {} does not begin where the one before ends",
+        _KEPT + "SELECT id, stop FROM kept WHERE start <> ifnull(former, max(base, low))",
+    ),
+    (
+        "stream {}: its last chunk ends at {}, not at its tail",
+        _KEPT + "SELECT id, stop FROM kept WHERE next IS NULL AND stop <> tail",
+    ),
+    (
+        "stream {}: it has no chunks, and its tail is {}",
+        (
+            "SELECT id, tail FROM stream s WHERE path IS NOT NULL AND tail <> max(base, low)"
+            " AND NOT EXISTS (SELECT 1 FROM chunk WHERE sid = s.id AND tail > s.low)"
+        ),
+    ),
+    (
+        "stream {}: it has {} records, and its chunks are another number",
+        (
+            "SELECT id, records FROM stream s WHERE path IS NOT NULL AND records <>"
+            " (SELECT count(*) FROM chunk WHERE sid = s.id AND tail > s.low)"
+        ),
+    ),
+    (
+        "stream {}: its source {} does not exist",
+        (
+            "SELECT id, source FROM stream s WHERE source IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM stream WHERE id = s.source AND path IS NOT NULL)"
+        ),
+    ),
+    (
+        "stream {}: what it inherits from {} is not there",
+        (
+            "SELECT s.id, l.value ->> 1 FROM stream s, json_each(s.lineage) l"
+            " WHERE s.path IS NOT NULL AND NOT EXISTS (SELECT 1 FROM stream p"
+            " WHERE p.id = l.value ->> 1 AND p.path IS NOT NULL AND l.value ->> 2 <= p.tail)"
+        ),
+    ),
+    (
+        "stream {}: it is kept for forks, and there are none ({})",
+        (
+            "SELECT id, path FROM stream s WHERE gone = 1 AND path IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM stream WHERE source = s.id)"
+        ),
+    ),
+    (
+        "chunks of stream {}, which does not exist ({} of them)",
+        (
+            "SELECT sid, count(*) FROM chunk c"
+            " WHERE NOT EXISTS (SELECT 1 FROM stream WHERE id = c.sid) GROUP BY sid"
+        ),
+    ),
+    (
+        "producers of stream {}, which does not exist ({} of them)",
+        (
+            "SELECT sid, count(*) FROM producer p"
+            " WHERE NOT EXISTS (SELECT 1 FROM stream WHERE id = p.sid) GROUP BY sid"
+        ),
+    ),
+    (
+        "stream {}: it is newer than the last that was given, {}",
+        (
+            "SELECT s.id, q.seq FROM stream s, sqlite_sequence q WHERE q.name = 'stream'"
+            " AND s.id > q.seq"
+        ),
+    ),
+)
+
+
+def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]:
+    """What is wrong with a store's file; empty if it is right.
+
+    The file may be in use. All is read, in one transaction: seconds for a large file.
+
+    Args:
+        path: The file.
+        vfs: A file system layer of SQLite by name.
+
+    Raises:
+        StoreUnavailable: It cannot be opened, or is not a store.
+    """
+    file = os.path.realpath(os.fspath(path))
+    try:
+        with held(file, look_at):
+            connection = open_reader(file, vfs=vfs)
+            try:
+                verify_identity(connection, file)
+                return _problems(connection)
+            finally:
+                close(connection)
+    except DRIVER_ERRORS as error:
+        raise failure_of(file, error) from error
+
+
+def _problems(connection: apsw.Connection) -> list[str]:
+    problems: list[str] = []
+    try:
+        with moment(connection):
+            found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+            if found != ["ok"]:
+                return found  # what is in damaged pages cannot be asked for
+            for words, sql in _CHECKS:
+                problems += (words.format(*row) for row in connection.execute(sql))
+    except apsw.CorruptError as error:
+        problems.append(f"a page cannot be read: {error}")
+    return problems

@@ -26,26 +26,15 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
-from tailrace.runtime import Loop, Signal, call_in_thread, current_loop
+from tailrace.runtime import Loop, call_in_thread, current_loop
 from tailrace.store.base import OnChange, Store, Watchers
 from tailrace.store.rules import State
+from tailrace.store.sqlite.batch import Operation, Task
 from tailrace.store.sqlite.connection import Synchronous, open_reader
+from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.location import Location
 from tailrace.store.sqlite.notifier import Listener, Notifier
-from tailrace.store.sqlite.operation import (
-    AppendTo,
-    Create,
-    Delete,
-    Keep,
-    Operation,
-    Probe,
-    Stop,
-    Touch,
-    Trim,
-)
-from tailrace.store.sqlite.questions import Questions
-from tailrace.store.sqlite.readers import Question, Readers
-from tailrace.store.sqlite.uses import Uses
+from tailrace.store.sqlite.reading import Queries, Query, Readers
 from tailrace.store.sqlite.writer import Writer
 from tailrace.store.values import (
     Append,
@@ -94,8 +83,8 @@ class SQLiteStore(Store):
         self._loop: Loop
         self._writer: Writer
         self._readers: Readers
-        self._questions: Questions
-        self._uses: Uses
+        self._queries: Queries
+        self._accesses: LastAccess
         self._notifier: Notifier
         self._listener: Listener
         self._waiting_ops = 0
@@ -118,13 +107,13 @@ class SQLiteStore(Store):
         file = self._location.file
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         connect = partial(open_reader, file, vfs=self._vfs)
-        uses = self._uses = Uses(self._watchers.has, self._write_uses)
-        self._notifier = Notifier(self._watchers, uses, self._clock)
-        self._questions = Questions(uses, self._clock, self._trim, self._see)
+        accesses = self._accesses = LastAccess(self._watchers.has, self._write_accesses)
+        self._notifier = Notifier(self._watchers, accesses, self._clock)
+        self._queries = Queries(accesses, self._clock, self._trim, self._see)
         self._writer = Writer(
             self._location,
             name,
-            uses,
+            accesses,
             self._clock,
             self._from_writer,
             vfs=self._vfs,
@@ -134,7 +123,7 @@ class SQLiteStore(Store):
             file, connect, limits.STORE_READ_THREADS, self._writer.refuse_for_damage
         )
         opened = self._loop.signal()
-        opening = Operation("", 0, opened.set)
+        opening = Operation(Task.OPEN, wake=opened.set)
         self._writer.start(opening)
         with anyio.CancelScope(shield=True):  # bounded: by the time that a lock is waited for
             await opened.wait()
@@ -166,10 +155,10 @@ class SQLiteStore(Store):
             if operation.wake is not None:
                 operation.wake()
         self._line.clear()
-        self._uses.settle()
-        self._writer.put(Touch())
+        self._accesses.settle()
+        self._writer.put(Operation(Task.WRITE_ACCESSES))
         stopped = self._loop.signal()
-        self._writer.put(Stop(stopped.set))
+        self._writer.put(Operation(Task.STOP, wake=stopped.set))
         await stopped.wait()
         self._writer.join()
 
@@ -180,38 +169,35 @@ class SQLiteStore(Store):
     # Verbs
 
     async def create(self, path: str, new: NewStream) -> Created:
-        woken = self._loop.signal()
-        created: Created = await self._write(Create(path, new, woken.set), woken)
+        created: Created = await self._write(Operation(new, path, len(new.data)))
         return created
 
     async def append(self, path: str, append: Append) -> Appended:
-        woken = self._loop.signal()
-        appended: Appended = await self._write(AppendTo(path, append, woken.set), woken)
+        appended: Appended = await self._write(Operation(append, path, len(append.data)))
         return appended
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         return await self._ask(
-            lambda connection: self._questions.read(connection, path, start, max_bytes)
+            lambda connection: self._queries.read(connection, path, start, max_bytes)
         )
 
     async def head(self, path: str) -> StreamInfo:
-        return await self._ask(lambda connection: self._questions.head(connection, path))
+        return await self._ask(lambda connection: self._queries.head(connection, path))
 
     async def delete(self, path: str) -> None:
-        woken = self._loop.signal()
-        await self._write(Delete(path, woken.set), woken)
+        await self._write(Operation(Task.DELETE, path))
 
     async def list(
         self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
     ) -> list[StreamInfo]:
         return await self._ask(
-            lambda connection: self._questions.list(connection, prefix, after, limit)
+            lambda connection: self._queries.list(connection, prefix, after, limit)
         )
 
     def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
         self._require_open()
         if not self._watchers.has(path):
-            self._uses.begin(path, self._clock())
+            self._accesses.begin(path, self._clock())
         end = self._watchers.add(path, on_change)
         self._listener.start()
 
@@ -224,18 +210,19 @@ class SQLiteStore(Store):
 
     def _not_watched(self, path: str) -> None:
         self._notifier.forget(path)
-        if self._uses.end(path, self._clock()):
-            self._writer.put(Keep((path,)))
+        if self._accesses.end(path, self._clock()):
+            self._writer.put(Operation(Task.KEEP_ALIVE, paths=(path,)))
 
     async def check(self) -> None:
-        woken = self._loop.signal()
-        await self._write(Probe(woken.set), woken)
+        await self._write(Operation(Task.PROBE))
         await self._ask(lambda connection: connection.execute("SELECT max(at) FROM probe").get)
 
     # Writing
 
-    async def _write(self, operation: Operation, woken: Signal) -> Any:
+    async def _write(self, operation: Operation) -> Any:
         self._require_open()
+        woken = self._loop.signal()
+        operation.wake = woken.set
         self._line.append(operation)
         self._let_in()
         try:
@@ -289,34 +276,34 @@ class SQLiteStore(Store):
                 operation.wake()
         self._let_in()
 
-    def _write_uses(self) -> None:
-        self._writer.put(Touch())
+    def _write_accesses(self) -> None:
+        self._writer.put(Operation(Task.WRITE_ACCESSES))
 
     def _see(self, state: State) -> None:
-        self._uses.see(state.path)
+        self._accesses.see(state.path)
         self._notifier.see(state)
 
     def _trim(self, path: str) -> None:
-        self._writer.put(Trim((path,)))
+        self._writer.put(Operation(Task.TRIM, paths=(path,)))
 
     # Reading
 
     async def _ask(self, ask: Callable[[apsw.Connection], T]) -> T:
         self._require_open()
         answered = self._loop.signal()
-        question = Question(ask, partial(self._loop.call_from_thread, answered.set))
-        self._readers.put(question)
+        query = Query(ask, partial(self._loop.call_from_thread, answered.set))
+        self._readers.put(query)
         try:
             await answered.wait()
         except BaseException:
-            question.withdrawn = True
+            query.withdrawn = True
             raise
-        if question.error is not None:
+        if query.error is not None:
             try:
-                raise question.error
+                raise query.error
             finally:
-                question.error = None
-        result: T = question.result
+                query.error = None
+        result: T = query.result
         return result
 
     def _require_open(self) -> None:

@@ -7,7 +7,7 @@ multi-row INSERT into a temporary view, whose triggers write to the three tables
 checks, writes, syncs and commits by itself, in 7 ms under the same load, and is no slower alone.
 
 Its first row is a guard: the trigger compares the file's `data_version` with the one that what is
-known was read with, within the transaction. If somebody wrote behind our back, nothing is written.
+known was read with, within the transaction. If another program wrote meanwhile, nothing is written.
 
 A batch that needs more (a fork that looks for its source's bytes, a deletion, a trim) begins a
 transaction of its own; what came before is written first, so that each statement sees what a
@@ -25,7 +25,7 @@ from tailrace.store.rules import State
 from tailrace.store.sqlite.record import INSERT_STREAM, row_of
 from tailrace.store.values import Append
 
-__all__ = ["Ledger", "Stale", "make_inbox"]
+__all__ = ["Stale", "Transaction", "make_inbox"]
 
 _WIDTH: Final = 14
 
@@ -62,7 +62,7 @@ _PADDING: Final = {size: (None,) * (_WIDTH * size) for size in range(_SIZES[-1])
 
 
 class Stale(Exception):
-    """Somebody wrote to the file since what is known was read; nothing was written."""
+    """Another process wrote to the file since what is known was read; nothing was written."""
 
 
 def make_inbox(connection: apsw.Connection) -> None:
@@ -70,7 +70,7 @@ def make_inbox(connection: apsw.Connection) -> None:
     connection.execute(_INBOX)
 
 
-class Ledger:
+class Transaction:
     """Collects what a batch writes, and writes it.
 
     Args:
@@ -126,7 +126,7 @@ class Ledger:
         """Write what was collected, without a commit; what is read after it sees it.
 
         Raises:
-            Stale: Somebody wrote in between.
+            Stale: Another process wrote in between.
         """
         if not self._began:
             self._begin()
@@ -141,7 +141,7 @@ class Ledger:
         """Write all, durably.
 
         Raises:
-            Stale: Somebody wrote in between; nothing was written.
+            Stale: Another process wrote in between; nothing was written.
         """
         if self._began or self._created:
             self.flush()

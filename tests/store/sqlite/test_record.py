@@ -5,8 +5,7 @@ from __future__ import annotations
 from tailrace import limits
 from tailrace.store import Retention
 from tailrace.store.rules import State
-from tailrace.store.sqlite.cache import Cache
-from tailrace.store.sqlite.record import Record
+from tailrace.store.sqlite.record import Cache, Record
 
 
 def filled(cache: Cache, count: int) -> Cache:

@@ -11,8 +11,8 @@ import pytest
 from tailrace import limits
 from tailrace.store import Append, Fork, Mark, NewStream, Producer, Retention
 from tailrace.store.sqlite import SQLiteStore, verify
-from tailrace.store.sqlite.operation import AppendTo, Create, Delete, Probe
-from tailrace.store.sqlite.sweep import Sweep
+from tailrace.store.sqlite.batch import Operation, Task
+from tailrace.store.sqlite.maintenance import GarbageCollector
 from tailrace.testing import wait_until
 from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
@@ -63,10 +63,10 @@ async def test_one_slice_deletes_so_many_rows_and_no_more(
         await fill(store, "a", 9)
     connection = apsw.Connection(str(file))
     connection.execute("UPDATE stream SET path = NULL, gone = 1")
-    sweep = Sweep(connection)
+    garbage = GarbageCollector(connection)
     left: list[tuple[int, int, int]] = []
-    while sweep.pending:
-        sweep.slice()
+    while garbage.pending:
+        garbage.slice()
         row = connection.execute(
             "SELECT (SELECT count(*) FROM chunk), (SELECT count(*) FROM producer),"
             " (SELECT count(*) FROM stream)"
@@ -89,10 +89,10 @@ async def test_one_slice_deletes_so_many_bytes_but_one_row_at_least(
             await store.append("a", Append(data=b"x" * size))
     connection = apsw.Connection(str(file))
     connection.execute("UPDATE stream SET path = NULL, gone = 1")
-    sweep = Sweep(connection)
+    garbage = GarbageCollector(connection)
     left = []
     for _ in range(3):
-        sweep.slice()
+        garbage.slice()
         left.append(int(connection.execute("SELECT count(*) FROM chunk").get))
     connection.close()
     # The first with the two that end within 100 bytes of it; then one by one.
@@ -204,8 +204,8 @@ def left(connection: apsw.Connection, what: str) -> int:
 def test_many_small_streams_go_in_few_transactions(tmp_path: Path, count: int) -> None:
     with Writing(tmp_path) as writer:
         dead(writer.connection, count)
-        sweep = Sweep(writer.connection)
-        sweep.slice()
+        garbage = GarbageCollector(writer.connection)
+        garbage.slice()
         assert left(writer.connection, "stream") == 0
 
 
@@ -214,9 +214,9 @@ def test_a_slice_costs_the_same_beside_a_long_queue(tmp_path: Path) -> None:
     for count in (2000, 8000):
         with Writing(tmp_path / str(count)) as writer:
             dead(writer.connection, count)
-            sweep = Sweep(writer.connection)
+            garbage = GarbageCollector(writer.connection)
             with steps(writer.connection) as done:
-                sweep.slice()
+                garbage.slice()
             counts.append(done.count)
             assert left(writer.connection, "chunk") == count - limits.STORE_SLICE_ROWS
     assert counts[1] <= counts[0] * 1.1
@@ -226,14 +226,14 @@ def test_what_is_trimmed_does_not_keep_what_is_dead_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Writing(tmp_path) as writer:
-        writer.commit(Create("a", NewStream(), None))
-        writer.commit(*(AppendTo("a", Append(data=b"x"), None) for _ in range(20)))
+        writer.commit(Operation(NewStream(), "a"))
+        writer.commit(*(Operation(Append(data=b"x"), "a") for _ in range(20)))
         generation = writer.cache.records["a"].state.generation
         dead(writer.connection, 2)
         monkeypatch.setattr(limits, "STORE_SLICE_ROWS", 6)
-        sweep = Sweep(writer.connection)
-        sweep.note(False, {generation: 20})
-        sweep.slice()
+        garbage = GarbageCollector(writer.connection)
+        garbage.note(False, {generation: 20})
+        garbage.slice()
         assert left(writer.connection, "chunk") == 14
         assert left(writer.connection, "stream WHERE path IS NULL") == 0
 
@@ -243,19 +243,19 @@ def test_a_store_that_is_never_idle_deletes_faster_than_it_is_written_to(
 ) -> None:
     monkeypatch.setattr(limits, "STORE_SLICE_ROWS", 40)
     with Writing(tmp_path) as writer:
-        writer.upkeep.run(idle=True)
+        writer.maintenance.run(idle=True)
         dead(writer.connection, 100)
-        writer.upkeep.run(idle=True)
+        writer.maintenance.run(idle=True)
         rounds = 0
         while left(writer.connection, "stream WHERE path IS NULL"):
             rounds += 1
             path = f"s/{rounds}"
             writer.commit(
-                Create(path, NewStream(), None),
-                *(AppendTo(path, Append(data=b"x"), None) for _ in range(9)),
+                Operation(NewStream(), path),
+                *(Operation(Append(data=b"x"), path) for _ in range(9)),
             )
-            writer.commit(Delete(path, None), *(Probe(None) for _ in range(9)))
-            assert writer.upkeep.run(idle=False) is None
+            writer.commit(Operation(Task.DELETE, path), *(Operation(Task.PROBE) for _ in range(9)))
+            assert writer.maintenance.run(idle=False) is None
             assert rounds < 100
     assert verify(writer.file) == []
 

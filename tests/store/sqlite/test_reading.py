@@ -12,7 +12,7 @@ from tailrace import limits
 from tailrace.store import START, NewStream
 from tailrace.store.sqlite import SQLiteStore
 from tailrace.store.sqlite.connection import open_reader
-from tailrace.store.sqlite.readers import Question, Readers
+from tailrace.store.sqlite.reading import Query, Readers
 from tailrace.testing import no_leaks, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -31,15 +31,15 @@ async def test_as_many_read_at_a_time_as_there_are_threads_and_the_next_waits(fi
         begun: list[int] = []
         done: list[int] = []
 
-        def question(number: int) -> Question:
+        def query(number: int) -> Query:
             def ask(_connection: object) -> None:
                 begun.append(number)
                 go.wait()
 
-            return Question(ask, lambda: done.append(number))
+            return Query(ask, lambda: done.append(number))
 
         for number in range(5):
-            readers.put(question(number))
+            readers.put(query(number))
         await wait_until(lambda: len(begun) == 3)
         assert sorted(begun) == [0, 1, 2]
         go.set()
