@@ -11,6 +11,7 @@ from typing import Any
 from tailrace import limits
 from tailrace.connection import log
 from tailrace.errors import TransferFailed
+from tailrace.pump import StallClock
 from tailrace.runtime import Descriptor, call_in_thread, file_threads
 from tailrace.server.internals import CycleResponse
 from tailrace.server.options import ServerOptions
@@ -107,7 +108,7 @@ class FileSending:
     ) -> int:
         """Send; the bytes that were."""
         try:
-            with StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
+            with _StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
                 if not await self._response.drained():
                     return 0
                 if file.size is None or at is None:
@@ -225,32 +226,32 @@ def _move(file: Any, count: int) -> None:
         file.seek(count, os.SEEK_CUR)
 
 
-class StallWatch:
+class _StallWatch:
     """A block in which a client must take something at least every `timeout` seconds.
 
     Args:
-        buffer: The connection; aborted when the time is up.
+        buffer: The connection's; aborted when the time is up.
         loop: The event loop.
         timeout: Seconds; None for ever.
         name: What log lines call the response.
     """
 
-    __slots__ = ("_alarm", "_buffer", "_loop", "_moved", "_name", "_progress", "_timeout")
+    __slots__ = ("_alarm", "_buffer", "_clock", "_loop", "_name")
 
     def __init__(
         self, buffer: WriteBuffer, loop: asyncio.AbstractEventLoop, timeout: float | None, name: str
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._timeout = timeout
+        self._clock = None if timeout is None else StallClock(timeout)
         self._name = name
         self._alarm: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        if self._timeout is not None:
-            self._moved = self._loop.time()
-            self._progress = self._buffer.progress
-            self._look_after(self._timeout)
+        if self._clock is not None:
+            now = self._loop.time()
+            self._clock.wait(now)
+            self._check(self._clock, now)
 
     def __exit__(
         self,
@@ -261,20 +262,18 @@ class StallWatch:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _look_after(self, timeout: float) -> None:
-        # Progress is seen only by looking, so look four times in the time it is given.
-        self._alarm = self._loop.call_later(timeout / 4, self._look, timeout)
+    def _look(self, clock: StallClock) -> None:
+        now = self._loop.time()
+        if not self._buffer.unsent_bytes:  # nothing waits for the client: it is the disk
+            clock.wait(now)
+        self._check(clock, now)
 
-    def _look(self, timeout: float) -> None:
-        progress, now = self._buffer.progress, self._loop.time()
-        # Nothing waits for the client: it is the disk that is slow.
-        if progress != self._progress or not self._buffer.unsent_bytes:
-            self._progress, self._moved = progress, now
-        if now >= self._moved + timeout:
+    def _check(self, clock: StallClock, now: float) -> None:
+        if clock.is_stalled(now, -self._buffer.progress):
             log.info("%s: client cut off: stalled", self._name)
             self._buffer.abort("stalled")
         else:
-            self._look_after(timeout)
+            self._alarm = self._loop.call_at(clock.look_again(now), self._look, clock)
 
 
 # Reading without blocking the event loop ----------------------------------------------------------
