@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -171,7 +171,7 @@ async def _never() -> None:
     await asyncio.Event().wait()
 
 
-async def _silent():  # type: ignore[no-untyped-def] # a source
+async def _silent() -> AsyncIterator[int]:
     await _never()
     yield 1
 

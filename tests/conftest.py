@@ -111,7 +111,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the processes that tests have left, and fail the run that left them."""
     if hasattr(session.config, "workerinput"):
         return  # the process that began this one looks at all of them
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     left = [
         process
         for process in psutil.Process().children(recursive=True)

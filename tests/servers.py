@@ -20,17 +20,26 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import psutil
 
 __all__ = ["ALL_SERVERS", "SERVERS", "RunningServer", "ServerName", "serve"]
 
 ServerName = Literal[
-    *("uvicorn", "uvicorn-h11", "uvloop", "uvicorn-tailrace", "uvloop-tailrace"),
-    *("granian", "hypercorn", "hypercorn-trio"),
-    # zttp's HTTP/2 is spoken by prior knowledge: see tests/rawhttp2.py.
-    *("uvicorn-zttp", "uvicorn-zttp-http2", "gunicorn-uvicorn", "gunicorn-asgi", "daphne"),
+    "uvicorn",
+    "uvicorn-h11",
+    "uvloop",
+    "uvicorn-tailrace",
+    "uvloop-tailrace",
+    "granian",
+    "hypercorn",
+    "hypercorn-trio",
+    "uvicorn-zttp",
+    "uvicorn-zttp-http2",  # spoken by prior knowledge: see tests/rawhttp2.py
+    "gunicorn-uvicorn",
+    "gunicorn-asgi",
+    "daphne",
 ]
 ALL_SERVERS: tuple[ServerName, ...] = get_args(ServerName)
 SERVERS: tuple[ServerName, ...] = ALL_SERVERS[:8]
@@ -213,7 +222,7 @@ def wait_until_accepting(process: subprocess.Popen[bytes], server: RunningServer
     raise RuntimeError(f"the server did not accept within {START_DEADLINE} s:\n{server.log}")
 
 
-def stop(process: subprocess.Popen[bytes], grace: float = STOP_GRACE) -> None:
+def stop(process: subprocess.Popen[Any], grace: float = STOP_GRACE) -> None:
     """End the process, and whatever of its group is left."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()

@@ -2,51 +2,50 @@
 
 ```
 TailraceError
-├── ArchiveTooLarge  a directory has too many files for one ZIP
+├── ArchiveTooLarge  a directory has too many files for one ZIP (403)
 ├── FileChanged      a file was truncated, overwritten, deleted or replaced while it was sent
-├── FileUnavailable  a file that is to be sent is not there, is none, or cannot be read
+├── FileUnavailable  a file that is to be sent is missing, not a regular file, or not readable
 ├── InvalidOption    a setting is out of its range (the application's fault; also a ValueError)
 ├── InvalidChunk     a source gave what its format cannot carry (also a TypeError)
 ├── InvalidEvent     a field of an SSE event cannot be written (also a ValueError)
 ├── InvalidItem      an item does not fit the endpoint's return annotation (also a ValueError)
-├── PathRefused      a path leads out of the directory that is served, or to no plain file
-├── RunEnded         a run did not end as its source would have: failed, cancelled, or lost
+├── PathRefused      a path leads out of the directory that is served, or to no plain file (404)
+├── RunEnded         a run failed, was cancelled, or was lost with its worker
 ├── SourceBusy       no thread was free for a sync source in time (503)
-├── SourceExited     a source raised what is no `Exception`: SystemExit, KeyboardInterrupt
+├── SourceExited     a source raised SystemExit or KeyboardInterrupt, which are not an `Exception`
 ├── SourceSpent      a response was sent a second time, and its source can be read only once
 ├── StoreUnavailable a store cannot work (503); its kinds say why
-│   ├── StoreCorrupt      its file is damaged, or is no store
-│   ├── StoreFull         no room is left on its disk (507)
-│   ├── StoreLocked       somebody else holds its file
+│   ├── StoreCorrupt      its file is damaged, or is not a store
+│   ├── StoreFull         its disk is full (507)
+│   ├── StoreLocked       another program holds its file
 │   ├── StoreReadOnly     its file cannot be written
-│   └── StoreVersion      its file was written by another version
-├── StreamError      an operation on a stream cannot be done (the client's)
-│   ├── AccessRefused        `authorize` has refused it (403, or the status that it gave)
+│   └── StoreVersion      its file was written by another version of Tailrace
+├── StreamError      an operation on a stream cannot be done, and the client is told why
+│   ├── AccessRefused        `authorize` refused it (403, or the status that it gave)
 │   ├── BodyStalled          a request's body came too slowly (408)
-│   ├── ContentTypeMismatch  an append of another type than the stream's (409)
-│   ├── ForkRefused          a fork's source, offset or type does not fit (400, 404, 409)
+│   ├── ContentTypeMismatch  an append has another content type than the stream (409)
+│   ├── ForkRefused          a fork's source, offset or type does not fit (400, 403, 404, 409)
 │   ├── InvalidBody          what was sent cannot be appended (400)
-│   ├── InvalidOffset        no offset that was given out for this stream (400)
-│   ├── InvalidProducer      a new producer epoch that does not begin at 0 (400)
-│   ├── InvalidRequest       a header or parameter that cannot be (400)
+│   ├── InvalidOffset        an offset was not given out for this stream (400)
+│   ├── InvalidProducer      a new producer epoch does not begin at sequence 0 (400)
+│   ├── InvalidRequest       a header or parameter is missing or not valid (400)
 │   ├── OffsetGone           what is to be read is no longer retained (410)
 │   ├── OriginRefused        a page of another site may not write here (403)
-│   ├── Overloaded           too many bytes of requests are held already (503)
+│   ├── Overloaded           this process holds too many bytes of requests already (503)
 │   ├── ProducerFenced       a newer epoch of the producer has been seen (403)
 │   ├── ProducerGap          a sequence of the producer was left out (409)
 │   ├── SequenceConflict     Stream-Seq did not grow (409)
-│   ├── StreamClosed         closed for writing (409)
-│   ├── StreamExists         exists with another configuration (409)
-│   ├── StreamNotFound       never created, deleted or expired (404)
-│   │   └── StreamGone       deleted, but forks still read it (410)
+│   ├── StreamClosed         the stream is closed for writing (409)
+│   ├── StreamExists         the stream exists with another configuration (409)
+│   ├── StreamNotFound       the stream was never created, was deleted, or has expired (404)
+│   │   └── StreamGone       it was deleted or has expired, but forks still read it (410)
 │   ├── SubscriptionRefused  a subscription's API cannot do what was asked (its status varies)
-│   ├── TooLarge             more bytes than one append may have (413)
-│   └── TooSlow              a reader fell behind, and is not to catch up
-├── TransferFailed   a file could not be sent whole: cut short, gone, or its disk failed
+│   └── TooLarge             an append has more bytes than is allowed (413)
+├── TransferFailed   a file could not be sent whole: it was cut short, is gone, or its disk failed
 └── WrongLength      a range source gave more or fewer bytes than it was asked for
 ```
 
-Each class says who caused it and carries its facts as fields. `status` is the HTTP status that a
+Each class has its facts as fields. `status` is the HTTP status that a
 response gives for it while its status line has not been sent; `code` is a stable name for programs.
 """
 
@@ -98,7 +97,6 @@ __all__ = [
     "SubscriptionRefused",
     "TailraceError",
     "TooLarge",
-    "TooSlow",
     "TransferFailed",
     "WrongLength",
     "problem_of",
@@ -106,18 +104,18 @@ __all__ = [
 
 
 _MOST_SHOWN = 200
-"""Characters of a client's own words in our message."""
+"""Characters of what a client sent that a message repeats."""
 
 
 class TailraceError(Exception):
-    """The root: anything that Tailrace itself found wrong."""
+    """The root of every error that Tailrace raises."""
 
     status = 500
     code = "error"
 
 
 class ArchiveTooLarge(TailraceError):
-    """A directory has too many files for one ZIP; told before its first byte.
+    """A directory has too many files for one ZIP; raised before its first byte is sent.
 
     Args:
         most: Entries that one archive may have.
@@ -127,14 +125,16 @@ class ArchiveTooLarge(TailraceError):
     code = "archive_too_large"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"more than {most:,} files: too many for one archive, take its parts")
+        super().__init__(
+            f"more than {most:,} files are too many for one ZIP: download the directories in it"
+        )
         self.most = most
 
 
 class FileChanged(TailraceError, RuntimeError):
-    """A file is no longer what its headers have promised; the connection is cut.
+    """A file changed after the headers were sent; the connection is cut.
 
-    Write a new file beside the old one and rename it: then nobody gets a mix of the two.
+    Write a new file beside the old one and rename it: then no client gets a mix of the two.
 
     Args:
         path: The file.
@@ -144,13 +144,16 @@ class FileChanged(TailraceError, RuntimeError):
     code = "file_changed"
 
     def __init__(self, path: str, what: str) -> None:
-        super().__init__(f"File at path {_escaped(path)} {what} while it was being sent.")
+        super().__init__(
+            f"File at path {_escaped(path)} {what} while it was being sent: to replace a file, "
+            "write a new one and rename it."
+        )
         self.path = path
         self.what = what
 
 
 class FileUnavailable(TailraceError, RuntimeError):
-    """A file that is to be sent cannot be.
+    """A file that is to be sent is missing, not a regular file, or not readable.
 
     Args:
         path: The file.
@@ -165,24 +168,6 @@ class FileUnavailable(TailraceError, RuntimeError):
         self.reason = reason
 
 
-class InvalidOption(TailraceError, ValueError):
-    """A setting is out of its range.
-
-    Args:
-        name: The setting, as the caller spelt it.
-        value: What was given.
-        allowed: The range in words: "seconds, more than 0".
-    """
-
-    code = "invalid_option"
-
-    def __init__(self, name: str, value: Any, allowed: str) -> None:
-        super().__init__(f"{name}={value!r} is out of range: give {allowed}")
-        self.name = name
-        self.value = value
-        self.allowed = allowed
-
-
 class InvalidChunk(TailraceError, TypeError):
     """A source gave an item that its format cannot carry.
 
@@ -193,8 +178,8 @@ class InvalidChunk(TailraceError, TypeError):
         column: The cell of the row: its name, or its number from 1; None: the item as a whole.
 
     Attributes:
-        number: Of the item, from 1: in CSV of the row, without the header. None where nobody
-            counts.
+        number: Which item it was, from 1 (in CSV the row, without the header); None if it is not
+            known.
     """
 
     code = "invalid_chunk"
@@ -215,7 +200,7 @@ class InvalidChunk(TailraceError, TypeError):
         super().__init__(self._message())
 
     def count(self, number: int) -> None:
-        """Say which item it was."""
+        """Say which item it was, by its `number` from 1."""
         self.number = number
         self.args = (self._message(),)
 
@@ -255,7 +240,7 @@ class InvalidItem(TailraceError, ValueError):
         errors: pydantic's list of what is wrong.
 
     Attributes:
-        number: Of the item, from 1; None where nobody counts.
+        number: Which item it was, from 1; None if it is not known.
     """
 
     code = "invalid_item"
@@ -267,7 +252,7 @@ class InvalidItem(TailraceError, ValueError):
         super().__init__(self._message())
 
     def count(self, number: int) -> None:
-        """Say which item it was."""
+        """Say which item it was, by its `number` from 1."""
         self.number = number
         self.args = (f"{self._message()}, as item {number}",)
 
@@ -279,8 +264,26 @@ class InvalidItem(TailraceError, ValueError):
         )
 
 
+class InvalidOption(TailraceError, ValueError):
+    """A setting is out of its range.
+
+    Args:
+        name: The setting, as the caller spelt it.
+        value: What was given.
+        allowed: The range in words: "seconds, more than 0".
+    """
+
+    code = "invalid_option"
+
+    def __init__(self, name: str, value: Any, allowed: str) -> None:
+        super().__init__(f"{name}={value!r} is out of range: give {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
 class PathRefused(TailraceError):
-    """A path leads out of the directory that is served, or to what is never opened (the client's).
+    """A path that a client asked for leads out of the served directory, or to no plain file.
 
     Args:
         path: The name at which it was refused; it is escaped in the message.
@@ -297,12 +300,12 @@ class PathRefused(TailraceError):
 
 
 class RunEnded(TailraceError):
-    """A run did not end as its source would have: it failed, was cancelled, or was lost.
+    """A run did not come to the end of its source: it failed, was cancelled, or was lost.
 
     Args:
         path: The stream of the run.
         status: "failed", "cancelled" or "lost" (its worker died).
-        reason: A stable code: the source's error's, "cancelled", "worker_lost".
+        reason: A stable code: that of the error, "cancelled" or "worker_lost".
         message: A sentence for people.
     """
 
@@ -324,47 +327,55 @@ class SourceBusy(TailraceError):
     """All threads for sync sources were busy for too long, so the source never began.
 
     Args:
-        waited: Seconds.
+        waited: Seconds for which the source waited for a thread.
     """
 
     status = 503
     code = "source_busy"
 
     def __init__(self, waited: float) -> None:
-        super().__init__(f"the server is busy: nothing was free within {waited:g} seconds")
+        super().__init__(
+            f"the server is busy: no thread was free within {waited:g} seconds, try again later"
+        )
         self.waited = waited
 
 
 class SourceExited(TailraceError, RuntimeError):
-    """A source raised what is not an `Exception`: `sys.exit()` in a library, a `KeyboardInterrupt`.
+    """A source raised something that is not an `Exception`, such as `sys.exit()` in a library.
 
-    It ends that source alone, never its server; `__cause__` is what was raised.
+    It ends that source alone, never the server; `__cause__` is what was raised.
 
     Args:
-        raised: Its repr.
+        raised: The repr of what was raised.
     """
 
     code = "source_exited"
 
     def __init__(self, raised: str) -> None:
-        super().__init__(f"a source raised {raised}: this ends the source, and nothing beside it")
+        super().__init__(
+            f"a source raised {raised}, which is not an Exception: it ends this source alone"
+        )
         self.raised = raised
 
 
 class SourceSpent(TailraceError, RuntimeError):
-    """A response was sent a second time, though its source can be iterated only once."""
+    """A response was sent a second time, though its source can be iterated only once.
+
+    Args:
+        source: The source; only its type is named in the message.
+    """
 
     code = "source_spent"
 
     def __init__(self, source: Any) -> None:
         super().__init__(
-            f"this response was sent before and its source, {_type_name(source)}, can be read only "
-            "once: make a new response for each request"
+            f"this response was sent before, and its source, {_name_of(type(source))}, can be read "
+            "only once: make a new response for each request"
         )
 
 
 class StoreUnavailable(TailraceError):
-    """A store cannot work; nothing that it acknowledged is lost.
+    """A store cannot work now; nothing that it acknowledged is lost.
 
     Args:
         store: Its URL or file, without a password.
@@ -381,20 +392,20 @@ class StoreUnavailable(TailraceError):
 
 
 class StoreCorrupt(StoreUnavailable):
-    """A store's file is damaged, or is no store."""
+    """A store's file is damaged, or is not a store."""
 
     code = "store_corrupt"
 
 
 class StoreFull(StoreUnavailable):
-    """No room is left on a store's disk; what was being written was not."""
+    """A store's disk is full; what was to be written was not written."""
 
     status = 507
     code = "store_full"
 
 
 class StoreLocked(StoreUnavailable):
-    """Somebody else holds a store's file."""
+    """Another program holds a store's file."""
 
     code = "store_locked"
 
@@ -412,7 +423,7 @@ class StoreVersion(StoreUnavailable):
 
 
 class StreamError(TailraceError):
-    """An operation on a stream cannot be done; what to tell the client."""
+    """An operation on a stream cannot be done; its message is what the client is told."""
 
     status = 400
     code = "stream_error"
@@ -423,7 +434,7 @@ class AccessRefused(StreamError):
 
     Args:
         status: The HTTP status.
-        detail: What the client is told; empty: a sentence of ours.
+        detail: What the client is told; if it is empty, a general sentence.
         headers: Header fields of the answer, such as `WWW-Authenticate`.
     """
 
@@ -441,7 +452,7 @@ class BodyStalled(StreamError):
     """A request's body came too slowly, or stopped coming; nothing of it was appended.
 
     Args:
-        seconds: How long it is waited for.
+        seconds: How long the server waits for a body that does not come.
     """
 
     status = 408
@@ -453,27 +464,29 @@ class BodyStalled(StreamError):
 
 
 class ContentTypeMismatch(StreamError):
-    """An append of another content type than the stream's.
+    """An append has another content type than the stream.
 
     Args:
-        given: Of the append.
-        wanted: The stream's.
+        given: The content type of the append.
+        wanted: The content type of the stream.
     """
 
     status = 409
     code = "content_type_mismatch"
 
     def __init__(self, given: str, wanted: str) -> None:
-        super().__init__(f"the stream is {wanted!a}, and what was sent is {given!a}")
+        super().__init__(
+            f"{given!a} was sent to a stream of {wanted!a}: send the stream's content type"
+        )
         self.given = given
         self.wanted = wanted
 
 
 class ForkRefused(StreamError):
-    """A fork cannot be made of what it names.
+    """A stream cannot be forked as it was asked for.
 
     Args:
-        source: The path of the stream it would branch off.
+        source: The path of the stream that was to be forked.
         reason: Why not.
         status: 400, 403 (forks are turned off), 404 or 409.
     """
@@ -481,7 +494,7 @@ class ForkRefused(StreamError):
     code = "fork_refused"
 
     def __init__(self, source: str, reason: str, status: int) -> None:
-        super().__init__(f"a fork of {source!a} cannot be made: {reason}")
+        super().__init__(f"the stream {source!a} cannot be forked: {reason}")
         self.source = source
         self.reason = reason
         self.status = status
@@ -502,18 +515,18 @@ class InvalidBody(StreamError):
 
 
 class InvalidOffset(StreamError):
-    """No offset that was given out for this stream.
+    """An offset was not given out for this stream.
 
     Args:
-        token: What was given.
+        token: What was sent as an offset.
     """
 
     code = "invalid_offset"
 
     def __init__(self, token: str) -> None:
         super().__init__(
-            f"{_shown(token)} is no offset of this stream: give back a Stream-Next-Offset as it "
-            "came, -1 for the beginning, or now"
+            f"{_shown(token)} is not an offset of this stream: send a Stream-Next-Offset as it was "
+            "received, -1 for the beginning, or now"
         )
         self.token = token
 
@@ -522,25 +535,25 @@ class InvalidProducer(StreamError):
     """A new epoch of a producer does not begin at sequence 0.
 
     Args:
-        epoch: The new one.
-        seq: What it begins with.
+        epoch: The new epoch.
+        seq: The sequence that it begins with.
     """
 
     code = "invalid_producer"
 
     def __init__(self, epoch: int, seq: int) -> None:
-        super().__init__(f"epoch {epoch} is new and must begin with sequence 0, not {seq}")
+        super().__init__(f"epoch {epoch} is new and must begin with sequence 0, but {seq} was sent")
         self.epoch = epoch
         self.seq = seq
 
 
 class InvalidRequest(StreamError):
-    """A header or a parameter that cannot be.
+    """A header or a parameter of a request is missing or not valid.
 
     Args:
         name: "Stream-TTL", "offset".
-        value: What was given; None if it is missing.
-        allowed: What can be, in words.
+        value: What was sent; None if it is missing.
+        allowed: What is valid, in words.
     """
 
     code = "invalid_request"
@@ -557,8 +570,8 @@ class OffsetGone(StreamError):
     """What is to be read is no longer retained, or belonged to a stream that was here before.
 
     Args:
-        offset: What was asked for.
-        first: The earliest that is retained.
+        offset: The offset that was asked for.
+        first: The earliest offset that is retained.
     """
 
     status = 410
@@ -566,7 +579,7 @@ class OffsetGone(StreamError):
 
     def __init__(self, offset: str, first: str) -> None:
         super().__init__(
-            f"what follows {offset} is no longer retained: the stream begins at {first}"
+            f"what follows {offset} is no longer retained: read the stream from {first}"
         )
         self.offset = offset
         self.first = first
@@ -576,7 +589,7 @@ class OriginRefused(StreamError):
     """A page of another site may not change anything here.
 
     Args:
-        origin: Its origin, as the browser has sent it.
+        origin: The origin of the page, as its browser sent it.
     """
 
     status = 403
@@ -589,18 +602,35 @@ class OriginRefused(StreamError):
         self.origin = origin
 
 
-class ProducerFenced(StreamError):
-    """A newer epoch of the producer has been seen: this one has been replaced.
+class Overloaded(StreamError):
+    """This process holds too many bytes of requests already; nothing of this one was done.
 
     Args:
-        epoch: The newest.
+        most: Bytes that all requests of a process may hold together.
+    """
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"this process may hold {most:,} bytes of requests, and holds them: try again later"
+        )
+        self.most = most
+
+
+class ProducerFenced(StreamError):
+    """A newer epoch of the producer has been seen: this producer has been replaced.
+
+    Args:
+        epoch: The newest epoch.
     """
 
     status = 403
     code = "producer_fenced"
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"the producer has begun epoch {epoch}: an older one may not append")
+        super().__init__(f"the producer has begun epoch {epoch}: older epochs may not append")
         self.epoch = epoch
 
 
@@ -608,15 +638,17 @@ class ProducerGap(StreamError):
     """A sequence of the producer was left out.
 
     Args:
-        expected: The next one.
-        received: What came.
+        expected: The next sequence.
+        received: The sequence that was sent.
     """
 
     status = 409
     code = "producer_gap"
 
     def __init__(self, expected: int, received: int) -> None:
-        super().__init__(f"the producer's sequence {expected} is next, and {received} came")
+        super().__init__(
+            f"the producer sent sequence {received}, but {expected} is next: send that first"
+        )
         self.expected = expected
         self.received = received
 
@@ -625,8 +657,8 @@ class SequenceConflict(StreamError):
     """Stream-Seq is not greater than the last one.
 
     Args:
-        last: The last one.
-        given: What came.
+        last: The last Stream-Seq.
+        given: The one that was sent.
     """
 
     status = 409
@@ -643,14 +675,14 @@ class StreamClosed(StreamError):
 
     Args:
         path: The stream.
-        tail: Its final offset.
+        tail: The stream's final offset.
     """
 
     status = 409
     code = "stream_closed"
 
     def __init__(self, path: str, tail: str) -> None:
-        super().__init__(f"the stream {_shown(path)} is closed")
+        super().__init__(f"the stream {_shown(path)} is closed: nothing can be appended")
         self.path = path
         self.tail = tail
 
@@ -667,16 +699,16 @@ class StreamExists(StreamError):
     code = "stream_exists"
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"the stream {_shown(path)} exists, and {reason}")
+        super().__init__(f"the stream {_shown(path)} exists already, and {reason}")
         self.path = path
         self.reason = reason
 
 
 class StreamNotFound(StreamError):
-    """No stream: never created, deleted, or expired.
+    """The stream was never created, was deleted, or has expired.
 
     Args:
-        path: Its name.
+        path: The stream.
     """
 
     status = 404
@@ -700,10 +732,10 @@ class SubscriptionRefused(StreamError):
     """The API of a subscription cannot do what was asked.
 
     Args:
-        wire_code: The protocol's name for it: "FENCED", "ALREADY_CLAIMED".
+        wire_code: The protocol's code: "FENCED", "ALREADY_CLAIMED".
         status: 400 to 503.
         reason: A sentence for people.
-        facts: What else the protocol tells: `current_holder`, `generation`.
+        **facts: What else the protocol tells: `current_holder`, `generation`.
 
     Source: Durable Streams 6 and 7.
     """
@@ -720,7 +752,7 @@ class SubscriptionRefused(StreamError):
 
 
 class TooLarge(StreamError):
-    """More bytes than one append may have.
+    """An append has more bytes than is allowed.
 
     Args:
         most: The limit, in bytes.
@@ -730,53 +762,20 @@ class TooLarge(StreamError):
     code = "too_large"
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"one append may have {most:,} bytes: send it in parts")
+        super().__init__(f"an append may have at most {most:,} bytes: send it in parts")
         self.most = most
-
-
-class Overloaded(StreamError):
-    """Too many bytes of requests are held in memory already; nothing of this one was done.
-
-    Args:
-        most: How many all requests of a process may hold.
-    """
-
-    status = 503
-    code = "overloaded"
-
-    def __init__(self, most: int) -> None:
-        super().__init__(
-            f"all bodies that this process holds may have {most:,} bytes: try again, or send less"
-        )
-        self.most = most
-
-
-class TooSlow(StreamError):
-    """A reader fell behind, and is not to catch up (`Slow.DISCONNECT`).
-
-    Args:
-        path: The stream.
-        offset: Up to where it has everything.
-    """
-
-    code = "too_slow"
-
-    def __init__(self, path: str, offset: str) -> None:
-        super().__init__(f"a reader of the stream {_shown(path)} was too slow after {offset}")
-        self.path = path
-        self.offset = offset
 
 
 class TransferFailed(TailraceError, RuntimeError):
     """A file could not be sent whole; the connection has been cut, so that the client can tell.
 
-    Not an OSError, though one may be its cause: of an OSError from `send` ASGI says that the
-    client has left.
+    It is not an OSError, though one may be its cause: in ASGI, an OSError from `send` means that
+    the client has left.
 
     Args:
         file: The path, or the descriptor as "descriptor 7".
         reason: What went wrong.
-        sent: Bytes of it that were sent.
+        sent: Bytes of the file that were sent.
     """
 
     code = "transfer_failed"
@@ -811,19 +810,24 @@ class WrongLength(TailraceError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a client is told of an error in mid-stream: a stable code and a sentence."""
+    """What a client is told of an error in mid-stream.
+
+    Args:
+        code: A stable name, for programs.
+        message: A sentence, for people.
+    """
 
     code: str
     message: str
 
 
 def problem_of(error: BaseException, *, expose: bool) -> Problem:
-    """What a stream's tail tells of an error.
+    """What the end of a stream tells its client of an error.
 
     Args:
         error: What ended the source.
-        expose: True tells the exception's own type and text. They may hold secrets (a database
-            URL, a path), so without it only our own errors keep their code.
+        expose: Tell the exception's own type and text. They may hold secrets (a database URL, a
+            path); without it only the code of an error of ours is told.
 
     Returns:
         The code and the message for the client.
@@ -842,10 +846,6 @@ def _escaped(path: str) -> str:
 def _shown(text: str) -> str:
     # What a client sent, in a message that it gets back and that is logged: short and printable.
     return ascii(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
-
-
-def _type_name(item: Any) -> str:
-    return _name_of(type(item))
 
 
 def _name_of(kind: type) -> str:

@@ -181,7 +181,7 @@ The archive's own directory is held in memory until its end, about 700 bytes for
 download that costs more memory the longer it runs.
 """
 
-# Fan-out ----------------------------------------------------------------------------------------
+# Live streams -----------------------------------------------------------------------------------
 
 RECENT_BYTES: Final = 256 * 1024
 """Bytes of a live stream's last changes that are kept for readers a little behind, as they were
@@ -700,4 +700,7 @@ PROGRESS_WINDOW: Final = 5.0
 """Seconds over which a progress's rate is averaged, newer ones weighing more."""
 
 STORE_REOPEN: Final = 5.0
-"""Seconds after which `tailrace serve` tries again to open a store that could not work."""
+"""Seconds of work without a real wait after which other tasks of the event loop get a turn.
+
+CPython's own switch interval between threads. Stops: a tight generator that freezes its worker.
+"""

@@ -65,14 +65,18 @@ def quart() -> Any:
     async def own() -> str:
         return "own"
 
-    @app.while_serving
+    @app.while_serving  # type: ignore[type-var] # quart takes any
     async def serving() -> AsyncIterator[None]:
         async with streams:
             yield
 
-    return DispatcherMiddleware(
-        {FILES: files, STREAMS: streams.asgi(options), CLEAR: clear, "": app}
-    )
+    mounts: dict[str, Any] = {
+        FILES: files,
+        STREAMS: streams.asgi(options),
+        CLEAR: clear,
+        "": app,
+    }
+    return DispatcherMiddleware(mounts)
 
 
 def django() -> Any:
@@ -106,7 +110,7 @@ def blacksheep() -> Any:
     async def own() -> str:
         return "own"
 
-    @app.lifespan
+    @app.lifespan  # type: ignore[untyped-decorator]
     async def serving() -> AsyncIterator[None]:
         async with streams:
             yield

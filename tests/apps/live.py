@@ -245,7 +245,7 @@ def producing(
 
 
 def failing(
-    style: Style, key: str, count: int, error: Exception, make: Callable[[int], Any]
+    style: Style, key: str, count: int, error: BaseException, make: Callable[[int], Any]
 ) -> Items:
     """So many items, then an error."""
 

@@ -98,5 +98,5 @@ async def held() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    importlib.import_module("tailrace.cli.serve")._APP = "tests.apps.served:create"
+    vars(importlib.import_module("tailrace.cli.serve"))["_APP"] = "tests.apps.served:create"
     main()

@@ -14,7 +14,7 @@ from tailrace.runtime import source_threads
 
 if "SLEEPERS_THREADS" in os.environ:  # as if there were so few, and less patience
     source_threads.limit = int(os.environ["SLEEPERS_THREADS"])
-    limits.SYNC_SOURCE_WAIT = 0.5
+    limits.SYNC_SOURCE_WAIT = 0.5  # type: ignore[misc] # final
 
 PACE = float(os.environ.get("SLEEPERS_PACE", "1"))
 """Seconds between two lines of a page."""

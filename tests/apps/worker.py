@@ -31,4 +31,4 @@ async def main(url: str, path: str, lease: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    anyio.run(main, *sys.argv[1:])  # type: ignore[arg-type] # as many as it takes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.measure import Cost
-from benchmarks.rows import appends, attached, catch_up, growing
+from benchmarks.rows import appends, attached, catch_up, growing, python_readers
 
 from benchmarks import peers, rows
 
@@ -72,6 +72,13 @@ def test_a_process_beside_something_has_its_turns() -> None:
         turn = side.turn()
     assert turn.cpu > 0
     assert turn.longest > 0
+
+
+@pytest.mark.slow
+def test_readers_in_python_are_counted_and_checked() -> None:
+    (found,) = python_readers.run(0.01)
+    assert "readers in Python" in found.what
+    assert "µs CPU" in found.ours
 
 
 @pytest.mark.slow

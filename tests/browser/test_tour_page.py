@@ -16,6 +16,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Response,
     expect,
 )
 
@@ -106,6 +107,10 @@ def failure(request: Request) -> list[str]:
     return [f"{request.failure}: {request.url}"]
 
 
+def refusal(answer: Response) -> list[str]:
+    return [] if answer.ok else [f"not ok: {answer.url}"]
+
+
 def open_tour(browser: Browser | BrowserContext, url: str) -> Tour:
     tour = Tour(browser.new_page())
     complaints = tour.complaints
@@ -113,7 +118,7 @@ def open_tour(browser: Browser | BrowserContext, url: str) -> Tour:
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"thrown: {error}"))
     page.on("requestfailed", lambda request: complaints.extend(failure(request)))
-    page.on("response", lambda answer: answer.ok or complaints.append(f"not ok: {answer.url}"))
+    page.on("response", lambda answer: complaints.extend(refusal(answer)))
     page.add_init_script(WATCH)
     page.goto(f"{url}/", wait_until="domcontentloaded")
     return tour

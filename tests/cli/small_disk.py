@@ -80,7 +80,7 @@ def serve_on_small_disk(
         options: Further ones of `tailrace serve`.
     """
     unshare = [tool("unshare"), *_OWN_MOUNTS]
-    command = [*unshare, "sh", "-c", _MOUNT, "sh", "size=2m", place, TAILRACE]
+    command: list[str | Path] = [*unshare, "sh", "-c", _MOUNT, "sh", "size=2m", place, TAILRACE]
     with running_serve(directory, _store(place), *options, command=command) as server:
         yield server, SmallDisk(server.process.pid, place)
 

@@ -265,9 +265,11 @@ def test_who_comes_and_goes_leaves_nothing(server: Running) -> None:
             connection.reset() if number % 3 else connection.close()
 
     def many(count: int) -> None:
-        threads = [
-            threading.Thread(target=lambda: [round_of(n) for n in range(count)]) for _ in range(4)
-        ]
+        def rounds() -> None:
+            for number in range(count):
+                round_of(number)
+
+        threads = [threading.Thread(target=rounds) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

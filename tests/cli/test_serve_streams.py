@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -249,7 +250,9 @@ def test_what_was_sent_to_a_reader_at_the_tail_is_counted(server: Running) -> No
             append(server, "followed", b"x" * 100)
             said += until_said(connection, b"\ndata:" + b"x" * 100)
         assert said.count(b"event: data") == 50
-    entry = next(each for each in _entries(server, "followed") if each["method"] == "GET")
+    entry: dict[str, Any] = next(
+        each for each in _entries(server, "followed") if each["method"] == "GET"
+    )
     assert entry["outcome"] == "left"
     assert entry["status"] == 200
     # With the framing of what was written past the application, and without that of the rest.

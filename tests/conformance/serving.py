@@ -28,7 +28,7 @@ def stream_server(store: str, *, workers: int = 1) -> Iterator[RunningServer]:
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tailrace-served-") as directory:
-        command = [
+        command: list[str | Path] = [
             *(TAILRACE, "serve", directory, f"--port={port}", f"--store={store}"),
             *(f"--workers={workers}", f"--long-poll-timeout={LONG_POLL}", "--log-level=warning"),
             *("--webhooks-to-localhost", "--cors-origin=*"),  # the suite has its receiver here
@@ -44,7 +44,7 @@ def reference_server() -> Iterator[RunningServer]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tailrace-reference-") as folder:
         script = ROOT / "benchmarks" / "node_server.mjs"
-        command = [NODE, script, str(port), folder, str(round(LONG_POLL * 1000))]
+        command: list[str | Path] = [NODE, script, str(port), folder, str(round(LONG_POLL * 1000))]
         with _running(command, port) as server:
             yield server
 

@@ -63,7 +63,7 @@ def judge(url: str, *, long_poll: float) -> Verdict:
 
 
 def _run(url: str, long_poll: float, report: Path, log: Path) -> None:
-    command = [
+    command: list[str | Path] = [
         *(NODE, NODE_MODULES / "vitest" / "vitest.mjs", "run", f"--root={_FOLDER}"),
         # As it stands: a compiled copy of the configuration would be written beside it.
         *("--configLoader=native", "--reporter=json", f"--outputFile={report}"),

@@ -25,7 +25,7 @@ live = pytest.mark.parametrize("mode", ["long-poll", "sse"])
 def told(story: str, url: str, *arguments: str) -> Any:
     """What came of a story."""
     require()
-    command = [NODE, SCRIPT, story, url, *arguments]
+    command: list[str | Path] = [NODE, SCRIPT, story, url, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -21,7 +21,12 @@ DEADLINE = 60.0
 def test_documents_sync_resume_from_a_snapshot_and_come_back(streams_url: str) -> None:
     require()
     server = urlsplit(streams_url)
-    command = [NODE, SCRIPT, f"{server.scheme}://{server.netloc}", f"yjs-{os.getpid()}"]
+    command: list[str | Path] = [
+        NODE,
+        SCRIPT,
+        f"{server.scheme}://{server.netloc}",
+        f"yjs-{os.getpid()}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {

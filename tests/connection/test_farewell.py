@@ -7,7 +7,7 @@ from math import inf
 import pytest
 
 from tailrace import limits
-from tailrace.connection.farewell import Farewell, held_for, retry_range
+from tailrace.connection.open_responses import Farewell, held_for, retry_range
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ async def test_too_many_files_are_refused_before_anything_is_sent(
     reply = await ask(Files(tmp_path), "/?zip")
     assert (reply.status, reply.body) == (
         403,
-        b"more than 10 files: too many for one archive, take its parts",
+        b"more than 10 files are too many for one ZIP: download the directories in it",
     )
     with pytest.raises(ArchiveTooLarge):
         archive_of(tmp_path).check()

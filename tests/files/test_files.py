@@ -129,7 +129,7 @@ async def test_the_file_that_was_looked_at_is_the_one_that_is_sent(tmp_path: Pat
 
 
 async def test_no_server_is_told_a_path_that_it_would_open_itself(root: Path) -> None:
-    extensions = {"http.response.pathsend": {}}
+    extensions: dict[str, Any] = {"http.response.pathsend": {}}
     async with Client(Files(root)) as client:
         async with client.open("GET", "/hello.txt", extensions=extensions) as exchange:
             assert await exchange.read_all() == b"hello"

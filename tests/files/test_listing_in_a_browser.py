@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.servers import RunningServer, serve
 
@@ -51,6 +51,10 @@ def complaints() -> list[str]:
     return []
 
 
+def refusal(reply: Response) -> list[str]:
+    return [] if reply.ok else [f"not ok: {reply.url}"]
+
+
 @pytest.fixture
 def opened(
     chromium: Browser, served: RunningServer, complaints: list[str], request: pytest.FixtureRequest
@@ -61,7 +65,7 @@ def opened(
     page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"thrown: {error}"))
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    page.on("response", lambda reply: reply.ok or complaints.append(f"not ok: {reply.url}"))
+    page.on("response", lambda reply: complaints.extend(refusal(reply)))
     page.goto(f"{served.url}/files/")
     yield page
     page.close()

@@ -72,7 +72,7 @@ def elsewhere(path: Path) -> Iterator[None]:
 def plant(files: Path, store: Path) -> list[str]:
     """Every way that leads to a store; the names under which it would be reached."""
     (files / "innocent.txt").write_bytes(b"innocent")
-    ways = []
+    ways: list[str] = []
     for suffix in ("", "-wal", "-shm", "-lock"):
         real = Path(f"{store}{suffix}")
         (files / f"hard{suffix}.bin").hardlink_to(real)

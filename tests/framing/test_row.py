@@ -116,7 +116,7 @@ ROWS: list[Callable[[], Any]] = [
     lambda: Model(a=1, b="x"),
     lambda: pydantic.RootModel({"a": 1, "b": "x"}),
     lambda: Data(1, "x"),
-    lambda: Checked(1),
+    lambda: Checked(1),  # type: ignore[call-arg] # it has a default
     lambda: Attrs(1, "x"),
     lambda: of_sqlite("select 1 as a, 'x' as b")[0],
     lambda: {"a": np.int64(1), "b": np.str_("x")},
@@ -235,7 +235,7 @@ def test_two_columns_of_one_name_are_refused(
 
 @pytest.mark.parametrize("make", FORMATS)
 def test_an_object_of_an_orm_is_refused_for_it_has_all_columns(make: Callable[[], Framing]) -> None:
-    with pytest.raises(InvalidChunk, match="declare the type of what is to be sent"):
+    with pytest.raises(InvalidChunk, match="declare the type that is to be sent"):
         make().frame(Account(a=1, password="secret"))
 
 

@@ -103,7 +103,7 @@ class Target:
 @contextlib.contextmanager
 def target(server: ServerName, app: str = "tests.apps.fuzzed:app") -> Iterator[Target]:
     """A server that has warmed up, while the block runs."""
-    options: dict[str, str | float | bool] = {"no_access_log": True, "log_level": "warning"}
+    options: dict[str, Any] = {"no_access_log": True, "log_level": "warning"}
     with serve(app, server, **options) as running:
         for kind in _WARM:
             request(running.host, running.port, f"/{kind}/{mark_of(0, 0)}")

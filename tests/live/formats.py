@@ -38,6 +38,7 @@ class Traced(Format):
         return b"<%d-%d%b>%b;" % (start, end, marks, data)
 
     def gap(self, gap: Gap) -> bytes | None:
+        assert gap.start is not None
         return b"<gap %d-%d>" % (gap.start.position, gap.end.position)
 
     def end(self, end: End) -> bytes:

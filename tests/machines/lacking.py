@@ -98,7 +98,7 @@ def _let_others_be() -> None:
 
     assert psutil.LINUX
 
-    _io_epoll.select = SimpleNamespace(**vars(select))  # type: ignore[assignment]
+    _io_epoll.select = SimpleNamespace(**vars(select))  # type: ignore[attr-defined, assignment]
 
 
 def _take_away(names: tuple[str, ...]) -> None:

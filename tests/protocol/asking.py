@@ -61,7 +61,7 @@ class Streams:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.open(method, f"{ROOT}/{path}", headers=named, body=body)
 
-    async def get(self, path: str, **headers: str) -> Answer:
+    async def get(self, path: str, **headers: Any) -> Answer:
         return await self.ask("GET", path, **headers)
 
     async def put(self, path: str, body: bytes = b"", **headers: str) -> Answer:

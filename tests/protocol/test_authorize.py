@@ -24,7 +24,7 @@ def command(method: str, query: bytes = b"", **fields: str) -> Command:
     return made
 
 
-FORKED = {"stream_forked_from": "/v1/c%2Fd"}
+FORKED: dict[str, Any] = {"stream_forked_from": "/v1/c%2Fd"}
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ async def test_a_few_slow_bodies_do_not_keep_the_room_of_all(
 # The pace of a body, decided without waiting
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     held: int
 

@@ -94,7 +94,7 @@ def test_at_the_tail_there_is_only_the_control_event() -> None:
     }
 
 
-def test_before_the_tail_a_reader_is_not_told_that_he_is_there() -> None:
+def test_before_the_tail_a_reader_is_not_told_that_it_is_there() -> None:
     assert "upToDate" not in control(FORMAT.frame(part(b"abc", more=5), NOW))
 
 

@@ -23,11 +23,15 @@ def test_the_defaults_are_those_of_the_limits() -> None:
     assert not options.cors_credentials
 
 
+def options(name: str, value: Any) -> ProtocolOptions:
+    return ProtocolOptions(**{name: value})
+
+
 @pytest.mark.parametrize("name", ["long_poll_timeout", "sse_lifetime", "body_timeout"])
 @pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "1"])
 def test_a_time_is_a_number_of_seconds(name: str, value: Any) -> None:
     with pytest.raises(InvalidOption, match=name):
-        ProtocolOptions(**{name: value})
+        options(name, value)
 
 
 @pytest.mark.parametrize("name", ["max_append_bytes", "read_bytes"])
@@ -36,13 +40,13 @@ def test_a_size_is_within_what_a_store_takes(name: str) -> None:
     assert getattr(ProtocolOptions(**sizes), name) == limits.MAX_APPEND_BYTES
     for value in (0, limits.MAX_APPEND_BYTES + 1, 1.0, True):
         with pytest.raises(InvalidOption, match=name):
-            ProtocolOptions(**{name: value})
+            options(name, value)
 
 
 @pytest.mark.parametrize("name", ["shared", "cors_credentials"])
 def test_a_switch_is_true_or_false(name: str) -> None:
     with pytest.raises(InvalidOption, match=name):
-        ProtocolOptions(**{name: 1})
+        options(name, 1)
 
 
 def test_an_sse_answer_may_last_for_ever() -> None:

@@ -12,7 +12,13 @@ from tests.proxies.table import SETUPS, lines_of, measure
 from tests.servers import ServerName
 
 RESTARTS = 10
-SERVERS = ("uvicorn-tailrace", "uvicorn", "uvicorn-h11", "granian", "hypercorn")
+SERVERS: tuple[ServerName, ...] = (
+    "uvicorn-tailrace",
+    "uvicorn",
+    "uvicorn-h11",
+    "granian",
+    "hypercorn",
+)
 
 
 @click.group(invoke_without_command=True)

@@ -137,7 +137,7 @@ def run_restarts(browsers: dict[str, list[str]], restarts: int) -> Reports:
             running = server.enter_context(process(command, environment))
             before = {page: len(reports.numbers[page]) for page in pages}
             wait_until(
-                lambda before=before: all(  # type: ignore[misc] # its own
+                lambda before=before: all(
                     page in reports.gone or len(reports.numbers[page]) > before[page] + 1
                     for page in pages
                 ),

@@ -107,7 +107,7 @@ def endpoint_of(item_type: Any, items: list[Any], *, sync: bool) -> Callable[...
         yield from items
 
     endpoint = sync_rows if sync else rows
-    endpoint.__annotations__["return"] = (Iterator if sync else AsyncIterator)[item_type]  # type: ignore[index] # mypy: not of a union of classes
+    endpoint.__annotations__["return"] = (Iterator if sync else AsyncIterator)[item_type]
     return endpoint
 
 

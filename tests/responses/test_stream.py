@@ -602,7 +602,7 @@ class Passing:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self.app, scope, receive, send)
+            group.start_soon(self.app, scope, receive, send)  # type: ignore[arg-type]
 
 
 async def is_compressed(app: ASGIApp, path: str) -> bool:

@@ -79,7 +79,7 @@ def test_null_may_write_only_where_it_is_named() -> None:
     assert foreign_origin("POST", asked(origin="null"), ("null",)) is None
 
 
-LITESTAR = {"litestar_app": object()}
+LITESTAR: dict[str, Any] = {"litestar_app": object()}
 
 
 def scope(path: str, raw: bytes | None, root: str = "", **more: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_each_client_gets_each_message_once_and_in_order_and_then_the_end(
     assert own.ask("/publish", count=100)["took"] == [50] * 100
     own.ask("/release")
     for client in clients:
-        messages = b"".join(iter(client.read_chunk, b""))
+        messages = b"".join(iter(client.read_chunk, b""))  # type: ignore[arg-type] # not cut
         assert messages == b"".join(b"data: %d \n\n" % at for at in range(100)) + b"the end"
         client.send("/hello")  # the connection is an ordinary one again
         assert client.read_head().status == 200
@@ -65,7 +65,7 @@ def test_a_client_that_stops_reading_is_refused_more_and_loses_nothing_it_was_gi
     own: Site, attached: Attach
 ) -> None:
     stalled, reading = attached(receive_buffer=4096), attached()
-    took = []
+    took: list[int] = []
     got = bytearray()
     while len(took) < 3000 and (not took or took[-1] == 2):
         said = own.ask("/publish", size=20_000)
@@ -76,7 +76,7 @@ def test_a_client_that_stops_reading_is_refused_more_and_loses_nothing_it_was_gi
     assert took[-1] == 1
     assert max(said["waiting"]) <= 64 * 1024
     own.ask("/release")
-    body = b"".join(iter(stalled.read_chunk, b""))
+    body = b"".join(iter(stalled.read_chunk, b""))  # type: ignore[arg-type] # not cut
     message = b"data: 0 " + b"x" * 20_000 + b"\n\n"
     assert body == message * (len(took) - 1) + b"the end"
     assert got == message * len(took)

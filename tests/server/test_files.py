@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_path_is_sent_whole(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(content[:size])
-    length = {"length": size} if framing == "content-length" else {}
+    length: dict[str, Any] = {"length": size} if framing == "content-length" else {}
     reply = site.get("/path", file=path, **length)
     assert reply.complete
     assert reply.body == content[:size]
@@ -38,12 +39,12 @@ def test_head_sends_no_body(site: Site, file: Path) -> None:
 @pytest.mark.parametrize("how", [{}, {"descriptor": 1}])
 @pytest.mark.parametrize("framing", ["content-length", "chunked"])
 def test_stretches_and_ordinary_bodies_mix(
-    site: Site, file: Path, content: bytes, framing: str, how: dict[str, int]
+    site: Site, file: Path, content: bytes, framing: str, how: dict[str, Any]
 ) -> None:
     wanted = (
         content[100:200] + b"between" + content[1_000_000:2_500_000] + content[2_999_990:] + b"end"
     )
-    length = {"length": len(wanted)} if framing == "content-length" else {}
+    length: dict[str, Any] = {"length": len(wanted)} if framing == "content-length" else {}
     parts = "100:100,=between,1000000:1500000,2999990:,=end"
     reply = site.get("/zero", file=file, parts=parts, **length, **how)
     assert reply.complete
@@ -52,7 +53,7 @@ def test_stretches_and_ordinary_bodies_mix(
 
 @pytest.mark.parametrize("how", [{}, {"descriptor": 1}])
 def test_without_an_offset_each_goes_on_where_the_file_stands(
-    site: Site, file: Path, content: bytes, how: dict[str, int]
+    site: Site, file: Path, content: bytes, how: dict[str, Any]
 ) -> None:
     reply = site.get("/zero", file=file, seek=7, parts=":100000,:20,:", **how)
     assert reply.complete
@@ -65,7 +66,7 @@ def test_a_count_of_nothing_ends_the_response(site: Site, file: Path) -> None:
 
 
 @pytest.mark.parametrize("framing", [{}, {"length": 15}])
-def test_a_pipe_is_read_as_it_fills(site: Site, framing: dict[str, int]) -> None:
+def test_a_pipe_is_read_as_it_fills(site: Site, framing: dict[str, Any]) -> None:
     reply = site.get("/pipe", words="first,second,last", **framing)
     assert (reply.body, reply.complete) == (b"firstsecondlast", True)
 
@@ -140,9 +141,7 @@ def test_a_file_that_has_grown_is_sent_up_to_its_content_length(site: Site, file
         {"file": "/root/\udcff".encode("utf-8", "surrogateescape"), "length": 5},
     ],
 )
-def test_what_cannot_be_sent_whole_is_cut(
-    site: Site, file: Path, query: dict[str, str | int]
-) -> None:
+def test_what_cannot_be_sent_whole_is_cut(site: Site, file: Path, query: dict[str, Any]) -> None:
     reply = site.get("/path", **{**query, "file": str(query["file"]).replace("FILE", str(file))})
     assert not reply.complete
     assert site.ask("/process")["outcomes"][-1] == "TransferFailed"

@@ -74,7 +74,7 @@ def test_each_stream_says_farewell_and_a_download_finishes(
         psutil.Process(server.pid).send_signal(signal.SIGTERM)
         asked = time.monotonic()
         for stream in streams:
-            rest = b"".join(iter(stream.read_chunk, b""))
+            rest = b"".join(iter(stream.read_chunk, b""))  # type: ignore[arg-type] # not cut
             assert rest.startswith(b"event: farewell\n")
             assert b"retry: " in rest
         assert idle.read_some() == b""
@@ -135,7 +135,7 @@ def test_nothing_open_ends_at_once() -> None:
 def test_the_exit_code_is_uvicorns(tmp_path: Path) -> None:
     codes = []
     for name in ("uvicorn", "uvicorn-tailrace"):
-        with serve(APP, name, log_level="info") as server:  # type: ignore[arg-type] # both are names
+        with serve(APP, name, log_level="info") as server:
             with Site(server).connect() as connection:
                 connection.send("/hello")
                 connection.read_reply()

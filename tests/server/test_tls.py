@@ -51,9 +51,7 @@ def context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def options(
-    authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str | float | bool]:
+def options(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A server's."""
     certificate = authority.issue_cert("localhost")
     folder = tmp_path_factory.mktemp("tls")
@@ -68,7 +66,7 @@ def options(
 def secure(
     request: pytest.FixtureRequest,
     context: ssl.SSLContext,
-    options: dict[str, str | float | bool],
+    options: dict[str, Any],
 ) -> Iterator[SecureSite]:
     name: ServerName = request.param
     with serve(APP, name, **options) as server:
@@ -77,7 +75,7 @@ def secure(
 
 @pytest.mark.parametrize("framing", [{}, {"length": 3_000_000}])
 def test_a_path_is_sent_whole(
-    secure: SecureSite, file: Path, content: bytes, framing: dict[str, int]
+    secure: SecureSite, file: Path, content: bytes, framing: dict[str, Any]
 ) -> None:
     reply = secure.get("/path", file=file, **framing)
     assert reply.complete
@@ -148,7 +146,7 @@ def test_a_client_that_leaves_behind_much_that_it_asked_for_is_noticed(
 
 @pytest.mark.parametrize("name", OURS)
 def test_an_idle_client_that_does_not_answer_the_end_of_tls_does_not_hold_the_server(
-    name: ServerName, context: ssl.SSLContext, options: dict[str, str | float | bool]
+    name: ServerName, context: ssl.SSLContext, options: dict[str, Any]
 ) -> None:
     with serve(APP, name, **options) as server:
         site = SecureSite(server, context)

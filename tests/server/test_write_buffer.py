@@ -281,7 +281,7 @@ def test_nothing_is_written_to_a_number_that_somebody_else_has(
 
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         buffer = protocol.buffer
-        connection = ResponseConnection(buffer, lambda message: None)  # type: ignore[arg-type] # not called
+        connection = ResponseConnection(buffer, lambda message: None)  # type: ignore[arg-type, return-value] # not called
         attached = AttachedConnection(buffer)
         await lose(protocol, way)
         with same_numbers() as strangers, path.open("rb") as file:

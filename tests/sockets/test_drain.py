@@ -34,6 +34,7 @@ def test_each_event_client_gets_a_farewell_and_a_clean_end(live: LiveServer) -> 
             (farewell,) = EventParser().feed(body)
             assert farewell.event == "farewell"
             assert json.loads(farewell.data)["error"]["code"] == "shutting_down"
+            assert farewell.retry is not None
             retries.append(farewell.retry)
     shortest, longest = limits.FAREWELL_RETRY
     assert all(shortest * 1000 <= retry <= longest * 1000 for retry in retries)

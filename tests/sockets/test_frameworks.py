@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_a_stream_is_made_appended_to_forked_and_read(server: RunningServer) -> 
     assert (made.status, made.headers["location"]) == (201, f"{server.url}/v1/stream/a/b")
     assert ask("POST", "a/b", b"two").status == 204
     assert get(server, "/v1/stream/a/b?offset=-1")[2] == b"one two"
-    source = {"stream-forked-from": "/v1/stream/a/b"}
+    source: dict[str, Any] = {"stream-forked-from": "/v1/stream/a/b"}
     assert ask("PUT", "fork", **source).status == 201
     assert get(server, "/v1/stream/fork?offset=-1")[2] == b"one two"
     assert ask("DELETE", "a/b").status == 204

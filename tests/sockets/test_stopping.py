@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +28,7 @@ LIMIT = 2.0
 pytestmark = pytest.mark.slow
 
 
-def options(name: ServerName) -> dict[str, int]:
+def options(name: ServerName) -> dict[str, Any]:
     # Without a supervisor hypercorn's trio worker does not handle SIGTERM at all.
     return {"workers": 1} if name.startswith("hypercorn") else {}
 

@@ -55,7 +55,8 @@ class PaperLoop:
 
 
 def buffer(limit: int = LIMIT, *, threaded: bool = False) -> Buffer:
-    return Buffer(PaperLoop(), limit, threaded=threaded)
+    loop: Any = PaperLoop()
+    return Buffer(loop, limit, threaded=threaded)
 
 
 def begun(of: Buffer) -> Buffer:
@@ -65,8 +66,8 @@ def begun(of: Buffer) -> Buffer:
     return of
 
 
-def drained(of: Buffer) -> list[bytes]:
-    batches = []
+def drained(of: Buffer) -> list[Any]:
+    batches: list[Any] = []
     while of.size:
         batches.append(of.take())
     return batches
@@ -88,7 +89,8 @@ def test_no_interleaving_of_puts_and_takes_loses_reorders_or_invents_a_byte(
     steps: list[bytes | None], threaded: bool
 ) -> None:
     tested = buffer(threaded=threaded)
-    put, taken = b"", b""
+    put = b""
+    taken: Any = b""
     for step in steps:
         if step is TAKE:
             taken += tested.take()
@@ -118,7 +120,7 @@ def test_a_batch_without_bytes_means_that_none_wait(steps: list[bytes | None]) -
             tested.put(step)
         elif not tested.take():
             assert tested.size == 0
-            assert not tested.has_frames
+            assert not tested.has_items
 
 
 @given(st.lists(st.binary(min_size=1, max_size=3 * LIMIT)))
@@ -177,12 +179,12 @@ def test_taking_from_an_empty_buffer_gives_nothing() -> None:
 def test_the_first_item_without_bytes_is_told_and_later_ones_are_not() -> None:
     tested = buffer()
     assert tested.touch()
-    assert tested.has_frames
+    assert tested.has_items
     assert tested.take() == b""
     tested.put(b"x")
     tested.take()
     assert tested.touch()
-    assert not tested.has_frames
+    assert not tested.has_items
 
 
 def test_a_batch_is_bytes_and_not_a_view_of_what_the_source_holds() -> None:
@@ -199,7 +201,7 @@ def test_a_batch_is_bytes_and_not_a_view_of_what_the_source_holds() -> None:
 async def test_a_consumer_waits_for_the_first_frame() -> None:
     async with anyio.create_task_group() as group:
         tested = Buffer(current_loop(group), LIMIT, threaded=False)
-        got: list[bytes] = []
+        got: list[Any] = []
 
         async def consume() -> None:
             await tested.ready()
@@ -281,7 +283,7 @@ async def test_a_task_and_a_task_pass_everything_in_order(sizes: list[int]) -> N
                     await tested.room()
 
         group.start_soon(produce)
-        got = b""
+        got: Any = b""
         with anyio.fail_after(10):
             while len(got) < sum(map(len, given_frames)):
                 await tested.ready()
@@ -308,7 +310,7 @@ async def test_a_thread_and_a_task_pass_everything_in_order(sizes: list[int]) ->
 
         thread = threading.Thread(target=produce, daemon=True)
         thread.start()
-        got = b""
+        got: Any = b""
         with anyio.fail_after(10):
             while len(got) < sum(map(len, given_frames)):
                 await tested.ready()

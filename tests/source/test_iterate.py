@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.runtime import Threads, current_loop
-from tailrace.source import AsyncSource, SyncSource, iterate, iterate_in_threads, open_source
+from tailrace.source import AsyncSource, SyncSource, iterate_in_threads, open_source, sync
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
 
@@ -33,7 +34,7 @@ async def anumbers() -> AsyncIterator[int]:
 def pool(monkeypatch: pytest.MonkeyPatch) -> Threads:
     """One thread for sync sources, of this test alone."""
     pool = Threads("tailrace-test", "tests", 1)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     return pool
 
 
@@ -579,6 +580,8 @@ async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threa
         for number in range(3):
             order.append(name)
             time.sleep(limits.TURN_BUDGET)  # longer than what a turn may take beside others
+            while not pool.line and len(order) < 6:
+                time.sleep(0.001)  # the loop has not put the other back in line yet
             yield number
 
     async with anyio.create_task_group() as group:
@@ -594,7 +597,7 @@ async def test_a_source_that_waits_for_a_thread_says_so_and_when_it_has_begun(
     pool: Threads,
 ) -> None:
     go_on = threading.Event()
-    pool.submit(lambda: go_on.wait(10) and None)
+    pool.submit(partial(go_on.wait, 10))  # type: ignore[arg-type] # what it gives is not looked at
     sink = Gathered()
     async with anyio.create_task_group() as group:
         group.start_soon(run, open_source(numbers()), sink)
@@ -619,7 +622,7 @@ async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = Threads("tailrace-test", "tests", 2)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     seen: list[int] = []
 
     def rows() -> Iterator[Any]:

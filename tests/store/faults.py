@@ -129,8 +129,8 @@ class AcceptsFormerOffsets(Kept):
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         info = await self.kept.head(path)
-        there = isinstance(start, Offset) and 0 < start.position <= info.tail.position
-        if there and info.forked_from is None:
+        forked = info.forked_from is not None
+        if isinstance(start, Offset) and 0 < start.position <= info.tail.position and not forked:
             start = replace(start, generation=info.tail.generation)
         return await self.kept.read(path, start, max_bytes)
 
@@ -202,9 +202,9 @@ class KeepsTooLittle(Kept):
     async def create(self, path: str, new: NewStream) -> Created:
         created = await self.kept.create(path, new)
         state = self.kept._streams[path].state
-        if created.is_new and (state.retention.max_records or 0) > 1:
-            fewer = replace(state.retention, max_records=state.retention.max_records - 1)
-            state.retention = fewer
+        most = state.retention.max_records
+        if created.is_new and most is not None and most > 1:
+            state.retention = replace(state.retention, max_records=most - 1)
         return created
 
 

@@ -13,8 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tailrace.store import Store
 from tests.examples import ROOT
 from tests.store import faults
-from tests.store.contract import StoreClock
-from tests.store.contract.machine import StoreMachine
+from tests.store.contract import StoreClock, StoreMachine
 from tests.store.faults import Keeper, Kept
 
 SEARCH = settings(
@@ -77,7 +76,8 @@ def test_the_comparison_finds_nothing_where_nothing_is_wrong() -> None:
 CONTRACTS = """
 import pytest
 
-from tests.store.contract import _suite, contract
+from tests.store import contract
+from tests.store.contract import _suite
 from tests.store.faults import Keeper
 from tests.store.test_faults import BY_CONTRACT
 

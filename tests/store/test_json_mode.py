@@ -192,7 +192,7 @@ def test_what_is_no_json_is_refused_and_says_why(body: bytes) -> None:
     with pytest.raises(InvalidBody) as refused:
         wire_of(body)
     assert refused.value.status == 400
-    assert refused.value.reason.startswith("the body is no ")
+    assert refused.value.reason.startswith("the body is not ")
 
 
 def test_the_place_of_the_fault_is_told_in_bytes() -> None:

@@ -9,8 +9,7 @@ from hypothesis import settings
 
 from tailrace.store import MemoryStore, Store
 from tailrace.store.sqlite import SQLiteStore
-from tests.store.contract import StoreClock
-from tests.store.contract.machine import StoreMachine
+from tests.store.contract import StoreClock, StoreMachine
 
 FEW = settings(max_examples=30, stateful_step_count=40)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -467,7 +468,7 @@ def test_a_closed_stream_knows_who_closed_it(append: Append, duplicate: bool) ->
     assert refused.value.tail == str(Offset(30, 3))
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "type": {"content_type": "text/html"},
     "size": {"data": bytes(limits.MAX_APPEND_BYTES + 1)},
     "gap": {"producer": Producer("p", 0, 9)},

@@ -191,7 +191,10 @@ async def test_a_fork_of_a_stream_that_is_not_there_is_refused_as_one_of_a_strea
 
 
 async def test_a_hook_that_fails_is_a_fault_and_nothing_is_done() -> None:
-    streams = Streams(MemoryStore(), authorize=lambda request, action, path: path == "mine")
+    def hook(request: Any, action: Any, path: str) -> Any:
+        return path == "mine"
+
+    streams = Streams(MemoryStore(), authorize=hook)
     app = FastAPI(lifespan=streams.lifespan)
     app.include_router(streams.router(), prefix=PREFIX)
     async with Client(app, lifespan=True) as client:

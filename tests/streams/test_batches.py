@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tailrace.runtime import current_loop
-from tailrace.streams.batches import Batches
+from tailrace.streams.local_run import Batches
 from tailrace.testing import settle, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -28,8 +28,8 @@ async def test_a_batch_is_what_is_there_up_to_the_limit_and_nothing_is_cut() -> 
 
 async def test_put_says_when_to_wait() -> None:
     batches = Batches(current_loop(), 10, threaded=False)
-    assert batches.put(b"x" * 9)
-    assert not batches.put(b"x")
+    assert batches.put(b"x" * 5)
+    assert not batches.put(b"x" * 5)
 
 
 async def test_room_comes_with_taking() -> None:

@@ -142,7 +142,7 @@ async def test_a_proxy_that_takes_off_its_part_of_the_path_changes_no_name(
         assert status == 201
         assert headers["location"] == f"http://testserver/api{PREFIX}/a/b"
         assert [info.path for info in await streams.list()] == ["a/b"]
-        forked = {"stream_forked_from": f"/api{PREFIX}/a/b"}
+        forked: dict[str, Any] = {"stream_forked_from": f"/api{PREFIX}/a/b"}
         assert (await ask(client, "PUT", f"{PREFIX}/c", **forked))[0] == 201
 
 

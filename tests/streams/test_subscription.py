@@ -455,7 +455,7 @@ async def test_headers_that_the_application_sets_are_sent(world: World) -> None:
 
 
 async def test_a_background_task_runs_when_it_is_over(world: World) -> None:
-    ran = []
+    ran: list[Any] = []
 
     @world.app.get("/with-background")
     async def with_background(request: Request) -> Any:

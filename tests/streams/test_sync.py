@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_many_threads_append_at_once(streams: SyncStreams) -> None:
         for n in range(10):
             streams.append("s", [worker, n])
 
-    threads = [in_thread(lambda worker=worker: append(worker)) for worker in range(8)]
+    threads = [in_thread(partial(append, worker)) for worker in range(8)]
     for thread in threads:
         thread.join(PATIENCE)
     found = data_of(streams, "s")

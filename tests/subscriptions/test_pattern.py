@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -96,9 +97,9 @@ ENTRIES = st.tuples(
 
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.none() | ENTRIES), max_size=12))
-def test_the_index_finds_what_each_of_its_entries_would(changes: list) -> None:
+def test_the_index_finds_what_each_of_its_entries_would(changes: list[Any]) -> None:
     index = PathIndex()
-    entries: dict = {}
+    entries: dict[str, Any] = {}
     for name, entry in changes:
         if entry is None:
             index.drop(name)

@@ -210,7 +210,7 @@ async def test_an_ack_of_a_strange_stream_is_refused(clock: Clock) -> None:
         await begin(w, clock)
         tail = await w.append("events/a")
         claimed = await claim(w)
-        told = {"acks": [{"stream": "events/zz", "offset": tail}], "done": True}
+        told: dict[str, Any] = {"acks": [{"stream": "events/zz", "offset": tail}], "done": True}
         answer = await ack(w, claimed, **told)
         assert (answer.status, answer.error["code"]) == (409, "INVALID_OFFSET")
 

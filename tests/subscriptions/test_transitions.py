@@ -209,7 +209,7 @@ def test_streams_that_do_not_fit_are_left_out_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MAX_SUBSCRIPTION_STREAMS", 2)
-    tails = {name: Tail(START, 1) for name in "abc"}
+    tails: dict[str, Any] = {name: Tail(START, 1) for name in "abc"}
     names = ["e/a", "e/b", "e/c"]
     state = t.advanced(subscription(links={}), context(**tails), names[:2]).state
     assert not state.full

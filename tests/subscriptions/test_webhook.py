@@ -172,7 +172,7 @@ def secure(authority: Path) -> Iterator[tuple[Receiver, list[str | None]]]:
 class Nearby(Webhooks):
     """Takes this machine's address for a public one: where a name leads is judged elsewhere."""
 
-    async def _judged(self, target: Target) -> Sequence[str]:
+    async def _addresses_of(self, target: Target) -> Sequence[str]:
         return ["127.0.0.1"]
 
 

@@ -103,7 +103,7 @@ def test_what_was_there_before_is_not_a_leak() -> None:
     next(suspended)
     with no_leaks():
         pass
-    suspended.close()
+    suspended.close()  # type: ignore[attr-defined] # a generator
 
 
 def test_an_idle_worker_of_a_pool_passes() -> None:

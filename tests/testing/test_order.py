@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from starlette.responses import FileResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from tailrace.testing import Client, ProtocolViolation
-from tests.testing.test_client import Receive, Scope, Send
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 MORE = {"type": "http.response.body", "body": b"x", "more_body": True}
@@ -26,7 +26,7 @@ def body(content: Any, **more: Any) -> dict[str, Any]:
     return {"type": "http.response.body", "body": content, **more}
 
 
-VIOLATIONS = {
+VIOLATIONS: dict[str, tuple[list[Any], str]] = {
     "a body before the start": ([MORE], "before http.response.start"),
     "a second start": ([START, START], "a second http.response.start"),
     "a message after the end": ([START, LAST, LAST], "after the response was complete"),
@@ -105,7 +105,7 @@ async def test_a_response_without_a_body_may_name_a_length(method: str, status: 
 
 @pytest.mark.anyio
 async def test_a_message_of_an_offered_extension_adds_nothing_to_the_body() -> None:
-    messages = [{"type": "http.response.debug", "info": {}}, START, LAST]
+    messages: list[dict[str, Any]] = [{"type": "http.response.debug", "info": {}}, START, LAST]
     async with (
         Client(sending(messages)) as client,
         client.open("GET", "/", extensions={"http.response.debug": {}}) as exchange,
@@ -119,7 +119,7 @@ async def test_a_file_sent_by_its_path_is_the_body(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"from a file")
     async with Client(FileResponse(path)) as client:
-        offered = {"http.response.pathsend": {}}
+        offered: dict[str, Any] = {"http.response.pathsend": {}}
         async with client.open("GET", "/", extensions=offered) as exchange:
             assert await exchange.read_all() == b"from a file"
             assert exchange.sends[1].message["type"] == "http.response.pathsend"
@@ -127,9 +127,9 @@ async def test_a_file_sent_by_its_path_is_the_body(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_path_to_send_is_absolute() -> None:
-    messages = [START, {"type": "http.response.pathsend", "path": "file"}]
+    messages: list[dict[str, Any]] = [START, {"type": "http.response.pathsend", "path": "file"}]
     async with Client(sending(messages)) as client:
-        offered = {"http.response.pathsend": {}}
+        offered: dict[str, Any] = {"http.response.pathsend": {}}
         async with client.open("GET", "/", extensions=offered) as exchange:
             assert "absolute" in str((await exchange.finished()).error)
 
@@ -150,7 +150,7 @@ async def test_a_part_of_a_descriptor_is_sent_from_an_offset_or_its_position(
             {**part, "more_body": False},
         ]
         async with Client(sending(messages)) as client:
-            offered = {"http.response.zerocopysend": {}}
+            offered: dict[str, Any] = {"http.response.zerocopysend": {}}
             async with client.open("GET", "/", extensions=offered) as exchange:
                 assert await exchange.read_all() == b"34" + b"0123" + b"456789"
     finally:

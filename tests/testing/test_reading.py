@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from tailrace.testing import BodyEnded, Client, Clock, ReceivedEvent, Truncated, settle
-from tests.testing.test_client import Receive, Scope, Send, answering
+from tests.testing.test_client import answering
 
 pytestmark = pytest.mark.anyio
 

@@ -34,7 +34,8 @@ def descriptors(pid: int) -> Counter[str]:
 
 
 def threads(pid: int) -> int:
-    return psutil.Process(pid).num_threads()
+    count: int = psutil.Process(pid).num_threads()
+    return count
 
 
 @contextmanager

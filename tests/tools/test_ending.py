@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ pytestmark = pytest.mark.slow
 
 SUBSCRIBERS = 50
 NEVER_READING = 5
+
+
+def bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @pytest.mark.parametrize(("budget", "rate", "finishes"), [(3.0, "40M", True), (1.5, "5M", False)])
@@ -47,7 +52,7 @@ def test_all_are_told_and_none_holds_the_end(
         limited = ("-sS", "--limit-rate", rate, "-o", part, f"{address}/files/large")
         download = stack.enter_context(running("curl", *limited))
         for path in (*heard, part):
-            until(lambda path=path: path.exists() and path.stat().st_size, bool)
+            until(partial(bytes_of, path), bool)
 
         def held() -> dict[str, Any]:
             said: dict[str, Any] = json.loads(request("127.0.0.1", server.port, "/held").body)

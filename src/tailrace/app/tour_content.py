@@ -163,8 +163,8 @@ _PARAGRAPHS: Final = (
         {"slow", "stall", "stalled", "backpressure", "memory", "wait"},
         (
             "A slow reader costs nothing but its socket. At the tail it is written to "
-            "directly; when it falls behind it leaves the crowd and reads the log at its own "
-            "pace, and joins again when it has caught up. Nobody else waits for it."
+            "directly; when it lags it is left out, reads the log at its own pace, and is written "
+            "to again when it has caught up. Nobody else waits for it."
         ),
     ),
     (

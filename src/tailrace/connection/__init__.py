@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from tailrace.connection.attach import ATTACH, Attached, AttachOffer, Frame, attach_offer
 from tailrace.connection.connection import (
+    ATTACH,
     CONNECTION,
+    Attached,
+    AttachOffer,
     Connection,
+    Frame,
     ServerConnection,
+    answer_lifespan,
+    attach_offer,
     extensions_of,
     reset,
 )
-from tailrace.connection.farewell import Farewell
 from tailrace.connection.leaving import Leaving, has_left, leaving_of
-from tailrace.connection.lifespan import answer_lifespan
 from tailrace.connection.middleware import is_clear, leads_to
 from tailrace.connection.open_responses import (
     Drained,
+    Farewell,
     OpenResponse,
     Responder,
     drain,

@@ -1,4 +1,4 @@
-"""What the server lets us see of the connection behind an ASGI call.
+"""What the server lets us see of the connection behind an ASGI call, and do with it.
 
 ASGI has no word for "drop this client": a response can only end. uvicorn then flushes what it has
 buffered, and a client that never reads keeps that buffer and the socket for as long as it likes.
@@ -12,6 +12,11 @@ transport can be asked how much it still holds, and be aborted. A middleware may
 of its own in front of either: Starlette's are closures around the one behind, or hold it in a
 `Request`, and are looked through. Under other servers (granian, hypercorn) this finds nothing, and
 the response just ends unfinished.
+
+**Attached.** An ordinary `send` is a coroutine that passes through every middleware, makes a
+message, frames it as a chunk and copies it. For one message to a thousand subscribers that is a
+thousand times the same work. A response that is attached writes prepared bytes straight to its
+connection instead, where our server protocol offers that (`tailrace.attach`).
 """
 
 from __future__ import annotations
@@ -23,12 +28,28 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ["CONNECTION", "Connection", "ServerConnection", "behind", "extensions_of", "reset"]
+__all__ = [
+    "ATTACH",
+    "CONNECTION",
+    "AttachOffer",
+    "Attached",
+    "Connection",
+    "Frame",
+    "ServerConnection",
+    "answer_lifespan",
+    "attach_offer",
+    "behind",
+    "extensions_of",
+    "reset",
+]
 
 CONNECTION = "tailrace.connection"
-"""The name of the offer in `scope["extensions"]`."""
+"""The name of the server's connection in `scope["extensions"]`."""
+
+ATTACH = "tailrace.attach"
+"""The name of its offer to hand it over."""
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _LOOKS = 32
@@ -78,7 +99,11 @@ class ServerConnection(Protocol):
         """Why the client was dropped: the reason that `abort` was given."""
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when nothing is buffered here, or the connection is closed; soon if that is so
@@ -130,7 +155,11 @@ class Connection:
         return None if self._transport is None else self._transport.get_write_buffer_size()
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with what is buffered for it; the reason is for access logs."""
+        """Drop the client at once, with what is buffered for it.
+
+        Args:
+            reason: For access logs.
+        """
         if self._offered is not None:
             self._offered.abort(reason)
             return
@@ -193,3 +222,110 @@ def behind(call: Any, word: str = "receive") -> Iterator[Any]:
 def _named(word: str, keywords: Any) -> list[Any]:
     """What a partial was given by that name."""
     return [keywords.get(word)] if isinstance(keywords, dict) else []
+
+
+# Attached
+
+
+class Frame:
+    """Bytes for many clients, framed as a chunk once for all of them.
+
+    Args:
+        data: At least one byte: a chunk without any would end the body.
+
+    Raises:
+        ValueError: No bytes.
+
+    Source: RFC 9112 7.1.
+    """
+
+    __slots__ = ("chunk", "data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        if not data:
+            raise ValueError("a frame without bytes would end the response: give it at least one")
+        self.data = data
+        self.chunk = b"%x\r\n%b\r\n" % (len(data), data)
+        self.size = len(self.chunk)
+
+
+class Attached(Protocol):
+    """A response's connection, handed over for writes that never wait."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of frames that wait here for the client."""
+
+    @property
+    def closed(self) -> bool:
+        """The client has left, or the connection was given back."""
+
+    def write(self, frame: Frame) -> bool:
+        """Write a frame, or take none of it.
+
+        Args:
+            frame: One that other clients are given as well.
+
+        Returns:
+            True: it is on its way, after all frames before it. False: too much waits for this
+            client already (`limits.ATTACH_BUFFER_BYTES`), or it is gone; nothing was written.
+        """
+
+    def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when no frame waits any more, or the client has left; soon if that is so now.
+
+        Args:
+            call: It must not raise.
+
+        Returns:
+            What takes the call back.
+        """
+
+    def release(self) -> None:
+        """Give the connection back, so that the response ends by ordinary messages. Frames that
+        were taken are still sent, before them."""
+
+
+class AttachOffer(Protocol):
+    """The server's offer to hand a connection over."""
+
+    async def attach(self, send: Send, start: Message, first: bytes) -> Attached | None:
+        """Send the start of a response and its first bytes, then hand the connection over.
+
+        Args:
+            send: What the response was called with.
+            start: An `http.response.start` without a content-length.
+            first: The first bytes of the body, at least one.
+
+        Returns:
+            The connection; or None if writing to it would pass over a middleware that may want to
+            see the body. Both messages have been sent either way, and without a connection the
+            response goes on with ordinary ones.
+        """
+
+
+def attach_offer(scope: Scope) -> AttachOffer | None:
+    """The offer of the server behind a request, if it makes one.
+
+    Args:
+        scope: Of the request.
+    """
+    offer: AttachOffer | None = extensions_of(scope).get(ATTACH)
+    return offer
+
+
+# The lifespan
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Answer for an application that has nothing to start and nothing to stop.
+
+    A server asks whom it serves; hypercorn's dispatcher (Quart) asks everything that is mounted.
+
+    Source: ASGI's lifespan protocol.
+    """
+    while True:
+        asked: str = (await receive())["type"]
+        await send({"type": f"{asked}.complete"})
+        if asked == "lifespan.shutdown":
+            return

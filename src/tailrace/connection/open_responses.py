@@ -1,16 +1,22 @@
 """The responses that are open in this event loop, and what ends them early.
 
-Who tells them: our server protocol, or an application that calls `drain()`. Under any other server
-nobody does, so while streams are open the server is watched: see `watching`.
+Our server protocol tells them when it stops, and so does an application that calls `drain()`. No
+other server tells of it, so while responses are open the server is watched (`watching`).
+
+**When a client that is told to come back is answered again.** One that comes back while the old
+server still drains is refused, or gets a proxy's 502. Then a browser's `EventSource` never tries
+again: Chromium after any status but 200, Firefox after a refused connection as well. So the
+farewell looks past what may still hold the old server (`held_for`, `retry_range`; both pure).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar, Token
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
+from random import uniform
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -19,7 +25,6 @@ from anyio.lowlevel import RunVar
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection.farewell import Farewell, held_for, retry_range
 from tailrace.connection.leaving import Leaving, leaving_of
 from tailrace.connection.stats import Ending
 from tailrace.connection.watching import Server, find_server
@@ -28,13 +33,59 @@ from tailrace.runtime import Loop, current_loop
 
 __all__ = [
     "Drained",
+    "Farewell",
     "OpenResponse",
     "Responder",
     "drain",
     "drain_beside",
+    "held_for",
+    "retry_range",
     "shutdown_event",
     "tell_stopping",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """What an open stream is told when the server stops.
+
+    Args:
+        left: Seconds until what is still open is cut.
+        retry: Seconds, `(least, most)`, after which its client may come back.
+    """
+
+    left: float
+    retry: tuple[float, float] = limits.FAREWELL_RETRY
+
+    def draw_retry(self) -> float:
+        """Seconds for one client: drawn, so that not all come back in the same instant."""
+        return uniform(*self.retry)
+
+
+def held_for(left: float, lingering: Iterable[float], others: int) -> float:
+    """Seconds that a server which stops may still be held.
+
+    Args:
+        left: Seconds until it cuts what is open; infinite if it never does.
+        lingering: Seconds that each open stream may take to end; infinite for one that is not told.
+        others: Open responses that are not among these.
+    """
+    if left == inf:
+        left = limits.LONGEST_STOP
+    return left if others > 0 else min(left, max(lingering, default=0.0))
+
+
+def retry_range(held: float, *, waits_in_line: bool) -> tuple[float, float]:
+    """Between which seconds a client may come back.
+
+    Args:
+        held: Seconds until the server has ended.
+        waits_in_line: The listening socket outlives the server, and its successor answers.
+    """
+    if waits_in_line:
+        return limits.FAREWELL_RETRY_IN_LINE
+    least, most = limits.FAREWELL_RETRY
+    return held + least, held + most
 
 
 class Responder(Protocol):
@@ -73,7 +124,7 @@ class OpenResponse:
         self._take_back: Callable[[], None] | None = None
         self._token: Token[anyio.Event] | None = None
         self.leaving: Leaving | None = None
-        """Of the request; None while nobody listens."""
+        """Of the request; None before the response was entered."""
         self.farewell: Farewell | None = None
         """The server stops, and the response says so."""
         self.ending: Ending | None = None
@@ -101,10 +152,9 @@ class OpenResponse:
             self._responder.told()
 
     async def __aenter__(self) -> Self:
-        self.leaving = leaving_of(self._scope, self._receive, self._send)
-        await self.leaving.__aenter__()
-        self._take_back = self.leaving.on_left(partial(self.end, Ending.LEFT))
-        self._register()
+        leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
+        await leaving.__aenter__()
+        self._begin(leaving)
         return self
 
     async def __aexit__(
@@ -114,25 +164,26 @@ class OpenResponse:
         trace: TracebackType | None,
     ) -> None:
         assert self.leaving is not None
-        assert self._take_back is not None
-        self._unregister()
-        self._take_back()
-        self._take_back = self._responder = None  # or they keep each other alive
+        self._end(error)
         await self.leaving.__aexit__(kind, error, trace)
 
-    def _register(self) -> None:
+    def _begin(self, leaving: Leaving) -> None:
         here = _here()
         here.responses.add(self)
         self._token = _stopping.set(here.stopping)
+        self._take_back = leaving.on_left(partial(self.end, Ending.LEFT))
         if here.stop is not None:
             self.say_farewell(_farewell(here, here.stop))
         elif not here.is_watched:
             _watch(here)
 
-    def _unregister(self) -> None:
-        here = _here()
+    def _end(self, error: BaseException | None) -> None:
+        assert self._take_back is not None
         assert self._token is not None
+        self._take_back()
+        self._take_back = self._responder = None  # or they keep each other alive
         _stopping.reset(self._token)
+        here = _here()
         here.responses.discard(self)
         here.ended += 1
         if here.changed is not None:
@@ -165,7 +216,7 @@ class _Open:
     """Set when the next one ends."""
     server: Server | None = None
     is_watched: bool = False
-    """A timer runs, or there is nobody who could be watched."""
+    """A timer runs, or there is no server that could be watched."""
 
 
 _open: RunVar[_Open] = RunVar("tailrace_open_streams")
@@ -186,7 +237,7 @@ class Drained:
 
 
 async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
-    """End every open stream of this event loop, politely first.
+    """Let every open stream of this event loop say farewell, then cut what is still open.
 
     A format with a farewell (SSE: an event and a `retry`, drawn so that not all come back at once)
     says it and ends now; if its source asked for a `shutdown_grace`, after that. Others may finish
@@ -208,10 +259,10 @@ async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
 
 
 async def drain_beside(held: int, timeout: float) -> Drained:
-    """`drain()` by a server that knows what else holds it.
+    """`drain()`, called by a server, which knows how many other responses are open.
 
     Args:
-        held: Open responses, the streams among them, or more than those if any of them stalls.
+        held: All open responses, the streams among them; more than those if one of them stalls.
         timeout: Seconds, 0 or more.
     """
     here = _here()
@@ -231,7 +282,7 @@ async def drain_beside(held: int, timeout: float) -> Drained:
 
 
 def shutdown_event() -> anyio.Event:
-    """An event that is set when the server stops, for a source that has last words of its own.
+    """An event that is set when the server stops, for a source that ends in its own way.
 
     Give its response `StreamOptions(shutdown_grace=...)`, or it is ended in the moment in which the
     event is set. To be called in a source, sync or async, or in the event loop. A sync source must

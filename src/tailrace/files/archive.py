@@ -57,7 +57,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The ZIP of a directory: what its listings show, but not what is behind links to directories.
+    """The ZIP of a directory: everything that its listings show, except links to directories.
 
     Args:
         tree: The rules.

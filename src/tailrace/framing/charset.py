@@ -13,8 +13,8 @@ __all__ = ["Charset"]
 class Charset:
     """The encoder of one response.
 
-    The text of a response is one text, though it comes in pieces: a UTF-16 has one byte order mark,
-    and ISO-2022-JP goes back to ASCII at the end, not after each piece.
+    A response is one text, though it comes in pieces: UTF-16 has one byte order mark, and
+    ISO-2022-JP returns to ASCII at the end, not after each piece.
 
     Args:
         charset: By any name that Python has for it: "utf-8", "latin1".
@@ -29,7 +29,7 @@ class Charset:
     """The bytes of the next text.
 
     Raises:
-        UnicodeEncodeError: The charset has no form for it.
+        UnicodeEncodeError: The charset does not have one of its characters.
     """
 
     def __init__(self, charset: str) -> None:
@@ -46,18 +46,18 @@ class Charset:
             self.encode = self._encoder.encode
 
     def finish(self) -> bytes:
-        """What the charset needs at the end of a text."""
+        """The bytes that the charset needs at the end of a text."""
         return b"" if self._encoder is None else self._encoder.encode("", final=True)
 
     def lossy(self, text: str) -> bytes:
-        """The bytes of the next text, with escapes for what has no form."""
+        """The bytes of the next text; characters that the charset does not have are escaped."""
         if self._encoder is None:
             return text.encode(errors="backslashreplace")
         self._encoder.errors = "backslashreplace"
         return self._encoder.encode(text)
 
     def lacks(self, text: str) -> str:
-        """The first character of a text that has no form; "" if all have one."""
+        """The first character of a text that the charset does not have; "" if it has all."""
         try:
             text.encode(self.name)
         except UnicodeEncodeError as error:

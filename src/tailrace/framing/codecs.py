@@ -1,4 +1,4 @@
-"""Streaming compression: what was given can be decoded at once, and an open stream costs little.
+"""Streaming compression: each batch can be decoded at once, and an open stream costs little.
 
 The settings are chosen for many streams that stay open for long. Measured with 200 compressors
 open in one process after 64 KiB of SSE messages of 150 bytes each, every message flushed

@@ -1,13 +1,13 @@
 """Comma-separated values, by RFC 4180.
 
 The rows are quoted by the standard library's `csv`; which object becomes which row is in `row.py`.
-Text, numbers and None are given to it as they are (None is an empty cell); everything else becomes
-what it is in JSON: `true`, `2026-01-31T08:00:00Z`, and the JSON text itself for a list or a dict.
-NaN is what has no value, here as in the table that it comes from: an empty cell.
+It is given text, numbers and None as they are (None is an empty cell). Everything else is written
+as in JSON: `true`, `2026-01-31T08:00:00Z`, and the JSON text itself for a list or a dict. NaN means
+"no value", as in the table that it comes from: an empty cell.
 
-A failure is a last row `#error,code,message`: CSV has no comments, but a `#` in front is what most
-readers that know them look for, and the others meet a row of another width. The connection is
-aborted behind it in any case.
+If the source fails, the last row is `#error,code,message`. CSV has no comments, but most readers
+that know comments look for a `#` at the start, and the others see a row of another width. The
+connection is aborted after it in any case.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _PLAIN = frozenset({str, int, float, type(None)})
 """Types that `csv` writes as we want it, looked up exactly: a bool is an int to `isinstance`."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
-"""What makes a spreadsheet compute a cell (OWASP ASVS 5.0, 1.2.10; CR is OWASP's older list)."""
+"""A cell that begins so is computed by spreadsheets (OWASP ASVS 5.0, 1.2.10; CR: an older list)."""
 
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-"""What starts like a formula and is only a number, wherever it comes from."""
+"""A number, though it starts as a formula does."""
 
 _WANTED = "mappings, models, dataclasses, named tuples, lists or tuples"
 
@@ -40,24 +40,25 @@ _WANTED = "mappings, models, dataclasses, named tuples, lists or tuples"
 class CSV(Framing):
     """Each item one row.
 
-    Mappings, pydantic models, dataclasses, attrs classes and named tuples have named cells; so has
-    whatever has `keys()`, such as the rows of sqlite3. A key that is missing gives an empty cell;
-    one that is not a column is refused, for it would be lost in silence. Lists, tuples and other
-    sequences are cells in order. str and bytes are refused, though they are sequences.
+    Mappings, pydantic models, dataclasses, attrs classes and named tuples have named cells, and so
+    has every object with `keys()`, such as the rows of sqlite3. A missing key gives an empty cell.
+    A key that is not a column is refused, for its value would be lost without a word. Lists, tuples
+    and other sequences are cells in order. str and bytes are refused, though they are sequences.
 
     Args:
         columns: The columns in order; None takes those of the first item, if it has names.
-        header: Write the columns as the first row, also when no item came but `columns` are given.
+        header: Write the columns as the first row; also if there is no item and `columns` are
+            given.
         neutralise: Put a single quote before text that a spreadsheet would compute as a formula
-            (what starts with `= + - @`, TAB, CR or NUL). Numbers stay as they are. It changes the
-            data, so it is for files that people open, not programs.
+            (it starts with `= + - @`, TAB, CR or NUL). Numbers stay as they are. It changes the
+            data, so it is for files that people open, not for programs.
         charset: How the text is encoded, by Python's name of it.
         bom: Begin with a byte order mark, by which Excel knows UTF-8.
         end_mark: End with a row `#end`, if the source ended well.
 
     Raises:
-        InvalidOption: `columns` that are no list of different names, a charset that Python does not
-            know, or a `bom` for another one than UTF-8.
+        InvalidOption: `columns` is not a list of different names, Python does not know the charset,
+            or a `bom` is asked for with a charset other than UTF-8.
 
     Source: RFC 4180.
     """
@@ -97,7 +98,7 @@ class CSV(Framing):
         """The item as a row, after the header if it is the first.
 
         Raises:
-            InvalidChunk: No row, a cell that has no text, or cells that are not in the columns.
+            InvalidChunk: The item is not a row, a cell cannot be written, or it has other columns.
         """
         if type(item) is dict and tuple(item) == self._columns:  # by far the most
             row: Iterable[Any] = item.values()
@@ -160,14 +161,14 @@ class CSV(Framing):
     def _text(self, row: Iterable[Any]) -> str:
         cells = [cell if type(cell) in _PLAIN else _cell_of(cell) for cell in row]
         if self._neutralise:
-            cells = [_harmless(cell) for cell in cells]
+            cells = [_neutral(cell) for cell in cells]
         text = self._write(cells)
         if "nan" in text and any(map(_is_nan, cells)):
             text = self._write([None if _is_nan(cell) else cell for cell in cells])
         return text
 
     def _unwritable(self, row: Iterable[Any], error: ValueError) -> InvalidChunk:
-        """Names the cell that cannot be written."""
+        """An error that names the cell that cannot be written."""
         wanted = f"cells that pydantic can write as JSON ({reason_of(error)})"
         for number, cell in enumerate(row):
             try:
@@ -177,7 +178,7 @@ class CSV(Framing):
         return InvalidChunk(row, self.name, wanted)
 
     def _unencodable(self, item: Any, row: Iterable[Any]) -> InvalidChunk:
-        """Names the cell that holds a character too many."""
+        """An error that names the cell with a character that the charset does not have."""
         charset = self._charset
         for number, cell in enumerate(row):
             if lacking := charset.lacks(self._text([cell])):
@@ -211,7 +212,7 @@ def _is_nan(cell: Any) -> bool:
     return isinstance(cell, float) and cell != cell
 
 
-def _harmless(cell: Any) -> Any:
+def _neutral(cell: Any) -> Any:
     if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NEGATIVE.fullmatch(cell):
         return cell
     return "'" + cell

@@ -1,4 +1,4 @@
-"""JSON: one item of any format as JSON, and the two formats that are JSON: lines, and an array."""
+"""An item as JSON, for every format that carries it; and two formats: JSON Lines and an array."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["JSONArray", "JSONLines", "error_json", "json_of"]
 def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own word
     """The item as one line of JSON in UTF-8.
 
-    NaN and the infinities become `null`, for JSON has no word for them (a model that says
-    `ser_json_inf_nan` in its own configuration is obeyed). Control characters are escaped, so the
-    result never holds a CR or LF. Bytes are written as the text they hold in UTF-8. A key is what
-    pydantic makes of it: `inf` is "inf", a tuple its parts with commas between them.
+    NaN and the infinities become `null`, for JSON does not have them (unless a model's own
+    configuration has `ser_json_inf_nan`). Control characters are escaped, so the result never holds
+    a CR or LF. Bytes are written as the text that they hold in UTF-8. A key is written as pydantic
+    writes it: `inf` as "inf", a tuple as its parts with commas between them.
 
     Raises:
-        InvalidChunk: pydantic cannot write the item; it names the cell of a row.
+        InvalidChunk: pydantic cannot write the item; of a row, the error names the cell.
     """
     try:
         return json_text(item)
@@ -31,7 +31,7 @@ def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own wo
 
 
 def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa: A002 - as above
-    """What names the cell that cannot be written, if it is one of a row's."""
+    """An error that names the cell that cannot be written, if the item is a row."""
     wanted = f"what pydantic can write as JSON ({reason_of(error)})"
     try:
         record = record_of(item)
@@ -47,12 +47,12 @@ def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa
 
 
 def error_json(problem: Problem) -> bytes:
-    """`{"error": {"code": ..., "message": ...}}`: what any format in JSON says of its stream.
+    """`{"error": {"code": ..., "message": ...}}`: how a format in JSON says that its stream failed.
 
-    Clients of model APIs look for `error` in each value that they read, take it for a failure and
-    show its `message`; a value of any other shape is a part of the answer to them.
+    Clients of model APIs look for `error` in each value that they read, and show its `message`.
+    They take a value of any other shape for a part of the answer.
 
-    Never raises, for it is written when something else did.
+    It never raises, for it is written when something else has.
     """
     message = problem.message.encode("utf-8", "backslashreplace").decode()
     return to_json({"error": {"code": problem.code, "message": message}})
@@ -61,8 +61,8 @@ def error_json(problem: Problem) -> bytes:
 class JSONLines(Framing):
     """Each item as JSON and a line feed.
 
-    Every item is a value, str and bytes too: a str is a JSON string, and bytes are the JSON string
-    of the text that they hold in UTF-8. NaN and the infinities become `null`.
+    Every item is written as a value, str and bytes too: a str as a JSON string, bytes as the JSON
+    string of the text that they hold in UTF-8. NaN and the infinities become `null`.
 
     A source that failed ends with the line `{"error": {"code": ..., "message": ...}}`.
 
@@ -75,7 +75,7 @@ class JSONLines(Framing):
     name = "jsonlines"
     media_type = "application/jsonl"
     carries = Carries.JSON
-    heartbeat = b"\n"  # only if it is asked for (`StreamOptions.blank_lines`)
+    heartbeat = b"\n"  # sent only with `StreamOptions.blank_lines`
 
     def __init__(self, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
@@ -97,7 +97,7 @@ class JSONLines(Framing):
 class JSONArray(Framing):
     """The items as the elements of one array; an empty source gives `[]`.
 
-    A source that failed leaves the array unclosed, on purpose: no parser takes it for whole.
+    If the source fails, the array is not closed, on purpose: no parser takes it for whole.
 
     Source: RFC 8259 section 5.
     """
@@ -114,7 +114,8 @@ class JSONArray(Framing):
 
     def frame_json(self, text: bytes) -> bytes:
         framed = self._before + text
-        # Only now: an item that was refused has written nothing, so the next is still the first.
+        # Not earlier: an item that was refused has written nothing, so the next one is still the
+        # first.
         self._before = b","
         return framed
 

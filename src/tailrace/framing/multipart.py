@@ -1,15 +1,15 @@
 """multipart/x-mixed-replace: each part takes the place of the one before (MJPEG and friends).
 
-A browser does not show a part when its last byte is there, but when it knows that it is over: by
-the boundary. Chromium (156, in an `<img>`) waits longer still, for the headers of the part that
-follows: given the boundary alone it shows every picture one picture late. So behind a part go the
-boundary and the headers of the next one, at once, and what comes later is only its body. That is
-why these parts have no Content-Length.
+A browser does not show a part when it has the last byte, but when it knows that the part has ended:
+by the boundary. Chromium (156, in an `<img>`) waits even longer, for the headers of the next part:
+with the boundary alone it shows every picture one picture late. So each part is followed at once by
+the boundary and the headers of the next part, and only the body comes later. That is why these
+parts have no Content-Length.
 
-What the next part will be is a guess: one more of `part_type`, without headers of its own. When a
-`Part` comes that is not, the part that was opened must be filled all the same, for an empty one
-crashes the same Chromium's tab: it gets the last body again, which no viewer can tell from no
-change. Behind such a part goes the boundary alone, since the guess would fail again.
+The headers of the next part are a guess: `part_type`, and no headers of its own. If a `Part` comes
+that has others, the part that was opened must still get a body, for an empty one crashes the tab of
+the same Chromium: it gets the last body again, which looks like no change. Such a part is followed
+by the boundary alone, since the guess would fail again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Part:
 
     Raises:
         InvalidChunk: The data is not bytes.
-        InvalidOption: A header that would break out of its line.
+        InvalidOption: A header that is not one line of printable ASCII.
     """
 
     data: bytes | bytearray | memoryview
@@ -68,13 +68,13 @@ class MultipartMixedReplace(Framing):
     """Each item one part, shown by a browser in place of the last.
 
     Items: bytes, bytearray, memoryview, or a `Part`. Chromium shows a `Part` with a type or headers
-    of its own only when the next part comes; all others at once. An empty item writes nothing. A
-    source that failed is cut.
+    of its own only when the next part comes, and all others at once. An empty item writes nothing.
+    If the source fails, the body is cut.
 
     Args:
         part_type: The media type of parts that name none.
-        boundary: 1 to 70 letters, digits and `'+_.-` that no part may hold; None draws 128 random
-            bits, which no part holds by chance or by an attacker's design.
+        boundary: 1 to 70 letters, digits and `'+_.-` that no part holds; None draws 128 random
+            bits, which nobody can guess.
 
     Raises:
         InvalidOption: A boundary or type that cannot be written.
@@ -95,7 +95,7 @@ class MultipartMixedReplace(Framing):
         self._type = part_type
         self._delimiter = f"--{boundary}\r\n".encode()
         self._plain_head = f"Content-Type: {part_type}\r\n\r\n".encode()
-        # What the next part still needs in front of its body, if it is plain.
+        # What must be sent before the body of the next part, if that is plain.
         self._owed = self._delimiter + self._plain_head
         self._last: bytes | None = None  # the body before an opened part; None: none is opened
 

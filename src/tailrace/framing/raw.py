@@ -14,12 +14,12 @@ _WANTED = "str, bytes, bytearray or memoryview"
 
 
 class Raw(Framing):
-    """What a plain stream sends: the items, one behind the other.
+    """What a plain stream sends: the items, one after the other.
 
     Args:
-        charset: How str items are encoded, by Python's name of it. One that Python does not know is
-            only a label: bytes go out under it, text is refused.
-        end_mark: What follows the last item of a source that ended well, in place of nothing.
+        charset: How str items are encoded, by Python's name of it. If Python does not know it, it
+            is only a label: bytes are sent, and text is refused.
+        end_mark: What follows the last item, if the source ended well; None is nothing.
 
     Raises:
         InvalidOption: An end mark that is neither str nor bytes, or that the charset cannot carry.

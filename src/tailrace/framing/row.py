@@ -1,12 +1,12 @@
 """What an item is, for every format alike: the names and values that CSV, JSON and events write.
 
 pydantic-core writes what it knows: mappings that are a `dict`, models, dataclasses, dates, UUIDs,
-enums. This file turns the rest into that: the rows of databases, named tuples, numpy's and pandas'
-values. Types are known by what they have and by their package's name, not by import: none of those
-packages has to be there, and none is loaded.
+enums. This file turns everything else into these: the rows of databases, named tuples, the values
+of numpy and pandas. It knows their types by their attributes and by the name of their package, and
+imports none of these packages.
 
-Two rules: a name is never lost in silence (two columns of one name are refused), and what has more
-columns than anybody asked for is refused too (an object of SQLAlchemy's ORM).
+Two rules: no name is lost without a word (two columns of one name are refused), and an object that
+has more columns than anybody asked for is refused too (SQLAlchemy's ORM).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _Reader = Callable[[Any], Any]
 
 
 def read_item(item: Any) -> Any:
-    """An item as pydantic-core can write it; what has names is then a dict, or a model.
+    """An item as pydantic-core can write it; an item with names becomes a dict, or is a model.
 
-    Only the item itself is looked at: what is in it is read when it is written (`json_text`), and
-    a named tuple there is a list, as pydantic has it.
+    Only the item itself is changed: what it holds is read when it is written (`json_text`), where a
+    named tuple is a list, as in pydantic.
 
     Raises:
         ValueError: It has one name twice, or is an object of an ORM.
@@ -52,17 +52,17 @@ def read_item(item: Any) -> Any:
 
 
 def record_of(item: Any) -> Any:
-    """An item as a dict of its cells, or as a list or tuple of them; anything else is no row.
+    """An item as a dict of its cells, or as a list or tuple of them; anything else is not a row.
 
     Raises:
-        ValueError: As `read_item`; or a serialiser of the model's own failed.
+        ValueError: As in `read_item`; or a serialiser of the model itself failed.
     """
     record = read_item(item)
     if isinstance(record, (dict, list, tuple)):
         return record
     kind = type(record)
     if hasattr(kind, "__pydantic_serializer__"):
-        # As its JSON is made, for a serialiser of its own may be there to hide a value in JSON.
+        # As its JSON is made: a serialiser of the model may hide a value in JSON alone.
         return kind.__pydantic_serializer__.to_python(
             record, mode="json", by_alias=True, fallback=serialize_unknown
         )
@@ -72,9 +72,9 @@ def record_of(item: Any) -> Any:
 
 
 def keyed_as_dict(item: Any) -> Any:
-    """A row that has its cells by `keys()` alone as a dict; anything else as it is.
+    """A row whose cells are found by `keys()` alone as a dict; anything else as it is.
 
-    What is to become of it is declared, and pydantic looks into mappings and attributes only.
+    This is for items with a declared type: pydantic validates mappings and attributes only.
 
     Raises:
         ValueError: It has one name twice.
@@ -84,10 +84,10 @@ def keyed_as_dict(item: Any) -> Any:
 
 
 def serialize_unknown(value: Any) -> Any:
-    """A value that pydantic-core does not know as one that it does: its `fallback`.
+    """A value that pydantic-core does not know, as one that it knows: its `fallback`.
 
     Raises:
-        ValueError: Nobody knows it.
+        ValueError: It is of an unknown type.
     """
     read = _reader_of(type(value))  # type: ignore[arg-type]  # as above
     if read is None:
@@ -96,10 +96,10 @@ def serialize_unknown(value: Any) -> Any:
 
 
 def json_text(value: Any) -> bytes:
-    """A value as JSON in UTF-8; NaN and the infinities are `null`, and so are `NaT` and `NA`.
+    """A value as JSON in UTF-8; NaN, the infinities, `NaT` and `NA` are `null`.
 
     Raises:
-        ValueError: Nobody can write it.
+        ValueError: It cannot be written.
     """
     value = read_item(value)
     try:
@@ -117,11 +117,11 @@ def json_text(value: Any) -> bytes:
 
 
 def plain_of(value: Any) -> Any:
-    """A value as text, a number, a bool, None, a list or a dict: what its JSON would be read as,
-    but that NaN and the infinities stay.
+    """A value as text, a number, a bool, None, a list or a dict: as its JSON would be read, except
+    that NaN and the infinities stay.
 
     Raises:
-        ValueError: Nobody can write it.
+        ValueError: It cannot be written.
     """
     try:
         return _named_keys(value)
@@ -141,7 +141,7 @@ def reason_of(error: ValueError) -> str:
 
 
 def without_nat(value: Any) -> Any:
-    """The value with None for each `NaT` in its dicts and lists; itself if it has none."""
+    """The value with None for each `NaT` in its dicts and lists; itself if there is no `NaT`."""
     if _is_nat(value):
         return None
     if isinstance(value, dict):
@@ -167,7 +167,7 @@ def _is_nat(value: Any) -> bool:
 
 @lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
 def _reader_of(kind: type) -> _Reader | None:
-    """How values of a type are read; None: as they are, or not at all."""
+    """How values of a type are read; None: they are left to pydantic-core."""
     if hasattr(kind, "__pydantic_serializer__"):
         return None
     if hasattr(kind, "_sa_class_manager") and not hasattr(kind, "__dataclass_fields__"):
@@ -195,7 +195,7 @@ def _named_reader(kind: type) -> _Reader | None:
 
 
 def _of_arrays(kind: type) -> _Reader | None:
-    """What numpy and pandas have and Python has not."""
+    """How the types that only numpy and pandas have are read."""
     bases = {base.__name__ for base in kind.__mro__ if base.__module__.startswith("numpy")}
     if kind.__name__ in ("NaTType", "NAType"):
         return lambda value: None
@@ -235,6 +235,6 @@ def _named(names: Sequence[Any], cells: Sequence[Any]) -> dict[Any, Any]:
 
 def _refuse_orm(item: Any) -> Any:
     raise ValueError(
-        "an object of an ORM has all columns of its table: declare the type of what is to be sent, "
+        "an object of an ORM has all columns of its table: declare the type that is to be sent, "
         "or select the columns"
     )

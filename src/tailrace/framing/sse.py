@@ -1,13 +1,14 @@
 """Server-sent events, by the WHATWG text.
 
-A line ends at CRLF, CR or LF and nowhere else, so `str.splitlines` is of no use here: it also cuts
-at U+2028, NEL and form feeds, which are data. Each line of an item becomes a `data:` line; the
-client joins them with LF. The space behind the colon is the one that a client takes away, so an
-item that starts with a space keeps it.
+A line ends at CRLF, CR or LF and nowhere else, so `str.splitlines` cannot be used: it also cuts at
+U+2028, NEL and form feeds, which are data. Each line of an item becomes a `data:` line, and the
+client joins them with LF. A client removes one space after the colon, so one is written, and an
+item that starts with a space keeps its own.
 
-The event classes of FastAPI and sse-starlette are known by their package and name, not by import:
-neither has to be installed, and the pure packages import no framework. Two differences from them:
-an event without any field gives nothing, not a blank line; and an id with NUL is refused.
+The event classes of FastAPI and sse-starlette are recognised by their package and name, and not
+imported: neither has to be installed, and the pure packages import no framework. There are two
+differences: an event without any field gives nothing, not a blank line; and an id with NUL is
+refused.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _Writer = Callable[[Any], bytes]
 _FIELDS = frozenset({"event", "data", "id", "retry", "comment"})
 _log = logging.getLogger("tailrace")
 _warned: set[bool] = set()
-"""Not empty when it was said."""
+"""Not empty once the warning was logged."""
 
 _GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
 
@@ -39,20 +40,20 @@ _GOING_AWAY = Problem("shutting_down", "the server is going away: connect again"
 class Event:
     """One server-sent event; its fields are checked when it is made.
 
-    A browser hands an event to the page only if it has data: without it the `id` and `retry` are
-    kept, and the rest is dropped. Give `data=""` to an event that is only a name.
+    A browser gives an event to the page only if it has data; of an event without data it keeps `id`
+    and `retry`, and drops the rest. Give `data=""` to an event that is only a name.
 
     Args:
-        data: str and bytes go out as they are, each line a `data:` line of its own; None writes no
-            such line; anything else is written as JSON.
-        event: The type that `addEventListener` names; one line; without it "message".
+        data: str and bytes are sent as they are, each line in a `data:` line of its own; None
+            writes no such line; anything else is written as JSON.
+        event: The type for `addEventListener`, one line; None is "message".
         id: What the browser sends back as `Last-Event-ID`; one line without NUL; "" clears it.
         retry: Milliseconds to wait before connecting again, 0 to `limits.MAX_RETRY_MS`.
-        comment: Text that no client looks at; several lines are several comments.
+        comment: Text that clients ignore; several lines are several comments.
 
     Raises:
         InvalidEvent: A field that the format cannot carry, or no field at all: such an event is a
-            lone blank line that nobody sees, so it is always a mistake.
+            blank line that no client sees, so it is always a mistake.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -90,7 +91,7 @@ class ServerSentEvents(Framing):
     anything else as JSON.
 
     Args:
-        heartbeat_text: What the comment says that breaks a silence; several lines are several
+        heartbeat_text: The comment that is sent after a silence; several lines are several
             comments.
         end_mark: End with an event named "end", if the source ended well.
 
@@ -109,7 +110,7 @@ class ServerSentEvents(Framing):
     def __init__(self, *, heartbeat_text: str | None = None, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
         self._end_mark = end_mark
-        self._is_first = True  # no dict was seen; those of one response are of one kind
+        self._is_first = True  # no dict was seen yet; all dicts of a response are alike
         if heartbeat_text is not None:
             self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
@@ -144,12 +145,12 @@ class ServerSentEvents(Framing):
     def farewell(self, retry: float) -> bytes:
         """An event named "farewell" that tells the client when to come back."""
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
-        # It ends the answer before its end, so its data is an error to who knows no farewells.
+        # The answer ends early, so the data is an error for clients that know no farewell.
         return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
 
 
 def _look_at(item: dict[Any, Any]) -> None:
-    """Say once that a dict is data: to sse-starlette one with these keys alone is an event."""
+    """Warn once that a dict is data; in sse-starlette a dict of these keys alone is an event."""
     if item and _FIELDS.issuperset(item) and not _warned:
         _warned.add(True)
         _log.warning(
@@ -219,7 +220,7 @@ def _write_foreign(data: Any, item: Any, event: str | None, id_: str | None) -> 
 
 @lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
 def _writer_of(kind: type) -> _Writer:
-    """How items of a type are written: the look along its bases is paid once."""
+    """How items of a type are written; cached, so that its bases are searched once."""
     if issubclass(kind, Event):
         return _write_event
     if issubclass(kind, str):

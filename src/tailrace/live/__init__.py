@@ -5,7 +5,7 @@ from __future__ import annotations
 from tailrace.live.cursor import Slow
 from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
-from tailrace.live.live import LiveResponse
+from tailrace.live.response import LiveResponse
 from tailrace.live.tail import Entry
 
 __all__ = [

@@ -1,4 +1,17 @@
-"""Where one response is in a stream, and what comes next for it."""
+"""Where one reader is in a live stream, and what it does next. Decided without waiting.
+
+| state | the reader | it ends |
+|---|---|---|
+| `BEHIND` | is given what it has not got, from the log or from the last changes | at the tail |
+| `AT_TAIL` | has been at the tail, and is given what comes | when too much waits for it |
+| `LISTENING` | is written to by the broadcast | when it cannot take a frame |
+| `LAGGING` | is too slow, so its policy (`Slow`) says what becomes of it | at its next step |
+
+A reader that is attached to its connection goes from `AT_TAIL` to `LISTENING` as soon as nobody is
+being written to. It is too slow when its connection takes no frame. One that is not attached never
+listens: it is too slow when it was at the tail, and is more than `limits.ATTACH_BUFFER_BYTES` from
+it now.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +19,12 @@ import time
 from enum import Enum
 
 from tailrace import limits
-from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
 from tailrace.live.format import Gap
-from tailrace.live.hub import Hub, LiveStream
+from tailrace.live.hub import LiveStream
 from tailrace.live.tail import Entry, TailState
-from tailrace.store import Mark, Offset, Slice, Where
+from tailrace.store import Offset, Slice
 
-__all__ = ["Next", "ReadCursor", "Slow"]
+__all__ = ["ReadCursor", "ReaderState", "Slow", "Step"]
 
 
 class Slow(Enum):
@@ -26,17 +38,34 @@ class Slow(Enum):
     """It is cut off, and may come back."""
 
 
-class Next(Enum):
-    """What a reader does next, if nothing is at hand for it."""
+class ReaderState(Enum):
+    """What is done for a reader; the top of this file says more."""
+
+    BEHIND = "behind"
+    AT_TAIL = "at tail"
+    LISTENING = "listening"
+    LAGGING = "lagging"
+
+
+class Step(Enum):
+    """What a reader does next, if it is not given anything."""
 
     WAIT = "wait"
-    """It has everything."""
-    SETTLE = "settle"
-    """It has everything, but others are still being written to, or the log is being read."""
+    """It waits to be woken."""
+    SLEEP = "sleep"
+    """It has everything, or others are still being written to: it sleeps until the next change."""
+    LISTEN = "listen"
+    """It has everything: from now on the broadcast writes to it."""
+    LEAVE = "leave"
+    """The stream is over: the broadcast writes to it no more."""
     READ = "read"
     """It reads the log for itself."""
     REFRESH = "refresh"
     """It reads the log for all."""
+    BEAT = "beat"
+    """It shows that the response is alive."""
+    CUT_OFF = "cut off"
+    """It is too slow."""
     CLOSED = "closed"
     """It has everything, and nothing more will come."""
     DELETED = "deleted"
@@ -47,21 +76,25 @@ class ReadCursor:
     """One reader's position in a live stream.
 
     Args:
-        hub: For the log.
         live: The stream.
         first: What it gets first; it has got nothing of that yet.
+        slow: What becomes of it if it is too slow.
     """
 
-    __slots__ = ("_hub", "closing", "created_at", "live", "offset", "told_up_to_date")
+    __slots__ = ("closing", "created_at", "live", "offset", "slow", "state", "told_up_to_date")
 
-    def __init__(self, hub: Hub, live: LiveStream, first: Slice) -> None:
-        self._hub = hub
+    def __init__(self, live: LiveStream, first: Slice, slow: Slow) -> None:
         self.live = live
+        self.slow = slow
+        self.state = ReaderState.BEHIND
         self.created_at = first.info.created_at
         self.offset = first.start
+        """Up to where it has everything; while it listens, that is the tail."""
         self.closing: Slice | None = None
         """The last part, if nothing more will come."""
         self.told_up_to_date = False
+
+    # What it has got
 
     def take(self, part: Slice) -> None:
         """It has got a part."""
@@ -69,10 +102,30 @@ class ReadCursor:
         self.closing = part if part.closed else None
         self.told_up_to_date = part.up_to_date
 
-    def take_all(self, missing: Entry | None) -> None:
-        """It was written to, and has got everything from the first missing entry back."""
+    def skip(self, gap: Gap) -> None:
+        """It does not get what lies between."""
+        self.offset = gap.end
+
+    def listens(self) -> None:
+        """The broadcast writes to it."""
+        self.state = ReaderState.LISTENING
+
+    def lags(self, offset: Offset) -> None:
+        """The broadcast has left it behind.
+
+        Args:
+            offset: Up to where it has everything.
+        """
+        self.state, self.offset = ReaderState.LAGGING, offset
+
+    def leaves(self, missing: Entry | None) -> None:
+        """It has left the broadcast.
+
+        Args:
+            missing: The first entry that it has not got; None if it has got everything.
+        """
         live = self.live
-        self.told_up_to_date = True
+        self.state, self.told_up_to_date = ReaderState.AT_TAIL, True
         if missing is not None:
             self.offset = missing.part.start
         else:
@@ -80,73 +133,76 @@ class ReadCursor:
             self.offset = live.tail.offset
             self.closing = None if live.closing is None else live.closing.part
 
-    def skip(self, gap: Gap) -> None:
-        """It does not get what lies between."""
-        self.offset = gap.end
+    # What it does next
 
-    def to_latest(self) -> Gap | None:
-        """What it would skip to be at the tail; None if that is not known, or it is there."""
+    def next(self, *, attached: bool, full: bool, beat: bool) -> Entry | Gap | Step:
+        """What it is given next, or does.
+
+        Args:
+            attached: The broadcast can write to its connection.
+            full: The connection takes nothing more for now.
+            beat: The client has to be shown that the response is alive.
+        """
+        if self.state is ReaderState.LISTENING:
+            return self._while_listening()
+        if full:
+            return Step.WAIT
+        if self.state is not ReaderState.BEHIND and self._is_too_slow(attached=attached):
+            self.state = ReaderState.BEHIND
+            if self.slow is Slow.DISCONNECT:
+                return Step.CUT_OFF
+            if self.slow is Slow.LATEST and (gap := self._to_latest()) is not None:
+                return gap
+        return Step.BEAT if beat else self._next_part(attached=attached)
+
+    def _while_listening(self) -> Step:
+        live = self.live
+        if live.tail.over:
+            return Step.LEAVE if live.broadcast.settled else Step.WAIT
+        return Step.REFRESH if live.tail.state is TailState.STALE else Step.WAIT
+
+    def _is_too_slow(self, *, attached: bool) -> bool:
+        if attached or self.state is ReaderState.LAGGING:
+            return self.state is ReaderState.LAGGING
+        tail = self.live.tail.offset
+        return (
+            tail is not None and tail.position - self.offset.position > limits.ATTACH_BUFFER_BYTES
+        )
+
+    def _to_latest(self) -> Gap | None:
         tail = self.live.tail.offset
         if tail is None or tail.position <= self.offset.position:
             return None
         return Gap(self.offset, tail)
 
-    @property
-    def behind_bytes(self) -> int:
-        """Bytes of the stream that it has not got, as far as is known."""
-        tail = self.live.tail.offset
-        return 0 if tail is None else max(0, tail.position - self.offset.position)
-
-    def next(self) -> Entry | Next:
-        """What comes next for it."""
+    def _next_part(self, *, attached: bool) -> Entry | Step:
         live = self.live
         if self.closing is not None:
-            return Next.CLOSED
+            return Step.CLOSED
         if live.tail.state is TailState.DELETED or self._is_of_another(live):
-            return Next.DELETED
+            return Step.DELETED
         tail = live.tail.offset
         if tail is None:
-            return Next.READ
+            return Step.READ
         entry = live.after(self.offset)
         if entry is not None:
             return entry
-        return Next.READ if self.offset.position < tail.position else self._at_tail(tail)
+        if self.offset.position < tail.position:
+            return Step.READ
+        return self._at_tail(tail, attached=attached)
 
-    def _at_tail(self, tail: Offset) -> Entry | Next:
+    def _at_tail(self, tail: Offset, *, attached: bool) -> Entry | Step:
         live = self.live
         if live.tail.state is TailState.STALE:
-            return Next.REFRESH
-        if self.offset != tail or live.tail.state is TailState.REFRESHING:
-            return Next.SETTLE  # it has read more than the others have been told
-        if not self.told_up_to_date:
+            return Step.REFRESH
+        reads_ahead = self.offset != tail or live.tail.state is TailState.REFRESHING
+        if not reads_ahead and not self.told_up_to_date:
             assert live.tail.info is not None
             return Entry(Slice(live.tail.info, tail, ()), time.time())
-        return Next.WAIT if live.broadcast.settled else Next.SETTLE
-
-    async def read(self) -> Slice | Gap | None:
-        """What follows in the log: to be taken, or skipped. None if nothing is new.
-
-        Raises:
-            StreamNotFound: The stream is gone.
-        """
-        try:
-            found = await self._read(self.offset)
-        except OffsetGone:
-            found = await self._read(Mark.BEGINNING)
-            self._check(found)
-            return Gap(self.offset, found.start)
-        except InvalidOffset:  # beyond the tail of another stream
-            raise StreamNotFound(self.live.path) from None
-        self._check(found)
-        is_new = found.chunks or found.closed or (found.up_to_date and not self.told_up_to_date)
-        return found if is_new else None
-
-    def _check(self, found: Slice) -> None:
-        if found.info.created_at != self.created_at:
-            raise StreamNotFound(self.live.path)
-
-    async def _read(self, where: Where) -> Slice:
-        return await self._hub.read(self.live.path, where, limits.CATCH_UP_BYTES)
+        self.state = ReaderState.AT_TAIL
+        if reads_ahead or not (attached and live.broadcast.settled):
+            return Step.SLEEP
+        return Step.LISTEN
 
     def _is_of_another(self, live: LiveStream) -> bool:
         info = live.tail.info

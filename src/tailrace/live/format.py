@@ -10,7 +10,7 @@ How a response calls its format, in this order:
    something was left out.
 4. `end(end)` once: the last bytes.
 
-Readers whose formats are equal, and who are at the tail, get one and the same result of `frame`: a
+Readers that are at the tail and whose formats are equal get one and the same result of `frame`: a
 format is frozen and hashable, and all it knows of a reader is in its fields. A reader that must be
 told something of its own (a cursor that it sent) has a format of its own. `frame` may be called for
 a part more than once or not at all, so it must not count. `now` is when the part was read or
@@ -33,11 +33,11 @@ __all__ = ["End", "Format", "Gap", "Reason"]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What a reader does not get: it is no longer retained, or it was too slow for `Slow.LATEST`.
+    """What a reader does not get: it is no longer retained, or the reader was too slow for it.
 
     Args:
-        start: Up to where it has everything; None: nobody knows, for it came with an id that is
-            none of this stream's.
+        start: Up to where the reader has everything; None if that is not known, for the id that it
+            came with is not one of this stream.
         end: From where on it gets everything again.
     """
 
@@ -53,9 +53,9 @@ class Reason(Enum):
     DELETED = "deleted"
     """The stream was deleted, or has expired."""
     GAP = "gap"
-    """Something is no longer retained, and the format has no word for that."""
+    """Something is no longer retained, and the format cannot say so."""
     LIFETIME = "lifetime"
-    """The time is up that one response may last: the reader is to ask again."""
+    """The response has lasted for as long as it may: the client has to ask again."""
     FAREWELL = "farewell"
     """The server stops."""
     FAILED = "failed"
@@ -71,7 +71,7 @@ class End:
         path: The stream.
         offset: Up to where the reader has everything.
         last: What the reader got last (`Reason.CLOSED`).
-        gap: What the format has no word for (`Reason.GAP`).
+        gap: What the format cannot tell (`Reason.GAP`).
         error: What failed (`Reason.FAILED`). It is raised after the last bytes in any case.
         retry: Seconds after which a client may come back (`Reason.FAREWELL`); 0: at once.
     """
@@ -86,20 +86,20 @@ class End:
 
 
 class Format(ABC):
-    """How readers get a stream. Pure, frozen and hashable; the top of this file says when what is
-    called."""
+    """How readers get a stream. Pure, frozen and hashable. When its methods are called is said at
+    the top of this file."""
 
     __slots__ = ()
 
     media_type: ClassVar[str] = "application/octet-stream"
-    """The Content-Type, unless `headers` says another."""
+    """The Content-Type, unless `headers` gives another one."""
 
     heartbeat: ClassVar[bytes] = b""
-    """What keeps an idle connection alive; empty where the format has nothing of the kind."""
+    """The bytes that keep an idle connection alive; empty if the format has none."""
 
     says_farewell: ClassVar[bool] = False
-    """A response can end in order at any time, and its client knows that there is more: it does so
-    when the server stops. The others go on until the server's patience is over."""
+    """A response can end in order at any time, and its client knows that there is more. So it ends
+    when the server stops; a response without a farewell goes on until the server cuts it."""
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
         """The response's headers; what the application gives replaces them."""

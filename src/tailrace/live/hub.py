@@ -21,7 +21,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from tailrace import limits
-from tailrace.errors import OffsetGone, StreamNotFound
+from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
 from tailrace.live.broadcast import Broadcast
 from tailrace.live.tail import Act, Entry, Tail, TailCache, TailState
 from tailrace.runtime import Loop, SingleFlight, TimerWheel, current_loop
@@ -155,7 +155,7 @@ class Hub:
     # For readers
 
     def join(self, path: str) -> LiveStream:
-        """Hold on to a live stream; to be followed by `leave`."""
+        """The live stream of a path, held until `leave`."""
         live = self._lives.get(path)
         if live is None:
             live = LiveStream(path, current_loop(), timer_wheel(), self._refresh, self._retire)
@@ -165,7 +165,7 @@ class Hub:
         return live
 
     def leave(self, live: LiveStream, *, lingers: bool = False) -> None:
-        """Let go of it.
+        """Let go of a live stream.
 
         Args:
             live: The stream.
@@ -218,7 +218,7 @@ class LiveStream:
         loop: The event loop.
         wheel: Its timer.
         read: Reads the log from an offset; whatever is read of the stream is told to `learn`.
-        retire: Called when it is over: nobody can join any more.
+        retire: Called when nobody can join it any more.
     """
 
     __slots__ = (
@@ -245,7 +245,7 @@ class LiveStream:
         """The last changes, while they are recent."""
         self.broadcast = Broadcast(loop, self._on_settled)
         self.readers = 0
-        """How many hold on to it; the hub counts them."""
+        """How many hold it; counted by the hub."""
         self.closing: Entry | None = None
         """The change that closed it."""
         self.changed_at = 0.0
@@ -258,17 +258,17 @@ class LiveStream:
     # Readers
 
     def sleep(self, reader: Sleeper) -> None:
-        """Wake a reader, once, at the next change; or when it is to read the log for all."""
+        """Wake a reader, once: at the next change, or when it has to read the log for all."""
         self._sleepers[reader] = None
         if self.tail.state is TailState.STALE:
             self._elect()
 
     def rise(self, reader: Sleeper) -> None:
-        """A reader has come to look, and does what there is to do."""
+        """A reader is awake, and does what there is to do."""
         self._sleepers.pop(reader, None)
 
     def forget(self, reader: Sleeper) -> None:
-        """A reader is no longer there to be woken, or to do anything."""
+        """A reader has left: it is not woken, and does nothing any more."""
         self._sleepers.pop(reader, None)
         if self.tail.state is TailState.STALE:
             self._elect()  # it may have been this one
@@ -300,7 +300,7 @@ class LiveStream:
         tail.refreshing()
         try:
             await self._read(self.path, tail.offset)
-        except StreamNotFound:
+        except (StreamNotFound, InvalidOffset):  # the second: another, shorter stream is there now
             if not tail.over:
                 self._do(tail.deleted())
         except OffsetGone:  # each reader looks for itself
@@ -403,7 +403,7 @@ class LiveStream:
     # Time
 
     def on_tick(self, now: float) -> float:
-        """Let go of what is not recent any more, and notice that the stream has expired."""
+        """Drop the cache when it is not recent any more, and notice that the stream has expired."""
         again = math.inf
         if self.cache is not None:
             again = self.changed_at + limits.RECENT_AGE

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace import limits
@@ -77,7 +76,6 @@ class DurableStreams:
         self._origins = frozenset(options.cors_origins)
         self._control = control
         self._is_open = False
-        self._opening = anyio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,7 +89,8 @@ class DurableStreams:
             if b"origin" in fields or b"sec-fetch-site" in fields:  # a browser
                 self._check_origin(scope)
             if self._control is not None and below is not None and is_reserved(below):
-                await self._open()
+                if not self._is_open:
+                    await self._open()
                 request.is_answered = True
                 await self._control(scope, receive, send)
                 return
@@ -127,7 +126,8 @@ class DurableStreams:
         )
         if command is None:
             return request.replies.not_allowed(method)
-        await self._open()
+        if not self._is_open:
+            await self._open()
         return await self._engine.answer(command, request)
 
     def _check_origin(self, scope: Scope) -> None:
@@ -139,12 +139,9 @@ class DurableStreams:
         return self._replies.get(origin) or self._replies[None]
 
     async def _open(self) -> None:
-        if self._is_open:
-            return
-        async with self._opening:
-            if not self._is_open:
-                await self._hub.store.open()
-                self._is_open = True
+        """Open the store; it sees to requests that come meanwhile (`Store.open`)."""
+        await self._hub.store.open()
+        self._is_open = True
 
 
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
@@ -213,7 +210,7 @@ async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linge
         scope: ASGI's.
         body: Of the request; the rest of it is still arriving.
         send: ASGI's.
-        linger: Let the client send for a while, so that it comes to read the answer.
+        linger: Let the client go on sending for a while: some read the answer only after that.
     """
     if scope.get("http_version", "1.1").startswith("1"):
         reply.headers.append((b"connection", b"close"))

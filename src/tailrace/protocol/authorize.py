@@ -1,4 +1,4 @@
-"""Who may do what: one hook of the application, asked for every path that a request touches.
+"""Access: one hook of the application, asked for every path that a request touches.
 
 A dependency or a middleware sees the path of a request's URL. A request can touch more: a fork
 reads the stream that a header names, a subscription follows those that its body names. So the hook

@@ -98,7 +98,7 @@ class Engine:
             The answer; None if it was sent, or if the client has left.
 
         Raises:
-            TailraceError: It cannot be done.
+            TailraceError: It is refused, or it failed.
         """
         if isinstance(command, Put) and command.new.fork is not None and not self._forks:
             raise ForkRefused(command.new.fork.source, "forks are turned off here", 403)

@@ -86,7 +86,7 @@ class StallClock:
         Progress is seen only by looking, so look four times in the time that the client is given.
         """
         again = self._moved + self._timeout
-        if self._unsent is None:
+        if self._unsent is None or again == inf:
             return again
         return min(again, now + min(self._timeout, limits.MIN_RATE_WINDOW) / 4)
 

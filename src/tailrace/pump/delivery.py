@@ -90,7 +90,7 @@ class Delivery:
     async def run(self) -> None:
         """Send everything until the tail. Cancelled, it leaves the response unfinished."""
         buffer, sending = self._buffer, self._sending
-        while not (buffer.has_frames or self._due is Due.START or self._tail is not None):
+        while not (buffer.has_items or self._due is Due.START or self._tail is not None):
             await buffer.ready()
         await self._start()
         while True:
@@ -124,7 +124,7 @@ class Delivery:
         self.started = True
         await self._sending.start(self._head.message())
         # A frame without bytes asks for the head to be sent now.
-        asked = self._buffer.has_frames or self._sending.clock.needs_push(self._time())
+        asked = self._buffer.has_items or self._sending.clock.needs_push(self._time())
         if asked and not self._buffer.size:
             await self._sending.push()
 

@@ -1,4 +1,4 @@
-"""One response on its way to its client, whoever makes its bytes.
+"""One response on its way to its client, whatever makes its bytes.
 
 A stream of the pump, a reader of a live stream, an answer that waits and one that is whole send
 through a `Sending`. Every message goes through it, so it knows how long each has waited for the
@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -25,6 +24,7 @@ from tailrace.connection import (
     Attached,
     Connection,
     Ending,
+    Leaving,
     OpenResponse,
     Responder,
     ServerConnection,
@@ -74,7 +74,7 @@ def name_of(scope: Scope) -> str:
 
 
 class Unsendable:
-    """A body that raises an error in whoever looks at it.
+    """A body that raises an error in the code that looks at it.
 
     Starlette's BaseHTTPMiddleware learns too late that the application behind it has failed: by
     then it has ended the response in order. But it looks whether a body is empty before it passes
@@ -103,7 +103,7 @@ class Sending(OpenResponse):
     """
 
     __slots__ = (
-        *("_alarm", "_connection", "_counted", "_due", "_look", "_loop", "_offered"),
+        *("_alarm", "_connection", "_counted", "_due", "_look", "_loop", "_offered", "_time"),
         *("backlog", "clock", "finished", "interrupt"),
     )
 
@@ -127,6 +127,7 @@ class Sending(OpenResponse):
         self.finished = False
         """The last message was taken."""
         self._loop = loop
+        self._time = loop.time
         self._counted = counted
         self._look: Callable[[], None] = _nothing
         self._connection: Connection | None = None
@@ -136,8 +137,7 @@ class Sending(OpenResponse):
         self._alarm: Callable[[], None] | None = None
         """Takes the timer back."""
 
-    @property
-    def name(self) -> str:
+    def __str__(self) -> str:
         """What log lines call the response."""
         return name_of(self._scope)
 
@@ -158,34 +158,35 @@ class Sending(OpenResponse):
     async def start(self, head: Message) -> None:
         """Send the status line and the header fields."""
         self.clock.begun()
-        self.clock.writing(0, self._loop.time())
+        self.clock.writing(0, self._time())
         await self._send(head)
-        self.clock.written(self._loop.time())
+        self.clock.written(self._time())
 
     async def push(self) -> None:
         """Send an empty body: some servers and middlewares keep the head back until one comes."""
         self.clock.pushed()
-        self.clock.writing(0, self._loop.time())
+        self.clock.writing(0, self._time())
         await self._send(body_of(b"", more=True))
-        self.clock.written(self._loop.time())
+        self.clock.written(self._time())
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a part of the body."""
-        self.clock.writing(len(data), self._loop.time())
+        clock, time, size = self.clock, self._time, len(data)
+        clock.writing(size, time())
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self.clock.written(self._loop.time())
-        counters.bytes_sent += len(data)
+        clock.written(time())
+        counters.bytes_sent += size
         self._look()
 
     async def write_span(self, span: Span) -> None:
         """Have the server send a part of a file."""
         message = span.begin()
-        self.clock.writing(len(span), self._loop.time())
+        self.clock.writing(len(span), self._time())
         try:
             await self._send(message)
         finally:
             span.end()
-        self.clock.written(self._loop.time())
+        self.clock.written(self._time())
         counters.bytes_sent += len(span)
         self._look()
 
@@ -200,9 +201,9 @@ class Sending(OpenResponse):
             await self._send(head)
             await self.write(first)
             return None
-        self.clock.writing(len(first), self._loop.time())
+        self.clock.writing(len(first), self._time())
         attached = await offer.attach(self._send, head, first)
-        self.clock.written(self._loop.time())
+        self.clock.written(self._time())
         counters.bytes_sent += len(first)
         if attached is not None:
             self._offered = extensions_of(self._scope).get(CONNECTION)
@@ -250,7 +251,7 @@ class Sending(OpenResponse):
         """End it early. The first reason counts; what ends in order can still be cut."""
         is_cut = ending in _BY_US or (ending is Ending.SHUT_DOWN and self.is_waited_for)
         if ending in _BY_US:
-            log.info("%s: client cut off: %s", self.name, ending.value)
+            log.info("%s: client cut off: %s", self, ending.value)
         if is_cut:
             self.connection.abort(ending.value)
         if is_cut or ending in SILENT:
@@ -285,7 +286,7 @@ class Sending(OpenResponse):
     def look_at_clock(self) -> None:
         """Have done what is due now, and look again when the next is."""
         self.stop_clock()
-        verdict = self.check(self._loop.time())
+        verdict = self.check(self._time())
         if verdict.due is not Due.NOTHING:
             self._due(verdict.due)
         if verdict.again < inf:
@@ -299,20 +300,13 @@ class Sending(OpenResponse):
 
     # From the first wait to the end
 
-    async def __aenter__(self) -> Self:
+    def _begin(self, leaving: Leaving) -> None:
         if self._counted:
             counters.open += 1
-        await super().__aenter__()
-        assert self.leaving is not None
-        self._look = self.leaving.look
-        return self
+        self._look = leaving.look
+        super()._begin(leaving)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _end(self, error: BaseException | None) -> None:
         self.stop_clock()
         self._due = _nothing_due
         if self._counted:
@@ -320,7 +314,7 @@ class Sending(OpenResponse):
                 self.ending = Ending.FAILED if isinstance(error, Exception) else Ending.CANCELLED
             counters.open -= 1
             counters.ended[self.ending] += 1
-        await super().__aexit__(kind, error, trace)
+        super()._end(error)
 
 
 async def send_whole(

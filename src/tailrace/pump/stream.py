@@ -29,7 +29,7 @@ from tailrace.pump.deadlines import Deadlines
 from tailrace.pump.delivery import Delivery, Tail
 from tailrace.pump.sending import SILENT, Head, Sending
 from tailrace.runtime import current_loop
-from tailrace.source import Buffer, Pinnable, Source
+from tailrace.source import Buffer, Iteration, Source
 from tailrace.types import StreamOptions
 
 __all__ = ["Stream", "serve"]
@@ -56,7 +56,7 @@ async def serve(
         options: The settings.
         head: Status and headers.
         scope: ASGI's.
-        receive: ASGI's, for the client's leaving; None where that is not told.
+        receive: ASGI's, which tells that the client leaves; None if nothing tells it.
         send: ASGI's.
 
     Returns:
@@ -113,9 +113,9 @@ class Stream:
     """One response being sent; `serve` says what the arguments are."""
 
     __slots__ = (
-        *("__weakref__", "_buffer", "_cancel_delivery", "_cancel_grace", "_cancel_late"),
-        *("_cancel_once", "_cancel_refusal", "_delivered", "_delivery", "_error", "_framing"),
-        *("_group", "_is_late", "_iterating", "_loop", "_options", "_source", "sending"),
+        *("__weakref__", "_buffer", "_cancel_delivery", "_cancel_grace", "_cancel_refusal"),
+        *("_delivered", "_delivery", "_error", "_framing", "_group", "_iteration", "_loop"),
+        *("_options", "sending"),
     )
 
     def __init__(
@@ -133,9 +133,6 @@ class Stream:
         loop = current_loop(group)
         self._loop = loop
         self._group = group
-        if options.pin_thread and isinstance(source, Pinnable):
-            source.pin_thread()
-        self._source = source
         self._framing = framing
         self._options = options
         grace = options.start_grace
@@ -154,13 +151,11 @@ class Stream:
         self._delivered = loop.signal()
         self._cancel_delivery = anyio.CancelScope()
         self.sending.interrupt = self._cancel_delivery.cancel
-        self._cancel_once = loop.cancel_once()
-        self._iterating = anyio.CancelScope(shield=True)
-        self._cancel_late: Callable[[], None] | None = None
-        """Takes back what tells of a source that is not closed in time; None: there is none yet."""
+        # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the source
+        # through the same door as everything else.
+        self._iteration = Iteration(source, loop, options, self.sending, shielded=True)
         self._cancel_refusal: Callable[[], None] | None = None
         """Takes back the refusal of a source that waits for a thread; None: it does not."""
-        self._is_late = False
         self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
 
@@ -168,14 +163,16 @@ class Stream:
 
     async def run(self) -> None:
         """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
-        async with self.sending:
+        sending, iteration = self.sending, self._iteration
+        async with sending:
             self._group.start_soon(self._deliver)
             try:
-                # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the
-                # source through the same door as everything else.
-                with self._iterating:
-                    await self._iterate()
-                await self._close_source()
+                if sending.ending is None:
+                    sink = _Sink(self._framing, self._buffer, self._in_line)
+                    self._keep(await iteration.run(sink))
+                if sending.ending is None:
+                    sending.ending = Ending.DRAINED if sending.farewell else Ending.COMPLETE
+                self._keep(await iteration.close())
                 with anyio.CancelScope(shield=True):
                     await self._deliver_rest()
             finally:
@@ -199,8 +196,7 @@ class Stream:
         """It is to end: after the source had its grace, or now, interrupted and closed."""
         farewell = self.sending.farewell
         if self.sending.ending is not None:
-            self._iterating.deadline = self._limit_cleanup()
-            self._cancel_once.cancel()
+            self._iteration.interrupt()
         elif farewell is not None:
             grace = min(self.lingers, farewell.left)
             if grace > 0:
@@ -212,25 +208,12 @@ class Stream:
 
     # The tasks
 
-    async def _iterate(self) -> None:
-        sending = self.sending
-        if sending.ending is not None:
-            return
-        try:
-            with self._cancel_once:
-                sink = _Sink(self._framing, self._buffer, self._in_line)
-                await self._source.run(sink, self._loop)
-        except BaseException as error:  # noqa: BLE001 - kept, and raised when all is closed
-            await self._keep(error, self._iterating)
-        if sending.ending is None:
-            sending.ending = Ending.COMPLETE if sending.farewell is None else Ending.DRAINED
-
     def _in_line(self, waits: bool) -> None:
         """The source waits for a thread. Its status does so, too: it may have to be 503.
 
         What waits behind the first bytes just waits: a later extent of a file, say.
         """
-        if waits and not (self._delivery.started or self._buffer.has_frames):
+        if waits and not (self._delivery.started or self._buffer.has_items):
             until = self._loop.time() + limits.SYNC_SOURCE_WAIT
             self._cancel_refusal = self._loop.call_at(until, self._refuse)
             self.sending.stop_clock()
@@ -245,59 +228,26 @@ class Stream:
             self._error = SourceBusy(limits.SYNC_SOURCE_WAIT)
             self.sending.end(Ending.REFUSED)
 
-    async def _close_source(self) -> None:
-        with anyio.CancelScope(shield=True) as closing:
-            closing.deadline = self._limit_cleanup()
-            try:
-                await self._source.close()
-            except BaseException as error:  # noqa: BLE001 - kept, and raised when all is sent
-                await self._keep(error, closing)
-        if closing.cancel_called or self._iterating.cancel_called:
-            self._tell_late()
-        self._forget_late()
-
-    def _limit_cleanup(self) -> float:
-        """When the source must be closed. If it is not by then, the log tells of it at once: one
-        that swallows its cancellation may never return."""
-        self._forget_late()
-        deadline = self._loop.time() + self._options.cleanup_timeout
-        self._cancel_late = self._loop.call_at(deadline, self._tell_late)
-        return deadline
-
-    def _forget_late(self) -> None:
-        if self._cancel_late is not None:
-            self._cancel_late()
-
-    def _tell_late(self) -> None:
-        if self._is_late:
+    def _keep(self, error: BaseException | None) -> None:
+        """Keep what the source has raised, to raise it when all is sent."""
+        sending = self.sending
+        if error is None:
             return
-        self._is_late = True
-        log.warning(
-            "%s: the source was not closed within cleanup_timeout=%s s",
-            self.sending.name,
-            self._options.cleanup_timeout,
-        )
-
-    async def _keep(self, error: BaseException, scope: anyio.CancelScope) -> None:
         if isinstance(error, anyio.get_cancelled_exc_class()):
-            if scope.cancel_called:
-                # The time for cleaning up is over. Raise what the scope knows as its own: this
-                # may be an earlier one, and the scope's was swallowed by the source.
-                await anyio.lowlevel.checkpoint_if_cancelled()
-            self.sending.end(Ending.CANCELLED)
+            sending.end(Ending.CANCELLED)
             self._error = self._error or error
-        elif self.sending.ending is None or self.sending.ending is Ending.COMPLETE:
-            self.sending.ending = Ending.FAILED
+        elif sending.ending is None or sending.ending is Ending.COMPLETE:
+            sending.ending = Ending.FAILED
             self._error = error
         else:
-            # The client has left, or worse: nobody is there to be told but the log.
-            log.error("%s: closing the source failed", self.sending.name, exc_info=error)
+            # The client has left, or worse: only the log can be told.
+            log.error("%s: closing the source failed", sending, exc_info=error)
 
     async def _deliver_rest(self) -> None:
         ending = self.sending.ending
         if ending in SILENT:
             self._cancel_delivery.cancel()
-        elif ending is Ending.FAILED and not (self._delivery.started or self._buffer.has_frames):
+        elif ending is Ending.FAILED and not (self._delivery.started or self._buffer.has_items):
             self._delivery.withhold()  # nothing was sent: an ordinary error response can be
             self._cancel_delivery.cancel()
         else:

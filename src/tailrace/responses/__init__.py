@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from tailrace.responses.dependencies import release_dependencies
 from tailrace.responses.events import EventSourceResponse, last_event_id
 from tailrace.responses.file import FileResponse
-from tailrace.responses.formats import CSVResponse, JSONArrayResponse, JSONLinesResponse
-from tailrace.responses.multipart import MultipartMixedReplaceResponse
+from tailrace.responses.formats import (
+    CSVResponse,
+    JSONArrayResponse,
+    JSONLinesResponse,
+    MultipartMixedReplaceResponse,
+)
 from tailrace.responses.negotiate import negotiate
-from tailrace.responses.representation import ETagKind, check_etag
+from tailrace.responses.plan import ETagKind, check_etag
+from tailrace.responses.request import options_of_app, release_dependencies, run_background
 from tailrace.responses.route import StreamRoute
-from tailrace.responses.stream import StreamingResponse, options_of_app
+from tailrace.responses.stream import StreamingResponse
 
 __all__ = [
     "CSVResponse",
@@ -27,4 +31,5 @@ __all__ = [
     "negotiate",
     "options_of_app",
     "release_dependencies",
+    "run_background",
 ]

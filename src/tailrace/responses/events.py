@@ -51,6 +51,10 @@ class EventSourceResponse(StreamingResponse):
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
     farewell with an event that tells the client when to come back.
 
+    Raises:
+        TypeError: An argument that this class does not have; the message says what to use in its
+            place, where it is one of sse-starlette's.
+
     Source: WHATWG HTML, 9.2 Server-sent events.
     """
 

@@ -44,18 +44,23 @@ from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, 
 from tailrace.errors import FileChanged, InvalidOption
 from tailrace.framing import Framing
 from tailrace.pump import Head, send_whole
-from tailrace.responses.busy import serve
-from tailrace.responses.dependencies import release_dependencies
-from tailrace.responses.plan import FileRequest, Plan, make_plan
-from tailrace.responses.representation import (
+from tailrace.responses.plan import (
     ETagKind,
+    FileRequest,
+    Plan,
     Representation,
     check_etag,
+    make_plan,
     of_file,
     of_ranges,
     open_representation,
 )
-from tailrace.responses.stream import options_of_app
+from tailrace.responses.request import (
+    options_of_app,
+    release_dependencies,
+    run_background,
+    serve,
+)
 from tailrace.runtime import call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, content_disposition
 from tailrace.source import (
@@ -85,7 +90,7 @@ class FileResponse(starlette.responses.FileResponse):
 
     Ranges, conditions and HEAD are answered by RFC 9110. The ETag changes whenever the file does. A
     file that is truncated, overwritten, deleted or replaced while it is sent cuts the connection,
-    so that nobody takes a mix or a part for the whole; one that grows is sent as long as it was.
+    so that no client takes a mix or a part for the whole. A file that grows is sent as it was.
 
     Args:
         path: The file; or a `RangeSource`, for bytes that are generated or elsewhere.
@@ -94,7 +99,7 @@ class FileResponse(starlette.responses.FileResponse):
         media_type: The Content-Type; None goes by the name's suffix.
         background: Runs once after the file was closed, whether the client stayed or left.
         filename: The name under which the client keeps it; None sends no Content-Disposition.
-        stat_result: Fills the headers when the response is plan. The file is looked at again when
+        stat_result: Fills the headers when the response is made. The file is looked at again when
             it is sent, and that counts.
         content_disposition_type: "attachment" or "inline".
         cache_control: The Cache-Control header; None sends none.
@@ -109,7 +114,8 @@ class FileResponse(starlette.responses.FileResponse):
 
     Raises:
         InvalidOption: A header or the disposition's type that cannot be sent.
-        FileUnavailable: When it is sent: the file is not there, is none, or cannot be read.
+        FileUnavailable: When it is sent: the file does not exist, is not a regular file, or cannot
+            be read.
         FileChanged: When it is sent: the file changed, and the connection is cut.
 
     Source: RFC 9110 13, 14 and 15.3.7; RFC 6266; ASGI's extensions `http.response.pathsend` and
@@ -187,13 +193,12 @@ class FileResponse(starlette.responses.FileResponse):
             ending = await send_whole(plan.body, options, head, scope, listen, send)
         else:
             ending = await self._stream(plan, options, head, scope, listen, send)
-        if self.background is not None and ending is not Ending.CANCELLED:
-            await self.background()
+        await run_background(self.background, ending)
 
     # What is decided, in a thread
 
     def _prepare(self, request: FileRequest, block_bytes: int, takes_paths: bool) -> Plan:
-        """Open the file and decide; read it, too, if one read does it all."""
+        """Open the file and decide. If one read gives all of the body, read it as well."""
         prepare = partial(self._prepare_once, request, block_bytes, takes_paths)
         for _ in range(_ATTEMPTS - 1):
             with suppress(FileChanged):

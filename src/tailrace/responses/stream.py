@@ -12,27 +12,51 @@ Where it differs from Starlette's on purpose (docs/differences.md has the tests)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import starlette.responses
 from starlette.background import BackgroundTask
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Receive, Scope, Send
 
-from tailrace.connection import Ending
+from tailrace.connection import Ending, is_clear
 from tailrace.errors import InvalidOption, SourceSpent
-from tailrace.framing import Framing, Raw
+from tailrace.framing import ENCODINGS, Codec, Framing, Raw, codec_for, is_compressible
 from tailrace.pump import Head, send_whole
-from tailrace.responses.applications import applications_of
-from tailrace.responses.busy import serve
 from tailrace.responses.declared import Filtered, filter_of
-from tailrace.responses.dependencies import release_dependencies
-from tailrace.responses.encoding import Encoding, encoding_for
-from tailrace.semantics import LIVE_HEADERS, charset_of, content_disposition, is_utf8
+from tailrace.responses.request import (
+    check_options,
+    options_of_app,
+    release_dependencies,
+    run_background,
+    serve,
+)
+from tailrace.semantics import (
+    DIGESTS,
+    LIVE_HEADERS,
+    ResponseFields,
+    charset_of,
+    choose_encoding,
+    content_disposition,
+    is_utf8,
+)
 from tailrace.source import Source, is_rewindable, iterate_in_threads, open_source
 from tailrace.types import StreamOptions
 
-__all__ = ["StreamingResponse", "options_of_app"]
+__all__ = ["StreamingResponse"]
+
+_LIVE_HEADERS = tuple((name.encode(), value.encode()) for name, value in LIVE_HEADERS)
+
+_WITHOUT_BODY_OR_WHOLE = frozenset({204, 206, 304})
+"""No body, or a part of one whose offsets are those of the plain bytes."""
+
+_OF_THESE_BYTES = frozenset(
+    {"content-encoding", "content-length", "content-range", *(name.decode() for name in DIGESTS)}
+)
+"""Headers that would not hold of others."""
 
 
 class StreamingResponse(starlette.responses.StreamingResponse):
@@ -44,9 +68,9 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Args:
         content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
-            a thread of its own kind, so it may block. It is closed, but for what others go on
-            using: a file that can be rewound (the response may be sent again, from where it stood
-            the first time), and a channel in memory that somebody still sends into.
+            a thread for sources, so it may block. It is closed, with two exceptions: a file that
+            can be rewound (the response may be sent again, from where the file stood the first
+            time), and a channel in memory into which something may still be sent.
         status_code: The HTTP status.
         headers: Response headers.
         media_type: The Content-Type; text types get a charset. One that it names is what str is
@@ -61,7 +85,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Raises:
         TypeError: The content cannot be iterated.
-        InvalidOption: An end mark that cannot be sent, or a disposition's type that is none.
+        InvalidOption: An end mark that cannot be sent, or an unknown type of disposition.
     """
 
     utf8_only: ClassVar[bool] = False
@@ -80,7 +104,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         content_disposition_type: str = "attachment",
         end_mark: Any = None,
     ) -> None:
-        self.options = None if options is None else _checked(options, "options")
+        self.options = None if options is None else check_options(options)
         self.status_code = status_code
         self.media_type = self.media_type if media_type is None else media_type
         self.background = background
@@ -112,9 +136,12 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     @property
     def body_iterator(self) -> Any:
-        """The content as an async iterable, for code that wraps it; what is set is sent instead."""
+        """The content as an async iterable, for code that wraps it. What is set is sent instead."""
         content = self._content
-        return content if isinstance(content, AsyncIterable) else iterate_in_threads(content)
+        if isinstance(content, AsyncIterable):
+            return content
+        pin_thread = self.options is not None and self.options.pin_thread
+        return iterate_in_threads(content, pin_thread=pin_thread)
 
     @body_iterator.setter
     def body_iterator(self, content: Any) -> None:
@@ -134,8 +161,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         if scope["type"] == "websocket":
             send, listen = self._wrap_websocket_denial_send(send), None
         ending = await self._stream(self._open(scope), scope, listen, send)
-        if self.background is not None and ending is not Ending.CANCELLED:
-            await self.background()
+        await run_background(self.background, ending)
 
     def _open(self, scope: Scope) -> Source:
         content: Any = self._content
@@ -184,21 +210,6 @@ def _place_of(content: Any) -> Any:
         return None
 
 
-def options_of_app(scope: Scope) -> StreamOptions:
-    """The settings of the application that a request is for, of one around it, or the defaults."""
-    for app in applications_of(scope):
-        options = getattr(getattr(app, "state", None), "stream_options", None)
-        if options is not None:
-            return _checked(options, "app.state.stream_options")
-    return _DEFAULTS
-
-
-def _checked(options: Any, name: str) -> StreamOptions:
-    if not isinstance(options, StreamOptions):
-        raise InvalidOption(name, options, "a StreamOptions")
-    return options
-
-
 def _without_replaced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The headers without a default of ours that stands before another word on the same.
 
@@ -213,6 +224,57 @@ def _without_replaced(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, b
     ]
 
 
-_DEFAULTS = StreamOptions()
+# Whether it is compressed, and how: decided from its headers and the request's. A middleware that
+# looks at bodies looks for what the application has yielded: where one may stand in between, the
+# bytes are left as they are. What compresses belongs around it.
 
-_LIVE_HEADERS = tuple((name.encode(), value.encode()) for name, value in LIVE_HEADERS)
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The content coding of one response.
+
+    Args:
+        headers: The response's headers, with the coding's own.
+        make_codec: Makes the compressor; None leaves the bytes as they are.
+    """
+
+    headers: list[tuple[bytes, bytes]]
+    make_codec: Callable[[], Codec] | None
+
+
+def encoding_for(
+    scope: Scope,
+    status: int,
+    raw_headers: list[tuple[bytes, bytes]],
+    media_type: str | None,
+    send: Send,
+) -> Encoding:
+    """Choose the content coding by Accept-Encoding.
+
+    What has a coding, a length, a range or a digest already is left alone, and so is what is
+    compressed by its nature (images, films, archives), forbidden to be (`no-transform`), or may be
+    looked at by what is in front. A strong ETag becomes weak: it is of the plain bytes.
+
+    Source: RFC 9110 8.4, 8.8.3.3, 12.5.3 and 12.5.5; RFC 9111 5.2.2.6.
+    """
+    # They see that a coding is added, and stay true.
+    headers = MutableHeaders(raw=ResponseFields(raw_headers))
+    if status in _WITHOUT_BODY_OR_WHOLE or not _may_be_encoded(headers, media_type):
+        return Encoding(headers.raw, None)
+    if not is_clear(send):
+        return Encoding(headers.raw, None)
+    headers.add_vary_header("accept-encoding")
+    accepted = Headers(scope=scope).getlist("accept-encoding") if "headers" in scope else []
+    name = choose_encoding(", ".join(accepted) if accepted else None, ENCODINGS)
+    if name is None:
+        return Encoding(headers.raw, None)
+    headers["content-encoding"] = name
+    return Encoding(headers.raw, partial(codec_for, name))
+
+
+def _may_be_encoded(headers: MutableHeaders, media_type: str | None) -> bool:
+    if any(name in headers for name in _OF_THESE_BYTES):
+        return False
+    if "no-transform" in headers.get("cache-control", "").lower():
+        return False
+    return is_compressible(headers.get("content-type", media_type))

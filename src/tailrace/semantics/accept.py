@@ -1,9 +1,9 @@
 """Which representation a client wants: Accept and Accept-Encoding.
 
 Nothing here raises: a header comes from outside, and RFC 9110 lets a server disregard it. A member
-that cannot be read is skipped. Three things are read more kindly than the grammar says, for clients
-that are in use send them: a weight without its zero (`q=.2`) or with more than three digits, a bare
-`*` for `*/*` (both from old Java), and a `charset` on a type that is offered without one.
+that cannot be read is skipped. Three things that the grammar does not allow are read too, because
+clients send them: a weight without its zero (`q=.2`) or with more than three digits, a `*` alone
+for `*/*` (both from old Java), and a `charset` on a type that is offered without one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BLANK = " \t"
 
 _IDENTITY = "identity"
 _OLD_NAMES = {"x-gzip": "gzip"}
-"""What RFC 9110 section 8.4.1.3 asks a recipient to take for the same."""
+"""Old names that RFC 9110 section 8.4.1.3 asks a recipient to treat as the new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Member:
     """One member of a header's list.
 
     Args:
-        value: The part in front of the first semicolon, lower case.
+        value: The part before the first semicolon, in lower case.
         parameters: By lower-case name, without the weight.
         weight: 0 (never) to 1.
     """
@@ -42,19 +42,19 @@ class _Member:
 
 
 def choose_media_type(accept: str | None, offered: Sequence[str]) -> str | None:
-    """The offered media type that the client likes best.
+    """The offered media type that the client prefers.
 
-    For each offer the most specific range that matches it counts (`text/html;level=1`, then
-    `text/html`, `text/*`, `*/*`); the highest weight wins, and among equals the first offer.
+    For each offer the most specific range that matches it counts (`text/html;level=1` before
+    `text/html`, `text/*`, `*/*`). The highest weight wins, and among equals the first offer.
 
     Args:
         accept: The Accept header; several lines are joined with commas. None, blank, or without
-            any member that can be read is no preference. Only its first
-            `limits.MAX_ACCEPT_BYTES` are looked at.
+            any member that can be read, there is no preference. Only its first
+            `limits.MAX_ACCEPT_BYTES` are read.
         offered: Media types in the server's order, with or without parameters.
 
     Returns:
-        One of `offered` as it is spelt there, or None where none is acceptable (406).
+        One of `offered` as it is spelt there, or None if none is acceptable (406).
 
     Source: RFC 9110 section 12.5.1.
     """
@@ -70,15 +70,15 @@ def choose_media_type(accept: str | None, offered: Sequence[str]) -> str | None:
 
 
 def choose_encoding(accept_encoding: str | None, offered: Sequence[str]) -> str | None:
-    """The offered content coding that the client likes best.
+    """The offered content coding that the client prefers.
 
-    A coding is chosen before identity where the client gives them the same weight, or says nothing
-    of identity. Where nothing at all is acceptable the answer is identity too: a body that the
-    client may refuse is better than an error (RFC 9110 says SHOULD of neither).
+    A coding is preferred to identity if the client gives both the same weight, or does not mention
+    identity. If nothing at all is acceptable, the answer is identity: a body that the client may
+    refuse is better than an error (RFC 9110 requires neither).
 
     Args:
         accept_encoding: The Accept-Encoding header; None or empty is identity. Only its first
-            `limits.MAX_ACCEPT_BYTES` are looked at.
+            `limits.MAX_ACCEPT_BYTES` are read.
         offered: Content codings, in lower case, in the server's order, which breaks ties.
 
     Returns:
@@ -137,7 +137,7 @@ def _members(header: str | None) -> Iterator[_Member]:
     if not header:
         return
     if len(header) > MAX_ACCEPT_BYTES:
-        # What the cut went through is dropped: half a member could say what the whole does not.
+        # The member that was cut in two is dropped: half of it may mean something else.
         header = header[: MAX_ACCEPT_BYTES + 1].rpartition(",")[0]
     for text in _split(header, ","):
         member = _parse(text)
@@ -146,7 +146,7 @@ def _members(header: str | None) -> Iterator[_Member]:
 
 
 def _parse(text: str) -> _Member | None:
-    """One member, or None where it cannot be read."""
+    """One member; None if it cannot be read."""
     value, *rest = (part.strip(_BLANK) for part in _split(text, ";"))
     parameters: dict[str, str] = {}
     for part in rest:
@@ -156,7 +156,7 @@ def _parse(text: str) -> _Member | None:
         if not equals or not _TOKEN.fullmatch(name):
             return None
         name = name.lower()
-        if name == "q":  # the weight; what is behind it was an extension, which nobody defined
+        if name == "q":  # the weight; what follows was for extensions, which nobody defined
             weight = float(raw) if _WEIGHT.fullmatch(raw) else None
             return None if weight is None else _Member(value.lower(), parameters, weight)
         plain = _unquoted(raw)
@@ -175,7 +175,7 @@ def _unquoted(raw: str) -> str | None:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The text cut at each separator that is not inside a quoted string."""
+    """The text, split at each separator that is not inside a quoted string."""
     if '"' not in text:  # every header that a browser sends
         return text.split(separator)
     parts, start, quoted, escaped = [], 0, False, False

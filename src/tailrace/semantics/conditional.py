@@ -1,7 +1,7 @@
 """Whether a client's conditions hold: the If-* headers, in the order that RFC 9110 gives them.
 
-A condition that cannot be read is treated as the RFC says, or as does no harm: a date that is none
-is ignored, a tag that is none matches nothing.
+A condition that cannot be read is treated as the RFC says, or so that it does no harm: a date that
+is not valid is ignored, and a tag that is not valid matches nothing.
 
 Source: RFC 9110 sections 8.8 and 13.
 """
@@ -22,8 +22,8 @@ __all__ = ["Answer", "Outcome", "Validators", "answer", "is_entity_tag", "tag_as
 _TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[\x21\x23-\x7e\x80-\xff]*")')
 _BLANK = " \t"
 _STRONG_AFTER = 1.0
-"""Seconds after which a modification date is a strong validator: by then every change within its
-second has happened (section 8.8.2.2)."""
+"""Seconds after which a modification date is a strong validator: then no change can come any more
+within the second that it names (section 8.8.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Validators:
     """What tells one state of a representation from another.
 
     Args:
-        etag: With its quotes, and `W/` if it is weak; None where there is none.
-        last_modified: Seconds since the epoch; None where it is not known.
+        etag: With its quotes, and `W/` if it is weak; None if there is no tag.
+        last_modified: Seconds since the epoch; None if it is not known.
     """
 
     etag: str | None
@@ -45,7 +45,7 @@ class Validators:
 
 
 class Outcome(Enum):
-    """What a request comes to; the value is the status that says so."""
+    """The result of a request's conditions; the value is the status of the answer."""
 
     WHOLE = 200
     PARTIAL = 206
@@ -59,8 +59,8 @@ class Answer:
     """What is sent: all of a representation, parts of it, or nothing.
 
     Args:
-        outcome: Which of them.
-        ranges: The parts, where there are some.
+        outcome: Which of these.
+        ranges: The parts, if parts are sent.
     """
 
     outcome: Outcome
@@ -76,11 +76,11 @@ def answer(
     now: float,
     max_ranges: int = MAX_RANGES,
 ) -> Answer:
-    """What a GET or HEAD request gets, by its conditions and its Range.
+    """What is sent to a GET or HEAD request, by its conditions and its Range.
 
     Args:
-        method: Any other method has been carried out by now, so its conditions come too late and
-            are ignored; and HEAD has no ranges (section 14.2).
+        method: Another method has been carried out by now, so its conditions come too late and are
+            ignored. HEAD has no ranges (section 14.2).
         headers: By lower-case name; several lines of one are joined with commas.
         validators: Of the representation as it is now.
         size: Its bytes.
@@ -103,19 +103,19 @@ def answer(
 
 
 def is_entity_tag(text: str) -> bool:
-    """Whether a text can stand as an ETag: in quotes, with `W/` or without."""
+    """Whether a text is a valid ETag: in quotes, with `W/` or without."""
     return _TAG.fullmatch(text) is not None
 
 
 def tag_as_named(etag: str, none_match: str | None) -> str:
-    """The tag for a 304, as the client has it: weak, if it names it as weak alone.
+    """The tag for a 304, as the client has it: weak, if the client names it only as weak.
 
-    Such a client got the same bytes encoded. A 304 with the strong tag would not be about what it
-    has stored.
+    Such a client got the same bytes with a content coding. A 304 with the strong tag would not
+    match what it has stored.
 
     Args:
         etag: Of the representation as it is now.
-        none_match: Its `If-None-Match`, which holds it.
+        none_match: The request's `If-None-Match`, which has this tag.
 
     Source: RFC 9111 section 4.3.4.
     """
@@ -124,7 +124,7 @@ def tag_as_named(etag: str, none_match: str | None) -> str:
 
 
 def _precondition(headers: Mapping[str, str], validators: Validators, now: float) -> Outcome | None:
-    """The outcome of the first condition that does not hold; None if all do."""
+    """The outcome of the first condition that does not hold; None if all hold."""
     if (match := headers.get("if-match")) is not None:
         if not _matches(match, validators.etag, weakly=False):
             return Outcome.FAILED
@@ -139,7 +139,7 @@ def _precondition(headers: Mapping[str, str], validators: Validators, now: float
 
 
 def _range_holds(if_range: str | None, validators: Validators, now: float) -> bool:
-    """Whether a part would fit to what the client has: only if that is surely the same.
+    """Whether a part would match what the client has: only if it certainly has the same version.
 
     Source: RFC 9110 section 13.1.5.
     """
@@ -149,7 +149,7 @@ def _range_holds(if_range: str | None, validators: Validators, now: float) -> bo
     if is_entity_tag(if_range):
         return if_range == validators.etag and not if_range.startswith("W/")
     date = validators.date
-    # Exactly the date that was sent, not one after it: a clock may have been set back.
+    # Exactly the date that was sent, not a later one: a clock may have been set back.
     if date is None or parse_date(if_range, now=now) != date:
         return False
     return now - date >= _STRONG_AFTER
@@ -167,7 +167,7 @@ def _matches(condition: str, etag: str | None, *, weakly: bool) -> bool:
 
 
 def _tags(condition: str) -> Iterator[re.Match[str]]:
-    """The tags of a list, up to the first thing that is none."""
+    """The tags of a list, up to the first thing that is not a tag."""
     at, end = 0, min(len(condition), MAX_CONDITION_BYTES)
     while at < end:
         if condition[at] in ", \t":

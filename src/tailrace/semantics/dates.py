@@ -50,8 +50,8 @@ def parse_date(text: str, *, now: float) -> int | None:
 
     Args:
         text: A header's value: IMF-fixdate, RFC 850 or asctime.
-        now: Seconds since the epoch. RFC 850 has two digits for the year; what would be more than
-            50 years ahead was in the century before.
+        now: Seconds since the epoch. RFC 850 has two digits for the year; a date that would be more
+            than 50 years ahead is of the century before.
 
     Returns:
         Whole seconds since the epoch.

@@ -1,10 +1,10 @@
 """The name under which a client keeps a body: Content-Disposition.
 
 A name comes from anywhere: an upload, a title, a file system that holds any bytes. It must not
-break the header, must not lead into another folder, must not look like what it is not; and every
-client should see it as close to what was meant as it can. So what is harmful is replaced, and a
-name that is not plain ASCII is written twice: once for clients that know RFC 8187, once so that
-older ones get something readable.
+break the header, must not lead into another folder, and must not look like another name; and every
+client should see it as well as it can. So harmful characters are replaced, and a name that is not
+plain ASCII is written twice: once for clients that know RFC 8187, and once in a form that older
+clients can read.
 
 Source: RFC 6266; RFC 8187.
 """
@@ -28,13 +28,13 @@ _HARMFUL = re.compile(
     "\u2028\u2029"  # line breaks of Unicode
     "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # "exe.pdf" that is shown as "fdp.exe"
     "/\\\\"  # folders
-    "\ud800-\udfff"  # what a file system's undecodable bytes are in Python: no text
+    "\ud800-\udfff"  # in Python: bytes of a file system that are not text
     "]"
 )
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["%]')
-"""What the plain form cannot carry: some clients decode `%41`, others do not; so with `\\"`."""
+"""Characters that the plain form cannot carry: not all clients decode `%41`, or `\\"`."""
 _ATTR_CHARS: Final = "!#$&+-.^_`|~"
-"""What RFC 8187 leaves as it is, beside letters and digits."""
+"""Characters that RFC 8187 does not escape, beside letters and digits."""
 _NAMELESS: Final = "download"
 
 
@@ -43,11 +43,11 @@ def content_disposition(kind: str, filename: str) -> str:
 
     Args:
         kind: "attachment" or "inline"; another token is taken as attachment by clients.
-        filename: Any text. Line breaks and other control characters, folders and marks that turn
-            the direction of the text are replaced by `_`; a long one is cut in front of its suffix.
+        filename: Any text. Line breaks and other control characters, slashes, and marks that change
+            the direction of the text are replaced by `_`. A long name is cut before its suffix.
 
     Raises:
-        InvalidOption: The kind is no token.
+        InvalidOption: The kind is not a token.
     """
     if not _TOKEN.fullmatch(kind):
         raise InvalidOption("content_disposition_type", kind, '"attachment" or "inline"')
@@ -62,10 +62,10 @@ def content_disposition(kind: str, filename: str) -> str:
 
 
 def _without_accents(name: str) -> str:
-    """Letters without their accents, where Unicode knows them apart: é is e and a mark."""
+    """Letters without their accents, where Unicode has them apart: é is e and a mark."""
     decomposed = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
-    # Compatibility forms of the harmful ones, such as the wide slash, come out of this as plain.
+    # Compatibility forms of harmful characters, such as the wide slash, become plain ones here.
     return _HARMFUL.sub("_", plain)
 
 

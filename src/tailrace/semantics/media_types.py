@@ -1,7 +1,7 @@
 """Which media type a file has, by its name; and which charset a media type names.
 
-Python's own table and what it lacks, not the machine's `/etc/mime.types`: the same file has the
-same type on every machine.
+The table is Python's own and what is missing there, without the machine's `/etc/mime.types`: the
+same file has the same type on every machine.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ _MORE = {
 
 
 class MediaTypes:
-    """A table of types: of one `Files`, or the one for all that have none of their own.
+    """A table of media types: of one `Files`, or the common one.
 
     Args:
-        own: By lower-case suffix with its dot (".log"), before every other table; "" is for names
-            whose suffix is not known.
+        own: Types by lower-case suffix with its dot (".log"), which come before the table's; "" is
+            for names whose suffix is not known.
 
     Raises:
-        InvalidOption: A key that is no suffix, or a value that is no media type.
+        InvalidOption: A key is not a suffix, or a value is not a media type.
     """
 
     def __init__(self, own: Mapping[str, str]) -> None:
@@ -100,16 +100,16 @@ class MediaTypes:
         return {**table, **_MORE, **self._own}
 
     def of(self, name: str) -> str:
-        """The media type of a file; text has no charset here, the response adds it.
+        """The media type of a file; of text, without a charset, which the response adds.
 
         Only the last suffix counts. `a.tar.gz` is gzip, not tar with a content coding: a client
-        that undid the coding would store other bytes than the file's.
+        that decoded it would store other bytes than those of the file.
         """
         return self._by_suffix.get(posixpath.splitext(name)[1].lower(), self._other)
 
 
 def charset_of(content_type: str) -> str | None:
-    """The charset that a Content-Type names, as it is written there; None if it names none.
+    """The charset that a Content-Type names, as it is written there; None if there is none.
 
     Source: RFC 9110 8.3.1 and 8.3.2.
     """
@@ -118,7 +118,7 @@ def charset_of(content_type: str) -> str | None:
 
 
 def is_utf8(charset: str) -> bool:
-    """Whether it is one of UTF-8's names."""
+    """Whether a charset is UTF-8, by any of its names."""
     try:
         return codecs.lookup(charset).name == "utf-8"
     except LookupError:

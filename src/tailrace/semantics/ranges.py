@@ -1,8 +1,8 @@
 """Which bytes a client asks for, and how a response names them.
 
-Nothing here raises on what a client sent. RFC 9110 lets a server ignore a Range that is not valid,
-and that is what happens: the answer is the whole representation, never an error of its own. Inside,
-a range is half-open (`start`, `stop`); inclusive only on the wire.
+Nothing that a client sent raises here. RFC 9110 lets a server ignore a Range that is not valid, and
+this one does: the answer is the whole representation, never an error. In Python a range is
+half-open (`start`, `stop`); on the wire it is inclusive.
 
 Source: RFC 9110 sections 14 and 15.3.7.
 """
@@ -21,12 +21,12 @@ __all__ = ["ByteRange", "ByteRanges", "coalesce", "content_range", "parse_ranges
 _BLANK = " \t"
 _SPEC = re.compile(r"(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+)")
 _MAX_DIGITS: Final = 18
-"""Longer numbers are all the same: more than any file has. Python itself refuses 4,300 digits."""
+"""A longer number is more than any file has, whatever it is. Python itself refuses 4,300 digits."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class ByteRange:
-    """Bytes from `start` up to, and not with, `stop`."""
+    """Bytes from `start` up to `stop`, which is not among them."""
 
     start: int
     stop: int
@@ -41,8 +41,8 @@ def parse_ranges(
 ) -> tuple[ByteRange, ...] | None:
     """The bytes that a Range header asks for.
 
-    Ranges that overlap, touch or nearly touch come as one, so the answer holds no byte twice and
-    is never much larger than the representation. They come in the order asked for.
+    Ranges that overlap, touch or nearly touch become one, so the answer has no byte twice and is
+    never much larger than the representation. They come in the order in which they were asked for.
 
     Args:
         header: Its value; several lines are joined with commas.
@@ -50,8 +50,8 @@ def parse_ranges(
         max_ranges: A header with more is ignored.
 
     Returns:
-        One range or more (206); none where no byte of them exists (416); None where there is no
-        Range, or one that is ignored: another unit, not valid, too long, too many (200).
+        One range or more (206); an empty tuple if no byte of them exists (416); None if there is no
+        Range, or it is ignored: another unit, not valid, too long, too many (200).
     """
     specs = _specs(header, max_ranges)
     if specs is None:
@@ -66,7 +66,7 @@ def parse_ranges(
         if match["suffix"] is not None:
             start, stop = max(0, size - _number(match["suffix"])), size
             if not size and _number(match["suffix"]):
-                return None  # satisfiable, says the RFC, but Content-Range has no word for it
+                return None  # satisfiable, says the RFC, but no Content-Range can say it
         else:
             start = _number(match["first"])
             stop = _number(match["last"]) + 1 if match["last"] else max(size, start + 1)
@@ -82,12 +82,12 @@ def parse_ranges(
 def coalesce(
     ranges: Sequence[ByteRange], gap_bytes: int = COALESCE_GAP_BYTES
 ) -> tuple[ByteRange, ...]:
-    """Ranges without overlap, each where its earliest member was.
+    """Ranges that do not overlap, each at the place of the first range that is part of it.
 
     Args:
-        ranges: None of them empty.
-        gap_bytes: What lies so close together becomes one: the bytes between cost less than the
-            head of another part.
+        ranges: Without empty ones.
+        gap_bytes: Two ranges so close together become one: the bytes between them cost less than
+            the head of another part.
     """
     merged: list[tuple[int, ByteRange]] = []
     for place, range_ in sorted(enumerate(ranges), key=lambda entry: entry[1]):
@@ -112,14 +112,14 @@ def unsatisfied(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ByteRanges:
-    """The body of a 206 with several parts, known to the byte before any of it is read.
+    """The body of a 206 with several parts; its length is known before any of it is read.
 
     Args:
         ranges: Two or more, as `parse_ranges` gives them.
         size: Bytes of the representation.
         content_type: Its Content-Type, repeated in each part.
-        boundary: 1 to 70 letters and digits that do not occur in the data; a random one of 100
-            bits does.
+        boundary: 1 to 70 letters and digits that do not occur in the data; 100 random bits are
+            enough.
 
     Source: RFC 9110 section 14.6; RFC 2046 section 5.1.1.
     """
@@ -135,7 +135,7 @@ class ByteRanges:
 
     @property
     def closing(self) -> bytes:
-        """What follows the last part."""
+        """The bytes after the last part."""
         return f"\r\n--{self.boundary}--".encode("ascii")
 
     @property
@@ -145,7 +145,7 @@ class ByteRanges:
         return heads + sum(range_.size for range_ in self.ranges) + len(self.closing)
 
     def head(self, place: int) -> bytes:
-        """What comes before the bytes of a part; the line break in front belongs to it."""
+        """The bytes before those of a part, with the line break that ends the part before it."""
         return (
             f"{'' if place == 0 else chr(13) + chr(10)}--{self.boundary}\r\n"
             f"Content-Type: {self.content_type}\r\n"
@@ -159,7 +159,7 @@ def _specs(header: str | None, max_ranges: int) -> list[str] | None:
     unit, equals, rest = header.strip(_BLANK).partition("=")
     if not equals or unit.lower() != "bytes":
         return None
-    # A list may have empty members (section 5.6.1.2); it is no list if it has no others.
+    # A list may have empty members (section 5.6.1.2), but it must have others too.
     specs = [spec for spec in (part.strip(_BLANK) for part in rest.split(",")) if spec]
     return specs if 0 < len(specs) <= max_ranges else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -243,15 +244,13 @@ class _StallWatch:
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._clock = None if timeout is None else StallClock(timeout)
+        self._clock = StallClock(timeout)
         self._name = name
         self._alarm: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        if self._clock is not None:
-            now = self._loop.time()
-            self._clock.wait(now)
-            self._check(self._clock, now)
+        self._clock.wait(self._loop.time())
+        self._look()
 
     def __exit__(
         self,
@@ -262,18 +261,15 @@ class _StallWatch:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _look(self, clock: StallClock) -> None:
-        now = self._loop.time()
-        if not self._buffer.unsent_bytes:  # nothing waits for the client: it is the disk
-            clock.wait(now)
-        self._check(clock, now)
-
-    def _check(self, clock: StallClock, now: float) -> None:
+    def _look(self) -> None:
+        clock, now = self._clock, self._loop.time()
+        if not self._buffer.unsent_bytes:
+            clock.wait(now)  # it is the disk that is slow: nothing waits for the client
         if clock.is_stalled(now, -self._buffer.progress):
             log.info("%s: client cut off: stalled", self._name)
             self._buffer.abort("stalled")
-        else:
-            self._alarm = self._loop.call_at(clock.look_again(now), self._look, clock)
+        elif (again := clock.look_again(now)) < math.inf:
+            self._alarm = self._loop.call_at(again, self._look)
 
 
 # Reading without blocking the event loop ----------------------------------------------------------

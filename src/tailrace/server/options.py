@@ -47,6 +47,9 @@ class ServerOptions:
 
         In seconds; `none` for `send_timeout` means never. What is not set has its default.
 
+        Args:
+            environment: Variables by name.
+
         Raises:
             InvalidOption: Not a number, or out of range; it names the variable.
         """

@@ -96,6 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def app(self) -> ASGIApp:
+        """The application, with a `send` of ours around each request."""
         # Made anew each time: kept, it would be a reference cycle for each connection.
         return self._serve if self.buffer is not None else self._app
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from tailrace.source.buffer import Buffer
-from tailrace.source.file import Extent, FileBlocks, Opener, OpenFile, Piece, open_file, read_at
-from tailrace.source.iterate import (
-    AsyncSource,
-    Pinnable,
-    Sink,
-    Source,
-    SyncSource,
-    is_rewindable,
-    iterate_in_threads,
-    open_source,
+from tailrace.source.base import Iteration, Pinnable, Sink, Source
+from tailrace.source.buffer import Buffer, ByteQueue
+from tailrace.source.file import Opener, OpenFile, open_file, read_at
+from tailrace.source.iterate import AsyncSource, open_source
+from tailrace.source.pieces import (
+    Extent,
+    FileBlocks,
+    Piece,
+    RangedSource,
+    RangeSource,
+    Span,
+    SpanSource,
 )
-from tailrace.source.ranges import RangedSource, RangeSource
-from tailrace.source.span import Span, SpanSource
+from tailrace.source.sync import SyncSource, is_rewindable, iterate_in_threads
 
 __all__ = [
     "AsyncSource",
     "Buffer",
+    "ByteQueue",
     "Extent",
     "FileBlocks",
+    "Iteration",
     "OpenFile",
     "Opener",
     "Piece",

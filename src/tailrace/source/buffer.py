@@ -1,4 +1,4 @@
-"""Where a source and the connection meet: frames in order, bounded in bytes.
+"""Where a source and what takes its items meet: items in order, bounded in bytes.
 
 One producer (a task, or a thread) and one consumer (a task). Each side keeps its own running count,
 so neither needs a lock; `deque.append` and `popleft` are atomic. To wait, a side first says that it
@@ -13,46 +13,42 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from tailrace.runtime.loop import Loop, Signal
-from tailrace.source.span import Span
+from tailrace.runtime import Loop, Signal
+from tailrace.source.pieces import Span
 
-__all__ = ["Buffer"]
+__all__ = ["Buffer", "ByteQueue"]
 
 
-class Buffer:
-    """A bounded queue of frames that is emptied in batches.
+class ByteQueue:
+    """A bounded queue between a source and its consumer; a subclass says what is taken at a time.
 
     Args:
         loop: The consumer's loop.
-        limit: Bytes above which the producer waits, and in one batch. One frame may exceed it: the
-            source made it as large as that.
+        limit: Bytes above which the producer waits. One item may exceed it: the source made it as
+            large as that.
         threaded: The producer is a thread.
-        spans: Frames may be spans; then none is put together with another.
     """
 
     __slots__ = (
         "_call_from_thread",
         "_consumer_waits",
-        "_frames",
         "_full",
         "_half",
+        "_items",
         "_limit",
         "_put_bytes",
         "_ready",
         "_room",
         "_room_in_thread",
         "_room_wanted",
-        "_spans",
         "_taken_bytes",
     )
 
-    def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
-        self._frames: deque[bytes | memoryview | Span] = deque()
+    def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
+        self._items: deque[Any] = deque()
         self._limit = limit
-        self._spans = spans
-        # Until the first frame is taken there is room for no other: it goes out alone, at once.
-        self._full = 0
-        self._half = 0
+        self._full = limit
+        self._half = limit // 2  # there is room again: not a wake-up for each item
         self._put_bytes = 0
         self._taken_bytes = 0
         self._ready: Signal = loop.signal()
@@ -68,30 +64,35 @@ class Buffer:
         return self._put_bytes - self._taken_bytes
 
     @property
-    def has_frames(self) -> bool:
-        """Something waits to be taken, if only a frame without bytes."""
-        return bool(self._frames)
+    def has_items(self) -> bool:
+        """Something waits to be taken, if only an item without bytes."""
+        return bool(self._items)
 
     # The producer's side
 
-    def put(self, frame: bytes | Span) -> bool:
-        """Add a frame; False when the buffer has no room for another one like it.
+    def put(self, item: bytes | Span) -> bool:
+        """Add an item; False when there is no room for another one like it.
 
-        So frames of one size fill a batch without passing its limit: nothing small is left over.
+        So items of one size fill a batch without passing its limit: nothing small is left over.
         """
-        self._frames.append(frame)
-        self._put_bytes += len(frame)
+        self._items.append(item)
+        self._put_bytes += len(item)
+        if self._consumer_waits:  # as in `nudge`, without a call for each item
+            self._consumer_waits = False
+            if self._room_in_thread is None:
+                self._ready.set()
+            else:
+                self._call_from_thread(self._ready.set)
+        return self._put_bytes - self._taken_bytes + len(item) <= self._full
+
+    def nudge(self) -> None:
+        """Let a consumer that waits look again; called by the producer."""
         if self._consumer_waits:
             self._consumer_waits = False
             if self._room_in_thread is None:
                 self._ready.set()
             else:
                 self._call_from_thread(self._ready.set)
-        return self._put_bytes - self._taken_bytes + len(frame) <= self._full
-
-    def touch(self) -> bool:
-        """Tell of an item without bytes: the first one starts the response all the same."""
-        return True if self._put_bytes else self.put(b"")
 
     async def room(self) -> None:
         """Wait in a task until there is room."""
@@ -114,30 +115,6 @@ class Buffer:
 
     # The consumer's side
 
-    def take(self) -> bytes | Span:
-        """The next batch: all that is there, up to the limit; b"" only if nothing is.
-
-        A span is a batch of its own, of any size: its bytes are not here.
-        """
-        frames: deque[Any] = self._frames
-        # A thread may add more meanwhile: that is the next batch's.
-        count = min(len(frames), 1) if self._spans else len(frames)
-        batch: Any = (
-            frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
-        )
-        self._taken_bytes += len(batch)
-        if len(batch) > self._limit and not isinstance(batch, Span):
-            rest = memoryview(batch)  # so that cutting a large frame does not copy what is left
-            batch = rest[: self._limit]
-            frames.appendleft(rest[self._limit :])
-            self._taken_bytes -= len(rest) - self._limit
-        if not self._full:
-            self._full = self._limit
-            self._half = self._limit // 2  # there is room again: not a wake-up for each frame
-        if self._room_wanted and self.size <= self._half:
-            self.wake_producer()
-        return batch if isinstance(batch, Span) else bytes(batch)
-
     def wake_producer(self) -> None:
         """Let a producer that waits look again."""
         self._room_wanted = False
@@ -146,12 +123,57 @@ class Buffer:
             self._room_in_thread.put(None)
 
     async def ready(self) -> None:
-        """Wait until there is a frame, or until `wake_consumer`."""
+        """Wait until there is an item, or until `wake_consumer`."""
         self._consumer_waits = True
-        if not self._frames:
+        if not self._items:
             await self._ready.wait()
         self._consumer_waits = False
 
     def wake_consumer(self) -> None:
         """Let the consumer look again; to be called in the loop."""
         self._ready.set()
+
+
+class Buffer(ByteQueue):
+    """The frames of a response: the first one goes out alone, at once, the others in batches.
+
+    Args:
+        loop, limit, threaded: As in `ByteQueue`; no batch is longer than the limit.
+        spans: Frames may be spans; then none is put together with another.
+    """
+
+    __slots__ = ("_spans",)
+
+    def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
+        super().__init__(loop, limit, threaded=threaded)
+        self._spans = spans
+        self._full = self._half = 0  # until the first frame is taken there is room for no other
+
+    def touch(self) -> bool:
+        """Tell of an item without bytes: the first one starts the response all the same."""
+        return True if self._put_bytes else self.put(b"")
+
+    def take(self) -> bytes | Span:
+        """The next batch: all that is there, up to the limit; b"" only if nothing is.
+
+        A span is a batch of its own, of any size: its bytes are not here.
+        """
+        frames = self._items
+        # A thread may add more meanwhile: that is the next batch's.
+        count = min(len(frames), 1) if self._spans else len(frames)
+        batch: Any = (
+            frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
+        )
+        size = len(batch)
+        if size > self._limit and not isinstance(batch, Span):
+            rest = memoryview(batch)  # so that cutting a large frame does not copy what is left
+            batch = rest[: self._limit]
+            frames.appendleft(rest[self._limit :])
+            size = self._limit
+        if not self._full:
+            self._full = self._limit
+            self._half = self._limit // 2
+        self._taken_bytes += size
+        if self._room_wanted and self.size <= self._half:
+            self.wake_producer()
+        return batch if isinstance(batch, Span) else bytes(batch)

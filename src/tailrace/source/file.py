@@ -8,7 +8,7 @@ and after each read, before the bytes go out, the file is looked at again. What 
   overwrites it may set both back (`rsync --inplace --times`). The time of its last change (`ctime`)
   cannot be set back, but a new name, mode, owner or link moves it, too: where none of those is
   seen, the bytes may be others. The transfer ends. (Windows has no such time: there it is that of
-  the file's creation, and nobody sees both set back.)
+  the file's creation, and a change that sets both back is not seen.)
 * It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
   are no longer the file's; its count of links is 0. The transfer ends.
 * It grows, as a log does. That changes the modification time, too, but none of the bytes that were
@@ -16,7 +16,7 @@ and after each read, before the bytes go out, the file is looked at again. What 
   appended file has them, an overwritten one has not. The transfer goes on.
 
 A change within the resolution of the file system's clock (some milliseconds on Linux) that keeps
-the size cannot be seen by anybody.
+the size cannot be seen.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ import os
 import stat
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -38,10 +36,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Extent", "FileBlocks", "OpenFile", "Opener", "Piece", "open_file", "read_at"]
+__all__ = ["OpenFile", "Opener", "open_file", "read_at"]
 
 Opener: TypeAlias = Callable[[str, int], int]
-"""As `open`'s: a path and flags in, a descriptor out."""
+"""As the `opener` of `open`: it takes a path and flags, and gives a descriptor."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -52,28 +50,12 @@ _FLAGS = (
     | getattr(os, "O_BINARY", 0)
 )
 _EDGE_BYTES = 4096
-"""A page: as much is read from the disk for one byte, too."""
+"""A page: the disk reads as much for a single byte."""
 _MOST_PATH_BYTES = 1024
 """macOS's MAXPATHLEN, which its `F_GETPATH` fills at most."""
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002
-"""Seconds; with the number of looks, how long one write by somebody else may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Bytes of a file from `start` up to, and not with, `stop`."""
-
-    start: int
-    stop: int
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-Piece: TypeAlias = "bytes | Extent"
-"""What a body is put together from: bytes as they are, or bytes of a file."""
+"""Seconds. With the number of looks: how long a write of another process may take."""
 
 
 def open_file(path: str, opener: Opener | None = None) -> OpenFile:
@@ -84,7 +66,7 @@ def open_file(path: str, opener: Opener | None = None) -> OpenFile:
         opener: Opens instead of `os.open`; what it gives must be a regular file too.
 
     Raises:
-        FileUnavailable: Not there, no regular file, or not allowed to be read.
+        FileUnavailable: It does not exist, is not a regular file, or may not be read.
     """
     try:
         if opener is None:
@@ -217,7 +199,7 @@ class OpenFile:
         return True
 
     def _after_an_append(self, now: os.stat_result) -> os.stat_result:
-        """How it is when an append that may be going on has changed the size, too.
+        """Its state when an append that may be going on has changed the size as well.
 
         The kernel sets the time before it writes, and the size after it. It is not worth more than
         a moment: a file that stays as large was overwritten.
@@ -261,7 +243,7 @@ def _name_on_macos(descriptor: int) -> str | None:
 
 
 def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
-    """Read where one has to go first: whoever else reads from the descriptor must wait."""
+    """Read at an offset where that takes a seek: other readers of the descriptor must wait."""
     before = os.lseek(descriptor, 0, os.SEEK_CUR)
     os.lseek(descriptor, at, os.SEEK_SET)
     try:
@@ -272,33 +254,3 @@ def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
 
 read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)
 """Read from a descriptor so many bytes at an offset, or fewer. Windows has no `pread`."""
-
-
-class FileBlocks(Iterator[bytes]):
-    """The pieces of a body as blocks, for a sync source. Closes the file.
-
-    Args:
-        file: What the extents are of.
-        pieces: In the order of the body.
-        block_bytes: Of one read.
-    """
-
-    def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
-        self._file = file
-        self._pieces = deque(pieces)
-        self._block_bytes = block_bytes
-
-    def __next__(self) -> bytes:
-        if not self._pieces:
-            raise StopIteration
-        piece = self._pieces.popleft()
-        if isinstance(piece, bytes):
-            return piece
-        stop = min(piece.start + self._block_bytes, piece.stop)
-        if stop < piece.stop:
-            self._pieces.appendleft(Extent(stop, piece.stop))
-        return self._file.read(piece.start, stop)
-
-    def close(self) -> None:
-        self._pieces.clear()
-        self._file.close()

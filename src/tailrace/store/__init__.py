@@ -12,6 +12,7 @@ from tailrace.store.private import (
     may_be_store,
 )
 from tailrace.store.rules import DEFAULT_CONTENT_TYPE, INTERNAL, essence
+from tailrace.store.schedule import Schedule
 from tailrace.store.values import (
     START,
     Append,
@@ -49,6 +50,7 @@ __all__ = [
     "OnChange",
     "Producer",
     "Retention",
+    "Schedule",
     "Slice",
     "Store",
     "StreamInfo",

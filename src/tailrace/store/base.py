@@ -65,15 +65,23 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Make it ready, in this event loop. Nothing the second time."""
+        """Make it ready, in this event loop.
+
+        Nothing if it is open. Tasks that call it at the same moment open it once, so a caller needs
+        no lock.
+        """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what is under way and let go of everything. Nothing the second time."""
+        """Finish what is under way and close everything. Nothing the second time."""
 
     @abstractmethod
     async def create(self, path: str, new: NewStream) -> Created:
         """Create a stream, or find that it exists with the same configuration.
+
+        Args:
+            path: The stream.
+            new: Its configuration and first bytes.
 
         Raises:
             StreamExists: It exists with another configuration, or is soft-deleted (409).
@@ -86,6 +94,10 @@ class Store(ABC):
     @abstractmethod
     async def append(self, path: str, append: Append) -> Appended:
         """Append to a stream, close it, or both in one; durable when this returns.
+
+        Args:
+            path: The stream.
+            append: What is added, and by whom.
 
         Raises:
             StreamClosed: Closed before (409).
@@ -122,12 +134,19 @@ class Store(ABC):
 
     @abstractmethod
     async def head(self, path: str) -> StreamInfo:
-        """What is known of a stream; does not count as a use of it."""
+        """What is known of a stream; does not count as a use of it.
+
+        Args:
+            path: The stream.
+        """
 
     @abstractmethod
     async def delete(self, path: str) -> None:
         """Delete a stream. While forks read it, its path answers `StreamGone` and its data stays;
         so it is with one that expires.
+
+        Args:
+            path: The stream.
 
         Source: Durable Streams 5.4.
         """
@@ -141,7 +160,7 @@ class Store(ABC):
         Args:
             prefix: Of the paths.
             after: Only paths greater than this one: the last of the page before.
-            limit: At most so many.
+            limit: How many at most.
         """
 
     @abstractmethod
@@ -150,6 +169,10 @@ class Store(ABC):
 
         Called once for each change or for several together, soon after they are durable. A stream
         that is watched is in use: it does not expire by its `ttl`.
+
+        Args:
+            path: The stream.
+            on_change: Called in the event loop of the store; it must not raise.
 
         Returns:
             What ends it.
@@ -167,6 +190,10 @@ class Store(ABC):
         """Return when a stream has more than `offset`, or is closed or gone: then read it.
 
         May return early. Cancelled, nothing is lost.
+
+        Args:
+            path: The stream.
+            offset: What has been read.
         """
         changed = current_loop().signal()
         stop = self.watch(path, lambda _change: changed.set())
@@ -195,7 +222,7 @@ class Watchers:
         return iter(tuple(self._calls))
 
     def has(self, path: str) -> bool:
-        """Whether anybody watches."""
+        """Whether the path is watched."""
         return path in self._calls
 
     def add(self, path: str, call: OnChange) -> Callable[[], None]:
@@ -211,7 +238,7 @@ class Watchers:
         return stop
 
     def tell(self, change: Change) -> None:
-        """Call those who watch its stream; one that stops meanwhile is not called any more."""
+        """Call each that watches the stream; one that stops meanwhile is not called any more."""
         calls = self._calls.get(change.path)
         for key, call in tuple((calls or {}).items()):
             if calls is not None and key in calls:

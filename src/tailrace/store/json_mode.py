@@ -58,7 +58,7 @@ def wire_of(body: bytes) -> bytes:
     else:
         end = _message(text, at, body, wire)
     if _skip(text, end) != len(text):
-        raise InvalidBody(f"the body is no JSON: something follows its end, at byte {end}")
+        raise InvalidBody(f"the body is not JSON: something follows its end, at byte {end}")
     return bytes(wire)
 
 
@@ -96,7 +96,7 @@ def _flatten(text: str, at: int, body: bytes, wire: bytearray) -> int:
         if text.startswith("]", at):
             return at + 1
         if not text.startswith(",", at):
-            raise InvalidBody(f"the body is no JSON: no comma and no bracket at byte {at}")
+            raise InvalidBody(f"the body is not JSON: no comma and no bracket at byte {at}")
         at = _skip(text, at + 1)
     raise InvalidBody(_TOO_MANY)
 
@@ -140,9 +140,9 @@ def _value_end(text: str, at: int) -> int:
     try:
         _, end = _scan(text, at)
     except StopIteration as stop:
-        raise InvalidBody(f"the body is no JSON: no value at byte {stop.value}") from None
+        raise InvalidBody(f"the body is not JSON: no value at byte {stop.value}") from None
     except json.JSONDecodeError as error:
-        raise InvalidBody(f"the body is no JSON: {error.msg} at byte {error.pos}") from None
+        raise InvalidBody(f"the body is not JSON: {error.msg} at byte {error.pos}") from None
     except RecursionError:
         raise InvalidBody(_TOO_DEEP) from None
     return int(end)
@@ -159,7 +159,7 @@ def _latin(body: bytes) -> str:
         try:
             body.decode()
         except UnicodeDecodeError as error:
-            raise InvalidBody(f"the body is no UTF-8 at byte {error.start}") from None
+            raise InvalidBody(f"the body is not UTF-8 at byte {error.start}") from None
     return body.decode("latin-1")
 
 
@@ -173,7 +173,7 @@ _TOO_DEEP: Final = f"the body is JSON nested more than {limits.MAX_JSON_DEPTH} l
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise InvalidBody(f"the body is no JSON: {constant} is no number of it")
+    raise InvalidBody(f"the body is not JSON: it has no number {constant}")
 
 
 # The values are not looked at: the length of each will do, which costs little.

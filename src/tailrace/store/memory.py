@@ -33,7 +33,7 @@ __all__ = ["MemoryStore"]
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream, with what was appended to it and not let go of."""
+    """One stream, with the appends to it that are retained."""
 
     state: State
     source: _Stream | None = None
@@ -43,7 +43,7 @@ class _Stream:
     data: list[bytes] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     gone: int = 0
-    """So many at the front have been let go of; they are cut off when they are the half."""
+    """How many at the front are not retained; they are cut off once they are half of all."""
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -68,7 +68,7 @@ class MemoryStore(Store):
         """Nothing is needed."""
 
     async def aclose(self) -> None:
-        """Nothing is held that the garbage collector does not find."""
+        """Nothing is needed: the garbage collector does it."""
 
     async def check(self) -> None:
         """Memory always works."""
@@ -323,7 +323,7 @@ class MemoryStore(Store):
             self._expiries.set(state.path, max(due, now + 1))
 
     def _let_expired_go(self, now: int) -> None:
-        """Remove what has expired, whoever asks for it: it cannot pile up, nor keep its sources.
+        """Remove all that has expired, so that it cannot pile up or keep its sources.
 
         A stream that has been used since it was put here is looked at again when it may expire.
         """

@@ -1,4 +1,4 @@
-"""Which files are a store's, so that nobody sends them or opens them in passing.
+"""Which files are a store's, so that no other part sends or opens them.
 
 A store's file is known in three ways, for each alone can be got around:
 
@@ -37,7 +37,7 @@ DIRECTORY: Final = ".tailrace"
 """Where `tailrace serve` keeps its store."""
 
 HEAD_BYTES: Final = 100
-"""Of a file, which tell what it is."""
+"""How many bytes of a file tell what it is."""
 
 _COMPANIONS: Final = ("-wal", "-shm", "-journal", "-lock", "-peers")
 _PAGES: Final = tuple(1 << power for power in range(9, 17))
@@ -51,7 +51,7 @@ def kept_private(paths: Iterable[str]) -> Iterator[None]:
     """Files and directories of a store that is open for the length of the block.
 
     Args:
-        paths: Those that are not there are passed over.
+        paths: Those that do not exist are left out.
     """
     found = []
     for path in paths:
@@ -89,9 +89,9 @@ def is_store_head(head: bytes) -> bool:
 
 
 def may_be_store(size: int) -> bool:
-    """Whether a file of so many bytes can be one: whole pages, or a log of whole frames.
+    """Whether a file of this size can be one: whole pages, or a log of whole frames.
 
-    It spares whoever lists a directory to open each file of it.
+    A listing of a directory need not open the files that cannot.
     """
     if size % _PAGES[0] == 0:
         return size > 0
@@ -99,7 +99,7 @@ def may_be_store(size: int) -> bool:
 
 
 def companion_of(name: str) -> str | None:
-    """Beside which store a file or a directory of this name lies; None: beside none."""
+    """The name of the store that a file or directory of this name belongs to; None: it has none."""
     for suffix in _COMPANIONS:
         if name.endswith(suffix):
             return name.removesuffix(suffix) or None

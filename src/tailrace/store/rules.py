@@ -204,7 +204,7 @@ def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
     """Where the message begins that a position is within; the position, if it is between two.
 
     A message is one of JSON, or else an append. What is read and what is forked begins and ends
-    between two, so nobody gets a part of one.
+    between two, so no reader gets a part of one.
 
     Args:
         content_type: The stream's.
@@ -538,13 +538,13 @@ def apply_append(state: State, append: Append, now_ms: int) -> Appended:
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """What a stream may let go of.
+    """What a stream need not keep any more.
 
     Args:
         before: Positions up to here may go: the new `low` is the last end of an own append that is
             not after it.
-        records: Keep at most so many own appends; None: any number.
-        older_than: Appends from before this time (milliseconds) go; None: none do.
+        records: How many own appends stay at most; None: any number.
+        older_than: Appends from before this time (milliseconds) go; None: age does not matter.
     """
 
     before: int | None

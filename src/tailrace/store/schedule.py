@@ -1,7 +1,8 @@
-"""When to look at each of many things, so that nobody has to walk through all of them.
+"""When to look at each of many things, without a walk through all of them.
 
-A thing has one entry, however often it is used: whoever takes it out when its time has come looks
-whether that still holds, and puts it back for later. So a use costs nothing here.
+A thing has one entry, however often it is used. When its time has come it is taken out, and its
+owner looks whether that still holds; if not, the owner puts it back for later. So a use costs
+nothing here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ __all__ = ["Schedule"]
 K = TypeVar("K", int, str)
 
 _SLACK: Final = 64
-"""So many entries that do not hold any more may stay, and as many as do; then they are left out."""
+"""Entries that do not hold any more are removed once there are this many more of them than of those
+that hold."""
 
 
 class Schedule(Generic[K]):
@@ -52,7 +54,7 @@ class Schedule(Generic[K]):
             self._tidy()
 
     def due(self, now: int, most: int) -> list[K]:
-        """Take out those whose time has come, in its order, but no more than so many."""
+        """Take out those whose time has come, the earliest first; `most` of them at most."""
         found: list[K] = []
         while len(found) < most and (at := self.next) is not None and at <= now:
             _, key = heapq.heappop(self._order)

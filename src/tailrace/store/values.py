@@ -58,7 +58,7 @@ class Offset:
 
     @classmethod
     def parse(cls, token: str) -> Offset:
-        """The offset that a token stands for.
+        """The offset that a `token` stands for.
 
         Raises:
             InvalidOffset: It was never given out by a server of ours.
@@ -158,7 +158,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """Who appends, so that an append that is sent twice counts once.
+    """What appends: with it, an append that is sent twice counts once.
 
     Args:
         id: Not empty; the same over restarts of the writer.
@@ -315,8 +315,8 @@ class Cut(Sequence[Chunk]):
 class Slice:
     """A stretch of a stream.
 
-    Its end is the same for everybody who reads from its start with the same `max_bytes`, unless
-    it is the tail.
+    Its end is the same for all that read from its start with the same `max_bytes`, unless it is
+    the tail.
 
     Args:
         info: The stream at the moment of reading.

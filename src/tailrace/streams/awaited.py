@@ -19,7 +19,7 @@ __all__ = ["Awaited"]
 
 
 class Awaited:
-    """An answer that begins before its stream does. Nothing is created for who only waits.
+    """A response that begins before its stream does. Waiting for a stream does not create it.
 
     Args:
         hub: Where the stream will be.

@@ -78,11 +78,22 @@ class Channel:
         return is_new
 
     def subscribe(self, request: Request, *, start: str = "now", slow: str = "resume") -> Response:
-        """What an endpoint returns to serve the channel: as `Streams.subscribe`."""
+        """What an endpoint returns to serve the channel.
+
+        Args:
+            request: As in `Streams.subscribe`.
+            start: As there; the default is what comes from now on.
+            slow: As there.
+        """
         return Subscription(self._core, self.path, request, start=start, slow=slow, waits=True)
 
     def read(self, start: str = "start", *, follow: bool = False) -> Reader:
-        """Read the messages that are kept: as `Streams.read`."""
+        """Read the messages that are kept.
+
+        Args:
+            start: As in `Streams.read`.
+            follow: As there.
+        """
         return Reader(self._core, self.path, place_of(start), follow=follow)
 
     def __aiter__(self) -> Reader:

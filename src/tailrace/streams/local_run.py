@@ -29,23 +29,27 @@ from tailrace.errors import (
     problem_of,
 )
 from tailrace.runtime import current_loop
-from tailrace.source import Pinnable, Source
+from tailrace.source import ByteQueue, Iteration, Source
 from tailrace.store import Append, Change, Store
-from tailrace.streams.batches import Batches
-from tailrace.streams.claims import LOST, Claim
-from tailrace.streams.item import DONE, End, end_in, message_of, wire_of_end
+from tailrace.streams.claims import Claim
+from tailrace.streams.item import (
+    CANCELLED,
+    CLOSED,
+    DELETED,
+    DONE,
+    LEFT,
+    LOST,
+    STOPPED,
+    RunEnd,
+    end_in,
+    message_of,
+    wire_of_end,
+)
 from tailrace.streams.progress import EndState, Progress, Step, Thinned
 from tailrace.streams.subscribers import LocalSubscribers, OnDisconnect
 from tailrace.types import StreamOptions
 
-__all__ = ["SHUTTING_DOWN", "STOPPED", "LocalRun"]
-
-LEFT = End("cancelled", "cancelled", "its last client has left")
-STOPPED = End("cancelled", "cancelled", "it was stopped")
-SHUTTING_DOWN = End("cancelled", "cancelled", "the worker that ran it was stopped")
-DELETED = End("cancelled", "cancelled", "its stream was deleted")
-CLOSED = End("cancelled", "cancelled", "its stream was closed by somebody else")
-CANCELLED = End("cancelled", "cancelled", "its task was cancelled")
+__all__ = ["LocalRun"]
 
 _PROGRESS_ENDS: dict[str, EndState] = {"done": "done", "failed": "failed"}
 
@@ -74,8 +78,6 @@ class LocalRun:
         appended: Callable[[str], None],
     ) -> None:
         loop = current_loop(group)
-        if options.pin_thread and isinstance(source, Pinnable):
-            source.pin_thread()
         self._store = store
         self.claim = claim
         self.source = source
@@ -84,54 +86,47 @@ class LocalRun:
         self._loop = loop
         self._batches = Batches(loop, limits.RUN_BATCH_BYTES, threaded=source.threaded)
         self._progress = _Shown(self._batches.nudge)
-        self._cancel_once = loop.cancel_once()
-        self._iterating = anyio.CancelScope()
-        self._stopped: End | None = None
-        self._dismissed = False
+        self._iteration = Iteration(source, loop, options, f"run {claim.path!a}", shielded=False)
+        self._stopped: RunEnd | None = None
+        self.dismissed = False
         """The stream is not ours any more: nothing can be appended, not even the end."""
         self._finishing = False
-        self._is_late = False
         self._ended = False
         """The stream has its end."""
         self._give_up: Callable[[], None] | None = None
         """Stops the timer that ends the stream even if the source is not closed."""
         self._seq = 0
         self._shield = anyio.CancelScope(shield=True)
-        self.end: End | None = None
+        self.end: RunEnd | None = None
         """How the run ended; None while it goes on."""
         self.done = anyio.Event()
         self.subscribers = LocalSubscribers(policy, loop, lambda: self.stop(LEFT))
-
-    @property
-    def dismissed(self) -> bool:
-        """The stream is another worker's now, or gone."""
-        return self._dismissed
 
     @property
     def ending(self) -> bool:
         """The run was stopped, or its source has ended."""
         return self._finishing or self._stopped is not None
 
-    def stop(self, end: End = STOPPED) -> None:
+    def stop(self, end: RunEnd = STOPPED) -> None:
         """End the run: the source is interrupted and closed. The first reason counts."""
         if self._stopped is None and not self._finishing:
             self._stopped = end
             self._interrupt()
 
-    def dismiss(self, end: End) -> None:
+    def dismiss(self, end: RunEnd) -> None:
         """The stream is another worker's now, or gone: stop, and append nothing more."""
-        if not (self._dismissed or self._ended):
-            self._dismissed = True
+        if not (self.dismissed or self._ended):
+            self.dismissed = True
             self._stopped = end
             self._interrupt()
-            self._batches.wake()
+            self._batches.wake_consumer()
 
     def abandon(self) -> None:
         """End the tasks at once, even if the source is not closed. If the stream has no end yet,
         another worker will find the run lost."""
         self._shield.cancel()
 
-    def hear(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         """The store has told of a change of the stream."""
         if change.deleted:
             self.dismiss(DELETED)
@@ -149,10 +144,12 @@ class LocalRun:
             with self._shield:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._append_all)
-                    await self._iterate()
-                    await self._close_source()
+                    if self._stopped is None:
+                        sink = _Sink(self._batches, self._progress)
+                        self._ended_by(await self._iteration.run(sink))
+                    self._ended_by(await self._iteration.close())
                     self._finish()
-                if self._ended or self._dismissed:
+                if self._ended or self.dismissed:
                     await release()
         except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
             log.exception("run %a broke", self.claim.path)
@@ -165,69 +162,34 @@ class LocalRun:
 
     # The source
 
-    async def _iterate(self) -> None:
-        if self._stopped is not None:
-            return
-        with self._iterating:
-            try:
-                with self._cancel_once:
-                    await self.source.run(_Sink(self._batches, self._progress), self._loop)
-            except anyio.get_cancelled_exc_class():
-                if self._iterating.cancel_called:
-                    # The time for cleaning up is over. Raise the scope's own cancellation: the
-                    # source may have swallowed that one, and this may be an earlier one.
-                    await anyio.lowlevel.checkpoint_if_cancelled()
-                self._stopped = self._stopped or CANCELLED
-            except Exception as error:  # noqa: BLE001 - it is how the run ended
-                self._fail(error)
-
-    async def _close_source(self) -> None:
-        with anyio.move_on_after(self._options.cleanup_timeout, shield=True) as closing:
-            try:
-                await self.source.close()
-            except Exception as error:  # noqa: BLE001 - it is how the run ended, or it is logged
-                self._fail(error)
-        # Was it called, not: was it caught. A source may have swallowed the cancellation.
-        if closing.cancel_called or self._iterating.cancel_called:
-            self._tell_late()
-
-    def _tell_late(self) -> None:
-        if self._is_late:
-            return
-        self._is_late = True
-        log.warning(
-            "run %a: the source was not closed within cleanup_timeout=%s s",
-            self.claim.path,
-            self._options.cleanup_timeout,
-        )
-
-    def _give_source_up(self) -> None:
-        self._tell_late()
-        self._finish()
+    def _ended_by(self, error: BaseException | None) -> None:
+        if isinstance(error, Exception):
+            self._fail(error)
+        elif error is not None:
+            self._stopped = self._stopped or CANCELLED
 
     def _interrupt(self) -> None:
-        now, patience = self._loop.time(), self._options.cleanup_timeout
-        self._iterating.deadline = now + patience
-        self._cancel_once.cancel()
+        self._iteration.interrupt()
         if self._give_up is None:
             # A source that does not end must not keep readers from the end of the stream.
-            self._give_up = self._loop.call_at(now + 2 * patience, self._give_source_up)
+            until = self._loop.time() + 2 * self._options.cleanup_timeout
+            self._give_up = self._loop.call_at(until, self._finish)
 
     def _fail(self, error: Exception) -> None:
         log.error("run %a failed", self.claim.path, exc_info=error)
         if self._stopped is None:
             problem = problem_of(error, expose=self._options.expose_errors)
-            self._stopped = End("failed", problem.code, problem.message)
+            self._stopped = RunEnd("failed", problem.code, problem.message)
 
     def _finish(self) -> None:
         self._finishing = True
-        self._batches.wake()
+        self._batches.wake_consumer()
 
     # The stream
 
     async def _append_all(self) -> None:
         batches, progress = self._batches, self._progress
-        while not self._dismissed:
+        while not self.dismissed:
             data = progress.due(self._loop.time()) + batches.take()
             if self._finishing and not batches.size:
                 end = self._stopped or DONE
@@ -247,7 +209,7 @@ class LocalRun:
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
-        while not self._dismissed:
+        while not self.dismissed:
             try:
                 await self._store.append(self.claim.path, append)
             except StoreUnavailable as error:
@@ -277,6 +239,30 @@ class LocalRun:
         else:
             self._fail(error)
             self.dismiss(self._stopped or LOST)
+
+
+class Batches(ByteQueue):
+    """The messages of a run on their way to its stream.
+
+    What is taken is whole messages, for an append is atomic and a message must not be cut in two.
+    """
+
+    __slots__ = ()
+
+    def take(self) -> bytes:
+        """The next batch: whole messages, up to the limit; b"" only if there are none."""
+        messages = self._items
+        if not messages:
+            return b""
+        batch = [messages.popleft()]
+        size = len(batch[0])
+        while messages and size + len(messages[0]) <= self._limit:
+            batch.append(messages.popleft())
+            size += len(batch[-1])
+        self._taken_bytes += size
+        if self._room_wanted and self.size <= self._half:
+            self.wake_producer()
+        return b"".join(batch)
 
 
 class _Sink:

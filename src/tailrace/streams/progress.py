@@ -283,7 +283,12 @@ class Progress(_Node):
         return self._stepped(last=self._total is not None and before < self._total <= self._done)
 
     def finish(self, state: EndState = "done", message: str | None = None) -> Step | Thinned:
-        """Say that the work has ended, and make the event to yield. A run does this by itself."""
+        """Say that the work has ended, and make the event to yield. A run does this by itself.
+
+        Args:
+            state: How it ended: "done", "failed" or "cancelled".
+            message: What became of it, for people; None leaves the last one.
+        """
         if self._state == "running":
             self._state = state
             self._unsent = True

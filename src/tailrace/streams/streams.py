@@ -107,6 +107,9 @@ class Streams:
 
         In a lifespan of your own, write `async with streams.lifespan(app)`. If an endpoint of this
         application does not catch an error of a stream, the answer has the status of that error.
+
+        Args:
+            app: The application; None: its endpoints' errors are left to it.
         """
         answer_errors(app)
         async with self:
@@ -208,6 +211,9 @@ class Streams:
     async def close(self, path: str) -> str:
         """Close a stream: nothing more can be appended, and readers come to the end.
 
+        Args:
+            path: The stream.
+
         Returns:
             The final offset of the stream.
 
@@ -240,6 +246,7 @@ class Streams:
 
         Raises:
             ForkRefused: The source or the offset does not fit (400, 404, 409).
+            InvalidOption: `offset` is not one: "start", "now".
             StreamExists: The stream exists with another configuration (409).
         """
         _check_path(path)
@@ -252,6 +259,9 @@ class Streams:
 
     async def delete(self, path: str) -> None:
         """Delete a stream. A run that writes into it is stopped.
+
+        Args:
+            path: The stream.
 
         Raises:
             StreamNotFound: The stream does not exist (404).
@@ -317,6 +327,9 @@ class Streams:
 
     async def head(self, path: str) -> StreamInfo:
         """Describe a stream without reading it: its type, offsets, retention, whether it is closed.
+
+        Args:
+            path: The stream.
 
         Raises:
             StreamNotFound: The stream does not exist (404).
@@ -384,7 +397,17 @@ class Streams:
         *,
         subscriptions: SubscriptionOptions | None = None,
     ) -> ASGIApp:
-        """As `router`, for any framework: `app.mount("/v1/stream", streams.asgi())`."""
+        """The application of `router`, for `app.mount("/v1/stream", streams.asgi())`.
+
+        It works under any framework.
+
+        Args:
+            options: As in `router`.
+            subscriptions: As in `router`.
+
+        Raises:
+            RuntimeError: Subscriptions are asked for after the lifespan has begun.
+        """
         if subscriptions is not None:
             if self._core.has_tasks:
                 raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
@@ -448,6 +471,9 @@ class Streams:
 
     async def stop(self, path: str) -> bool:
         """Stop a run, in whichever process it goes on, without waiting for its end.
+
+        Args:
+            path: The stream that it writes.
 
         Returns:
             True if the run goes on; False if there is no such run, or it has ended.

@@ -74,7 +74,10 @@ class SyncStreams:
     its own. So an object that was made before a fork (Celery forks its workers) works in each
     child. But a child cannot use an SQLite file that was open at the fork: call `shutdown` before.
 
-    Args: As `Streams`, but a URL only: a store belongs to the event loop that opened it.
+    Args:
+        url: As in `Streams`. A `Store` is not taken: it belongs to the event loop that opened it.
+        options: As in `Streams`.
+        lease: As in `Streams`.
     """
 
     def __init__(

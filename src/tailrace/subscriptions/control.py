@@ -59,7 +59,6 @@ _HEADERS: Final = (
     *((name.encode(), value.encode()) for name, value in SANDBOX_HEADERS),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_NO_STORE: Final = (b"cache-control", b"no-store")
 _WITH_BODY: Final = ("PUT", "POST")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -163,14 +162,8 @@ class Control:
         return await handlers[method](_Request(scope, fields, route, data))
 
     async def _jwks(self, request: _Request) -> Reply:
-        keys = json.dumps(await self._keys.jwks()).encode()
-        headers = [
-            *_HEADERS,
-            (b"cache-control", b"public, max-age=300"),
-            (b"content-type", b"application/jwk-set+json"),
-            (b"content-length", b"%d" % len(keys)),
-        ]
-        return Reply(200, headers, keys)
+        keys = await self._keys.jwks()
+        return _json(200, keys, b"application/jwk-set+json", b"public, max-age=300")
 
     async def _put(self, request: _Request) -> Reply:
         config = config_of(request.json())
@@ -331,19 +324,24 @@ def _problem(status: int, code: str, detail: str, facts: Mapping[str, Any]) -> R
     return _json(status, {"error": error, **problem_document(status, code.lower(), detail)})
 
 
-def _json(status: int, document: Mapping[str, Any]) -> Reply:
+def _json(
+    status: int,
+    document: Mapping[str, Any],
+    media_type: bytes = b"application/json",
+    caching: bytes = b"no-store",
+) -> Reply:
     body = json.dumps(document).encode()
     headers = [
         *_HEADERS,
-        _NO_STORE,
-        (b"content-type", b"application/json"),
+        (b"cache-control", caching),
+        (b"content-type", media_type),
         (b"content-length", b"%d" % len(body)),
     ]
     return Reply(status, headers, body)
 
 
 def _no_content() -> Reply:
-    return Reply(204, [*_HEADERS, _NO_STORE])
+    return Reply(204, [*_HEADERS, (b"cache-control", b"no-store")])
 
 
 def _time(milliseconds: int) -> str:

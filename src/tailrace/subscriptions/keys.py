@@ -1,8 +1,8 @@
 """The key that signs webhooks, and the secret that signs the tokens of wakes.
 
 Both are kept in the store, so that all worker processes have the same and a restart changes
-nothing; whoever can read the store can therefore sign. A signing key that the application gives is
-not stored, only its public half: receivers still find it when another key has taken its place.
+nothing; a program that can read the store can therefore sign. A signing key that the application
+gives is not stored, only its public half: receivers still find it when another key has replaced it.
 
 A token lets a worker answer for one wake, and nothing else. It is a JSON Web Token with one
 algorithm. Its head is compared byte by byte and not believed, so a sender cannot choose another

@@ -128,4 +128,4 @@ def _discard(groups: dict[str, set[str]], key: str, name: str) -> None:
 
 
 def _refused(why: str) -> SubscriptionRefused:
-    return SubscriptionRefused("INVALID_REQUEST", 400, f"pattern cannot be used: {why}")
+    return SubscriptionRefused("INVALID_REQUEST", 400, f"not a valid pattern: {why}")

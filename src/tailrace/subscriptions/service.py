@@ -2,7 +2,7 @@
 
 A decision is a pure function (`transitions`). It is made on the state that was just read, with the
 tails of the streams that it needs; written if no other process was faster, and made again
-otherwise. Whoever has written the state does what follows from it.
+otherwise. The process that has written the state does what follows from it.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class SubscriptionService:
         appeared -= state.links.keys()
         idle = state.wake_id is None or (state.lease_until is not None and state.lease_until <= now)
         if not idle and not todo.is_only_due:
-            # The view was behind. Whoever ends this wake may have looked already.
+            # The view was behind. The process that ends this wake may have looked already.
             self._views.missed(state.id)
         tails = None
         if idle or appeared:

@@ -129,6 +129,9 @@ class Subscriptions:
         """Note an append that is durable, or a new stream; costs next to nothing.
 
         Call it in the event loop, for everything that this process has written.
+
+        Args:
+            path: The stream.
         """
         self._views.appended(path)
 
@@ -138,7 +141,11 @@ class Subscriptions:
         If it is cancelled, deliveries in flight are cut off. What has become of each wake is in
         the store, and the next process that runs continues from there.
 
+        Args:
+            task_status: Given by `start` of a task group.
+
         Raises:
+            RuntimeError: They run already.
             StoreUnavailable: The store could not work at the start.
         """
         if self._signal is not None:

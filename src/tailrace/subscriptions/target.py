@@ -1,11 +1,12 @@
-"""Which URLs a webhook may have, and which addresses it may be sent to.
+"""Which URLs a webhook may have, and to which addresses it may be sent.
 
-Whoever may create a subscription makes this server send requests, from inside its network. So the
-URL is judged when it is given, and every address that its name resolves to each time before it is
-connected to; the connection then goes to an address that was judged, never to the name again.
+A client that may create a subscription makes this server send requests, from inside its network. So
+the URL is checked when it is given. Each time before a connection is made, every address of its
+host is checked; the connection then goes to an address that was checked, never to the name again.
 
-Addresses are judged by what is allowed and not only by what is known to be bad: of IPv6, global
-unicast without the parts that carry other addresses; of IPv4, what is global in the registries.
+An address must be one of those that are allowed; it is not enough that it is not known to be bad.
+Allowed are, of IPv6, global unicast without the parts that carry other addresses; of IPv4, what is
+global in the registries.
 
 Source: Durable Streams 6.2, 12.8; RFC 6890, RFC 6052, RFC 3056, RFC 6598.
 """
@@ -29,7 +30,7 @@ _URL: Final = re.compile(r"[!-~]+", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _LOCAL_NAMES: Final = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "arpa")
-"""Last labels of names that no public resolver answers for."""
+"""Last labels of names that no public resolver knows."""
 
 _LOWEST_FREE_PORT: Final = 1024
 _LOOPBACK: Final = ipaddress.IPv4Network("127.0.0.0/8")
@@ -39,7 +40,7 @@ _BAD_4: Final = tuple(
     map(
         ipaddress.IPv4Network,
         (
-            # Beside what `is_global` says, which older Pythons say less of:
+            # Beside `is_global`, which knows fewer of them in older Pythons:
             "0.0.0.0/8",
             "10.0.0.0/8",
             "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata
@@ -66,7 +67,7 @@ _BAD_6: Final = tuple(
     map(
         ipaddress.IPv6Network,
         (
-            "2001::/23",  # Teredo and others that carry or stand for something else
+            "2001::/23",  # Teredo, and others that carry another address or are not for hosts
             "2001:db8::/32",
             "2002::/16",  # 6to4 carries an IPv4 address
             "2620:4f:8000::/48",
@@ -85,7 +86,7 @@ class Target:
         scheme: "https"; "http" only to this machine, in development.
         host: A name in lower case, or an address without brackets.
         port: 1 to 65535.
-        is_local: It is meant for this machine, and allowed to be.
+        is_local: It is sent to this machine, which is allowed.
     """
 
     scheme: str
@@ -94,7 +95,7 @@ class Target:
     is_local: bool
 
     def allows(self, address: str) -> bool:
-        """Whether it may be sent to one of the addresses that its host has."""
+        """Whether it may be sent to an address, which is one of its host."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:  # a zone: `fe80::1%eth0`
@@ -105,7 +106,7 @@ class Target:
 
 
 def is_allowed_address(address: Address) -> bool:
-    """Whether an address is out on the Internet, and nothing of this network or this machine."""
+    """Whether an address is on the public Internet, not in this network or on this machine."""
     if isinstance(address, ipaddress.IPv4Address):
         return address.is_global and not any(address in network for network in _BAD_4)
     if address.scope_id is not None:
@@ -123,11 +124,11 @@ def parse_target(url: str, *, allow_localhost: bool) -> Target:
         allow_localhost: `http://localhost` and `http://127.x.y.z` are allowed, for development.
 
     Raises:
-        SubscriptionRefused: It may not (400, `WEBHOOK_URL_REJECTED`).
+        SubscriptionRefused: A webhook may not have it (400, `WEBHOOK_URL_REJECTED`).
 
     Source: Durable Streams 6.2.
     """
-    # Only what every parser reads the same way: no spaces, no backslash, no control characters.
+    # Only what every parser reads in the same way: no spaces, backslashes, control characters.
     if len(url) > limits.MAX_WEBHOOK_URL_BYTES or not _URL.fullmatch(url) or "\\" in url:
         raise _rejected(
             f"it must be printable ASCII, at most {limits.MAX_WEBHOOK_URL_BYTES:,} characters"
@@ -136,14 +137,14 @@ def parse_target(url: str, *, allow_localhost: bool) -> Target:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _rejected("it is no URL") from None
+        raise _rejected("it is not a URL") from None
     if "@" in parts.netloc:
         raise _rejected("it must not have a user or a password")
     if "#" in url:
         raise _rejected("it must not have a fragment")
     host = parts.hostname or ""
     if host.startswith("[") or "%" in host:
-        raise _rejected("its host cannot be read")
+        raise _rejected("its host is not valid")
     if parts.scheme == "http":
         return _local(host, port, allow_localhost=allow_localhost)
     if parts.scheme != "https":
@@ -167,7 +168,7 @@ def _check_public(host: str, *, is_bracketed: bool) -> None:
         address = ipaddress.ip_address(host)
     except ValueError:
         if is_bracketed:
-            raise _rejected("its host is no IPv6 address") from None
+            raise _rejected("its host is not an IPv6 address") from None
         _check_name(host)
         return
     if not is_allowed_address(address):
@@ -175,11 +176,11 @@ def _check_public(host: str, *, is_bracketed: bool) -> None:
 
 
 def _check_name(host: str) -> None:
-    # One dot at the end means the same name.
+    # A name with a dot at its end is the same name.
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise _rejected("its host is no name (write other scripts as xn--...)")
-    # Resolvers take 127.1, 0x7f000001 and 2130706433 for addresses.
+        raise _rejected("its host is not a name (write other scripts as xn--...)")
+    # Resolvers read 127.1, 0x7f000001 and 2130706433 as addresses.
     if _NUMBER.fullmatch(labels[-1]):
         raise _rejected("its host is a number, or an address in another spelling")
     if len(labels) < 2 or labels[-1] in _LOCAL_NAMES:
@@ -194,4 +195,4 @@ def _is_loopback(host: str) -> bool:
 
 
 def _rejected(why: str) -> SubscriptionRefused:
-    return SubscriptionRefused("WEBHOOK_URL_REJECTED", 400, f"webhook.url cannot be used: {why}")
+    return SubscriptionRefused("WEBHOOK_URL_REJECTED", 400, f"not a valid webhook.url: {why}")

@@ -58,8 +58,8 @@ class Context:
         now: Milliseconds since the epoch.
         wake_id: A new one, for a wake that may begin.
         tails: Where streams end, by path: those of every link and of every other path that the
-            event names; a stream that does not exist is left out. None: nobody looked, and no wake
-            begins.
+            event names; a stream that does not exist is left out. None: they were not looked up,
+            and no wake begins.
         chance: -1.0 to 1.0, drawn evenly: the jitter of a retry.
     """
 
@@ -184,7 +184,7 @@ def unlinked(state: SubscriptionState, path: str) -> Transition:
 
 
 def deleted(state: SubscriptionState) -> Transition:
-    """Make a tombstone: who answers for the wake that was in flight is refused.
+    """Make a tombstone: an answer for the wake that was in flight is refused.
 
     Source: Durable Streams 6.3.
     """
@@ -207,8 +207,8 @@ def advanced(
     if state.deleted:
         return Transition(state)
     if context.tails is not None:
-        # Without tails a lease that is over is left for whoever looks: to take it back and not
-        # wake again would leave pending work that no worker ever learns of.
+        # Without tails, a lease that is over is left as it is: to take it back and begin no wake
+        # would leave pending work that no worker ever learns of.
         state = _expired(_with_found(state, context, appeared, at_tail=False), context)
     if state.retry_at is not None and state.retry_at <= context.now:
         return _attempted(state, context)

@@ -8,12 +8,11 @@ append, and when it becomes idle its streams are looked at.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tailrace.store import Change, Offset, Store
+from tailrace.store import Change, Offset, Schedule, Store
 from tailrace.subscriptions.pattern import PathIndex
 from tailrace.subscriptions.repository import StoredState, path_of
 
@@ -97,7 +96,7 @@ class Views:
         self._forgotten = forgotten
         self._views: dict[str, View] = {}
         self._index = PathIndex()
-        self._deadlines: list[tuple[int, str]] = []
+        self._schedule: Schedule[str] = Schedule()
         self._todo: dict[str, Todo] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -139,24 +138,15 @@ class Views:
 
     def waiting(self, now: int) -> list[str]:
         """The subscriptions with something to do now."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            due, name = heapq.heappop(self._deadlines)
-            view = self._views.get(name)
-            if view is not None and view.due == due:
-                view.postponed = None
-                self._todo.setdefault(name, Todo())
         views = self._views
+        for name in self._schedule.due(now, len(views)):
+            views[name].postponed = None
+            self._todo.setdefault(name, Todo())
         return [name for name in self._todo if name in views and views[name].postponed is None]
 
     def next_due(self) -> int | None:
         """When there is something to do even if nothing happens before."""
-        while self._deadlines:
-            due, name = self._deadlines[0]
-            view = self._views.get(name)
-            if view is not None and view.due == due:
-                return due
-            heapq.heappop(self._deadlines)
-        return None
+        return self._schedule.next
 
     def put(self, stored: StoredState) -> None:
         """Note a state that was read or written."""
@@ -178,7 +168,7 @@ class Views:
             self.ask(state.id, Todo(tails=True))
         explicit = (path for path, link in state.links.items() if link.explicit)
         self._index.put(state.id, state.config.glob, explicit)
-        self._schedule(state.id, view)
+        self._look_when_due(state.id, view)
 
     def postpone(self, name: str, until: int, todo: Todo) -> None:
         """Try again later what could not be done now."""
@@ -186,13 +176,14 @@ class Views:
         if view is not None:
             self._todo.setdefault(name, Todo()).merge(todo)
             view.postponed = until
-            self._schedule(name, view)
+            self._look_when_due(name, view)
 
     def drop(self, name: str) -> None:
         """Forget a subscription that was deleted."""
         view = self._views.pop(name, None)
         if view is not None:
             view.stop()
+            self._schedule.take_back(name)
             self._index.drop(name)
             self._forgotten(name)
         self._todo.pop(name, None)
@@ -201,11 +192,11 @@ class Views:
         """Forget all."""
         for name in self:
             self.drop(name)
-        self._deadlines.clear()
 
-    def _schedule(self, name: str, view: View) -> None:
+    def _look_when_due(self, name: str, view: View) -> None:
+        self._schedule.take_back(name)
         if view.due is not None:
-            heapq.heappush(self._deadlines, (view.due, name))
+            self._schedule.set(name, view.due)
 
     def _on_change(self, name: str) -> Callable[[Change], None]:
         def on_change(change: Change) -> None:

@@ -1,9 +1,9 @@
-"""One webhook: resolve, judge every address, connect to one that was judged, read a little.
+"""Sends a webhook: resolve its host, check every address, connect to one, read a short answer.
 
-The name is resolved here and the request made to the address, with the name in `Host` and in TLS
-(SNI, certificate). Resolved a second time by the HTTP client, it could have become another address.
-Connections are not kept: the client's pool knows them by address, and would send one host's request
-over a connection whose certificate was another's.
+The name is resolved here, and the request is made to an address, with the name in `Host` and in TLS
+(SNI, certificate). If the HTTP client resolved the name again, it could get another address.
+Connections are not kept: the client's pool knows them by address, and would send a request for one
+host over a connection that has another host's certificate.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_ADDRESSES: Final = 3
 
 
 class Undeliverable(Exception):
-    """A webhook was not taken; the text says why, for the log."""
+    """A webhook was not accepted; the text says why, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def is_done(answer: bytes) -> bool:
-    """Whether a receiver answered that everything is processed.
+    """Whether a receiver answered that it has processed everything.
 
     Source: Durable Streams 7.1.
     """
     try:
-        told = json.loads(answer)
+        document = json.loads(answer)
     except (ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and told.get("done") is True
+    return isinstance(document, dict) and document.get("done") is True
 
 
 class Webhooks:
@@ -82,10 +82,10 @@ class Webhooks:
         self._opening = anyio.Lock()
 
     def check(self, url: str) -> None:
-        """Refuse what could never be delivered.
+        """Refuse a URL to which no webhook could be delivered.
 
         Raises:
-            SubscriptionRefused: The URL may not be a webhook's (400), or the package that sends
+            SubscriptionRefused: A webhook may not have the URL (400), or the package that sends
                 is not installed (503).
         """
         parse_target(url, allow_localhost=self._options.allow_localhost)
@@ -99,17 +99,17 @@ class Webhooks:
             await client.aclose()
 
     async def post(self, url: str, body: bytes, signature: str) -> bytes:
-        """Send one, and give the beginning of the answer. The caller bounds the time.
+        """Send a webhook; returns the answer if it is short. The caller limits the time.
 
         Raises:
-            Undeliverable: It was not taken.
+            Undeliverable: It was not accepted.
         """
         try:
             target = parse_target(url, allow_localhost=self._options.allow_localhost)
             client = await self._opened()
         except SubscriptionRefused as error:
             raise Undeliverable(error.reason) from error
-        addresses = await self._judged(target)
+        addresses = await self._addresses_of(target)
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         request = _Request(target, path, parts.netloc, body, signature)
@@ -121,7 +121,7 @@ class Webhooks:
                 unreachable = str(error)
         raise Undeliverable(unreachable)
 
-    async def _judged(self, target: Target) -> Sequence[str]:
+    async def _addresses_of(self, target: Target) -> Sequence[str]:
         try:
             with anyio.fail_after(limits.WEBHOOK_CONNECT_TIMEOUT):
                 addresses = await self._resolve(target.host, target.port)
@@ -129,14 +129,15 @@ class Webhooks:
             raise Undeliverable(f"{target.host} cannot be resolved: {error}") from error
         bad = [address for address in addresses if not target.allows(address)]
         if bad or not addresses:
-            raise Undeliverable(f"{target.host} is {bad or 'nowhere'}, which is not allowed")
+            found = ", ".join(bad) or "none"
+            raise Undeliverable(f"{target.host} has addresses that are not allowed: {found}")
         return addresses
 
     async def _opened(self) -> httpx2.AsyncClient:
         async with self._opening:
             if self._client is None:
-                # The import and the certificates take a tenth of a second and more, for which no
-                # stream may stand still.
+                # The import and the certificates take a tenth of a second or more; no stream may
+                # wait so long.
                 self._client = await call_in_thread(self._make)
         return self._client
 
@@ -147,7 +148,7 @@ class Webhooks:
             raise _missing() from None
         return httpx2.AsyncClient(
             verify=self._options.ssl_context or True,
-            trust_env=False,  # no proxy: it would resolve the name itself
+            trust_env=False,  # no proxy: a proxy would resolve the name itself
             follow_redirects=False,
             timeout=httpx2.Timeout(None, connect=limits.WEBHOOK_CONNECT_TIMEOUT),
             limits=httpx2.Limits(max_keepalive_connections=0),
@@ -194,14 +195,14 @@ async def _send(client: httpx2.AsyncClient, request: _Request, address: str) -> 
 
 
 async def _beginning(response: httpx2.Response) -> bytes:
-    """An answer's body; nothing if it is too long to say `done`."""
+    """An answer's body; empty if it is longer than one that says `done`."""
     answer = b""
     with anyio.CancelScope() as scope:
         async for part in response.aiter_raw():
             answer += part
             if len(answer) > limits.MAX_WEBHOOK_ANSWER_BYTES:
-                # Left by `break`, the client's nested generators would wait for the garbage
-                # collector, with the connection.
+                # After a `break`, the client's nested generators would keep the connection until
+                # the garbage collector closes them.
                 answer = b""
                 scope.cancel()
     return answer

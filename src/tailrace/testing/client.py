@@ -112,6 +112,7 @@ class Client:
                 the first.
 
         Raises:
+            RuntimeError: The client is not open.
             ValueError: A value out of its range.
         """
         if self._group is None:

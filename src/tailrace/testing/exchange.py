@@ -183,7 +183,7 @@ class Exchange:
         return self._give(n)
 
     async def read_until(self, separator: bytes) -> bytes:
-        """The bytes up to a separator and with it.
+        """The bytes up to a `separator` and with it.
 
         Raises:
             BodyEnded: the body ended before it; what came is the `partial`.

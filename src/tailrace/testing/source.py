@@ -108,6 +108,9 @@ class SourceProbe:
 
         What is given out is a `collections.abc.Generator` or `AsyncGenerator`, though not of the
         built-in types; use `inside()` where that matters.
+
+        Args:
+            source: A sync or async iterable.
         """
         if isinstance(source, AsyncIterable):
             return _WatchedAsync(self, source)

@@ -56,7 +56,11 @@ class EventParser:
         self._retry: int | None = None
 
     def feed(self, chunk: bytes) -> list[ReceivedEvent]:
-        """The events that these bytes complete."""
+        """The events that these bytes complete.
+
+        Args:
+            chunk: The next bytes of the body.
+        """
         text = self._decoder.decode(chunk)
         if self._at_start and text:
             text = text.removeprefix("\ufeff")

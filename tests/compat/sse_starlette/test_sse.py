@@ -179,7 +179,7 @@ async def test_a_silence_is_broken_by_pings(clock: Clock) -> None:
     made = iter(range(100))
     plain = EventSourceResponse(source())
     chosen = EventSourceResponse(
-        source(), ping=2, ping_message_factory=lambda: ServerSentEvent(comment=next(made))
+        source(), ping=2, ping_message_factory=lambda: ServerSentEvent(comment=str(next(made)))
     )
     for app, seconds, expected in ((plain, 31, 2), (chosen, 5, 2)):
         async with Client(app) as client, client.open("GET", "/") as exchange:

@@ -1,19 +1,54 @@
-"""Is it a store? The contract that every store passes, and a comparison with the memory store.
-
-`StoreContract` needs pytest, `StoreMachine` (from `tests.store.contract.machine`) hypothesis
-too; neither is imported by `tailrace.testing` itself.
-"""
+"""Is it a store? The contract that every store passes, and a comparison with the memory store."""
 
 from __future__ import annotations
 
-from pkgutil import iter_modules
-
 import pytest
 
-# Before they are imported, so that their asserts tell what was compared.
-pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_modules(__path__)))
+from tests.store.contract._append import AppendContract
+from tests.store.contract._cancel import CancelContract
+from tests.store.contract._create import CreateContract
+from tests.store.contract._delete import DeleteContract
+from tests.store.contract._expiry import ExpiryContract
+from tests.store.contract._fork import ForkContract
+from tests.store.contract._limits import LimitsContract
+from tests.store.contract._list import ListContract
+from tests.store.contract._producer import ProducerContract
+from tests.store.contract._read import ReadContract
+from tests.store.contract._reopen import OpenContract, ReopenContract
+from tests.store.contract._retention import RetentionContract
+from tests.store.contract._suite import StoreClock
+from tests.store.contract._watch import WatchContract
+from tests.store.contract.machine import StoreMachine
 
-from tests.store.contract.clock import StoreClock  # noqa: E402
-from tests.store.contract.contract import StoreContract  # noqa: E402
+__all__ = ["StoreClock", "StoreContract", "StoreMachine"]
 
-__all__ = ["StoreClock", "StoreContract"]
+
+@pytest.mark.anyio
+class StoreContract(
+    OpenContract,
+    ReopenContract,
+    CreateContract,
+    AppendContract,
+    ProducerContract,
+    ReadContract,
+    ForkContract,
+    DeleteContract,
+    ListContract,
+    WatchContract,
+    ExpiryContract,
+    RetentionContract,
+    LimitsContract,
+    CancelContract,
+):
+    """What every store does, as tests: subclass it, and say how yours is made.
+
+    ```
+    class TestMine(StoreContract):
+        def make(self, folder, clock):
+            return MyStore(folder / "streams.db", clock=clock)
+    ```
+
+    Each test gets a store of its own, on asyncio and on trio, with a clock that only the test
+    moves. A store that does not outlive its process says so by `durable = False`, and has no tests
+    that reopen it.
+    """

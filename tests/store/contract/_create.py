@@ -15,8 +15,7 @@ from tailrace.store import (
     Retention,
     Store,
 )
-from tests.store.contract._suite import JSON, OCTETS, StoreSuite, fill
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import JSON, OCTETS, StoreClock, StoreSuite, fill
 
 __all__ = ["CreateContract"]
 

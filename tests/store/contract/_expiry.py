@@ -10,8 +10,7 @@ import pytest
 from tailrace import limits
 from tailrace.errors import ForkRefused, StreamError, StreamExists, StreamGone, StreamNotFound
 from tailrace.store import START, Append, Fork, Mark, NewStream, Producer, Store
-from tests.store.contract._suite import StoreSuite, Watcher, fill, in_time, is_there
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite, Watcher, fill, in_time, is_there
 
 __all__ = ["ExpiryContract"]
 

@@ -7,8 +7,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.store import Append, Fork, NewStream, Store
-from tests.store.contract._suite import StoreSuite
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite
 
 __all__ = ["ListContract"]
 

@@ -9,8 +9,7 @@ import pytest
 from tailrace import limits
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound
 from tailrace.store import START, Append, Fork, Mark, NewStream, Offset, Store
-from tests.store.contract._suite import StoreSuite, fill, read_all
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite, fill, read_all
 
 __all__ = ["ReadContract"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tailrace.errors import (
@@ -26,8 +27,7 @@ from tailrace.store import (
     Store,
 )
 from tailrace.testing.leaks import no_leaks
-from tests.store.contract._suite import StoreSuite, Watcher, fill, is_there
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite, Watcher, fill, is_there
 
 __all__ = ["OpenContract", "ReopenContract"]
 
@@ -47,6 +47,17 @@ class OpenContract(StoreSuite):
         assert (await store.read("a", START)).data == b"one"
         await store.aclose()
         await store.aclose()
+
+    async def test_tasks_that_open_it_at_the_same_moment_open_it_once(
+        self, tmp_path: Path, clock: StoreClock
+    ) -> None:
+        store = self.make(tmp_path, clock)
+        async with no_leaks():
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(store.open)
+            await store.create("a", NewStream())
+            await store.aclose()
 
     async def test_a_store_that_was_never_opened_can_be_closed(
         self, tmp_path: Path, clock: StoreClock

@@ -6,8 +6,7 @@ import pytest
 
 from tailrace.errors import ForkRefused, OffsetGone
 from tailrace.store import START, Append, Fork, Mark, NewStream, Offset, Retention, Store
-from tests.store.contract._suite import StoreSuite, fill
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite, fill
 
 __all__ = ["RetentionContract"]
 

@@ -13,15 +13,49 @@ import pytest
 
 from tailrace.errors import StreamNotFound
 from tailrace.store import Append, Change, NewStream, Offset, Slice, Store, Where
-from tests.store.contract.clock import StoreClock
 
-__all__ = ["JSON", "OCTETS", "StoreSuite", "Watcher", "fill", "in_time", "is_there", "read_all"]
+__all__ = [
+    "JSON",
+    "OCTETS",
+    "StoreClock",
+    "StoreSuite",
+    "Watcher",
+    "fill",
+    "in_time",
+    "is_there",
+    "read_all",
+]
 
 PATIENCE = 10.0
 """Seconds of real time in which a store must have told what it has to tell."""
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"
+
+
+_START_MS = 1_800_000_000_000
+"""In January 2027: any store's own clock would be noticed."""
+
+
+class StoreClock:
+    """Milliseconds since the epoch, which stand still until the test moves them.
+
+    It is called as `clock()`. Another time than the event loop's (`tailrace.testing.Clock`): what
+    a store keeps of it lasts longer than a loop does.
+
+    Args:
+        milliseconds: Where it starts.
+    """
+
+    def __init__(self, milliseconds: int = _START_MS) -> None:
+        self.milliseconds = milliseconds
+
+    def __call__(self) -> int:
+        return self.milliseconds
+
+    def advance(self, seconds: float) -> None:
+        """Move it; seconds may be negative, as when a machine's clock is set back."""
+        self.milliseconds += round(seconds * 1000)
 
 
 class StoreSuite:

@@ -10,8 +10,7 @@ import pytest
 
 from tailrace.store import START, Append, Change, Fork, NewStream, Offset, Store
 from tailrace.testing.clock import settle
-from tests.store.contract._suite import StoreSuite, Watcher, fill, in_time
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock, StoreSuite, Watcher, fill, in_time
 
 __all__ = ["WatchContract"]
 

@@ -34,7 +34,7 @@ from tailrace.store import (
     Store,
     Where,
 )
-from tests.store.contract.clock import StoreClock
+from tests.store.contract._suite import StoreClock
 
 __all__ = ["StoreMachine"]
 

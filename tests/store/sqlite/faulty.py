@@ -47,8 +47,8 @@ class _File(apsw.VFSFile):
         super().xSync(flags)
 
 
-def failure(code: int) -> apsw.Error:
+def failure(code: int) -> Any:
     """The error of SQLite with an extended code."""
-    error = apsw.exception_for(code & 0xFF)
+    error: Any = apsw.exception_for(code & 0xFF)
     error.extendedresult = code
     return error

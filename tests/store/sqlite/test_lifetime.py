@@ -131,7 +131,7 @@ class Watched(Writing):
         super().__init__(folder, is_watched=lambda path: path != "other")
         made = [Operation(NewStream(ttl=ttl), f"s/{number}") for number in range(count)]
         self.commit(Operation(NewStream(), "other"), *made)
-        for path in self.cache.records:
+        for path in self.cache.streams:
             self.accesses.begin(path, self.clock())
         self.commit(Operation(Task.KEEP_ALIVE, paths=[each.path for each in made]))
 
@@ -167,13 +167,14 @@ def test_those_that_are_watched_are_written_down_so_many_in_a_commit(
 
 
 async def test_the_writer_is_called_once_for_all_uses_that_are_due(file: Path) -> None:
-    clock, calls = StoreClock(), []
+    clock = StoreClock()
+    calls: list[None] = []
     accesses = LastAccess(lambda _path: False, lambda: calls.append(None))
     async with SQLiteStore(file, clock=clock) as store:
         async with anyio.create_task_group() as group:
             for number in range(20):
                 group.start_soon(store.create, f"s/{number}", NewStream(ttl=10))
-        states = [record.state for record in store._writer._file.cache.records.values()]
+        states = [stored.state for stored in store._writer._file.cache.streams.values()]
     for state in states:
         accesses.note(state, clock() + 1)
     assert len(calls) == 1, "the first is to be let go of one day"
@@ -197,7 +198,7 @@ def filled(folder: Path, keep: Retention, count: int) -> Writing:
     """A stream with so many records of two bytes, one each second."""
     writer = Writing(folder)
     writer.commit(Operation(NewStream(retention=keep), "a"))
-    state = writer.cache.records["a"].state
+    state = writer.cache.streams["a"].state
     begun = writer.clock() - 1000 * count
     writer.connection.executemany(
         "INSERT INTO chunk(sid, tail, at, data) VALUES(?, ?, ?, x'0000')",
@@ -218,7 +219,7 @@ def append(writer: Writing, count: int = 1) -> list[str]:
 
 
 def records(writer: Writing) -> int:
-    return writer.cache.records["a"].state.records
+    return writer.cache.streams["a"].state.records
 
 
 @pytest.mark.parametrize("kind", KEEPS)
@@ -277,7 +278,7 @@ def test_one_commit_lets_no_more_go_of_many_streams_than_of_one(
         # Each has five records, and costs as much as twenty more would.
         assert writer.commit(Operation(Task.TRIM, paths=paths)).untrimmed == paths[3:]
         assert writer.commit().untrimmed == []
-        assert [writer.cache.records[path].state.records for path in paths] == [0] * 6
+        assert [writer.cache.streams[path].state.records for path in paths] == [0] * 6
     assert verify(writer.file) == []
 
 
@@ -306,7 +307,7 @@ async def test_who_reads_meanwhile_sees_what_is_kept_go_forward_only(
         while firsts[-1] < 100:
             firsts.append((await store.read("a", Mark.BEGINNING)).start.position)
             assert firsts[-1] >= firsts[-2]
-        await wait_until(lambda: store._writer._file.cache.records["a"].state.low == 100)
+        await wait_until(lambda: store._writer._file.cache.streams["a"].state.low == 100)
     assert verify(file) == []
 
 

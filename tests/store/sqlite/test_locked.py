@@ -51,7 +51,7 @@ async def test_a_program_that_locks_the_database_itself_is_told(file: Path) -> N
     async with SQLiteStore(file) as store:
         await store.create("a", NewStream())
         other = apsw.Connection(str(file))
-        other.set_busy_timeout(1000)  # our upkeep may hold it for a moment
+        other.set_busy_timeout(1000)  # our maintenance may hold it for a moment
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreLocked):
             await store.append("a", Append(data=b"x"))
@@ -86,6 +86,7 @@ async def test_what_another_program_writes_is_noticed(file: Path) -> None:
         await store.append("a", Append(data=b"two"))
         # Without our lock, behind our back: what the writer knows is wrong now.
         other = apsw.Connection(str(file))
+        other.set_busy_timeout(10_000)  # our maintenance may hold it for a moment
         other.execute("UPDATE stream SET closed = 1")
         other.close()
         with pytest.raises(StreamClosed):

@@ -228,7 +228,7 @@ def test_what_is_trimmed_does_not_keep_what_is_dead_waiting(
     with Writing(tmp_path) as writer:
         writer.commit(Operation(NewStream(), "a"))
         writer.commit(*(Operation(Append(data=b"x"), "a") for _ in range(20)))
-        generation = writer.cache.records["a"].state.generation
+        generation = writer.cache.streams["a"].state.generation
         dead(writer.connection, 2)
         monkeypatch.setattr(limits, "STORE_SLICE_ROWS", 6)
         garbage = GarbageCollector(writer.connection)

@@ -25,12 +25,12 @@ def watching(writer: Writing, count: int) -> Notifier:
     writer.commit(*(Operation(NewStream(), path) for path in paths))
     for path in paths:
         watchers.add(path, lambda _change: None)
-        notifier.see(writer.cache.records[path].state)
+        notifier.see(writer.cache.streams[path].state)
     return notifier
 
 
 def append_to_all(writer: Writing) -> None:
-    writer.commit(*(Operation(Append(data=b"x"), path) for path in writer.cache.records))
+    writer.commit(*(Operation(Append(data=b"x"), path) for path in writer.cache.streams))
 
 
 def test_all_are_compared_over_some_calls_after_a_change_and_none_without(

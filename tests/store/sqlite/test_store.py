@@ -11,19 +11,8 @@ import pytest
 from tailrace.errors import StoreUnavailable
 from tailrace.store import Append, NewStream
 from tailrace.store.sqlite import SQLiteStore
-from tailrace.testing import no_leaks
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_tasks_that_open_it_at_the_same_moment_open_it_once(file: Path) -> None:
-    store = SQLiteStore(file)
-    async with no_leaks():
-        async with anyio.create_task_group() as group:
-            for _ in range(5):
-                group.start_soon(store.open)
-        await store.create("a", NewStream())
-        await store.aclose()
 
 
 async def test_what_opens_it_while_it_closes_waits_and_opens_it_anew(file: Path) -> None:

@@ -295,7 +295,7 @@ async def test_a_cache_that_is_too_small_costs_only_time(
                 append = Append(data=b"%d" % round_, producer=producer)
                 assert not (await store.append(f"s/{number}", append)).duplicate
                 assert (await store.append(f"s/{number}", append)).duplicate
-                assert len(cache.records) <= 2
+                assert len(cache.streams) <= 2
                 assert len(cache.producers) <= 2
         for number in range(5):
             assert (await store.read(f"s/{number}", Mark.BEGINNING)).data == b"012"

@@ -13,7 +13,7 @@ from tailrace.store.sqlite.connection import open_writer, use_log
 from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.maintenance import Maintenance
-from tailrace.store.sqlite.record import Cache
+from tailrace.store.sqlite.rows import Cache
 from tailrace.store.sqlite.transaction import make_inbox
 from tests.store.contract import StoreClock
 

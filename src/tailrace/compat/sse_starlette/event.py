@@ -71,7 +71,13 @@ class ServerSentEvent:
 
 
 class JSONServerSentEvent(ServerSentEvent):
-    """One server-sent event whose data is sent as JSON; None sends none."""
+    """One server-sent event whose data is sent as JSON.
+
+    Args:
+        data: Anything that `json` can write; None sends no data.
+
+    The other arguments are those of `ServerSentEvent`.
+    """
 
     def __init__(self, data: Any | None = None, *args: Any, **kwargs: Any) -> None:
         text = None

@@ -20,7 +20,7 @@ from tailrace.store import rules
 from tailrace.store.rules import State
 from tailrace.store.sqlite.lifetime import Access, LastAccess, expired_forks, low_now, lows_now
 from tailrace.store.sqlite.reading import border_at, chunks_between
-from tailrace.store.sqlite.record import KEEP_ALL, Cache, Record, load_many
+from tailrace.store.sqlite.rows import KEEP_ALL, Cache, StoredStream, load_many
 from tailrace.store.sqlite.transaction import Transaction
 from tailrace.store.values import (
     Append,
@@ -66,7 +66,7 @@ class Operation:
         path: The stream.
         size: Bytes of data in it.
         paths: The streams, for a task that is about several.
-        wake: Called in the event loop when `result` or `error` is there; None: nobody waits.
+        wake: Called in the event loop when `result` or `error` is there; None: no task waits.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class Operation:
         self.is_counted = False
         """It takes room in the queue."""
         self.withdrawn = False
-        """Who asked is gone; it is not done, if it has not been yet."""
+        """The task that asked was cancelled: it is not done, if it has not been yet."""
 
 
 _BETWEEN: Final = "SELECT count(*) FROM chunk WHERE sid = ? AND tail > ? AND tail <= ?"
@@ -133,11 +133,11 @@ class Batch:
         """Streams of this batch: the file knows no producers of them."""
         self._grown: dict[str, tuple[State, Offset, list[Chunk]]] = {}
         """Streams with their tail before and what was appended: many appends are told once."""
-        self._to_trim: dict[str, Record] = {}
+        self._to_trim: dict[str, StoredStream] = {}
         self._trim_rows = limits.STORE_TRIM_ROWS
         """As many records may go with this commit."""
         self.changes: list[Change] = []
-        """What it changed, for those who watch; complete after `run`."""
+        """What it changed, for watchers; complete after `run`."""
         self.size = 0
         """How many requests it had."""
         self.has_dead = False
@@ -147,7 +147,7 @@ class Batch:
         self.untrimmed: list[str] = []
         """Streams of which more is to go."""
         self.expires = False
-        """A stream was created, used or let go that expires."""
+        """A stream that expires was created, accessed or deleted."""
         self.ages = False
         """A stream was created that keeps by age."""
 
@@ -165,15 +165,25 @@ class Batch:
             operation.result = operation.error = None
             if operation.withdrawn:
                 continue  # it is answered all the same: that gives its room back
+            do = operation.do
             try:
-                operation.result = self._decide(operation)
+                if isinstance(do, Append):
+                    operation.result = self._append(operation.path, do)
+                elif isinstance(do, NewStream):
+                    operation.result = self._create(operation.path, do)
+                else:
+                    _TASKS[do](self, operation)
             except TailraceError as error:
                 operation.error = error
-        for path, record in self._to_trim.items():
-            self._trim_in_turn(path, record)
+        for path, stored in self._to_trim.items():
+            self._trim_in_turn(path, stored)
         self._transaction.commit()
         self._cache.shrink()
-        self.changes += (_growth(*grown) for grown in self._grown.values())
+        for state, start, chunks in self._grown.values():
+            tail = rules.offset_at(state, state.tail)
+            self.changes.append(
+                Change(state.path, state.generation, tail, start, tuple(chunks), state.closed)
+            )
 
     def roll_back(self) -> None:
         """Take back what was written when it failed."""
@@ -185,16 +195,16 @@ class Batch:
         cache = self._cache
         streams: set[str] = set()
         for operation in operations:
-            streams.update(path for path in _paths_of(operation) if path not in cache.records)
+            streams.update(path for path in _paths_of(operation) if path not in cache.streams)
         if streams:
             cache.load_streams(self._connection, streams)
         producers: dict[tuple[int, str], None] = {}
         for operation in operations:
             append = operation.do
             if isinstance(append, Append) and append.producer is not None:
-                record = cache.records.get(operation.path)
-                if record is not None:
-                    key = (record.state.generation, append.producer.id)
+                stored = cache.streams.get(operation.path)
+                if stored is not None:
+                    key = (stored.state.generation, append.producer.id)
                     if key not in cache.producers:
                         producers[key] = None
         if producers:
@@ -202,17 +212,9 @@ class Batch:
 
     # Decisions
 
-    def _decide(self, operation: Operation) -> Any:
-        do = operation.do
-        if isinstance(do, Append):
-            return self._append(operation.path, do)
-        if isinstance(do, NewStream):
-            return self._create(operation.path, do)
-        return _TASKS[do](self, operation)
-
     def _append(self, path: str, append: Append) -> Appended:
-        record = self._require(path)
-        state = record.state
+        stored = self._require(path)
+        state = stored.state
         producer = append.producer
         known = None
         if producer is not None:
@@ -227,7 +229,7 @@ class Batch:
             self._cache.producers[key] = (producer.epoch, producer.seq)
         self._transaction.append(state, start, self._now, append)
         self._grew(state, start, append.data, done.tail)
-        self._trim_later(record)
+        self._trim_later(stored)
         return done
 
     def _known(self, key: tuple[int, str]) -> tuple[int, int] | None:
@@ -258,19 +260,19 @@ class Batch:
         )
         cache.last_generation = generation
         state.closed = new.closed
-        record = Record(state, None if source is None else source.state.generation)
-        cache.records[path] = record
+        stored = StoredStream(state, None if source is None else source.state.generation)
+        cache.streams[path] = stored
         self._fresh.add(generation)
         self.expires = self.expires or state.ttl is not None or state.expires_at is not None
         self.ages = self.ages or state.retention.max_age is not None
-        self._transaction.create(state, record.source)
+        self._transaction.create(state, stored.source)
         if new.data:
             first = Append(data=new.data)
             rules.apply_append(state, first, self._now)
             self._transaction.append(state, point, self._now, first)
-            self._trim_later(record)
+            self._trim_later(stored)
         self._grew(state, point, new.data, rules.offset_at(state, state.tail))
-        return Created(rules.info_of(state, self._first(record)), True)
+        return Created(rules.info_of(state, self._first(stored)), True)
 
     def _last_generation(self) -> int:
         if self._cache.last_generation is None:
@@ -278,7 +280,7 @@ class Batch:
             self._cache.last_generation = int(self._connection.execute(sql).get or 0)
         return self._cache.last_generation
 
-    def _branch(self, new: NewStream) -> tuple[Record | None, int]:
+    def _branch(self, new: NewStream) -> tuple[StoredStream | None, int]:
         """The source of a fork, and the position in it."""
         fork = new.fork
         if fork is None:
@@ -311,9 +313,9 @@ class Batch:
 
     def _trim_some(self, operation: Operation) -> None:
         for path in operation.paths:
-            record = self._find(path)
-            if record is not None:
-                self._trim_in_turn(path, record)
+            stored = self._find(path)
+            if stored is not None:
+                self._trim_in_turn(path, stored)
 
     def _write_due_accesses(self, _operation: Operation) -> None:
         self._write_accesses(self._accesses.take())
@@ -322,10 +324,10 @@ class Batch:
         self.expires = True
         accessed: dict[int, Access] = {}
         for path in operation.paths:
-            record = self._find(path)
-            if record is not None and not record.state.gone:
+            stored = self._find(path)
+            if stored is not None and not stored.state.gone:
                 # It lives: the file does not know yet why.
-                accessed.update(self._accesses.of(record.state))
+                accessed.update(self._accesses.of(stored.state))
         self._write_accesses(accessed)
 
     def _keep_alive(self, operation: Operation) -> None:
@@ -345,50 +347,44 @@ class Batch:
             (json.dumps(times),),
         )
         for generation, access in accessed.items():
-            record = self._cache.records.get(access.path)
-            if record is not None and record.state.generation == generation:
-                record.state.touched = max(record.state.touched, access.at)
+            stored = self._cache.streams.get(access.path)
+            if stored is not None and stored.state.generation == generation:
+                stored.state.touched = max(stored.state.touched, access.at)
 
     # What is there
 
-    def _find(self, path: str) -> Record | None:
-        record = self._cache.records.get(path)
-        if record is None:
+    def _find(self, path: str) -> StoredStream | None:
+        stored = self._cache.streams.get(path)
+        if stored is None:
             return None
-        self._cache.records.move_to_end(path)
-        if not record.state.gone and self._is_over(record.state):
-            self._remove(record)
-        if record.state.gone:
-            self._let_forks_go(record.state.generation)
-        return self._cache.records.get(path)
-
-    def _is_over(self, state: State) -> bool:
-        if state.ttl is None and state.expires_at is None:
-            return False
-        is_in_use = self._accesses.is_in_use(state, self._now)
-        return rules.is_expired(state, self._now, watched=is_in_use)
+        self._cache.streams.move_to_end(path)
+        if not stored.state.gone and self._accesses.has_ended(stored.state, self._now):
+            self._remove(stored)
+        if stored.state.gone:
+            self._let_forks_go(stored.state.generation)
+        return self._cache.streams.get(path)
 
     def _let_forks_go(self, generation: int) -> None:
         """What keeps a stream that is gone may have expired; then it is kept no longer."""
         expired = expired_forks(self._transaction.flush(), generation, self._now)
         if expired is None:
             return
-        known = self._cache.records
+        known = self._cache.streams
         forks = [known.setdefault(fork.state.path, fork) for fork in expired]
-        if all(self._is_over(fork.state) for fork in forks):
+        if all(self._accesses.has_ended(fork.state, self._now) for fork in forks):
             for fork in forks:
                 self._remove(fork)
 
-    def _require(self, path: str) -> Record:
-        record = self._find(path)
-        rules.require(path, None if record is None else record.state)
-        assert record is not None
-        return record
+    def _require(self, path: str) -> StoredStream:
+        stored = self._find(path)
+        rules.require(path, None if stored is None else stored.state)
+        assert stored is not None
+        return stored
 
-    def _first(self, record: Record) -> int:
-        state = record.state
-        if rules.trim_due(state, self._now, record.oldest):
-            self._trim(record)
+    def _first(self, stored: StoredStream) -> int:
+        state = stored.state
+        if rules.trim_due(state, self._now, stored.oldest):
+            self._trim(stored)
         if not state.lineage:
             return rules.first_of(state, ())
         # Its levels may have been trimmed since they were looked up, in this batch too.
@@ -398,9 +394,9 @@ class Batch:
 
     # What changes
 
-    def _remove(self, record: Record) -> None:
+    def _remove(self, stored: StoredStream) -> None:
         """Delete a stream, or keep it for its forks; and its sources that were kept for it."""
-        state = record.state
+        state = stored.state
         tail = rules.offset_at(state, state.tail)
         generation = state.generation
         self._grown.pop(state.path, None)
@@ -412,7 +408,7 @@ class Batch:
             self._transaction.execute("UPDATE stream SET gone = 1 WHERE id = ?", (generation,))
             return
         self._mark_deleted(state.path, generation)
-        source = record.source
+        source = stored.source
         while source is not None and not self._has_forks(source):
             sql = "SELECT path, source FROM stream WHERE id = ? AND gone = 1"
             row = self._transaction.execute(sql, (source,)).fetchone()
@@ -428,33 +424,33 @@ class Batch:
     def _mark_deleted(self, path: str, generation: int) -> None:
         sql = "UPDATE stream SET path = NULL, source = NULL, gone = 1 WHERE id = ?"
         self._transaction.execute(sql, (generation,))
-        self._cache.records.pop(path, None)
+        self._cache.streams.pop(path, None)
         self._accesses.forget(generation)
         self.has_dead = True
 
-    def _trim_later(self, record: Record) -> None:
-        keep = record.state.retention
-        if keep.max_age is not None and record.oldest is None:
-            record.oldest = self._now
-        if keep != KEEP_ALL and rules.trim_due(record.state, self._now, record.oldest):
-            self._to_trim[record.state.path] = record
+    def _trim_later(self, stored: StoredStream) -> None:
+        keep = stored.state.retention
+        if keep.max_age is not None and stored.oldest is None:
+            stored.oldest = self._now
+        if keep != KEEP_ALL and rules.trim_due(stored.state, self._now, stored.oldest):
+            self._to_trim[stored.state.path] = stored
 
-    def _trim_in_turn(self, path: str, record: Record) -> None:
+    def _trim_in_turn(self, path: str, stored: StoredStream) -> None:
         """Trim a stream, unless this commit has trimmed enough; the rest comes with the next."""
-        has_more = self._trim(record) if self._trim_rows > 0 else not record.state.gone
-        if has_more and rules.trim_due(record.state, self._now, record.oldest):
+        has_more = self._trim(stored) if self._trim_rows > 0 else not stored.state.gone
+        if has_more and rules.trim_due(stored.state, self._now, stored.oldest):
             self.untrimmed.append(path)
 
-    def _trim(self, record: Record) -> bool:
+    def _trim(self, stored: StoredStream) -> bool:
         """Move a stream's `low`; the chunks below it are deleted later, in slices.
 
         Returns:
             Whether it has moved as far as one look goes, and there may be more.
         """
-        state = record.state
+        state = stored.state
         if state.gone:
             return False
-        low = low_now(self._transaction.flush(), record, self._now)
+        low = low_now(self._transaction.flush(), stored, self._now)
         if low <= state.low:
             return False
         generation = state.generation
@@ -464,7 +460,7 @@ class Batch:
         self._trim_rows -= count + _TRIM_ROWS
         if state.retention.max_age is not None:
             oldest = self._transaction.execute(_OLDEST, (generation, low)).get
-            record.oldest = None if oldest is None else int(oldest)
+            stored.oldest = None if oldest is None else int(oldest)
         self._transaction.execute(
             "UPDATE stream SET low = ?, records = ? WHERE id = ?",
             (low, state.records, generation),
@@ -478,12 +474,6 @@ class Batch:
             grown = self._grown[state.path] = (state, rules.offset_at(state, start), [])
         if data:
             grown[2].append(Chunk(data, tail))
-
-
-def _growth(state: State, start: Offset, chunks: list[Chunk]) -> Change:
-    """What was appended to a stream by one batch, or that it was created or closed."""
-    tail = rules.offset_at(state, state.tail)
-    return Change(state.path, state.generation, tail, start, tuple(chunks), state.closed)
 
 
 def _paths_of(operation: Operation) -> Sequence[str]:

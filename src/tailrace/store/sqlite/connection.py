@@ -2,7 +2,7 @@
 
 The log is copied into the file when it has grown, when nothing is written for a while, and at the
 end. Only under the lock of `lock.py`: SQLite before 3.51.3 could damage the log when one process
-wrote while another copied, and none of ours can get into that situation with any SQLite.
+wrote while another copied. Under the lock that cannot happen, with any SQLite.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Synchronous = Literal["FULL", "NORMAL"]
 """NORMAL loses what was acknowledged when the power is cut: it shows that tests would see it."""
 
 _WRITER = apsw.SQLITE_OPEN_READWRITE
-_READER = apsw.SQLITE_OPEN_READWRITE  # even who only reads writes to the index of the log
+_READER = apsw.SQLITE_OPEN_READWRITE  # a reader writes to the index of the log, too
 
 
 def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw.Connection:
@@ -161,7 +161,7 @@ class Checkpoint:
             self.cut()
 
     def cut(self) -> None:
-        """Copy all of the log, and cut it to nothing, unless somebody reads it now."""
+        """Copy all of the log, and cut it to nothing, unless a connection reads it now."""
         self._connection.set_busy_timeout(0)
         try:
             with suppress(apsw.BusyError):
@@ -247,7 +247,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def _system_number(error: BaseException, number: int) -> int:
-    """The errno behind an error; 0 if there is none."""
+    """The errno behind an error; 0: not known."""
     if isinstance(error, OSError):
         return error.errno or 0
     # SQLite keeps the last one, which need not belong to an error of another kind.

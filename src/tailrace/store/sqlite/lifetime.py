@@ -5,13 +5,13 @@ read. So an access is noted in memory, and written down with the next commit onc
 by a tenth of the stream's `ttl`. Another process may take a stream for expired that much too early;
 and a process that is killed loses that much.
 
-What is too old is gone though nobody has deleted it yet: a reader leaves it out, and has the writer
-move the stream's `low`; chunks below that are deleted later, in slices.
+What is too old is gone though it has not been deleted yet: a reader leaves it out, and has the
+writer move the stream's `low`; chunks below that are deleted later, in slices.
 
-A stream that was deleted or has expired is kept for its forks. There may be thousands, and whoever
-asks for the stream has to be told that it is gone. So they are not counted: the first that lives by
-what the file says is enough. Only where none does, those that seem to have expired are looked at
-one by one, for this process may know of a later access.
+A stream that was deleted or has expired is kept for its forks. There may be thousands of them, and
+a request for the stream has to be told that it is gone. So they are not counted: the first that
+lives by what the file says is enough. Only where none does, those that seem to have expired are
+looked at one by one, for this process may know of a later access.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tailrace import limits
 from tailrace.store import rules
 from tailrace.store.rules import State, Trim
 from tailrace.store.schedule import Schedule
-from tailrace.store.sqlite.record import Record, load_many
+from tailrace.store.sqlite.rows import StoredStream, load_many
 
 __all__ = ["Access", "LastAccess", "expired_forks", "lag_ms", "low_now", "lows_now"]
 
@@ -65,8 +65,8 @@ class LastAccess:
     """The last access to each stream that expires, in this process, by its generation.
 
     Reading threads note accesses, and the writer thread takes them. An access is let go of once it
-    is so old that it keeps nothing alive, whoever has ended the stream meanwhile; nothing walks
-    through all of them.
+    is so old that it keeps nothing alive, whichever process has ended the stream meanwhile; nothing
+    walks through all of them.
 
     Args:
         is_watched: Whether a path is watched in this process; that counts as accesses.
@@ -87,7 +87,7 @@ class LastAccess:
         """When the file is behind for each of them."""
         self._began: dict[str, int] = {}
         self._ended: dict[str, tuple[int, int]] = {}
-        """When watchings began and ended at which nobody had looked at the stream."""
+        """When watchings began and ended, of streams that had not been looked at meanwhile."""
         self._unseen: set[str] = set()
 
     def __len__(self) -> int:
@@ -144,6 +144,12 @@ class LastAccess:
                 self._put(state.generation, Access(path, ended, state.ttl), is_due=True)
         return self._lived_at(state, state.ttl, now)
 
+    def has_ended(self, state: State, now: int) -> bool:
+        """Whether a stream has expired, as far as this process knows."""
+        if state.ttl is None and state.expires_at is None:
+            return False
+        return rules.is_expired(state, now, watched=self.is_in_use(state, now))
+
     def _lived_at(self, state: State, ttl: int, moment: int) -> bool:
         """Whether a stream had not expired then, by what is known without its watchers."""
         access = self._last.get(state.generation)
@@ -171,8 +177,8 @@ class LastAccess:
         """A path is not watched any more: it was accessed until now.
 
         Returns:
-            Whether nobody has looked at the stream meanwhile. Then the writer must, and say so
-            with `resolve`.
+            Whether the stream has not been looked at meanwhile. Then the writer must look, and
+            call `resolve`.
         """
         began = self._began.pop(path, now)
         with self._lock:
@@ -224,7 +230,7 @@ class LastAccess:
             self._due.update(self._last)
 
     def of(self, state: State) -> dict[int, Access]:
-        """A stream's last access in this process, by its generation; empty if there is none."""
+        """A stream's last access in this process, by its generation; empty without one."""
         access = self._last.get(state.generation)
         return {} if access is None else {state.generation: access}
 
@@ -277,27 +283,27 @@ SELECT max(tail) FROM ({_HEAD}) WHERE tail < ifnull(
 """All before the first that is young enough: the clock may have gone back in between."""
 
 
-def low_now(connection: apsw.Connection, record: Record, now: int) -> int:
+def low_now(connection: apsw.Connection, stored: StoredStream, now: int) -> int:
     """The earliest position that a stream's own retention keeps.
 
-    Where more than `limits.STORE_TRIM_ROWS` appends are to go, it is that of so many; the writer
-    goes on from there with its next commit. Who reads and who writes see the same.
+    At most `limits.STORE_TRIM_ROWS` appends go at once; the writer goes on from there with its next
+    commit. Readers and the writer see the same.
 
     Args:
-        connection: To the file, of the moment of the record.
-        record: The stream.
+        connection: To the file, of the moment of the stored.
+        stored: The stream.
         now: Milliseconds since the epoch.
     """
-    trim = rules.trim_due(record.state, now, record.oldest)
-    return record.state.low if trim is None else _low(connection, record.state, trim)
+    trim = rules.trim_due(stored.state, now, stored.oldest)
+    return stored.state.low if trim is None else _low(connection, stored.state, trim)
 
 
-def lows_now(connection: apsw.Connection, record: Record, now: int) -> tuple[int, ...]:
+def lows_now(connection: apsw.Connection, stored: StoredStream, now: int) -> tuple[int, ...]:
     """The same for each level of a stream's lineage."""
-    if not record.inherits_aging:
-        return record.lows
+    if not stored.inherits_aging:
+        return stored.lows
     found: list[int] = []
-    for level, low in zip(record.state.lineage, record.lows, strict=True):
+    for level, low in zip(stored.state.lineage, stored.lows, strict=True):
         levels = load_many(connection, "WHERE id = ?", (level.generation,))
         found.append(low_now(connection, levels[0], now) if levels else low)
     return tuple(found)
@@ -340,7 +346,9 @@ _ALL_FORKS: Final = f"SELECT json_group_array(json_array(id, gone)) FROM ({_FORK
 _BY_IDS: Final = "WHERE id IN (SELECT value FROM json_each(?))"
 
 
-def expired_forks(connection: apsw.Connection, generation: int, now: int) -> list[Record] | None:
+def expired_forks(
+    connection: apsw.Connection, generation: int, now: int
+) -> list[StoredStream] | None:
     """A stream's forks, and theirs, that have expired by what the file says; not all of very many.
 
     Args:

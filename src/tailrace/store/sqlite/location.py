@@ -1,7 +1,7 @@
 """The file of a store, what lies beside it, and which files this process has open.
 
-Whoever may make a name in the store's directory (a shared upload directory) can put a link there,
-to a file of somebody else, before the store makes its own. So what lies beside the database is
+A user who may make names in the store's directory (a shared upload directory) can put a link there,
+to a file of another user, before the store makes its own. So what lies beside the database is
 opened without following links, and then looked at by its descriptor. SQLite does the first for the
 files that it makes (`O_NOFOLLOW`, since 3.31), and not the second: it would write through a second
 name. So these are looked at before it opens them; what is put there later, it has open already.
@@ -10,7 +10,7 @@ Ours is what this process's user owns, or the owner of the directory: that one c
 store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
 
 SQLite remembers in memory what the process has locked, for POSIX gives locks to a process and not
-to a descriptor. Two things follow that nothing else guards against (`held`):
+to a descriptor. Two things follow that nothing else guards against (`held_open`):
 
 * Closing *any* descriptor of a file drops the process's locks on it, also SQLite's. So a file that
   is open may not be looked at in another way than through SQLite.
@@ -35,7 +35,7 @@ from typing import Final
 from tailrace.errors import StoreUnavailable
 from tailrace.store.private import DIRECTORY
 
-__all__ = ["Location", "foreign", "held", "is_ours", "refuse_links"]
+__all__ = ["Location", "foreign", "held_open", "is_ours", "refuse_links"]
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
 
@@ -77,7 +77,7 @@ class Location:
         return [*own, above] if os.path.basename(above) == DIRECTORY else own
 
     def inode(self) -> tuple[int, int] | None:
-        """Which file is at the path; None: there is none."""
+        """Which file is at the path; None: no file is."""
         try:
             found = os.stat(self.file)
         except OSError:
@@ -85,7 +85,7 @@ class Location:
         return found.st_dev, found.st_ino
 
     def prepare(self) -> None:
-        """Make the directory and an empty file that is only its owner's, if there is none.
+        """Make the directory and an empty file that is only its owner's, unless they exist.
 
         SQLite gives the files beside it (the log, the index of the log) the same mode.
 
@@ -126,14 +126,14 @@ def _sync_directory(path: Path) -> None:
 def refuse_links(file: str) -> None:
     """Refuse what SQLite would write through, and what would be told of every append.
 
-    A database with two names is no store either: each name has a log of its own.
+    A database with two names is refused too: each name would have a log of its own.
 
     Args:
         file: The database, by no link.
 
     Raises:
         StoreUnavailable: Something at its name, or beside it, is a link, has a second name, or is
-            none of its files. It is not touched.
+            not one of its files. It is not touched.
     """
     for path in (file, *(f"{file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))):
         found = _at(path)
@@ -158,7 +158,7 @@ def _at(path: str) -> os.stat_result | None:
 
 
 def is_ours(path: str, found: os.stat_result) -> bool:
-    """Whether nobody else has put this here: it is of our user, or of the directory's owner.
+    """Whether no other user has put this here: it is of our user, or of the directory's owner.
 
     Args:
         path: Where it is.
@@ -182,7 +182,7 @@ _inherited: set[str] = set()
 
 
 @contextmanager
-def held(file: str, look: Callable[[str], None]) -> Iterator[None]:
+def held_open(file: str, look: Callable[[str], None]) -> Iterator[None]:
     """A file that is open in SQLite for the length of the block.
 
     Args:

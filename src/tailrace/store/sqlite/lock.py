@@ -2,8 +2,8 @@
 
 SQLite's own waiting sleeps and tries again, and starves: one of four processes got nothing in four
 seconds. A plain `flock` on a file beside the database, in front of each transaction, is fair and
-costs a system call. The same file, mapped, tells without a system call who wrote last: as long as
-that is oneself, what one knows of the streams still holds.
+costs a system call. The same file, mapped, tells without a system call which process wrote last: as
+long as it is this one, what it knows of the streams still holds.
 
 | system | lock | processes |
 |---|---|---|
@@ -46,11 +46,11 @@ __all__ = ["WriteLock", "open_lock_file"]
 _SIZE: Final = 4096
 
 _WRITER: Final = slice(0, 8)
-"""Who wrote last: 8 random bytes that each process draws."""
+"""The process that wrote last: 8 random bytes that each process draws."""
 _PEERS: Final = slice(8, 16)
 """Changed whenever a process begins or ends to listen."""
 _DAMAGED: Final = slice(16, 24)
-"""The inode of a file that somebody has found to be damaged; 0 as long as nobody has."""
+"""The inode of a file that a process has found to be damaged; 0 as long as none has."""
 
 
 class WriteLock:
@@ -89,7 +89,7 @@ class WriteLock:
         self._file.release()
 
     def take_over(self) -> bool:
-        """Whether somebody else wrote since this was asked last; from now on it was oneself.
+        """Whether another process wrote since this was asked last; from now on it was this one.
 
         Said before the write and not after it: a process that dies in between must not leave the
         others with what they knew.
@@ -101,7 +101,7 @@ class WriteLock:
 
     @property
     def is_deleted(self) -> bool:
-        """The file is at no path any more: whoever comes next locks another one."""
+        """The file is at no path any more: a process that comes later locks another one."""
         return self._file.is_deleted
 
     @property
@@ -110,7 +110,7 @@ class WriteLock:
         return bytes(self._board[_PEERS])
 
     def tell_peers_changed(self) -> None:
-        """Let all look again who listens."""
+        """Let all processes look again which of them listen."""
         self._board[_PEERS] = secrets.token_bytes(8)
 
     @property
@@ -133,8 +133,8 @@ class WriteLock:
             self._watch.join()
         self._file.close()
 
-    # A lock cannot be told how long to wait. So it waits for ever, and another thread sees to it
-    # that nobody else does.
+    # A lock cannot be told how long to wait. So the writer waits for ever, and another thread
+    # refuses what waits behind it.
 
     def _wait(self) -> None:
         self._waits_since = time.monotonic()
@@ -165,7 +165,7 @@ def open_lock_file(path: str) -> _SharedLockFile | _OwnLockFile:
         StoreUnavailable: What is at the path is not a lock of ours; it is not touched.
         StoreLocked: Another process has the store open, on a system where only one may.
     """
-    return _OwnLockFile(path) if fcntl is None else _SharedLockFile(path)
+    return _OwnLockFile.open(path) if fcntl is None else _SharedLockFile(path)
 
 
 def _open(path: str) -> int:
@@ -203,7 +203,8 @@ def _open(path: str) -> int:
 class _SharedLockFile:
     """For any number of processes.
 
-    Its `board` are bytes that all who have the database open see, without a system call.
+    Its `board` are bytes that all processes which have the database open see, without a system
+    call.
     """
 
     def __init__(self, path: str) -> None:
@@ -229,7 +230,7 @@ class _SharedLockFile:
 
     @property
     def is_deleted(self) -> bool:
-        """The file is at no path any more: whoever comes next locks another one."""
+        """The file is at no path any more: a process that comes later locks another one."""
         return os.fstat(self._file).st_nlink == 0
 
     def close(self) -> None:
@@ -237,38 +238,30 @@ class _SharedLockFile:
         os.close(self._file)
 
 
-class _Held:
-    """What the stores of this process that are open on the same file have in common."""
-
-    def __init__(self, lock: BaseFileLock) -> None:
-        self.lock = lock
-        self.board = bytearray(_SIZE)
-        self.turn = threading.Lock()
-        self.users = 0
-
-
-_held: dict[str, _Held] = {}
-_changing = threading.Lock()
-
-
 class _OwnLockFile:
-    """For one process."""
+    """For one process: the stores in it that are open on the same file share this object."""
 
     def __init__(self, path: str) -> None:
-        self._path = os.path.realpath(path)
+        self._path = path
+        self._lock = _lock_for_good(path)
+        self._turn = threading.Lock()
+        self.board = bytearray(_SIZE)
+        self.users = 0
+
+    @classmethod
+    def open(cls, path: str) -> _OwnLockFile:
+        path = os.path.realpath(path)
         with _changing:
-            held = _held.get(self._path)
-            if held is None:
-                held = _held[self._path] = _Held(_lock_for_good(self._path))
-            held.users += 1
-        self._shared = held
-        self.board = held.board
+            if path not in _own:
+                _own[path] = cls(path)
+            _own[path].users += 1
+            return _own[path]
 
     def acquire(self, *, wait: bool) -> bool:
-        return self._shared.turn.acquire(blocking=wait)
+        return self._turn.acquire(blocking=wait)
 
     def release(self) -> None:
-        self._shared.turn.release()
+        self._turn.release()
 
     @property
     def is_deleted(self) -> bool:
@@ -276,10 +269,14 @@ class _OwnLockFile:
 
     def close(self) -> None:
         with _changing:
-            self._shared.users -= 1
-            if not self._shared.users:
-                del _held[self._path]
-                self._shared.lock.release()
+            self.users -= 1
+            if not self.users:
+                del _own[self._path]
+                self._lock.release()
+
+
+_own: dict[str, _OwnLockFile] = {}
+_changing = threading.Lock()
 
 
 def _lock_for_good(path: str) -> BaseFileLock:

@@ -1,8 +1,8 @@
 """What the writer thread does between commits: expiry, ageing, deletion, checkpoints.
 
 Nothing here is urgent, and none of it may hold an append up for long. So it is done a few
-milliseconds at a time, under the lock, when nothing else waits; or now and then if something always
-does. There is no timer while there is nothing to do.
+milliseconds at a time, under the lock, when nothing else waits; or now and then, if something
+always waits. There is no timer while there is nothing to do.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Maintenance:
 
     def finish(self) -> None:
         """Copy the log into the file, at the end; the caller holds the lock."""
-        with suppress(apsw.Error):  # nothing is lost: who opens it next does it
+        with suppress(apsw.Error):  # nothing is lost: the next process that opens it does it
             self._checkpoint.cut()
 
     def pause(self) -> None:
@@ -239,7 +239,7 @@ class Expiry:
 # Streams that keep by age -------------------------------------------------------------------------
 
 _ROUND: Final = 60.0
-"""Seconds between two rounds. Nobody can read what is too old; it only takes room until then."""
+"""Seconds between two rounds. What is too old cannot be read; until then it only takes room."""
 
 _PACE: Final = 0.25
 """Seconds between two looks of a round, of 2 ms each."""
@@ -253,7 +253,7 @@ FROM stream s WHERE s.max_age IS NOT NULL AND s.gone = 0 AND s.id > ?2 ORDER BY 
 
 
 class Aging:
-    """When to look which streams keep appends that are too old, though nobody appends or reads.
+    """When to look which streams keep appends that are too old, though no client appends or reads.
 
     In rounds, a few streams at a time, while there are streams that keep by age at all. A round
     takes longer the more there are, so that the work of a second is always the same.
@@ -323,7 +323,7 @@ DELETE FROM chunk WHERE id IN (
   ) WHERE before < ?2
 )
 """
-"""Ends after so many rows, or bytes, but after one row at least."""
+"""Deletes up to a number of rows and of bytes, but one row at least."""
 
 _DEAD: Final = "(SELECT id FROM stream WHERE path IS NULL LIMIT ?1) d"
 """The first of them: a slice that looked at all would cost more the longer the queue is."""
@@ -360,7 +360,7 @@ interpreter's lock."""
 
 
 class GarbageCollector:
-    """Deletes what nobody can reach any more, in slices; belongs to the writer thread.
+    """Deletes what cannot be reached any more, in slices; belongs to the writer thread.
 
     A slice is bounded by what it deletes, not by whose it was: a thousand streams of one record go
     in one transaction, as a thousand records of one stream do. Each of its statements is stepped

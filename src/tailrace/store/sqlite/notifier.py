@@ -1,4 +1,4 @@
-"""What those who watch are told: of commits of this process, by datagrams, and by the file.
+"""What watchers are told: of commits of this process, by datagrams, and from the file.
 
 The same change may be learnt twice, by a datagram and from the file. What was told last of each
 watched stream is kept, so that it is not told twice, and so that the file can be asked what differs
@@ -31,7 +31,7 @@ from tailrace.store.rules import State
 from tailrace.store.sqlite.connection import close
 from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.peers import NoReceiver, Receiver, receiver_at
-from tailrace.store.sqlite.record import load_many
+from tailrace.store.sqlite.rows import load_many
 from tailrace.store.values import Change, Offset
 
 __all__ = ["Listener", "Notifier"]
@@ -54,7 +54,7 @@ class _Told:
     """What watchers were told of a stream last.
 
     Args:
-        generation: Which one of its path; None: there is none.
+        generation: Which stream of its path; None: there is no stream.
         position: Of its tail.
         closed: It was closed.
     """
@@ -68,10 +68,10 @@ _NOTHING: Final = _Told()
 
 
 class Notifier:
-    """Tells those who watch, in the event loop.
+    """Tells watchers, in the event loop.
 
     Args:
-        watchers: Who watches.
+        watchers: What to call, by path.
         accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
     """
@@ -94,7 +94,7 @@ class Notifier:
     def see(self, state: State) -> None:
         """A stream was read, in any thread.
 
-        Who watches reads after that: what the first reading shows need not be told.
+        A watcher reads after it has begun to watch: what its first read shows need not be told.
         """
         if self._watchers.has(state.path) and state.path not in self._told:
             told = _Told(state.generation, state.tail, state.closed)
@@ -103,7 +103,7 @@ class Notifier:
                 self._told.pop(state.path, None)
 
     def forget(self, path: str) -> None:
-        """Nobody watches it any more."""
+        """A path is not watched any more."""
         self._told.pop(path, None)
 
     def tell(self, changes: Iterable[Change]) -> None:
@@ -156,13 +156,13 @@ class Notifier:
         if not different:
             return ()
         paths = json.dumps([path for path, _ in different])
-        found = {record.state.path: record for record in load_many(connection, _BY_PATHS, (paths,))}
+        found = {stored.state.path: stored for stored in load_many(connection, _BY_PATHS, (paths,))}
         now = self._clock()
         changes: list[Change] = []
         for path, generation in different:
-            record = found.get(path)
-            if record is not None:
-                state = record.state
+            stored = found.get(path)
+            if stored is not None:
+                state = stored.state
                 self._accesses.see(path)
                 if state.ttl is not None:
                     self._accesses.is_in_use(state, now)
@@ -214,8 +214,8 @@ class Listener:
     def start(self) -> None:
         """Listen from now on: every later commit is noticed.
 
-        The socket is not made in the thread: who watches reads next, and no commit may slip in
-        between.
+        The socket is not made in the thread: the watcher reads next, and no commit may come in
+        between unnoticed.
         """
         with self._lock:
             if self._thread is not None:
@@ -314,7 +314,7 @@ class _FileCheck:
                 self._connection = self._connect()
             return compare(self._connection)
         except apsw.Error as error:
-            # Those who read find out for themselves; this thread tries again.
+            # Readers find out for themselves; this thread tries again.
             _log.warning("watched streams could not be compared with the store: %s", error)
             self._version = None
             return ()

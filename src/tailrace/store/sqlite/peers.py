@@ -4,17 +4,17 @@ Each process that watches streams has a socket in the directory beside the file.
 of another sends to all that are there (`Peers`); a thread of its own receives (`Receiver`).
 
 A datagram may be lost: a process that does not read has room for eleven of them, then the kernel
-takes no more. The sender remembers who missed some, and tells it so as soon as it reads again; that
-process then looks into the file. One that does not exist any more refuses, and its socket is
+takes no more. The sender remembers which process missed some, and tells it so as soon as it reads
+again; that process then looks into the file. The socket of a process that has ended refuses, and is
 removed.
 
 A socket's address holds 107 bytes, less than a path may have. So it is not given by its path but
 through a descriptor of the directory: `/proc/self/fd/7/name`. macOS has no such path, and room for
-103 bytes: a store with a longer path has no sockets there. Windows has none at all. Then whoever
-watches looks into the file each second, as wherever datagrams are lost.
+103 bytes: a store with a longer path has no sockets there. Windows has no such sockets. There a
+process that watches looks into the file each second.
 
-Linux says with each datagram who has sent it. macOS does not: there the directory must be closed to
-all others.
+Linux says with each datagram which user has sent it. macOS does not: there the directory must be
+closed to all others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tailrace.store.values import Change
 __all__ = ["NoReceiver", "Peers", "Receiver", "SocketDirectory", "receiver_at"]
 
 _TELLS_SENDER: Final = hasattr(socket, "SO_PASSCRED")
-"""The system says who has sent a datagram."""
+"""The system says which user has sent a datagram."""
 
 _MOST_NAME_BYTES: Final = 64
 _MOST_ADDRESS_BYTES: Final = 103
@@ -58,7 +58,7 @@ class SocketDirectory:
 
     Raises:
         OSError: There are no such sockets; the directory cannot be made or opened; or it is a
-            link, or another user has made it, who would be told of every append.
+            link, or another user has made it, and would be told of every append.
     """
 
     def __init__(self, path: str) -> None:
@@ -108,7 +108,7 @@ class SocketDirectory:
 
     def remove(self, name: str) -> None:
         """Unlink a socket."""
-        with suppress(OSError):  # somebody else has done it, or this user may not
+        with suppress(OSError):  # another process has done it, or this user may not
             os.unlink(name, dir_fd=self._directory)
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ class Peers:
             try:
                 self._sockets = SocketDirectory(self._path)
             except OSError:
-                return  # datagrams are a convenience: who watches looks into the file each second
+                return  # watchers look into the file each second, too
             self._socket = self._sockets.new()
             self._socket.setblocking(False)
         try:
@@ -333,7 +333,7 @@ class Receiver:
 def _is_from_us(extra: Sequence[tuple[int, int, bytes]]) -> bool:
     """Whether a datagram comes from a process of our user, or of root; the kernel says so."""
     if not _TELLS_SENDER:
-        return True  # nobody else comes into the directory: see `SocketDirectory`
+        return True  # no other user can open the directory: see `SocketDirectory`
     for level, kind, data in extra:
         if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
             _, user, _ = _CREDENTIALS.unpack(data)

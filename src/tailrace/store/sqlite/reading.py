@@ -1,7 +1,7 @@
 """What is read of a file: what is asked, what a stream holds, and the threads that read.
 
 Chunks come as two values, their bytes in one piece and their ends in one text, for the reason that
-`record.py` gives.
+`rows.py` gives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tailrace.store.sqlite.connection import (
     moment,
 )
 from tailrace.store.sqlite.lifetime import LastAccess, expired_forks, low_now, lows_now
-from tailrace.store.sqlite.record import Record, load, load_many
+from tailrace.store.sqlite.rows import StoredStream, load, load_many
 from tailrace.store.values import Chunk, Cut, Offset, Slice, StreamInfo, Where
 
 __all__ = ["Queries", "Query", "Readers", "border_at", "chunks_between"]
@@ -149,17 +149,17 @@ class Queries:
         """What is known of a stream."""
         now = self.clock()
         with moment(connection):
-            record = self._require(connection, path, now)
-            return self._info(connection, record, now)
+            stored = self._require(connection, path, now)
+            return self._info(connection, stored, now)
 
     def read(self, connection: apsw.Connection, path: str, start: Where, max_bytes: int) -> Slice:
         """A stretch of a stream; counts as an access."""
         now = self.clock()
         with moment(connection):
-            record = self._require(connection, path, now)
-            state = record.state
+            stored = self._require(connection, path, now)
+            state = stored.state
             self.accesses.note(state, now)
-            first = self._first(connection, record, now)
+            first = self._first(connection, stored, now)
             position = border_at(connection, state, rules.locate(state, first, start))
             until = rules.read_until(position, max_bytes)
             chunks = chunks_between(connection, state, position, until)
@@ -176,46 +176,43 @@ class Queries:
                 size = min(limit - len(found), limits.LIST_STREAMS)
                 page = _page(connection, prefix, after, size)
                 found += (
-                    self._info(connection, record, now)
-                    for record in page
-                    if not self._is_over(record.state, now)
+                    self._info(connection, stored, now)
+                    for stored in page
+                    if not self.accesses.has_ended(stored.state, now)
                 )
                 if len(page) < size:
                     break
                 after = page[-1].state.path
         return found
 
-    def _info(self, connection: apsw.Connection, record: Record, now: int) -> StreamInfo:
-        return rules.info_of(record.state, self._first(connection, record, now))
+    def _info(self, connection: apsw.Connection, stored: StoredStream, now: int) -> StreamInfo:
+        return rules.info_of(stored.state, self._first(connection, stored, now))
 
-    def _first(self, connection: apsw.Connection, record: Record, now: int) -> int:
+    def _first(self, connection: apsw.Connection, stored: StoredStream, now: int) -> int:
         """The earliest position that can be read now."""
-        state = record.state
-        low = low_now(connection, record, now)
+        state = stored.state
+        low = low_now(connection, stored, now)
         if low > state.low:
             self.trim(state.path)
             state.low = low
-        return rules.first_of(state, lows_now(connection, record, now))
+        return rules.first_of(state, lows_now(connection, stored, now))
 
-    def _require(self, connection: apsw.Connection, path: str, now: int) -> Record:
-        record = load(connection, path)
-        if record is not None and (record.state.gone or self._is_over(record.state, now)):
-            expired = expired_forks(connection, record.state.generation, now)
-            if expired is not None and all(self._is_over(fork.state, now) for fork in expired):
+    def _require(self, connection: apsw.Connection, path: str, now: int) -> StoredStream:
+        stored = load(connection, path)
+        if stored is not None and (stored.state.gone or self.accesses.has_ended(stored.state, now)):
+            expired = expired_forks(connection, stored.state.generation, now)
+            if expired is not None and all(
+                self.accesses.has_ended(fork.state, now) for fork in expired
+            ):
                 raise StreamNotFound(path)
             raise StreamGone(path)
-        if record is None:
+        if stored is None:
             raise StreamNotFound(path)
-        self.see(record.state)
-        return record
-
-    def _is_over(self, state: State, now: int) -> bool:
-        if state.ttl is None and state.expires_at is None:
-            return False
-        return rules.is_expired(state, now, watched=self.accesses.is_in_use(state, now))
+        self.see(stored.state)
+        return stored
 
 
-def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[Record]:
+def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[StoredStream]:
     """What follows, expired ones among them."""
     where = ["path > ?1", "path >= ?2", "gone = 0"]
     end = _first_beyond(prefix)
@@ -228,7 +225,7 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
 
 
 def _first_beyond(prefix: str) -> str | None:
-    """The least text that is greater than all that begin with a prefix; None if there is none.
+    """The least text that is greater than all that begin with a prefix; None: no text is.
 
     UTF-8 sorts as code points do. The surrogates, which are no characters, are stepped over.
     """
@@ -258,7 +255,7 @@ class Query:
         self.result: Any = None
         self.error: BaseException | None = None
         self.withdrawn = False
-        """Who asked is gone."""
+        """The task that asked was cancelled."""
 
 
 class Readers:
@@ -319,7 +316,7 @@ class Readers:
                     return
                 if not query.withdrawn:
                     connection = self._answer(query, connection)
-                # Before it is told: who asks again at once finds this thread free.
+                # Before it is told: a task that asks again at once finds this thread free.
                 self._is_free()
                 query.tell()
                 del query  # an idle thread must not keep what was read alive

@@ -7,7 +7,8 @@ producer  the last epoch and sequence of each producer of a stream
 probe     one row that a health check writes
 ```
 
-A row of `stream` without a path is dead: nobody can reach it, and its chunks are deleted in slices.
+A row of `stream` without a path is dead: it cannot be reached, and its chunks are deleted in
+slices.
 One that is `gone` was deleted or expired while forks read it; whether there are any is asked of the
 index `stream_source`, so there is no count that could go wrong.
 """
@@ -29,7 +30,7 @@ from tailrace.store.sqlite.connection import (
     moment,
     open_reader,
 )
-from tailrace.store.sqlite.location import held, refuse_links
+from tailrace.store.sqlite.location import held_open, refuse_links
 
 __all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify", "verify_identity"]
 
@@ -273,7 +274,7 @@ def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]
     """
     file = os.path.realpath(os.fspath(path))
     try:
-        with held(file, look_at):
+        with held_open(file, look_at):
             connection = open_reader(file, vfs=vfs)
             try:
                 verify_identity(connection, file)

@@ -22,7 +22,7 @@ from typing import Any, Final
 import apsw
 
 from tailrace.store.rules import State
-from tailrace.store.sqlite.record import INSERT_STREAM, row_of
+from tailrace.store.sqlite.rows import INSERT_STREAM, row_of
 from tailrace.store.values import Append
 
 __all__ = ["Stale", "Transaction", "make_inbox"]

@@ -31,11 +31,11 @@ from tailrace.store.sqlite.connection import (
     use_log,
 )
 from tailrace.store.sqlite.lifetime import LastAccess
-from tailrace.store.sqlite.location import Location, held
+from tailrace.store.sqlite.location import Location, held_open
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.maintenance import Maintenance
 from tailrace.store.sqlite.peers import Peers
-from tailrace.store.sqlite.record import Cache
+from tailrace.store.sqlite.rows import Cache
 from tailrace.store.sqlite.transaction import Stale, make_inbox
 from tailrace.store.values import Change
 
@@ -119,7 +119,7 @@ class Writer:
         except DRIVER_ERRORS as cause:
             error = failure_of(self._location.file, cause)
             error.__cause__ = cause
-        except BaseException as failure:  # noqa: BLE001 - nobody may wait for a thread that is dead
+        except BaseException as failure:  # noqa: BLE001 - no task may wait for a dead thread
             error = failure
         held = self._take_held()
         if held is not None and held.do is Task.OPEN:
@@ -135,13 +135,12 @@ class Writer:
         _log.error("the writer of a store has failed", exc_info=error)
         reason = f"failed, and does not try again: {error!r}; restart this process"
         refused = StoreUnavailable(self._location.file, reason)
-        while True:
-            operation, held = held or self._queue.get(), None
-            if operation.do is not Task.STOP:
-                _fail((operation,), refused, error)
+        operation = held or self._queue.get()
+        while operation.do is not Task.STOP:
+            _fail((operation,), refused, error)
             self._done((operation,), ())
-            if operation.do is Task.STOP:
-                return
+            operation = self._queue.get()
+        self._done((operation,), ())
 
     def _live(self) -> Operation | None:
         """Open, work, close; returns the request that ended it."""
@@ -153,8 +152,8 @@ class Writer:
             with lock:
                 if self._is_given_up:
                     return None
-                opened.enter_context(held(location.file, schema.look_at))
-                # The file first, for nobody may open it in passing from here on.
+                opened.enter_context(held_open(location.file, schema.look_at))
+                # The file first: from here on no other part of this process may open it.
                 opened.enter_context(kept_private((location.file,)))
                 inode = location.inode()
                 assert inode is not None  # `prepare` has made it
@@ -209,24 +208,23 @@ class Writer:
     def _turn(self, file: _File, peers: Peers) -> Operation | None:
         """Wait for something to do, and do it."""
         maintenance = file.maintenance
-        first = self._wait(_sooner(maintenance.next_in(), peers.next_in()))
+        first = self._held = self._wait(_sooner(maintenance.next_in(), peers.next_in()))
         requests = maintenance.requests()
         changes: Sequence[Change] = ()
         stop: Operation | None = None
         if first is not None or requests:
-            self._held = first
             with file.lock:
                 batch, stop = self._gather(self._take_held(), requests)
                 if batch:
                     changes = file.commit(batch)
-                if stop is not None and not file.is_broken:
+                if stop is not None and file.broken is None:
                     maintenance.finish()
             if batch:
                 self._done(batch, changes)
         if changes and peers.look():
             peers.tell(changes)
         peers.retry()
-        if stop is None and not file.is_broken:
+        if stop is None and file.broken is None:
             error = maintenance.run(idle=self._queue.empty())
             if error is not None:
                 file.judge(error)
@@ -264,7 +262,7 @@ class Writer:
         return batch, None
 
     def _refuse_all(self) -> None:
-        """Another process has been holding the lock for too long: let nobody wait on."""
+        """Another process has been holding the lock for too long: refuse all that waits."""
         held = self._take_held()
         refused = [] if held is None else [held]
         while True:
@@ -275,7 +273,7 @@ class Writer:
         if not refused:
             return
         if any(operation.do in (Task.OPEN, Task.STOP) for operation in refused):
-            # The thread ends when it gets the lock; nobody waits for that.
+            # The thread ends when it gets the lock; no task waits for that.
             self._is_given_up = True
         reason = "is held by another process: see who has its -lock file open"
         _fail(refused, StoreLocked(self._location.file, reason))
@@ -290,7 +288,7 @@ class _File:
 
     Args:
         location: Where it is.
-        inode: Which file it is, as long as nobody moves it.
+        inode: Which file it is, as long as it is not moved.
         lock: Its lock.
         connection: The one that writes.
     """
@@ -310,7 +308,7 @@ class _File:
         self._clock: Callable[[], int]
         self.maintenance: Maintenance
         self.cache = Cache()
-        self._broken: str | None = None
+        self.broken: str | None = None
         """Why nothing can be written any more."""
         self.damage: BaseException | None = None
         """What a reader of this process has found; set in its thread."""
@@ -326,23 +324,18 @@ class _File:
     def close(self) -> None:
         """Close it for good."""
         with self.lock:
-            if self.is_broken:
-                # What is left is for whoever looks into it: nothing is copied into it.
+            if self.broken is not None:
+                # The file stays as it is, for those who examine it: the log is not copied into it.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             close(self._connection)
-
-    @property
-    def is_broken(self) -> bool:
-        """Nothing can be written any more."""
-        return self._broken is not None
 
     def commit(self, operations: list[Operation]) -> Sequence[Change]:
         """Do a batch, under the lock; each of its operations has a result or an error after it."""
         self._heed_damage()
-        if self._broken is not None:
+        if self.broken is not None:
             self.maintenance.pause()
             kind = StoreCorrupt if self.lock.damaged else StoreUnavailable
-            return _fail(operations, kind(self._location.file, self._broken))
+            return _fail(operations, kind(self._location.file, self.broken))
         try:
             batch = self._run(operations)
         except StoreUnavailable as error:
@@ -352,7 +345,7 @@ class _File:
                 self.maintenance.pause()  # or its requests would be made and fail again at once
                 return _fail(operations, self.judge(error), error)
             return self._isolate(operations, error)
-        except Exception as error:  # noqa: BLE001 - given to the one who caused it
+        except Exception as error:  # noqa: BLE001 - given to the call that caused it
             # One of them cannot be written at all (a text that is not Unicode, say).
             return self._isolate(operations, error)
         self.maintenance.note(batch)
@@ -394,10 +387,10 @@ class _File:
             self.cache.clear()
 
     def _check_place(self) -> None:
-        """Refuse to write where nobody will look for it.
+        """Refuse to write to a file that is not at its path any more.
 
-        SQLite goes on writing to a file that was deleted, and who opens the path makes another:
-        all that is acknowledged from then on would be lost. To ask costs 2 µs for each commit.
+        SQLite goes on writing to a file that was deleted, and a process that opens the path makes
+        another: all that is acknowledged from then on would be lost. To ask costs 2 µs a commit.
         """
         if self.lock.is_deleted or self._location.inode() != self._inode:
             raise self._break("was deleted or replaced under this process: restart it")
@@ -405,7 +398,7 @@ class _File:
     def _heed_damage(self) -> None:
         """Write nothing more, if a reader here or any process elsewhere has found damage."""
         damage = self.damage
-        if self.is_broken or (damage is None and not self.lock.damaged):
+        if self.broken is not None or (damage is None and not self.lock.damaged):
             return
         if damage is not None and is_damage(damage):
             self.lock.tell_damaged(self._inode[1])
@@ -413,7 +406,7 @@ class _File:
         self._break(f"is damaged{reason}; put back a copy of its file, and restart this process")
 
     def judge(self, error: BaseException) -> StoreUnavailable:
-        """What an error of the driver is for those who wait; some let nothing be written again."""
+        """An error of the driver as ours. After some, nothing is written any more."""
         number = self._connection.system_errno if isinstance(error, apsw.Error) else 0
         if is_damage(error):
             self.damage = error
@@ -425,7 +418,7 @@ class _File:
 
     def _break(self, reason: str) -> StoreUnavailable:
         """Write nothing more; told once."""
-        self._broken = reason
+        self.broken = reason
         _log.error("the store %a %s", self._location.file, reason)
         return StoreUnavailable(self._location.file, reason)
 

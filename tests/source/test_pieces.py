@@ -45,7 +45,7 @@ class Taken:
 def source_of(tmp_path: Path) -> SpanSource:
     path = tmp_path / "a.bin"
     path.write_bytes(CONTENT)
-    pieces = [b"head", Extent(0, 1000)]
+    pieces: list[bytes | Extent] = [b"head", Extent(0, 1000)]
     return SpanSource(open_file(str(path)), pieces, block_bytes=100, span_bytes=300)
 
 

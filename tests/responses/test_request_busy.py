@@ -22,7 +22,7 @@ from tailrace import (
     stats,
 )
 from tailrace.runtime import Loop, Threads
-from tailrace.source import Sink, Source, iterate
+from tailrace.source import Sink, Source, sync
 from tailrace.testing import Client, Clock, SourceProbe, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ def gate() -> Iterator[threading.Event]:
 def pool(monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> Threads:
     """One thread for sync sources, and it is busy until the gate is opened."""
     pool = Threads("tailrace-test", "tests", 1)
-    monkeypatch.setattr(iterate, "source_threads", pool)
+    monkeypatch.setattr(sync, "source_threads", pool)
     begun = threading.Event()
 
     def job() -> None:
@@ -214,6 +214,25 @@ async def test_a_pinned_response_works_with_what_belongs_to_a_thread() -> None:
     async with Client(StreamingResponse(source(), options=options)) as client:
         async with client.open("GET", "/") as exchange:
             assert len(await exchange.read_all()) == 300_000
+    assert len(seen) == 1
+
+
+async def test_the_body_iterator_of_a_pinned_response_keeps_its_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Threads("tailrace-test", "tests", 2)
+    monkeypatch.setattr(sync, "source_threads", pool)
+    seen: set[int] = set()
+
+    def source() -> Iterator[str]:
+        for _ in range(2):
+            seen.add(threading.get_ident())
+            yield "x"
+
+    response = StreamingResponse(source(), options=StreamOptions(pin_thread=True))
+    async for _ in response.body_iterator:
+        assert pool.busy == 1  # it is held between two items
+    await wait_until(lambda: pool.busy == 0)
     assert len(seen) == 1
 
 

@@ -13,10 +13,9 @@ from tailrace.connection import Ending
 from tailrace.live.cursor import ReadCursor, Slow
 from tailrace.live.format import Format
 from tailrace.live.hub import Hub, LiveStream
-from tailrace.live.opening import Opening
-from tailrace.live.subscriber import Subscriber
+from tailrace.live.reader import LiveReader
 from tailrace.pump import Head, send_whole
-from tailrace.responses import options_of_app, release_dependencies
+from tailrace.responses import options_of_app, release_dependencies, run_background
 from tailrace.semantics import SANDBOX_HEADERS
 from tailrace.store import Slice, StreamInfo, Where
 from tailrace.types import StreamOptions
@@ -25,12 +24,12 @@ __all__ = ["LiveResponse"]
 
 
 class LiveResponse(Response):
-    """Send a stream from a place on, and what is appended to it, as it is appended.
+    """Send a stream from a position on, and what is appended to it, as it is appended.
 
     The first read is done before the first byte is sent, so the status is truthful: without the
     stream, `StreamNotFound`, `OffsetGone` or `InvalidOffset` is raised out of the response, and an
-    ordinary error response can be sent. Whoever has read already (to answer otherwise, or to choose
-    the format by what was found) gives that slice as `start`, and nothing is raised.
+    ordinary error response can be sent. A caller that has read already (to answer otherwise, or to
+    choose the format by what was found) gives that slice as `start`, and nothing is raised.
 
     HEAD sends the headers only. The bytes are the same for many, so they are not compressed.
 
@@ -42,7 +41,7 @@ class LiveResponse(Response):
         options: `send_timeout`, `heartbeat` and `release_dependencies`; None takes
             `app.state.stream_options`, or the defaults.
         lifetime: Seconds after which the response ends in order; None: it lasts as long as the
-            stream. Draw them, or all who came together come back together.
+            stream. Draw them at random, or clients that came together come back together.
         slow: What becomes of a reader that is too slow.
         headers: They replace those of the format.
         background: Runs once when the response is over, whether the client stayed or left.
@@ -81,8 +80,7 @@ class LiveResponse(Response):
             ending = await self._respond(await self._read(), live, scope, receive, send)
         finally:
             self._hub.leave(live)
-        if self.background is not None and ending is not Ending.CANCELLED:
-            await self.background()
+        await run_background(self.background, ending)
 
     async def _read(self) -> Slice:
         start = self._start
@@ -101,19 +99,19 @@ class LiveResponse(Response):
             return await send_whole(b"", options, head, scope, receive, send)
         if options.release_dependencies:
             await release_dependencies(scope)
-        opening = Opening(head.message(), first)
-        place = ReadCursor(self._hub, live, first)
-        del head, headers, first  # or they are held for as long as the response lasts
-        subscriber = Subscriber(
-            place, self._format, options, self._slow, self._lifetime, scope, receive, send
+        cursor = ReadCursor(live, first, self._slow)
+        reader = LiveReader(
+            self._hub, cursor, self._format, options, self._lifetime, scope, receive, send
         )
-        return await subscriber.run(opening)
+        reader.begin_with(head, first)
+        del head, headers, first  # or they are held for as long as the response lasts
+        return await reader.run()
 
     def headers_of(self, info: StreamInfo) -> list[tuple[bytes, bytes]]:
         """All header fields of the answer.
 
         Args:
-            info: The stream; whoever has made it chose its type.
+            info: The stream; its creator has chosen its type.
         """
         given = {name for name, _ in self.raw_headers}
         own = [

@@ -17,7 +17,7 @@ import sniffio
 
 from tailrace.runtime import Loop, call_in_thread, current_loop
 from tailrace.source import SyncSource, open_source
-from tailrace.source.calls_back import CallsBack
+from tailrace.source.sync import CallsBack
 from tailrace.testing import wait_until
 from tests.source.gathered import Gathered, gather, run
 

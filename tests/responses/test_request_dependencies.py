@@ -9,7 +9,7 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 
 from tailrace import EventSourceResponse, StreamingResponse, StreamOptions
-from tailrace.responses.dependencies import release_dependencies
+from tailrace.responses import release_dependencies
 from tailrace.testing import Client, SourceProbe
 from tests.responses.fetched import fetch
 

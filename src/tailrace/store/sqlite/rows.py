@@ -19,7 +19,7 @@ from tailrace import limits
 from tailrace.store.rules import Level, State
 from tailrace.store.values import Fork, Offset, Producer, Retention
 
-__all__ = ["INSERT_STREAM", "KEEP_ALL", "Cache", "Record", "load", "load_many", "row_of"]
+__all__ = ["INSERT_STREAM", "KEEP_ALL", "Cache", "StoredStream", "load", "load_many", "row_of"]
 
 _COLUMNS: Final = (
     "id, path, content_type, lineage, base, tail, low, records, closed, closer_id, closer_epoch,"
@@ -45,7 +45,7 @@ KEEP_ALL: Final = Retention()
 
 
 @dataclass(slots=True)
-class Record:
+class StoredStream:
     """A stream as the file has it.
 
     Args:
@@ -63,13 +63,15 @@ class Record:
     oldest: int | None = None
 
 
-def load(connection: apsw.Connection, path: str) -> Record | None:
+def load(connection: apsw.Connection, path: str) -> StoredStream | None:
     """One stream."""
     text = connection.execute(f"SELECT {_AS_JSON} FROM stream s WHERE path = ?", (path,)).get
-    return None if text is None else _record(json.loads(text))
+    return None if text is None else _stored(json.loads(text))
 
 
-def load_many(connection: apsw.Connection, where: str, bindings: tuple[Any, ...]) -> list[Record]:
+def load_many(
+    connection: apsw.Connection, where: str, bindings: tuple[Any, ...]
+) -> list[StoredStream]:
     """Several streams.
 
     Args:
@@ -81,7 +83,7 @@ def load_many(connection: apsw.Connection, where: str, bindings: tuple[Any, ...]
         f"SELECT json_group_array(json(j)) FROM (SELECT {_AS_JSON} j FROM stream s {where})",
         bindings,
     ).get
-    return [_record(row) for row in json.loads(text)]
+    return [_stored(row) for row in json.loads(text)]
 
 
 def row_of(state: State, source: int | None) -> tuple[Any, ...]:
@@ -129,7 +131,7 @@ def _fork_text(fork: Fork | None) -> str | None:
     return json.dumps([fork.source, at.generation, at.position, fork.sub_offset])
 
 
-def _record(row: list[Any]) -> Record:
+def _stored(row: list[Any]) -> StoredStream:
     lineage, fork, lows = row[3], row[19], row[23]
     state = State(
         generation=row[0],
@@ -151,7 +153,7 @@ def _record(row: list[Any]) -> Record:
         created_at=row[21],
         gone=bool(row[22]),
     )
-    return Record(
+    return StoredStream(
         state,
         row[20],
         tuple(low for low, _ in lows or ()),
@@ -178,8 +180,8 @@ FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value
 class Cache:
     """Streams and producers, those used last.
 
-    It holds as long as nobody else writes to the file; `lock.py` and the guard in `transaction.py`
-    tell. Only `shrink` lets go of any, between two commits.
+    All this holds as long as no other process writes to the file; `lock.py` and the guard in
+    `transaction.py` tell. Only `shrink` lets go of any, between two commits.
 
     Args:
         streams: As many are kept.
@@ -193,7 +195,7 @@ class Cache:
     ) -> None:
         self._most_streams = streams
         self._most_producers = producers
-        self.records: OrderedDict[str, Record] = OrderedDict()
+        self.streams: OrderedDict[str, StoredStream] = OrderedDict()
         self.producers: OrderedDict[tuple[int, str], tuple[int, int] | None] = OrderedDict()
         """The epoch and last sequence by generation and producer; None: the file has none."""
         self.version: int | None = None
@@ -202,8 +204,8 @@ class Cache:
 
     def load_streams(self, connection: apsw.Connection, paths: Collection[str]) -> None:
         """Read streams that are not known."""
-        for record in load_many(connection, _BY_PATHS, (json.dumps(list(paths)),)):
-            self.records[record.state.path] = record
+        for stored in load_many(connection, _BY_PATHS, (json.dumps(list(paths)),)):
+            self.streams[stored.state.path] = stored
 
     def load_producers(
         self, connection: apsw.Connection, keys: Collection[tuple[int, str]]
@@ -216,14 +218,14 @@ class Cache:
 
     def clear(self) -> None:
         """Another process wrote, or a commit failed: nothing here is sure any more."""
-        self.records.clear()
+        self.streams.clear()
         self.producers.clear()
         self.version = None
         self.last_generation = None
 
     def shrink(self) -> None:
         """Let go of those that have not been used for longest."""
-        while len(self.records) > self._most_streams:
-            self.records.popitem(last=False)
+        while len(self.streams) > self._most_streams:
+            self.streams.popitem(last=False)
         while len(self.producers) > self._most_producers:
             self.producers.popitem(last=False)

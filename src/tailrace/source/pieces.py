@@ -1,0 +1,322 @@
+"""Bodies that are put together from pieces: bytes, and extents of a file or of another source.
+
+**Blocks** are read. **Spans** are bytes of a file that nobody here reads: the server copies them in
+the kernel. A span goes through the buffer and the delivery as a frame does, in its place among the
+others, and becomes a message of its own there. What is different: nothing here sees its bytes, so
+the file is looked at before each span and once more at the end, and the last block of a body is
+always read and looked at before it goes out. A file that changed on the way is never sent whole.
+
+The descriptor must stay open while the server uses it. `close` waits for a span that is being sent;
+whatever ends a stream early cancels that send.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import anyio
+
+from tailrace.errors import FileChanged, FileUnavailable, InvalidChunk, WrongLength
+from tailrace.runtime import Loop, call_in_thread, file_threads
+from tailrace.source.base import Pinnable, Sink, Source
+from tailrace.source.contained import Contained
+from tailrace.source.file import OpenFile
+from tailrace.source.iterate import open_source
+
+__all__ = [
+    "Extent",
+    "FileBlocks",
+    "Piece",
+    "RangeSource",
+    "RangedSource",
+    "Span",
+    "SpanSource",
+]
+
+_AHEAD = 2
+"""Spans that are given and not sent: the one that is being sent, and the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes of a file from `start` up to, and not with, `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+Piece: TypeAlias = "bytes | Extent"
+"""What a body is put together from: bytes as they are, or bytes of a file."""
+
+
+class FileBlocks(Iterator[bytes]):
+    """The pieces of a body as blocks, for a sync source. Closes the file.
+
+    Args:
+        file: What the extents are of.
+        pieces: In the order of the body.
+        block_bytes: Of one read.
+    """
+
+    def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
+        self._file = file
+        self._pieces = deque(pieces)
+        self._block_bytes = block_bytes
+
+    def __next__(self) -> bytes:
+        if not self._pieces:
+            raise StopIteration
+        piece = self._pieces.popleft()
+        if isinstance(piece, bytes):
+            return piece
+        stop = min(piece.start + self._block_bytes, piece.stop)
+        if stop < piece.stop:
+            self._pieces.appendleft(Extent(stop, piece.stop))
+        return self._file.read(piece.start, stop)
+
+    def close(self) -> None:
+        self._pieces.clear()
+        self._file.close()
+
+
+class _Descriptor(int):
+    """A descriptor's number that is a file object too: ASGI says "file descriptor object", and
+    servers differ in which of the two they take that for.
+    """
+
+    def fileno(self) -> int:
+        return int(self)
+
+
+class Span:
+    """Some bytes of an open file, as a frame.
+
+    Args:
+        descriptor: Open as long as the span is not over.
+        extent: Which bytes; one or more.
+        over: Called when the server is done with it, sent or not.
+    """
+
+    __slots__ = ("_descriptor", "_extent", "_over", "_withdrawn", "begun")
+
+    def __init__(self, descriptor: int, extent: Extent, over: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._extent = extent
+        self._over = over
+        self._withdrawn = False
+        self.begun = False
+
+    def __len__(self) -> int:
+        return self._extent.size
+
+    def begin(self) -> dict[str, Any]:
+        """The message. From now on the descriptor is in use. More of the body always follows.
+
+        Raises:
+            OSError: It was withdrawn, so nothing more can be sent, as if the client had left.
+        """
+        if self._withdrawn:
+            raise OSError(errno.EBADF, "the file was closed")
+        self.begun = True
+        return {
+            "type": "http.response.zerocopysend",
+            "file": _Descriptor(self._descriptor),
+            "offset": self._extent.start,
+            "count": self._extent.size,
+            "more_body": True,
+        }
+
+    def withdraw(self) -> None:
+        """It must not begin any more."""
+        self._withdrawn = True
+
+    def end(self) -> None:
+        """The server is done with the descriptor."""
+        self._over()
+
+
+class SpanSource:
+    """A file's body, most of it as spans.
+
+    Args:
+        file: Closed with the source.
+        pieces: In the order of the body.
+        block_bytes: Pieces up to this length are read, not spanned. No frame may be longer, so it
+            is the buffer's limit or less.
+        span_bytes: Of one span, `block_bytes` or more.
+    """
+
+    threaded = False
+    spans = True
+
+    def __init__(
+        self, file: OpenFile, pieces: Sequence[Piece], *, block_bytes: int, span_bytes: int
+    ) -> None:
+        self._file = file
+        self._pieces = pieces
+        self._block_bytes = block_bytes
+        self._span_bytes = span_bytes
+        self._spans: deque[Span] = deque()
+        self._over = anyio.Event()
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        try:
+            for place, piece in enumerate(self._pieces, 1):
+                if isinstance(piece, bytes):
+                    await _put(sink, piece)
+                else:
+                    last = place == len(self._pieces) or not self._extents_from(place)
+                    await self._run_extent(sink, piece, last=last)
+        except (FileChanged, FileUnavailable):
+            # What was put goes out before the stream ends, and needs the descriptor.
+            await self._all_over()
+            raise
+
+    async def close(self) -> None:
+        for span in self._spans:
+            span.withdraw()
+        while self._spans and self._spans[0].begun:
+            await self._over.wait()
+        await call_in_thread(self._file.close, threads=file_threads)
+
+    def _extents_from(self, place: int) -> bool:
+        return any(isinstance(piece, Extent) for piece in self._pieces[place:])
+
+    async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
+        """Put spans, then what is shorter than a block. The last block of the last is read."""
+        start = extent.start
+        spanned = extent.stop - self._block_bytes if last else extent.stop
+        while spanned - start >= self._block_bytes:
+            stop = min(start + self._span_bytes, spanned)
+            await self._put_span(sink, Extent(start, stop))
+            start = stop
+        if last:
+            await self._all_over()
+        while start < extent.stop:
+            stop = min(start + self._block_bytes, extent.stop)
+            read = partial(self._file.read, start, stop)
+            await _put(sink, await call_in_thread(read, threads=file_threads))
+            start = stop
+
+    async def _put_span(self, sink: Sink, extent: Extent) -> None:
+        while len(self._spans) >= _AHEAD:
+            await self._over.wait()
+        await call_in_thread(self._file.check, threads=file_threads)
+        span = Span(self._file.descriptor, extent, self._span_over)
+        self._spans.append(span)
+        await _put(sink, span)
+
+    async def _all_over(self) -> None:
+        while self._spans:
+            await self._over.wait()
+
+    def _span_over(self) -> None:
+        self._spans.popleft()
+        over, self._over = self._over, anyio.Event()
+        over.set()
+
+
+async def _put(sink: Sink, frame: bytes | Span) -> None:
+    if not sink.put(frame):
+        await sink.room()
+
+
+@runtime_checkable
+class RangeSource(Protocol):
+    """What `FileResponse` can send in place of a file, with ranges and conditions.
+
+    It may also have `etag: str | None`, which must differ whenever the bytes do and may come
+    without its quotes, and `last_modified: float | None`, seconds since the epoch. Without both, a
+    client that comes back cannot know that it is still the same, and starts anew.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes in all, 0 or more; read once in each request."""
+
+    def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
+        """The bytes from `start` up to, and not with, `stop`: exactly so many, in chunks.
+
+        It is called in the event loop, so it must not block. What it gives may block if it is a
+        sync iterable (a generator): that runs in a thread. It is closed when it is not needed any
+        more.
+        """
+
+
+class RangedSource:
+    """A body of which the extents come from a `RangeSource`.
+
+    Args:
+        ranges: Where from.
+        pieces: In the order of the body.
+    """
+
+    threaded = True
+    spans = False
+
+    def __init__(self, ranges: RangeSource, pieces: Sequence[Piece]) -> None:
+        self._ranges = ranges
+        self._pieces = pieces
+        self._current: Source | None = None
+        self._pins = False
+
+    def pin_thread(self) -> None:
+        """Read each extent in one thread."""
+        self._pins = True
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                if not sink.put(piece):
+                    await sink.room()
+            else:
+                await self._run_extent(piece, sink, loop)
+
+    async def close(self) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            await current.close()
+
+    async def _run_extent(self, extent: Extent, sink: Sink, loop: Loop) -> None:
+        counted = _Counted(sink, extent)
+        with Contained():
+            self._current = open_source(self._ranges.read(extent.start, extent.stop))
+        if self._pins and isinstance(self._current, Pinnable):
+            self._current.pin_thread()
+        await self._current.run(counted, loop)
+        counted.check_end()
+        await self.close()
+
+
+class _Counted:
+    """A sink that takes exactly the bytes of an extent."""
+
+    def __init__(self, sink: Sink, extent: Extent) -> None:
+        self._sink = sink
+        self._extent = extent
+        self._given = 0
+        self.room = sink.room
+        self.room_in_thread = sink.room_in_thread
+        self.in_line = sink.in_line
+
+    def put(self, item: Any) -> bool:
+        if not isinstance(item, (bytes, bytearray, memoryview)):
+            raise InvalidChunk(item, "range", "bytes, bytearray or memoryview")
+        data = bytes(item)  # a source may fill the same bytearray again
+        self._given += len(data)
+        if self._given > self._extent.size:
+            raise WrongLength(self._extent.start, self._extent.stop, self._given)
+        return self._sink.put(data) if data else True
+
+    def check_end(self) -> None:
+        if self._given < self._extent.size:
+            raise WrongLength(self._extent.start, self._extent.stop, self._given)

@@ -1,0 +1,334 @@
+"""Sync iterables, iterated in threads.
+
+**Calls back into the loop.** `anyio.from_thread` works in a sync source. anyio's functions look for
+the loop in what its own worker threads know of themselves. Ours are not anyio's
+(`runtime/threads.py` says why), so they are given the same knowledge while a source's job runs: an
+object with the three methods that anyio calls. It belongs to the source, not to the thread, so it
+knows what anyio could not: that the source is to end. The call that is under way is then cancelled
+*once*, or else the next one, as the `await` of an async source is; calls in its cleanup work. What
+is raised is asyncio's CancelledError, on trio too, whose own cannot be made: no `except Exception`
+takes it for a failure and tries again.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from asyncio import CancelledError
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import anyio
+
+from tailrace import limits
+from tailrace.runtime import (
+    Loop,
+    PinnedThread,
+    Signal,
+    Threads,
+    Workers,
+    context_for_thread,
+    current_loop,
+    source_threads,
+)
+from tailrace.source.base import Sink
+from tailrace.source.contained import Contained, contain_tasks, inside_a_source
+
+__all__ = ["CallsBack", "SyncSource", "is_rewindable", "iterate_in_threads"]
+
+T = TypeVar("T")
+
+_anyio: Any = None
+with suppress(ImportError):  # not public: without it, calls must name their loop (`token=`)
+    from anyio._core._eventloop import threadlocals as _anyio
+
+
+class SyncSource:
+    """A sync iterable, iterated in threads that serve nothing else.
+
+    A thread is held only while the source produces: when the sink is full it lingers a moment and
+    is given back, and when others wait for one, after each turn. All of it runs in one copy of the
+    request's context, so context variables are those of the endpoint and survive between items.
+
+    Args:
+        content: What is iterated.
+        threads: Where; None: in those for the application's code.
+    """
+
+    threaded = True
+    spans = False
+
+    def __init__(self, content: Iterable[Any], threads: Threads | None = None) -> None:
+        self._content = content
+        self._threads: Workers = source_threads if threads is None else threads
+        self._pinned: PinnedThread | None = None
+        self._iterator: Iterator[Any] | None = None
+        self._context = contextvars.Context()
+        self._loop: Loop | None = None
+        self._calls: CallsBack | None = None
+        self._done: Signal | None = None
+        self._job: Callable[[], None] | None = None
+        self._begun = False
+        self._told_of_line = False
+        self._error: BaseException | None = None
+        self._exhausted = False
+        self._closing = False
+        self._closed = False
+
+    def pin_thread(self) -> None:
+        """Run all of it in one thread, its cleanup too; to be called before `run`."""
+        if self._threads is source_threads:  # what is ours needs none, and holds none for a client
+            self._threads = self._pinned = PinnedThread(source_threads)
+
+    async def run(self, sink: Sink, loop: Loop) -> None:
+        self.begin(loop)
+        while not self._exhausted:
+            await sink.room()
+            await self._in_thread(partial(self._fill, sink), sink)
+
+    async def take(self, items: list[Any]) -> bool:
+        """In place of `run`, after `begin`: put the next item in a list; False at the end."""
+        await self._in_thread(partial(self._take, items))
+        return bool(items)
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._job is not None and self._threads.withdraw(self._job):
+            self._job = None
+        if self._calls is not None:
+            self._calls.interrupt()
+        # The thread may be inside `next()`, which cannot be interrupted. It closes the source
+        # as soon as that returns, even if nothing waits here any more.
+        await self._job_over()
+        if self._iterator is None and not self._closed:
+            # Never begun: there is nothing that blocks, and no thread is needed.
+            with Contained():
+                self._close()
+        elif not self._closed:
+            try:
+                # What ends frees something: it goes before what begins.
+                await self._in_thread(self._close, first=True)
+            except _NoThread:
+                with Contained():
+                    self._close()  # it may hold the loop up; it must not stay open
+        if self._pinned is not None:
+            self._pinned.release()
+        self._raise_error()
+
+    def begin(self, loop: Loop) -> None:
+        """Take over what the thread needs of the task that runs now."""
+        self._context = context_for_thread()
+        self._context.run(inside_a_source.set, True)
+        contain_tasks()
+        self._loop = loop
+        self._calls = CallsBack(loop)
+        self._done = loop.signal()
+
+    async def _in_thread(
+        self, work: Callable[[], None], sink: Sink | None = None, *, first: bool = False
+    ) -> None:
+        self._job = partial(self._run_job, work, sink)
+        try:
+            at_once = self._threads.submit(self._job, first=first)
+        except RuntimeError as error:
+            self._job = None
+            raise _NoThread("the system has no thread left for a sync source") from error
+        if sink is not None and not self._begun:
+            self._tell_of_line(sink, waits=not at_once)
+        await self._job_over()
+        self._raise_error()
+
+    def _tell_of_line(self, sink: Sink, *, waits: bool) -> None:
+        # The thread first says that it has begun and then looks whether we have told; we do it the
+        # other way round: whichever comes second sees the other.
+        if waits:
+            self._told_of_line = True
+            sink.in_line(True)
+            if self._begun:
+                sink.in_line(False)
+
+    async def _job_over(self) -> None:
+        while self._job is not None:  # a signal may be left from a job whose wait was interrupted
+            assert self._done is not None
+            await self._done.wait()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            with Contained():
+                raise error
+
+    def _run_job(self, work: Callable[[], None], sink: Sink | None) -> None:
+        assert self._loop is not None
+        assert self._calls is not None
+        if not self._begun:
+            self._begun = True
+            if self._told_of_line and sink is not None:
+                self._loop.call_from_thread(partial(sink.in_line, False))
+        try:
+            self._context.run(self._calls.run, work)
+            if self._closing and not self._closed:
+                self._context.run(self._calls.run, self._close)
+        except CancelledError as error:
+            if not self._closing:  # else it is how a call back into the loop was interrupted
+                self._error = error
+        except BaseException as error:  # noqa: BLE001 - raised again in the task that waits
+            self._error = error
+        if self._closed and self._pinned is not None:
+            self._pinned.release()
+        self._loop.call_from_thread(self._job_done)
+
+    def _job_done(self) -> None:
+        self._job = None
+        assert self._done is not None
+        self._done.set()
+
+    def _fill(self, sink: Sink) -> None:
+        if self._closing:
+            return
+        # The first turn is one item, if others wait: each client gets something soon. After it,
+        # what is quick may take a few; whatever waits for long is over after one.
+        turn_ends = 0.0
+        if self._iterator is None:
+            self._iterator = iter(self._content)
+        else:
+            turn_ends = time.monotonic() + limits.TURN_BUDGET
+        put, line = sink.put, self._threads.line
+        for item in self._iterator:
+            if self._closing:
+                return
+            if not put(item) and not sink.room_in_thread(0 if line else limits.THREAD_LINGER):
+                return
+            if line and time.monotonic() >= turn_ends:
+                return
+        self._exhausted = True
+        self._close()  # here, where it ran; `close` then needs no thread for it
+
+    def _take(self, items: list[Any]) -> None:
+        if self._iterator is None:
+            self._iterator = iter(self._content)
+        items.extend(islice(self._iterator, 1))
+
+    def _close(self) -> None:
+        self._closed = True
+        if is_rewindable(self._content):
+            return
+        if self._calls is not None:
+            self._calls.cleaning_up()
+        close = getattr(self._content if self._iterator is None else self._iterator, "close", None)
+        if close is not None:
+            close()
+
+
+class _NoThread(RuntimeError):
+    pass
+
+
+class CallsBack:
+    """What a thread knows of the loop while a source runs in it.
+
+    Args:
+        loop: Where calls go.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._under_way: set[anyio.CancelScope] = set()
+        self._interrupted = False
+        """The source is to end, and has not met it yet."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Call a function; the current thread is taken for one of anyio's meanwhile."""
+        if _anyio is None:
+            work()
+            return
+        # anyio's own way to say this (`claim_worker_thread`) takes 11 us, as long as all the rest.
+        _anyio.current_token = self
+        try:
+            work()
+        finally:
+            del _anyio.current_token
+
+    @property
+    def backend_class(self) -> CallsBack:
+        """Where anyio looks for the three methods below."""
+        return self
+
+    native_token = None
+
+    def interrupt(self) -> None:
+        """The source is to end; to be called in the loop."""
+        self._interrupted = True
+        for scope in tuple(self._under_way):
+            scope.cancel()
+
+    def cleaning_up(self) -> None:
+        """The source learns of its end in another way: it is closed."""
+        self._interrupted = False
+
+    # What anyio calls, in the thread
+
+    def run_async_from_thread(
+        self, func: Callable[..., Awaitable[T]], args: tuple[Any, ...], token: object = None
+    ) -> T:
+        async def call() -> list[T]:
+            if self._interrupted:  # asked in the loop, where it is set: it cannot come in between
+                return []
+            with anyio.CancelScope() as scope:
+                self._under_way.add(scope)
+                try:
+                    return [await func(*args)]
+                finally:
+                    self._under_way.discard(scope)
+            return []
+
+        if not (result := self._loop.run_from_thread(call)):
+            self._interrupted = False
+            raise CancelledError
+        return result[0]
+
+    def run_sync_from_thread(
+        self, func: Callable[..., T], args: tuple[Any, ...], token: object = None
+    ) -> T:
+        return self._loop.ask_from_thread(lambda: func(*args))
+
+    def check_cancelled(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            raise CancelledError
+
+
+async def iterate_in_threads(
+    content: Iterable[Any], *, pin_thread: bool = False
+) -> AsyncIterator[Any]:
+    """A sync iterable as an async one, iterated in the threads for sources, and closed.
+
+    Args:
+        content: Iterated once.
+        pin_thread: All of it in one thread.
+    """
+    source, items = SyncSource(content), list[Any]()
+    if pin_thread:
+        source.pin_thread()
+    source.begin(current_loop())
+    try:
+        while await source.take(items):
+            yield items.pop()
+    finally:
+        await source.close()
+
+
+def is_rewindable(content: Any) -> bool:
+    """Whether this is an open file that can be read again: a BytesIO, an upload, a file on disk.
+
+    It belongs to the code that has opened it, and that may send it again or read it in a background
+    task. A pipe or a connection that is read as a file can be read once, and is closed.
+    """
+    seekable = None if isinstance(content, AsyncIterable) else getattr(content, "seekable", None)
+    try:
+        return seekable is not None and hasattr(content, "read") and bool(seekable())
+    except ValueError:  # it is closed
+        return False
