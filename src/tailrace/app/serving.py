@@ -89,7 +89,7 @@ class Served:
     Args:
         pages: Everything else, and the lifespan.
         streams: The Durable Streams.
-        guard: Who may call.
+        guard: Which requests are served.
 
     Attributes:
         pages: To be extended with routes of one's own, before the first request.
@@ -126,7 +126,7 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
     # No pages of documentation: there is no interface to be documented yet. And no redirects by
     # the framework: they hold the host that the client sent.
     app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    # What somebody has put into the directory is no page of the origin that the streams have.
+    # A page in the directory must not belong to the origin that the streams have.
     app.mount("/files/", Files(settings.directory, sandbox=True, resource_policy=_policy(settings)))
 
     @app.api_route("/", methods=["GET", "HEAD"])
@@ -239,7 +239,7 @@ class StoreSupervisor:
         self._tell(problem)
 
     def _tell(self, problem: StoreUnavailable | None) -> None:
-        """Log what has changed, once: who asks each second must not fill the log."""
+        """Log what has changed, once: a probe that asks each second must not fill the log."""
         if problem is not None and not self._is_told:
             _log.error("streams are not served: %s", problem)
         elif problem is None and self._is_told:

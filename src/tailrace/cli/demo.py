@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
-            server.close()  # first, or who is told to come back is back before the end
+            server.close()  # first, or a client that is told to come back is back too early
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         await drain(STOP_SECONDS)
         await super().shutdown(sockets)

@@ -115,5 +115,7 @@ def addresses(context: click.Context, parameter: click.Parameter, value: str | N
             if each != "*":
                 ipaddress.ip_network(each)
         except ValueError as error:
-            raise click.BadParameter(f"{each!r} is no address and no network: {error}") from error
+            raise click.BadParameter(
+                f"{each!r} is neither an address nor a network: {error}"
+            ) from error
     return found

@@ -142,7 +142,7 @@ def serve(
     webhooks_to_localhost: bool,
 ) -> None:
     """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
-    # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
+    # First of all: SIGTERM is how a server is asked to end, so it is not a failure, at any moment.
     signal.signal(signal.SIGTERM, _end_well)
     if not POSSIBLE:
         raise click.UsageError("serve runs on Linux and macOS: on Windows, start it in WSL")

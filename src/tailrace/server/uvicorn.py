@@ -59,8 +59,8 @@ _shutdowns: WeakKeyDictionary[ServerState, Shutdown] = WeakKeyDictionary()
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
-    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to who asks
-      with a `send` that leads here (see `extensions`);
+    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to one that
+      asks with a `send` that leads here (see `extensions`);
     * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
 
     At shutdown it tells the open streams, and cuts what has not ended within
@@ -395,7 +395,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
         else:
             self._begin()
-            # Trailers, which the parser tells as it tells fields, are none of the request's.
+            # The parser tells trailers as it tells fields; they are not fields of the request.
             self.headers = []
 
     def _begin(self) -> None:
@@ -477,7 +477,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer what is no request that can be taken, unless one is being answered, and end."""
+        """Answer what cannot be taken as a request, unless one is being answered, and end."""
         if self._state.is_open:
             self._close()
             return
