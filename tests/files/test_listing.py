@@ -22,8 +22,8 @@ from starlette.routing import Mount
 from tailrace import Files
 from tailrace.files.beneath import Links, Tree
 from tailrace.files.listing import Entry, Listing, Order, read_listing
+from tailrace.files.names import Target
 from tailrace.files.page import page
-from tailrace.files.target import Target
 from tests.files.asking import Reply, ask
 
 pytestmark = pytest.mark.anyio

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tailrace.files.target import Target, target_of
-from tailrace.testing._scope import Request
+from tailrace.files.names import Target, target_of
+from tailrace.testing._asgi import Request
 
 
 def target(path: str, root_path: str = "") -> Target | None:

@@ -1,4 +1,4 @@
-"""Who may call a server that asks nobody who it is.
+"""Which requests a server serves that has no authentication.
 
 What listens on 127.0.0.1 is reached by every page that a browser on this machine shows. Two things
 stand between: a page of another site may not write (a `POST` of plain text needs no permission, so

@@ -1,26 +1,35 @@
-"""The application that `tailrace serve` runs: a directory, streams, and what an operator needs."""
+"""The application that `tailrace serve` runs: a directory, streams, and what an operator needs.
+
+A store that cannot be opened keeps nobody from the files. It is tried again every
+`limits.STORE_REOPEN` seconds, by one task. Requests never try it themselves: each attempt at a file
+that somebody else holds takes seconds, and many of them, one behind the other, would never end.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
+from anyio.abc import TaskStatus
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tailrace import limits
 from tailrace.app.access import AccessLog
 from tailrace.app.guard import HEALTH, READINESS, HostGuard
 from tailrace.app.settings import ANY_HOST, Settings
-from tailrace.app.supervisor import StoreSupervisor
 from tailrace.errors import StoreUnavailable
 from tailrace.files import Files, ResourcePolicy
-from tailrace.protocol import refuse
+from tailrace.protocol import ProtocolOptions, refuse, replies_by_origin
 from tailrace.streams import Streams
 
-__all__ = ["STREAMS", "Served", "create_app", "create_served"]
+__all__ = ["STREAMS", "Served", "StoreSupervisor", "create_app", "create_served"]
+
+_log = logging.getLogger("tailrace")
 
 STREAMS: Final = "/v1/stream"
 """Where the streams are: the path that every Durable Streams client knows."""
@@ -80,7 +89,7 @@ class Served:
     Args:
         pages: Everything else, and the lifespan.
         streams: The Durable Streams.
-        guard: Who may call.
+        guard: Which requests are served.
 
     Attributes:
         pages: To be extended with routes of one's own, before the first request.
@@ -117,7 +126,7 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
     # No pages of documentation: there is no interface to be documented yet. And no redirects by
     # the framework: they hold the host that the client sent.
     app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    # What somebody has put into the directory is no page of the origin that the streams have.
+    # A page in the directory must not belong to the origin that the streams have.
     app.mount("/files/", Files(settings.directory, sandbox=True, resource_policy=_policy(settings)))
 
     @app.api_route("/", methods=["GET", "HEAD"])
@@ -157,3 +166,91 @@ def create_served() -> ASGIApp:
     What uvicorn calls, in this process or in each of its workers.
     """
     return AccessLog(create_app(Settings.from_environment()), prefixed=True)
+
+
+class StoreSupervisor:
+    """Keeps streams open, and serves them as long as they are.
+
+    Args:
+        streams: Which.
+        served: The protocol on them.
+        options: Its settings.
+    """
+
+    def __init__(self, streams: Streams, served: ASGIApp, options: ProtocolOptions) -> None:
+        self._streams = streams
+        self._served = served
+        self._replies = replies_by_origin(options)
+        self._stop = anyio.Event()
+        self._problem: StoreUnavailable | None = StoreUnavailable("streams", "are not open yet")
+        """Why they are not open."""
+        self._is_told = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request for streams, or say at once why that cannot be."""
+        if self._problem is None:
+            await self._served(scope, receive, send)
+            return
+        origin = dict(scope["headers"]).get(b"origin")
+        replies = self._replies.get(origin) or self._replies[None]
+        await refuse(replies.problem(self._problem), scope, receive, send)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep them open until `stop` is called; for a task group, whose `start` returns after the
+        first attempt."""
+        is_started = False
+        while not self._stop.is_set():
+            try:
+                async with self._streams:
+                    self._set(None)
+                    if not is_started:
+                        is_started = True
+                        task_status.started()
+                    await self._stop.wait()
+            except* StoreUnavailable as errors:
+                self._set(_first(errors))
+            if not is_started:
+                is_started = True
+                task_status.started()
+            with anyio.move_on_after(limits.STORE_REOPEN):
+                await self._stop.wait()
+
+    def stop(self) -> None:
+        """Let `run` close them and end."""
+        self._stop.set()
+
+    async def check(self) -> None:
+        """Find out whether they can be read and written now.
+
+        Raises:
+            StoreUnavailable: They cannot; says why (503, or 507 for a full disk).
+        """
+        if self._problem is not None:
+            raise self._problem.with_traceback(None)
+        try:
+            await self._streams.check()
+        except StoreUnavailable as error:
+            self._tell(error)
+            raise
+        self._tell(None)
+
+    def _set(self, problem: StoreUnavailable | None) -> None:
+        self._problem = problem
+        self._tell(problem)
+
+    def _tell(self, problem: StoreUnavailable | None) -> None:
+        """Log what has changed, once: a probe that asks each second must not fill the log."""
+        if problem is not None and not self._is_told:
+            _log.error("streams are not served: %s", problem)
+        elif problem is None and self._is_told:
+            _log.warning("streams are served again")
+        self._is_told = problem is not None
+
+
+def _first(errors: BaseExceptionGroup[StoreUnavailable]) -> StoreUnavailable:
+    """One of them; each on its own would do."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, StoreUnavailable)
+    return error.with_traceback(None)

@@ -32,8 +32,7 @@ from tailrace import (
     Streams,
     negotiate,
 )
-from tailrace.app.answers import answer_to
-from tailrace.app.camera import picture
+from tailrace.app.tour_content import answer_to, picture
 
 __all__ = ["app", "create_tour"]
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "printable"]
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -49,7 +49,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from tailrace.cli.words import printable
-
     print("tailrace:", printable(message), file=sys.stderr)
     sys.exit(code)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what cannot be printed escaped as Python would."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

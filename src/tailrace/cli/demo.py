@@ -13,8 +13,7 @@ import click
 import uvicorn
 
 from tailrace.app import create_tour
-from tailrace.cli.listener import listen, url_of
-from tailrace.cli.options import where_to_listen
+from tailrace.cli.listening import listen, url_of, where_to_listen
 from tailrace.connection import drain
 from tailrace.errors import InvalidOption
 from tailrace.store import open_store
@@ -49,7 +48,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
-            server.close()  # first, or who is told to come back is back before the end
+            server.close()  # first, or a client that is told to come back is back too early
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         await drain(STOP_SECONDS)
         await super().shutdown(sockets)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import math
 import os
 import signal
-import socket
 import ssl
 import sys
 from pathlib import Path
@@ -15,14 +12,12 @@ from typing import Any, NoReturn
 
 import click
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from tailrace import limits
-from tailrace.app import ACCESS_LOGGER, ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
-from tailrace.cli.listener import listen, url_of
-from tailrace.cli.options import addresses, finite, where_to_listen
-from tailrace.cli.words import printable
-from tailrace.cli.workers import Workers
+from tailrace.app import ANY_HOST, LOOPBACK_HOSTS, STREAMS, Settings, send_timeout_of
+from tailrace.cli import printable
+from tailrace.cli.listening import addresses, finite, listen, url_of, where_to_listen
+from tailrace.cli.processes import log_config, run
 from tailrace.errors import InvalidOption
 from tailrace.files import POSSIBLE
 from tailrace.store import open_store
@@ -31,9 +26,6 @@ __all__ = ["serve"]
 
 _APP = "tailrace.app:create_served"
 _HTTP = "tailrace.server:HttpProtocol"
-
-_STARTUP_FAILURE = 3
-"""The exit code of a uvicorn that could not start; its name has moved between versions."""
 
 _HEALTHY = 10
 """Seconds within which a worker answers its supervisor; one that has died is noticed at once."""
@@ -150,7 +142,7 @@ def serve(
     webhooks_to_localhost: bool,
 ) -> None:
     """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
-    # First of all: SIGTERM is how a server is asked to end, so it is no failure, at any moment.
+    # First of all: SIGTERM is how a server is asked to end, so it is not a failure, at any moment.
     signal.signal(signal.SIGTERM, _end_well)
     if not POSSIBLE:
         raise click.UsageError("serve runs on Linux and macOS: on Windows, start it in WSL")
@@ -182,7 +174,7 @@ def serve(
             forwarded_allow_ips=forwarded_allow_ips,
             ssl_certfile=ssl_certfile,
             ssl_keyfile=ssl_keyfile,
-            log_config=_log_config(log_level),
+            log_config=log_config(log_level),
             log_level=log_level,
             access_log=False,
             server_header=False,
@@ -205,21 +197,7 @@ def serve(
                 f"{config.root_path}/files/ is asked for as /files/ here",
                 err=True,
             )
-        _run(config, listener)
-
-
-def _run(config: uvicorn.Config, listener: socket.socket) -> None:
-    if config.workers == 1:
-        with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
-            uvicorn.Server(config).run(sockets=[listener])
-        return
-    arguments: dict[str, Any] = {"sockets": [listener]}
-    if "target" in inspect.signature(Multiprocess).parameters:  # as uvicorn had it
-        arguments["target"] = uvicorn.Server(config).run
-    supervisor = Workers(config, **arguments)
-    supervisor.run()
-    if any(worker.process.exitcode == _STARTUP_FAILURE for worker in supervisor.processes):
-        raise click.ClickException("a worker could not start; the log says why")
+        run(config, listener)
 
 
 def _end_well(number: int, frame: object) -> NoReturn:
@@ -281,38 +259,3 @@ def _check_certificate(certificate: Path | None, key: Path | None) -> None:
         raise click.UsageError(
             f"--ssl-certfile {certificate} cannot be used with its key: {reason}"
         ) from error
-
-
-def _log_config(level: str) -> dict[str, Any]:
-    """Access lines to stdout as they are; all else to stderr, as uvicorn writes it."""
-    ours = level.upper()
-    to_stderr = {"handlers": ["stderr"], "level": ours, "propagate": False}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "bare": {"format": "%(message)s"},
-            "default": {
-                "()": "uvicorn.logging.DefaultFormatter",
-                "fmt": "%(levelprefix)s %(message)s",
-                "use_colors": None,
-            },
-        },
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "formatter": "default",
-                "stream": "ext://sys.stderr",
-            },
-            "stdout": {
-                "class": "logging.StreamHandler",
-                "formatter": "bare",
-                "stream": "ext://sys.stdout",
-            },
-        },
-        "loggers": {
-            ACCESS_LOGGER: {"handlers": ["stdout"], "level": ours, "propagate": False},
-            "tailrace": to_stderr,
-            "uvicorn": to_stderr,
-        },
-    }

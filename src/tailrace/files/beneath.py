@@ -17,9 +17,8 @@ answers EAGAIN where this walk goes on in the directory that it holds open, whic
 What belongs to a store of streams is not opened, by whatever name or link it is reached
 (`store/private.py` says how it is known); the test stands where each name is opened.
 
-What is no plain file is never opened for reading: `lstat` comes first, `O_NONBLOCK` keeps what was
-swapped in since from blocking the open, and `fstat` of the descriptor has the last word.
-"""
+What is not a plain file is never opened for reading: `lstat` comes first, `O_NONBLOCK` keeps what
+was swapped in since from blocking the open, and `fstat` of the descriptor has the last word."""
 
 from __future__ import annotations
 
@@ -198,7 +197,7 @@ class _Walk:
         opened = Descriptor(os.open(name, _FILE | no_follow, dir_fd=self._here()))
         refused = None
         if not stat.S_ISREG(opened.stat.st_mode):
-            refused = "is no plain file any more"
+            refused = "is not a plain file any more"
         elif is_open_store(opened.stat) or is_store_head(os.pread(opened.fileno(), HEAD_BYTES, 0)):
             refused = "is a store"
         if refused is not None:

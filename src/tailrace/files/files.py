@@ -29,9 +29,8 @@ from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Tree
 from tailrace.files.listing import Order, read_listing
-from tailrace.files.names import href, is_served, text
+from tailrace.files.names import Target, href, is_served, target_of, text
 from tailrace.files.page import POLICY, page
-from tailrace.files.target import Target, target_of
 from tailrace.limits import MAX_LISTING_ENTRIES
 from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_etag
 from tailrace.runtime import Descriptor, call_in_thread, file_threads

@@ -13,8 +13,7 @@ from html import escape
 from pathlib import Path
 
 from tailrace.files.listing import Entry, Listing, Order, SortKey
-from tailrace.files.names import shown
-from tailrace.files.target import Target
+from tailrace.files.names import Target, shown
 from tailrace.limits import MAX_LISTING_ENTRIES
 
 __all__ = ["POLICY", "page"]

@@ -7,8 +7,8 @@ one that collects them (`@app.middleware("http")`) gets a message instead, and f
 
 So the name is there for those whose `send` is proved to lead to the server, as
 `tailrace.connection.middleware` proves it. The one who asks is the function that was called with
-`send`: its frame holds it. Who asks from another place, or from a copy of the mapping, is not
-offered it, and reads the file.
+`send`: its frame holds it. One that asks from another place, or
+from a copy of the mapping, is not offered it, and reads the file.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ResponseConnection:
 
 
 class Extensions(dict[str, Any]):
-    """A mapping in which `name in extensions` depends on who asks, where `name` is one of files."""
+    """A mapping in which `name in extensions` depends on who asks, for the names of files."""
 
     __slots__ = ()
 

@@ -109,7 +109,7 @@ class FileSending:
     ) -> int:
         """Send; the bytes that were."""
         try:
-            with StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
+            with _StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
                 if not await self._response.drained():
                     return 0
                 if file.size is None or at is None:
@@ -227,11 +227,11 @@ def _move(file: Any, count: int) -> None:
         file.seek(count, os.SEEK_CUR)
 
 
-class StallWatch:
+class _StallWatch:
     """A block in which a client must take something at least every `timeout` seconds.
 
     Args:
-        buffer: The connection; aborted when the time is up.
+        buffer: The connection's; aborted when the time is up.
         loop: The event loop.
         timeout: Seconds; None for ever.
         name: What log lines call the response.

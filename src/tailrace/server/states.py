@@ -47,6 +47,8 @@ class Event(Enum):
     LAST = "the connection ends with the response that is complete"
     BROKEN = "what came is not HTTP"
 
+    __hash__ = object.__hash__  # looked up three times for each request: Enum's own is slow
+
 
 @dataclass(frozen=True, slots=True, eq=False)  # so it is compared, and looked up, by identity
 class State:

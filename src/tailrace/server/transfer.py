@@ -15,8 +15,8 @@ the file is *cold*: a thread reads the step into the cache by a `sendfile` to /d
 for the disk and copies nothing (23 µs for a megabyte that is there already), always one step ahead
 of the client. A step that took no time says that the file is warm again.
 
-Not chosen: `mincore` tells the truth only to who may write the file; `posix_fadvise` does not say
-when it is done; reading with RWF_NOWAIT costs the copy that zero copy is about.
+Not chosen: `mincore` tells the truth only to those who may write the file; `posix_fadvise` does not
+say when it is done; reading with RWF_NOWAIT costs the copy that zero copy is about.
 
 File systems that do not know RWF_NOWAIT (tmpfs, FUSE, NFS) are cold always, and so is all on macOS,
 whose `sendfile` sends to sockets alone: there the thread reads. Between two samples a
@@ -67,7 +67,7 @@ _WAITED = 0.005
 """Seconds that a `sendfile` of what seemed to be there took, if it waited for the disk."""
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
-"""Linux has it; whose `sendfile` also writes to what is no socket."""
+"""Linux has it, and its `sendfile` also writes to what is not a socket."""
 
 _READ_BYTES = 256 * 1024
 """Of one read, where reading is the only way to have the disk read."""

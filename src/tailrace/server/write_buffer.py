@@ -348,7 +348,7 @@ class WriteBuffer:
             return 0
         try:
             answer = fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0\0\0\0")
-        except OSError:  # no such question on this platform
+        except OSError:  # this platform cannot be asked
             return 0
         return int.from_bytes(answer, "little")
 

@@ -6,7 +6,7 @@ at work; `tailrace.testing.plugin` has the pytest fixtures.
 
 from __future__ import annotations
 
-from tailrace.testing._order import ResponseStart
+from tailrace.testing._asgi import ResponseStart
 from tailrace.testing._wire import Outcome, Sent
 from tailrace.testing.client import WINDOW_BYTES, Client
 from tailrace.testing.clock import Clock, settle, wait_until

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from starlette.datastructures import Headers
 
-from tailrace.testing._order import MessageOrder, ResponseStart
+from tailrace.testing._asgi import MessageOrder, ResponseStart
 from tailrace.testing.errors import ClientGone, ProtocolViolation
 
 __all__ = ["Outcome", "Sent", "Wire"]

@@ -10,9 +10,7 @@ import anyio
 import anyio.abc
 from starlette.types import ASGIApp
 
-from tailrace.testing._lifespan import Lifespan
-from tailrace.testing._order import MessageOrder
-from tailrace.testing._scope import Request
+from tailrace.testing._asgi import Lifespan, MessageOrder, Request
 from tailrace.testing._wire import Wire
 from tailrace.testing.exchange import Exchange, Habits
 

@@ -15,7 +15,7 @@ import anyio.abc
 import anyio.lowlevel
 from starlette.types import ASGIApp, Scope
 
-from tailrace.testing._order import ResponseStart
+from tailrace.testing._asgi import ResponseStart
 from tailrace.testing._wire import Outcome, Sent, Wire
 from tailrace.testing.clock import settle
 from tailrace.testing.errors import BodyEnded, ClientGone, ProtocolViolation, Truncated

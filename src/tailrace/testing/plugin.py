@@ -6,7 +6,7 @@ In a project's `conftest.py`:
 pytest_plugins = ["tailrace.testing.plugin"]
 ```
 
-The only file of the kit that imports pytest, but for the package `stores`.
+The only file of the kit that imports pytest.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.app.supervisor import StoreSupervisor
+from tailrace.app.serving import StoreSupervisor
 from tailrace.errors import StoreFull, StoreUnavailable
 from tailrace.protocol import ProtocolOptions
 from tailrace.store import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailrace.app.camera import picture
+from tailrace.app.tour_content import picture
 
 NOON = 1_800_000_000.0
 

@@ -1,22 +1,28 @@
-"""A camera for the tour: JPEG pictures of a clock over running water, drawn by hand.
+"""What the tour has in place of a camera and of a language model.
 
-In a baseline JPEG every 8 by 8 block is coded by itself, and a block of one colour is its DC
-coefficient alone. So a picture made of 8-pixel squares needs no cosine transform: each square is
-the difference to the one before it, its size as a 4-bit Huffman code, and one bit that says that
-nothing else follows. The quantiser is 8, which makes the coefficient the colour itself, less 128.
+**The camera** gives JPEG pictures of a clock over running water, drawn by hand. In a baseline JPEG
+every 8 by 8 block is coded by itself, and a block of one colour is its DC coefficient alone. So a
+picture made of 8-pixel squares needs no cosine transform: each square is the difference to the one
+before it, its size as a 4-bit Huffman code, and one bit that says that nothing else follows. The
+quantiser is 8, which makes the coefficient the colour itself, less 128.
 
 Source: ITU-T T.81, annexes B, E and F; JFIF 1.02 for the colours.
+
+**The answers** of the chat are paragraphs on streams, picked by the words of a question.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 import time
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-__all__ = ["picture"]
+__all__ = ["answer_to", "picture"]
+
+# The camera ---------------------------------------------------------------------------------------
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -133,3 +139,54 @@ _HEAD = b"".join(
         _segment(0xDA, b"\x03\1\0\2\0\3\0" + b"\x00\x3f\x00"),
     ]
 )
+
+
+# The answers --------------------------------------------------------------------------------------
+
+_OTHERWISE: Final = (
+    "I only know about streams. An answer like this one is a run: its words go into a log as they "
+    "are found, and each reader takes them from the log. So you may close this tab, open another, "
+    "or lose your connection: the words go on, and wait for you where you left off."
+)
+
+_PARAGRAPHS: Final = (
+    (
+        {"survive", "survives", "close", "leave", "lost", "lose", "disconnect", "reload", "tab"},
+        (
+            "A stream survives because nobody owns it. The words you read are appended to a "
+            "log, and every event carries the offset after it. When you come back, the "
+            "browser says the last offset that it saw, and the log gives what follows: "
+            "nothing is missing, nothing comes twice."
+        ),
+    ),
+    (
+        {"slow", "stall", "stalled", "backpressure", "memory", "wait"},
+        (
+            "A slow reader costs nothing but its socket. At the tail it is written to "
+            "directly; when it lags it is left out, reads the log at its own pace, and is written "
+            "to again when it has caught up. Nobody else waits for it."
+        ),
+    ),
+    (
+        {"crash", "kill", "power", "durable", "sqlite", "disk", "safe"},
+        (
+            "What was acknowledged was on the disk before: the words, the offset and the "
+            "writer's own count are one commit. If the power fails in the middle of it, all "
+            "of it is there afterwards, or none."
+        ),
+    ),
+    (
+        {"why", "tailrace", "name", "mill", "water", "river"},
+        (
+            "A tailrace is the channel that carries the water away from a mill as fast as it "
+            "arrives, so that nothing backs up into the wheel. Your code is the wheel."
+        ),
+    ),
+)
+
+
+def answer_to(question: str) -> str:
+    """A paragraph that has most to do with a question."""
+    asked = set(re.findall(r"[a-z]+", question.lower()))
+    words, paragraph = max(_PARAGRAPHS, key=lambda known: len(known[0] & asked))
+    return paragraph if words & asked else _OTHERWISE

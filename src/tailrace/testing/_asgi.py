@@ -1,26 +1,92 @@
-"""Which message an application may send when, and the body bytes that it stands for; strict.
+"""ASGI as the kit speaks it: a request's scope, the order of messages, the lifespan.
 
-Stricter than the servers, which let some of it pass: header names must be lower case and bodies
-must be `bytes`, as the specification has it.
+The order is strict, stricter than the servers, which let some of it pass: header names must be
+lower case and bodies must be `bytes`, as the specification has it.
 
 Source: ASGI 3.0, HTTP connection scope 2.5; extensions `http.response.pathsend` and
-`http.response.zerocopysend`.
+`http.response.zerocopysend`; lifespan protocol 2.0.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import anyio
+import anyio.abc
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp
 
 from tailrace.source import read_at
 from tailrace.testing.errors import ProtocolViolation
 
-__all__ = ["MessageOrder", "ResponseStart"]
+__all__ = ["Lifespan", "MessageOrder", "Request", "ResponseStart"]
+
+# The request --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for.
+
+    Args:
+        method: In capitals.
+        target: Path and query, escaped as on the wire: "/a%20b?c=d".
+        headers: Names and values, by the order given.
+        body: The chunks of the body.
+        http_version: "1.0", "1.1" or "2".
+        spec_version: Of ASGI's HTTP scope: "2.3", "2.4".
+        extensions: What the server offers.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
+    body: tuple[bytes, ...] = ()
+    http_version: str = "1.1"
+    spec_version: str = "2.3"
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+
+    def scope(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The scope.
+
+        Args:
+            state: What the application's lifespan has left for its requests.
+        """
+        raw_path, _, query = self.target.partition("?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": self.spec_version},
+            "http_version": self.http_version,
+            "method": self.method,
+            "scheme": "http",
+            "path": unquote(raw_path),
+            "raw_path": raw_path.encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "root_path": "",
+            "headers": self._raw_headers(),
+            "client": ("127.0.0.1", 50000),
+            "server": ("testserver", 80),
+            "state": dict(state),
+            "extensions": dict(self.extensions),
+        }
+
+    def _raw_headers(self) -> list[tuple[bytes, bytes]]:
+        given = self.headers.items() if isinstance(self.headers, Mapping) else self.headers
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in given]
+        names = {name for name, _ in raw}
+        if b"host" not in names:
+            raw.insert(0, (b"host", b"testserver"))
+        if self.body and not names & {b"content-length", b"transfer-encoding"}:
+            raw.append((b"content-length", b"%d" % sum(map(len, self.body))))
+        return raw
+
+
+# The response -------------------------------------------------------------------------------------
 
 _START = "http.response.start"
 _BODY = "http.response.body"
@@ -170,3 +236,84 @@ _PARTS: dict[Any, Callable[[Mapping[str, Any]], _Part]] = {
     _PATHSEND: _path_part,
     _ZEROCOPYSEND: _descriptor_part,
 }
+
+
+# The lifespan -------------------------------------------------------------------------------------
+
+_ANSWERS = ("lifespan.startup.complete", "lifespan.startup.failed")
+_FAREWELLS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+
+
+class Lifespan:
+    """One run of an application from its startup to its shutdown.
+
+    Source: ASGI 3.0, lifespan protocol 2.0.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._error: Exception | None = None
+        self._sent: dict[str, str] = {}
+        self._begun = False
+        self._stopping = anyio.Event()
+        self._changed = anyio.Event()
+        self._over = False
+
+    async def start(self, group: anyio.abc.TaskGroup) -> None:
+        """Start the application.
+
+        Raises:
+            RuntimeError: it said that its startup failed.
+            Exception: what it raised instead.
+        """
+        group.start_soon(self._run)
+        await self._until(_ANSWERS)
+        self._check("startup")
+
+    async def stop(self) -> None:
+        """Stop the application; raises as `start` does."""
+        self._stopping.set()
+        await self._until(_FAREWELLS)
+        self._check("shutdown")
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
+        try:
+            await self._app({**scope, "state": self.state}, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 - raised where the test waits for it
+            self._error = error
+        finally:
+            self._over = True
+            self._tell()
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._begun:
+            self._begun = True
+            return {"type": "lifespan.startup"}
+        await self._stopping.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def _send(self, message: Any) -> None:
+        kind = message["type"]
+        if kind not in _ANSWERS + _FAREWELLS or kind in self._sent:
+            raise ProtocolViolation(f"unexpected lifespan message {kind!r}")
+        self._sent[kind] = message.get("message", "")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _until(self, kinds: tuple[str, ...]) -> None:
+        while not (self._over or self._sent.keys() & set(kinds)):
+            await self._changed.wait()
+
+    def _check(self, phase: str) -> None:
+        failed = f"lifespan.{phase}.failed"
+        if self._error is not None:
+            raise self._error
+        if failed in self._sent:
+            raise RuntimeError(f"the application's {phase} failed: {self._sent[failed]}")
+        if f"lifespan.{phase}.complete" not in self._sent:
+            raise RuntimeError(f"the application returned before its {phase} was complete")
