@@ -263,6 +263,10 @@ class LiveStream:
         if self.tail.state is TailState.STALE:
             self._elect()
 
+    def has_asleep(self, reader: Sleeper) -> bool:
+        """Nothing has happened since the reader went to sleep."""
+        return reader in self._sleepers
+
     def rise(self, reader: Sleeper) -> None:
         """A reader is awake, and does what there is to do."""
         self._sleepers.pop(reader, None)

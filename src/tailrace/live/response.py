@@ -36,7 +36,8 @@ class LiveResponse(Response):
     Args:
         hub: Of the store that has the stream.
         path: The stream.
-        start: Where to begin, or what was read there.
+        start: Where to begin, or what was read there. If that is a slice of a stream without a
+            generation, the stream does not exist yet: the response begins, and waits for it.
         format: What its bytes are made of.
         options: `send_timeout`, `heartbeat` and `release_dependencies`; None takes
             `app.state.stream_options`, or the defaults.
