@@ -10,7 +10,7 @@ import pytest
 from tailrace import limits
 from tailrace.live import Entry, Gap, Slow
 from tailrace.live.cursor import ReadCursor, ReaderState, Step
-from tailrace.live.hub import LiveStream
+from tailrace.live.live_stream import LiveStream
 from tailrace.runtime import current_loop
 from tailrace.runtime.timer_wheel import timer_wheel
 from tailrace.store import Slice

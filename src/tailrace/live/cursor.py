@@ -21,7 +21,7 @@ from enum import Enum
 
 from tailrace import limits
 from tailrace.live.format import Gap
-from tailrace.live.hub import LiveStream
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import Entry, TailState
 from tailrace.store import Offset, Slice, StreamInfo
 

@@ -24,7 +24,8 @@ from tailrace.connection import Attached, Ending, Frame, counters
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound, TailraceError
 from tailrace.live.cursor import ReadCursor, ReaderState, Slow, Step
 from tailrace.live.format import End, Format, Gap, Reason
-from tailrace.live.hub import Hub, LiveStream
+from tailrace.live.hub import Hub
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import Entry
 from tailrace.pump import Deadlines, Due, Head, Sending
 from tailrace.store import Mark, Offset, Slice, Where

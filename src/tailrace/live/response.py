@@ -12,7 +12,8 @@ from tailrace import limits
 from tailrace.connection import Ending
 from tailrace.live.cursor import ReadCursor, Slow
 from tailrace.live.format import Format
-from tailrace.live.hub import Hub, LiveStream
+from tailrace.live.hub import Hub
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.reader import LiveReader
 from tailrace.pump import Head, send_whole
 from tailrace.responses import options_of_app, release_dependencies, run_background
