@@ -8,17 +8,22 @@ PORT ?= 8000
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+FAST := 'not slow and not browser'
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench reference clean
+.PHONY: help demo check test lint format oldest newest bench reference clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    serve the tour on http://127.0.0.1:8000; PORT=8001 takes another port"
+	@echo "make check   lint, types and the fast tests; two minutes, installs nothing of the system"
 	@echo "make test    install what the tests need, then run every check and every test"
 	@echo "make lint    the checks without the tests"
 	@echo "make format  rewrite the code in the one format"
+	@echo "make oldest  the fast tests with the oldest dependencies that are allowed"
+	@echo "make newest  the fast tests on the newest Python that is found"
 	@echo "make bench   measure, and write benchmarks/RESULTS.md"
 	@echo "make reference  write the API reference to .cache/reference"
 	@echo "make clean   remove the environment and every cache"
@@ -28,11 +33,17 @@ demo: $(VENV)/demo.stamp
 	@echo "make: starting the tour on port $(PORT) (make demo PORT=... takes another)"
 	@$(BIN)/tailrace demo --port '$(PORT)'
 
+check: lint
+	$(PYTEST) -m $(FAST)
+
 test: $(VENV)/test.stamp
 	@sh scripts/install-test-packages.sh
 	@sh scripts/install-node-packages.sh
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+oldest newest: $(VENV)/test.stamp
+	@JOBS='$(JOBS)' sh scripts/test-versions.sh $@
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

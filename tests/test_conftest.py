@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import test_errors, test_servers
+from tests.conftest import file_serves
 from tests.servers import ROOT
 
 MISBEHAVING = """
@@ -43,6 +45,11 @@ kept = []
 def test_that_leaves_a_child():
     kept.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(61.25)"]))
 """
+
+
+def test_a_file_that_starts_servers_is_seen_by_what_it_imports() -> None:
+    assert file_serves(test_servers)
+    assert not file_serves(test_errors)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What `make demo` says, and where it serves; the tour itself is not started."""
+"""What `make demo` says and where it serves, and what `make check` leaves out."""
 
 from __future__ import annotations
 
@@ -78,3 +78,12 @@ def test_before_it_installs_anything_it_says_so(clone: Path) -> None:
     end = make(clone, "demo")  # there is no pip
     assert end.returncode != 0
     assert end.stdout.startswith("make: installing what the tour needs into .venv")
+
+
+def test_a_check_installs_nothing_of_the_system(clone: Path) -> None:
+    has_environment(clone)
+    (clone / ".venv/test.stamp").touch()
+    planned = make(clone, "--dry-run", "check").stdout
+    assert "-m pytest" in planned
+    assert "scripts/install" not in planned
+    assert "scripts/install" in make(clone, "--dry-run", "test").stdout

@@ -580,6 +580,8 @@ async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threa
         for number in range(3):
             order.append(name)
             time.sleep(limits.TURN_BUDGET)  # longer than what a turn may take beside others
+            while not pool.line and len(order) < 6:
+                time.sleep(0.001)  # the loop has not put the other back in line yet
             yield number
 
     async with anyio.create_task_group() as group:
