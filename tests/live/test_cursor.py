@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tailrace import limits
 from tailrace.live import Entry, Gap, Slow
 from tailrace.live.cursor import ReadCursor, ReaderState, Step
-from tailrace.live.hub import LiveStream
+from tailrace.live.live_stream import LiveStream
 from tailrace.runtime import current_loop
 from tailrace.runtime.timer_wheel import timer_wheel
 from tailrace.store import Slice
@@ -51,6 +52,16 @@ def next_of(cursor: ReadCursor, *, attached: bool = False, full: bool = False) -
     if isinstance(step, Entry):
         return step.part.start.position, step.part.end.position
     return step
+
+
+async def test_one_whose_stream_does_not_exist_yet_looks_for_it(live: LiveStream) -> None:
+    nothing = found(0, 0)
+    cursor = cursor_at(live, replace(nothing, info=replace(nothing.info, generation=0)))
+    assert next_of(cursor) is Step.LOOK
+    assert cursor.next(attached=True, full=False, beat=True) is Step.BEAT
+    assert next_of(cursor, attached=True, full=True) is Step.WAIT
+    cursor.appears(found(0, 3).info)
+    assert next_of(cursor) is Step.READ
 
 
 async def test_one_that_is_behind_reads_the_log(live: LiveStream) -> None:

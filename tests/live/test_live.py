@@ -20,7 +20,17 @@ from tailrace.errors import (
     StreamNotFound,
 )
 from tailrace.live import Gap, LiveResponse, Slow
-from tailrace.store import Append, Mark, NewStream, Offset, Retention, Slice
+from tailrace.store import (
+    START,
+    Append,
+    Change,
+    Mark,
+    NewStream,
+    Offset,
+    Retention,
+    Slice,
+    StreamInfo,
+)
 from tailrace.testing import Clock, no_leaks, settle, wait_until
 from tailrace.types import StreamOptions
 from tests.live.conftest import Site, seen
@@ -156,6 +166,54 @@ async def test_headers_that_are_given_replace_those_of_the_format(site: Site) ->
     wire = await site.read(headers={"Cache-Control": "private", "X-Own": "1"})
     assert wire.headers["cache-control"] == "private"
     assert wire.headers["x-own"] == "1"
+
+
+def not_there_yet(path: str) -> Slice:
+    info = StreamInfo(
+        path=path,
+        content_type="text/plain",
+        first=START,
+        tail=START,
+        closed=False,
+        ttl=None,
+        expires_at=None,
+        retention=Retention(),
+        forked_from=None,
+        created_at=0,
+    )
+    return Slice(info, START, ())
+
+
+async def test_a_stream_that_is_not_there_yet_is_waited_for(site: Site) -> None:
+    wires = [await site.read(not_there_yet("new"), path="new") for _ in range(20)]
+    site.store.asked.clear()
+    await site.store.create("new", NewStream())
+    await settle()
+    await site.append(b"abc", path="new")
+    await site.append(b"def", path="new", close=True)
+    assert all(seen(wire).data == b"abcdef" and wire.complete for wire in wires)
+    assert site.store.asked["head"] <= 2
+
+
+async def test_a_stream_that_came_and_went_is_still_waited_for(site: Site) -> None:
+    wire = await site.read(not_there_yet("new"), path="new")
+    for _ in range(2):
+        (live,) = site.hub._lives.values()
+        live.on_change(Change("new", 5, START, START, deleted=True))
+        await settle()
+        assert not wire.over
+    await site.store.create("new", NewStream(data=b"abc", closed=True))
+    await settle()
+    assert (seen(wire).data, wire.complete) == (b"abc", True)
+
+
+async def test_one_that_waits_for_a_stream_shows_that_it_is_alive(site: Site, clock: Clock) -> None:
+    wire = await site.read(not_there_yet("new"), path="new", options=StreamOptions(heartbeat=15))
+    assert seen(wire).beats == 1
+    site.store.asked.clear()
+    await clock.advance(31)
+    assert seen(wire).beats == 3
+    assert site.store.asked == {}
 
 
 # How it ends

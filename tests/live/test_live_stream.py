@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tailrace import limits
-from tailrace.live.hub import LiveStream
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import TailState
 from tailrace.runtime import current_loop
 from tailrace.runtime.timer_wheel import timer_wheel

@@ -120,6 +120,7 @@ def info_at(tail: int, *, closed: bool = False, created_at: int = 0) -> StreamIn
         retention=Retention(),
         forked_from=None,
         created_at=created_at,
+        generation=1,
     )
 
 

@@ -2,6 +2,7 @@
 
 | state | the reader | it ends |
 |---|---|---|
+| `ABSENT` | waits for a stream that does not exist yet | when somebody creates it |
 | `BEHIND` | is given what it has not got, from the log or from the last changes | at the tail |
 | `AT_TAIL` | has been at the tail, and is given what comes | when too much waits for it |
 | `LISTENING` | is written to by the broadcast | when it cannot take a frame |
@@ -20,9 +21,9 @@ from enum import Enum
 
 from tailrace import limits
 from tailrace.live.format import Gap
-from tailrace.live.hub import LiveStream
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import Entry, TailState
-from tailrace.store import Offset, Slice
+from tailrace.store import Offset, Slice, StreamInfo
 
 __all__ = ["ReadCursor", "ReaderState", "Slow", "Step"]
 
@@ -41,6 +42,7 @@ class Slow(Enum):
 class ReaderState(Enum):
     """What is done for a reader; the top of this file says more."""
 
+    ABSENT = "absent"
     BEHIND = "behind"
     AT_TAIL = "at tail"
     LISTENING = "listening"
@@ -58,6 +60,8 @@ class Step(Enum):
     """It has everything: from now on the broadcast writes to it."""
     LEAVE = "leave"
     """The stream is over: the broadcast writes to it no more."""
+    LOOK = "look"
+    """It finds out whether the stream exists now."""
     READ = "read"
     """It reads the log for itself."""
     REFRESH = "refresh"
@@ -77,7 +81,8 @@ class ReadCursor:
 
     Args:
         live: The stream.
-        first: What it gets first; it has got nothing of that yet.
+        first: What it gets first; it has got nothing of that yet. If its stream has no generation,
+            it does not exist yet.
         slow: What becomes of it if it is too slow.
     """
 
@@ -86,7 +91,8 @@ class ReadCursor:
     def __init__(self, live: LiveStream, first: Slice, slow: Slow) -> None:
         self.live = live
         self.slow = slow
-        self.state = ReaderState.BEHIND
+        exists = first.info.generation
+        self.state = ReaderState.BEHIND if exists else ReaderState.ABSENT
         self.created_at = first.info.created_at
         self.offset = first.start
         """Up to where it has everything; while it listens, that is the tail."""
@@ -94,7 +100,11 @@ class ReadCursor:
         """The last part, if nothing more will come."""
         self.told_up_to_date = False
 
-    # What it has got
+    # What has happened to it
+
+    def appears(self, info: StreamInfo) -> None:
+        """The stream exists now."""
+        self.state, self.created_at = ReaderState.BEHIND, info.created_at
 
     def take(self, part: Slice) -> None:
         """It has got a part."""
@@ -147,6 +157,8 @@ class ReadCursor:
             return self._while_listening()
         if full:
             return Step.WAIT
+        if self.state is ReaderState.ABSENT:
+            return Step.BEAT if beat else Step.LOOK
         if self.state is not ReaderState.BEHIND and self._is_too_slow(attached=attached):
             self.state = ReaderState.BEHIND
             if self.slow is Slow.DISCONNECT:

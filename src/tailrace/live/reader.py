@@ -25,6 +25,7 @@ from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound, TailraceE
 from tailrace.live.cursor import ReadCursor, ReaderState, Slow, Step
 from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import Entry
 from tailrace.pump import Deadlines, Due, Head, Sending
 from tailrace.store import Mark, Offset, Slice, Where
@@ -51,7 +52,7 @@ class LiveReader:
 
     __slots__ = (
         *("_attached", "_beat", "_cursor", "_drain", "_error", "_format", "_gap", "_hub"),
-        *("_opening", "_over", "_sending", "_until", "_woken", "tick"),
+        *("_opening", "_over", "_rejoined", "_sending", "_until", "_woken", "tick"),
     )
 
     def __init__(
@@ -66,11 +67,8 @@ class LiveReader:
         send: Send,
     ) -> None:
         loop = cursor.live.loop
-        clock = Deadlines(
-            loop.time(),
-            send_timeout=options.send_timeout,
-            heartbeat=options.beat_every(format.heartbeat),
-        )
+        every = options.beat_every(format.heartbeat)
+        clock = Deadlines(loop.time(), send_timeout=options.send_timeout, heartbeat=every)
         clock.begins_at_once()
         self._hub = hub
         self._cursor = cursor
@@ -82,11 +80,14 @@ class LiveReader:
         self._drain: Callable[[], None] | None = None
         """Takes back the wait for a client that has enough for now."""
         self._woken = loop.signal()
-        self._beat = False
+        # Without its stream it has nothing else to say, and a proxy may wait for a first byte.
+        self._beat = cursor.state is ReaderState.ABSENT and every < math.inf
         self._over: Reason | None = None
         """Why it ends in order; what ends it early is told by `Sending`."""
         self._error: TailraceError | None = None
         self._gap: Gap | None = None
+        self._rejoined = False
+        """It holds another live stream of the path than the one that it was given."""
         self.tick = 0
 
     def begin_with(self, head: Head, first: Slice) -> None:
@@ -175,6 +176,32 @@ class LiveReader:
 
     async def _leave_broadcast(self) -> None:
         self._listen_no_more()
+
+    async def _look_for_stream(self) -> None:
+        live = self._cursor.live
+        if live.tail.over:  # a stream that came and went meanwhile
+            live = self._rejoin()
+        if not live.has_asleep(self):
+            live.sleep(self)  # before it looks: nothing may come between
+            try:
+                self._cursor.appears(await self._hub.head(live.path))
+            except StreamNotFound:
+                pass
+            except TailraceError as error:
+                self._fail(error)
+                return
+            else:
+                live.rise(self)
+                return
+        await self._woken.wait()
+
+    def _rejoin(self) -> LiveStream:
+        live = self._cursor.live
+        if self._rejoined:
+            self._hub.leave(live)
+        self._rejoined = True
+        self._cursor.live = self._hub.join(live.path)
+        return self._cursor.live
 
     async def _read(self) -> None:
         try:
@@ -364,6 +391,8 @@ class LiveReader:
         if self._drain is not None:
             self._drain()
         self._release()
+        if self._rejoined:
+            self._hub.leave(live)
 
     def _listen_no_more(self) -> None:
         cursor = self._cursor
@@ -382,6 +411,7 @@ _DO: Final[dict[Step, Callable[[LiveReader], Awaitable[None]]]] = {
     Step.SLEEP: LiveReader._sleep,
     Step.LISTEN: LiveReader._listen,
     Step.LEAVE: LiveReader._leave_broadcast,
+    Step.LOOK: LiveReader._look_for_stream,
     Step.READ: LiveReader._read,
     Step.REFRESH: LiveReader._refresh,
     Step.BEAT: LiveReader._show_beat,

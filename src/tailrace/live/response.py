@@ -12,7 +12,8 @@ from tailrace import limits
 from tailrace.connection import Ending
 from tailrace.live.cursor import ReadCursor, Slow
 from tailrace.live.format import Format
-from tailrace.live.hub import Hub, LiveStream
+from tailrace.live.hub import Hub
+from tailrace.live.live_stream import LiveStream
 from tailrace.live.reader import LiveReader
 from tailrace.pump import Head, send_whole
 from tailrace.responses import options_of_app, release_dependencies, run_background
@@ -36,7 +37,8 @@ class LiveResponse(Response):
     Args:
         hub: Of the store that has the stream.
         path: The stream.
-        start: Where to begin, or what was read there.
+        start: Where to begin, or what was read there. If that is a slice of a stream without a
+            generation, the stream does not exist yet: the response begins, and waits for it.
         format: What its bytes are made of.
         options: `send_timeout`, `heartbeat` and `release_dependencies`; None takes
             `app.state.stream_options`, or the defaults.

@@ -26,9 +26,18 @@ from tailrace.live import Format, Gap, Hub, LiveResponse, Slow
 from tailrace.protocol import Right, ask
 from tailrace.responses import JSONArrayResponse, last_event_id
 from tailrace.semantics import LIVE_HEADERS, SANDBOX_HEADERS, choose_media_type
-from tailrace.store import Mark, Offset, Slice, StreamInfo, Where, essence, is_json
+from tailrace.store import (
+    START,
+    Mark,
+    Offset,
+    Retention,
+    Slice,
+    StreamInfo,
+    Where,
+    essence,
+    is_json,
+)
 from tailrace.streams.answering import problem, problem_response
-from tailrace.streams.awaited import Awaited
 from tailrace.streams.core import Core
 from tailrace.streams.formats import Events, Lines, Raw
 from tailrace.streams.reading import Reader, place_of
@@ -183,8 +192,7 @@ class Subscription(Response):
         if media_type == _ARRAY:
             return self._array(Mark.BEGINNING, waits=True)
         format = _format_of(media_type, None, self._end_mark)  # noqa: A001 - the word for it
-        live = self._live(hub, Mark.BEGINNING, format)
-        return Awaited(hub, self._path, format, live, self._core.options)
+        return self._live(hub, Slice(_to_be(self._path), START, ()), format)
 
     def _live(self, hub: Hub, start: Where | Slice, format: Format) -> LiveResponse:  # noqa: A002
         options = self._core.options
@@ -249,6 +257,22 @@ def _slow_of(policy: str) -> Slow:
     except ValueError:
         names = ", ".join(f'"{each.value}"' for each in Slow)
         raise InvalidOption("slow", policy, names) from None
+
+
+def _to_be(path: str) -> StreamInfo:
+    """What is known of a stream that does not exist yet: the first append creates one of JSON."""
+    return StreamInfo(
+        path=path,
+        content_type="application/json",
+        first=START,
+        tail=START,
+        closed=False,
+        ttl=None,
+        expires_at=None,
+        retention=Retention(),
+        forked_from=None,
+        created_at=0,
+    )
 
 
 def _offered(info: StreamInfo) -> list[str]:
