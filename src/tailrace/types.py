@@ -17,40 +17,42 @@ _FLAGS = ("release_dependencies", "pin_thread", "expose_errors", "blank_lines", 
 class StreamOptions:
     """How a stream behaves; one frozen object, given to a response or to the application.
 
-    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`, also for
-    those that are mounted in it and have none of their own. What is given to a response replaces
-    the application's options as a whole.
+    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`. It holds
+    for the applications that are mounted in it as well, unless they have options of their own. The
+    options of a response replace those of the application as a whole.
 
     Args:
-        send_timeout: Seconds without progress on a write before the client is cut off; None never.
+        send_timeout: Seconds without progress on a write before the client is cut off; None: it is
+            never cut off.
         min_rate: Bytes per second that a client must take, counted over
             `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
             (SSE: a comment); None sends none.
         blank_lines: JSON Lines have a heartbeat too, an empty line, which their readers must then
-            skip. For a proxy that cuts what is silent.
+            skip. For proxies that cut silent connections.
         start_grace: Seconds that the status line waits for the first item, so that an error
             before it is an ordinary error response; 0 sends the status line at once. None (the
-            default) is `limits.START_GRACE`, and 0 for events: a browser says that it is connected
-            when the status line is there, and a source of events may be silent for long.
+            default) is `limits.START_GRACE`, and 0 for events: a browser is connected only when it
+            has the status line, and a source of events may be silent for long.
         cleanup_timeout: Seconds that closing the source may take, more than 0.
-        shutdown_grace: Seconds that the source has to end by itself when the server stops, which
-            `shutdown_event()` tells it; 0 ends it at once. For formats with a farewell (SSE): all
-            others have the server's own time.
+        shutdown_grace: Seconds that the source has to end by itself when the server stops, as
+            `shutdown_event()` tells it; 0 ends it at once. Only for formats with a farewell (SSE):
+            all others have as long as the server gives them.
         max_batch_bytes: Bytes that are put together for one write, from `limits.MIN_BATCH_BYTES`
-            to `limits.LARGEST_BATCH_BYTES`. Also what one stalled client can hold here, twice:
-            one batch made and one being sent.
+            to `limits.LARGEST_BATCH_BYTES`. A stalled client holds twice as many here: one batch
+            that is being sent, and one that waits.
         release_dependencies: Close the request's `yield` dependencies before the source starts,
             so that a stream does not hold a pooled database session. The source must not use them.
-        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for what
-            belongs to a thread, as objects of `sqlite3` and locks do. It holds that thread until
-            the end, also while the client is slow.
+        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for objects
+            that belong to a thread, such as those of `sqlite3`, and locks. It holds that thread
+            until the end, also while the client is slow.
         expose_errors: Tell the client the type and text of an error in mid-stream.
-        compress: Compress by Accept-Encoding what is not compressed already, where no middleware
-            that may look at bodies is in front. An open stream then holds 60 to 350 KiB more.
+        compress: Compress by Accept-Encoding, unless the content is compressed already, or a
+            middleware that may look at bodies is in front. An open stream then holds 60 to 350 KiB
+            more.
 
     Raises:
-        InvalidOption: A value out of its range; it names the option, the value and the range.
+        InvalidOption: A value is out of its range; the error names the option, value and range.
     """
 
     send_timeout: float | None = limits.SEND_TIMEOUT
@@ -84,10 +86,10 @@ class StreamOptions:
                 raise InvalidOption(name, getattr(self, name), "True or False")
 
     def beat_every(self, heartbeat: bytes) -> float:
-        """Seconds of silence after which a format's heartbeat is sent; infinite for none.
+        """Seconds of silence after which a format's heartbeat is sent; infinite if none is sent.
 
         Args:
-            heartbeat: The format's; empty if it has none.
+            heartbeat: The bytes of the format's heartbeat; empty if it has none.
         """
         if self.heartbeat is None or not heartbeat or (heartbeat == b"\n" and not self.blank_lines):
             return math.inf

@@ -215,14 +215,14 @@ class Opened(MemoryStore):
         self.times += 1
 
 
-async def test_a_store_is_opened_once_at_the_first_request() -> None:
+async def test_a_store_is_opened_at_the_first_request_and_not_again() -> None:
     store = Opened()
     async with streams(store) as site:
         assert store.times == 0
+        await site.put("s")
         async with anyio.create_task_group() as group:
             for number in range(5):
                 group.start_soon(site.put, str(number))
-        await site.put("s")
         assert store.times == 1
 
 

@@ -13,7 +13,7 @@ from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.framing import Event
 from tailrace.store import split, wire_of
-from tailrace.streams.item import END_BYTES, End, end_in, message_of, parse, wire_of_end
+from tailrace.streams.item import END_BYTES, RunEnd, end_in, message_of, parse, wire_of_end
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -39,7 +39,7 @@ def test_a_named_event_is_one_message_and_comes_back(name: str, data: Any) -> No
 @given(st.text(), st.lists(JSON))
 @pytest.mark.slow
 def test_an_end_is_found_behind_any_items(sentence: str, items: list[Any]) -> None:
-    end = End("failed", "stream_failed", sentence)
+    end = RunEnd("failed", "stream_failed", sentence)
     wire = b"".join(message_of([item]) for item in items) + wire_of_end(end)
     found = end_in(wire)
     assert found is not None
@@ -61,7 +61,7 @@ def test_no_item_is_taken_for_an_end(inner: Any) -> None:
 
 @pytest.mark.parametrize("length", [limits.MAX_END_CHARS, limits.MAX_END_CHARS + 1])
 def test_the_sentence_of_an_end_has_a_bound(length: int) -> None:
-    wire = wire_of_end(End("lost", "worker_lost", "\0" * length))
+    wire = wire_of_end(RunEnd("lost", "worker_lost", "\0" * length))
     assert len(wire) <= END_BYTES
     found = end_in(wire)
     assert found is not None
@@ -69,11 +69,13 @@ def test_the_sentence_of_an_end_has_a_bound(length: int) -> None:
 
 
 def test_an_end_that_is_cut_off_is_none() -> None:
-    wire = wire_of_end(End("done"))
-    assert end_in(wire) == End("done")
+    wire = wire_of_end(RunEnd("done"))
+    assert end_in(wire) == RunEnd("done")
     assert end_in(wire[3:]) is None
     assert end_in(wire[:-1]) is None
     assert end_in(b'{"tailrace":{"end":"other"}},') is None
+    assert end_in(b'{"tailrace":{"end":"done"},"x":1},') is None
+    assert end_in(b'{"tailrace":{"end":"done","event":"x"}},') is None
     assert end_in(b"") is None
 
 
@@ -104,13 +106,19 @@ def test_what_is_ours_or_no_json_is_refused(item: Any) -> None:
 
 
 def test_an_unpaired_surrogate_in_an_error_s_text_is_no_obstacle() -> None:
-    found = end_in(wire_of_end(End("failed", "x", "\ud800")))
-    assert found == End("failed", "x", "\\ud800")
+    found = end_in(wire_of_end(RunEnd("failed", "x", "\ud800")))
+    assert found == RunEnd("failed", "x", "\\ud800")
 
 
 def test_what_a_client_of_the_protocol_wrote_is_data() -> None:
-    for message in (b'{"tailrace":1}', b'{"tailrace":{"event":5}}', b'{"tailrace":{},"x":1}'):
+    for message in (
+        b'{"tailrace":1}',
+        b'{"tailrace":{"event":5}}',
+        b'{"tailrace":{},"x":1}',
+        b'{"tailrace":{"end":[]}}',
+    ):
         assert parse(message) == (from_json(message), None)
+        assert end_in(message + b",") is None
 
 
 @pytest.mark.parametrize(

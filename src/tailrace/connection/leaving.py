@@ -1,4 +1,4 @@
-"""Whether a request's client has left: one object for each request, asked by all who wait on it.
+"""Whether a request's client has left: one object for each request, for all that depends on it.
 
 ASGI tells of it by a message of `receive`. But those messages belong to the application until it
 has had the end of the request's body, and `receive` may be called by one task at a time: some
@@ -8,14 +8,14 @@ So there are three ways, and the first that can be gone is:
 * *Offered*: our server protocol says when a connection is lost. No message, no task.
 * *Observed*: uvicorn's object behind `receive` or `send` has an event, which is set when the client
   leaves. It is also set while a message waits for the application, and stays so until that is
-  taken; then nothing tells, and the one who writes looks.
+  taken; then nothing tells of it, and `look` is called after each write.
 * *Asked*: one task calls `receive`, never twice at a time, and is cancelled when the request ends.
   It begins when no part of the body can be meant for the application: there is none, or
   Starlette's `Request` of this call has read it. Where that cannot be known it never begins, and
   the leaving shows when something is sent, or not at all.
 
-A request without a body still has one empty message, which is taken here: whoever waits behind it
-would learn nothing. The `Request` remembers the empty body, so the application can read it still.
+A request without a body still has one empty message, which is taken here: behind it no leaving is
+told. The `Request` remembers the empty body, so the application can read it still.
 
 A middleware may give the body again, as often as it is asked. A message of the body behind
 its end is the sign of that, and nothing is asked any more.
@@ -41,20 +41,23 @@ from tailrace.connection.stats import log
 __all__ = ["Leaving", "has_left", "leaving_of"]
 
 _KEY = "tailrace.leaving"
-"""Where the scope holds it, for the next who asks."""
+"""Where the scope holds it, for the next response that asks."""
 
 _EMPTY_PARTS = 8
 """Messages in which an empty body may come. httpx's transport needs two of them."""
 
 _TURNS = 4
-"""Turns of the event loop in which who listens begins, asks, and is told; trio shuffles them."""
+"""Turns of the event loop in which the task that listens begins, asks and is told. trio runs the
+tasks of a turn in any order."""
 
 _FRAMES = 64
 """How many callers are looked at for the `Request`; twenty middlewares deep is far."""
 
 
 def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
-    """Tells when the client of a request leaves. Entered by all who ask; the first opens it.
+    """The object that tells when the client of a request leaves.
+
+    Each response enters it before it asks; the first one begins to listen.
 
     Called in the request's own task, where the frames of the application lie below.
 
@@ -78,7 +81,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
 
 
 async def has_left(error: Exception, scope: Scope, receive: Receive | None, send: Send) -> bool:
-    """Whether a `send` has failed because the client has left, where nobody has listened."""
+    """Whether a `send` has failed because the client has left, where nothing has listened."""
     if isinstance(error, OSError):
         return True
     async with leaving_of(scope, receive, send) as leaving:
@@ -86,7 +89,7 @@ async def has_left(error: Exception, scope: Scope, receive: Receive | None, send
 
 
 class Leaving:
-    """Whether the client of a request has left; this one never learns of it.
+    """Whether the client of a request has left. This class never learns of it; the others do.
 
     Args:
         scope: Of the request.
@@ -121,13 +124,13 @@ class Leaving:
         return take_back
 
     def look(self) -> None:
-        """Notice what nothing tells: done by whoever has written, in a task of the request."""
+        """Notice a leaving that nothing tells of. Called after a write, in the request's task."""
 
     async def explains(self, error: Exception) -> bool:
         """Whether a `send` has failed because the client has left.
 
-        An OSError says so (ASGI 2.4). What else servers and middlewares raise then is their own;
-        whoever listens may be about to learn of it, and gets its turn.
+        An OSError says so (ASGI 2.4). Servers and middlewares raise other errors too: the task that
+        listens may be about to learn of the leaving, so it gets some turns of the loop first.
         """
         for _ in range(_TURNS):
             if isinstance(error, OSError) or self._left_by_itself:
@@ -203,7 +206,7 @@ class _Cycle(Protocol):
 
 
 class _Observed(Leaving):
-    """Seen in uvicorn's object of the request, whose event is waited for without a task."""
+    """Seen in uvicorn's object for the request; its event is waited for without a task."""
 
     __slots__ = ("_cycle", "_is_empty", "_unread", "_wait")
 
@@ -337,8 +340,8 @@ def _has_body(scope: Scope) -> bool:
 def _request_of(scope: Scope, receive: Receive) -> Request | None:
     """Starlette's `Request` of this call, which knows whether the body was read.
 
-    Nothing leads to it but the frames of those who called: the functions of Starlette, FastAPI and
-    their users hold it as `request`.
+    Only the frames of the callers lead to it: the functions of Starlette, FastAPI and their users
+    hold it as `request`.
     """
     frame = sys._getframe(2)
     for _ in range(_FRAMES):

@@ -1,7 +1,7 @@
 """The responses that are open in this event loop, and what ends them early.
 
-Who tells them: our server protocol, or an application that calls `drain()`. Under any other server
-nobody does, so while responses are open the server is watched: see `watching`.
+Our server protocol tells them when it stops, and so does an application that calls `drain()`. No
+other server tells of it, so while responses are open the server is watched (`watching`).
 
 **When a client that is told to come back is answered again.** One that comes back while the old
 server still drains is refused, or gets a proxy's 502. Then a browser's `EventSource` never tries
@@ -68,7 +68,7 @@ def held_for(left: float, lingering: Iterable[float], others: int) -> float:
     Args:
         left: Seconds until it cuts what is open; infinite if it never does.
         lingering: Seconds that each open stream may take to end; infinite for one that is not told.
-        others: Open responses that are no streams of ours.
+        others: Open responses that are not among these.
     """
     if left == inf:
         left = limits.LONGEST_STOP
@@ -124,7 +124,7 @@ class OpenResponse:
         self._take_back: Callable[[], None] | None = None
         self._token: Token[anyio.Event] | None = None
         self.leaving: Leaving | None = None
-        """Of the request; None while nobody listens."""
+        """Of the request; None before the response was entered."""
         self.farewell: Farewell | None = None
         """The server stops, and the response says so."""
         self.ending: Ending | None = None
@@ -216,7 +216,7 @@ class _Open:
     """Set when the next one ends."""
     server: Server | None = None
     is_watched: bool = False
-    """A timer runs, or there is nobody who could be watched."""
+    """A timer runs, or there is no server that could be watched."""
 
 
 _open: RunVar[_Open] = RunVar("tailrace_open_streams")
@@ -237,7 +237,7 @@ class Drained:
 
 
 async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
-    """End every open stream of this event loop, politely first.
+    """Let every open stream of this event loop say farewell, then cut what is still open.
 
     A format with a farewell (SSE: an event and a `retry`, drawn so that not all come back at once)
     says it and ends now; if its source asked for a `shutdown_grace`, after that. Others may finish
@@ -259,10 +259,10 @@ async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
 
 
 async def drain_beside(held: int, timeout: float) -> Drained:
-    """`drain()` by a server that knows what else holds it.
+    """`drain()`, called by a server, which knows how many other responses are open.
 
     Args:
-        held: Open responses, the streams among them, or more than those if any of them stalls.
+        held: All open responses, the streams among them; more than those if one of them stalls.
         timeout: Seconds, 0 or more.
     """
     here = _here()
@@ -282,7 +282,7 @@ async def drain_beside(held: int, timeout: float) -> Drained:
 
 
 def shutdown_event() -> anyio.Event:
-    """An event that is set when the server stops, for a source that has last words of its own.
+    """An event that is set when the server stops, for a source that ends in its own way.
 
     Give its response `StreamOptions(shutdown_grace=...)`, or it is ended in the moment in which the
     event is set. To be called in a source, sync or async, or in the event loop. A sync source must

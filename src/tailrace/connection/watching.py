@@ -1,8 +1,8 @@
-"""Seeing that a server stops, where nobody tells: no signal handler is set, nothing is replaced.
+"""Watch a server that does not tell when it stops. No signal handler is set, nothing is replaced.
 
-Each server that is known keeps what it knows of its own end where its coroutine or its function can
-be looked at: in the frames below the event loop, or in the tasks that run in it. `_SERVERS` says
-for each function what there is to be seen. The frames of tasks are looked through once for each
+Each server of the table has a coroutine or a function whose variables tell that it stops. It is
+found among the frames below the event loop, or among the tasks that run in it. `_SERVERS` says for
+each function what to look at. The frames of tasks are looked through once for each
 server, in a timer and never in a request; what is asked again and again is one attribute.
 
 | server | function | seen by |
@@ -12,7 +12,7 @@ server, in a timer and never in a request; what is asked again and again is one 
 | hypercorn (asyncio, uvloop, trio) | `worker_serve` | `context.terminated` |
 | granian | `_spawn_asgi_worker` and its kin | its listening socket, which it closes |
 
-daphne is not here: it cancels every response in the moment in which it stops.
+daphne is not in the table: it cancels every response in the moment in which it stops.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tailrace import limits
@@ -77,7 +76,6 @@ class DurableStreams:
         self._origins = frozenset(options.cors_origins)
         self._control = control
         self._is_open = False
-        self._opening = anyio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -141,11 +139,9 @@ class DurableStreams:
         return self._replies.get(origin) or self._replies[None]
 
     async def _open(self) -> None:
-        """Open the store, once."""
-        async with self._opening:
-            if not self._is_open:
-                await self._hub.store.open()
-                self._is_open = True
+        """Open the store; it sees to requests that come meanwhile (`Store.open`)."""
+        await self._hub.store.open()
+        self._is_open = True
 
 
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""One response on its way to its client, whoever makes its bytes.
+"""One response on its way to its client, whatever makes its bytes.
 
 A stream of the pump, a reader of a live stream, an answer that waits and one that is whole send
 through a `Sending`. Every message goes through it, so it knows how long each has waited for the
@@ -74,7 +74,7 @@ def name_of(scope: Scope) -> str:
 
 
 class Unsendable:
-    """A body that raises an error in whoever looks at it.
+    """A body that raises an error in the code that looks at it.
 
     Starlette's BaseHTTPMiddleware learns too late that the application behind it has failed: by
     then it has ended the response in order. But it looks whether a body is empty before it passes

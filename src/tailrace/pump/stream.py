@@ -56,7 +56,7 @@ async def serve(
         options: The settings.
         head: Status and headers.
         scope: ASGI's.
-        receive: ASGI's, for the client's leaving; None where that is not told.
+        receive: ASGI's, which tells that the client leaves; None if nothing tells it.
         send: ASGI's.
 
     Returns:
@@ -240,7 +240,7 @@ class Stream:
             sending.ending = Ending.FAILED
             self._error = error
         else:
-            # The client has left, or worse: nobody is there to be told but the log.
+            # The client has left, or worse: only the log can be told.
             log.error("%s: closing the source failed", sending, exc_info=error)
 
     async def _deliver_rest(self) -> None:

@@ -1,4 +1,4 @@
-"""What a `yield` endpoint declares of its items, and the filter that this is.
+"""What a `yield` endpoint declares of its items: a filter for them.
 
 `-> AsyncIterator[Public]` says which fields leave. FastAPI holds to it where it frames the items of
 such an endpoint itself; to any other response class it hands the generator as it is. So ours looks
@@ -6,8 +6,8 @@ for the declaration when it is sent, in the route that it finds in the request's
 on every FastAPI route, also on those of a router that is included twice.
 
 It applies to the response that FastAPI made of the endpoint's generator, not to one that an
-endpoint or an exception handler returned. Where the two cannot be told apart, it applies: better an
-item is refused than a field too many is sent.
+endpoint or an exception handler returned. Where the two cannot be told apart it applies: to refuse
+an item is better than to send a field too many.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def declared_type(route: Any, carries: Carries) -> Any:
     else:
         item_type = get_stream_item_type(declared) or declared
     if item_type is not None and carries is Carries.EVENTS:
-        # `Price | Event`: an event says how an item is sent, it is none itself.
+        # `Price | Event`: an event says how an item is sent; it is not an item.
         items = tuple(kind for kind in _options(item_type) if not is_event(kind))
         item_type = Union[items] if items else None  # noqa: UP007 - only a subscript takes a tuple
     return item_type

@@ -90,7 +90,7 @@ class FileResponse(starlette.responses.FileResponse):
 
     Ranges, conditions and HEAD are answered by RFC 9110. The ETag changes whenever the file does. A
     file that is truncated, overwritten, deleted or replaced while it is sent cuts the connection,
-    so that nobody takes a mix or a part for the whole; one that grows is sent as long as it was.
+    so that no client takes a mix or a part for the whole. A file that grows is sent as it was.
 
     Args:
         path: The file; or a `RangeSource`, for bytes that are generated or elsewhere.
@@ -99,7 +99,7 @@ class FileResponse(starlette.responses.FileResponse):
         media_type: The Content-Type; None goes by the name's suffix.
         background: Runs once after the file was closed, whether the client stayed or left.
         filename: The name under which the client keeps it; None sends no Content-Disposition.
-        stat_result: Fills the headers when the response is plan. The file is looked at again when
+        stat_result: Fills the headers when the response is made. The file is looked at again when
             it is sent, and that counts.
         content_disposition_type: "attachment" or "inline".
         cache_control: The Cache-Control header; None sends none.
@@ -114,7 +114,8 @@ class FileResponse(starlette.responses.FileResponse):
 
     Raises:
         InvalidOption: A header or the disposition's type that cannot be sent.
-        FileUnavailable: When it is sent: the file is not there, is none, or cannot be read.
+        FileUnavailable: When it is sent: the file does not exist, is not a regular file, or cannot
+            be read.
         FileChanged: When it is sent: the file changed, and the connection is cut.
 
     Source: RFC 9110 13, 14 and 15.3.7; RFC 6266; ASGI's extensions `http.response.pathsend` and
@@ -197,7 +198,7 @@ class FileResponse(starlette.responses.FileResponse):
     # What is decided, in a thread
 
     def _prepare(self, request: FileRequest, block_bytes: int, takes_paths: bool) -> Plan:
-        """Open the file and decide; read it, too, if one read does it all."""
+        """Open the file and decide. If one read gives all of the body, read it as well."""
         prepare = partial(self._prepare_once, request, block_bytes, takes_paths)
         for _ in range(_ATTEMPTS - 1):
             with suppress(FileChanged):

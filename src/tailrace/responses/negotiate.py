@@ -69,7 +69,7 @@ def negotiate(
 
 
 class _NotAcceptable(Response):
-    """406, and the items that nobody will read are closed."""
+    """406; it closes the items, which are not sent."""
 
     media_type = PROBLEM
 

@@ -104,10 +104,10 @@ def of_file(
     """The state of a file.
 
     Its ETag is strong. An exact one is another whenever anything was done to the file: size and
-    modification time can be set back by who writes it (`rsync --inplace --times`), the time of its
-    last change (`ctime`) cannot. It is a hash, for an inode's number is nobody's business
-    (CVE-2003-1418). A portable one is the same for copies on several machines, and believes the
-    modification time, in whole seconds: that is what tools that copy a file keep.
+    modification time can be set back by what writes it (`rsync --inplace --times`), the time of its
+    last change (`ctime`) cannot. It is a hash, so that no inode number is told (CVE-2003-1418). A
+    portable one is the same for copies on several machines, and believes the modification time, in
+    whole seconds: that is what tools that copy a file keep.
     """
     if etag == "portable":
         identity = f"{found.st_size}-{int(found.st_mtime)}-{encoding or ''}"
@@ -217,7 +217,7 @@ class Plan:
         headers: All of them.
         pieces: The body.
         whole: It is the whole file and nothing else.
-        file: What extents are of; None where they are of a range source, or there are none.
+        file: What the extents are of; None if they are of a range source, or if there are none.
         path: What the server sends, in place of the pieces.
     """
 

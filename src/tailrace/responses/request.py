@@ -2,8 +2,8 @@
 
 **The applications that a request came through**, for a setting that holds for all that is in one.
 Starlette's scope names the application that answers (`app`; an outer one is written over) and the
-outermost router (`router`). FastAPI's router knows its application. Of the others nothing is left
-but the frames of those who called, up to a middleware that calls in a task of its own.
+outermost router (`router`). FastAPI's router knows its application. The others are found only in
+the frames of the callers, up to a middleware that calls in a task of its own.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ async def release_dependencies(scope: Scope) -> None:
 async def run_background(background: BackgroundTask | None, ending: Ending) -> None:
     """Run a response's background task, whether the client stayed or left.
 
-    Not where the response was cancelled: whoever cancels it waits for its end.
+    It does not run if the response was cancelled: then something waits for its end.
     """
     if background is not None and ending is not Ending.CANCELLED:
         await background()

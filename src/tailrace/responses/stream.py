@@ -68,9 +68,9 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Args:
         content: A sync or async iterable of str, bytes, bytearray or memoryview. A sync one runs in
-            a thread of its own kind, so it may block. It is closed, but for what others go on
-            using: a file that can be rewound (the response may be sent again, from where it stood
-            the first time), and a channel in memory that somebody still sends into.
+            a thread for sources, so it may block. It is closed, with two exceptions: a file that
+            can be rewound (the response may be sent again, from where the file stood the first
+            time), and a channel in memory into which something may still be sent.
         status_code: The HTTP status.
         headers: Response headers.
         media_type: The Content-Type; text types get a charset. One that it names is what str is
@@ -85,7 +85,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     Raises:
         TypeError: The content cannot be iterated.
-        InvalidOption: An end mark that cannot be sent, or a disposition's type that is none.
+        InvalidOption: An end mark that cannot be sent, or an unknown type of disposition.
     """
 
     utf8_only: ClassVar[bool] = False
@@ -136,7 +136,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     @property
     def body_iterator(self) -> Any:
-        """The content as an async iterable, for code that wraps it; what is set is sent instead."""
+        """The content as an async iterable, for code that wraps it. What is set is sent instead."""
         content = self._content
         if isinstance(content, AsyncIterable):
             return content

@@ -1,8 +1,8 @@
 """What streaming needs of an event loop and anyio does not offer, for asyncio and for trio.
 
-Five things: a signal that can be set again and again, a call at a time, calls from a thread that
-wait for their answer and that do not, and a way to interrupt a task *once*. The last one matters
-most. A cancelled anyio scope cancels every `await` inside it, so a source that does
+It is a signal that can be set again and again, a call at a given time, calls from a thread (with
+and without an answer), and a way to cancel a task *once*. The last one matters most. A cancelled
+anyio scope cancels every `await` inside it, so a source that does
 `finally: await connection.close()` would have its cleanup cancelled too. asyncio's own
 `Task.cancel()` is delivered once; what the source awaits in its `finally` then runs. trio has only
 scopes: there a source shields its cleanup, as everything else on trio does.
@@ -34,7 +34,7 @@ with suppress(ImportError):  # where anyio has no sniffio, it asks asyncio itsel
 
 
 class Signal(Protocol):
-    """Wakes the one task that waits; set before the wait, the wait returns at once."""
+    """Wakes the one task that waits. If it was set before, the next wait returns at once."""
 
     def set(self) -> None: ...
 
@@ -65,23 +65,23 @@ class Loop(Protocol):
     def cancel_once(self) -> CancelOnce: ...
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
-        """Call at a time; returns what takes the call back."""
+        """Call at this time. Returns what takes the call back."""
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
-        """Call soon, from another thread, without waiting; nothing once the loop is gone."""
+        """Call soon, from another thread, without waiting. Does nothing once the loop is closed."""
 
     def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What a coroutine function gives, run in the loop; another thread waits for it.
+        """Run a coroutine function in the loop, and wait in another thread for what it gives.
 
         Raises:
-            RuntimeError: The loop is gone.
+            RuntimeError: The loop is closed.
         """
 
     def ask_from_thread(self, call: Callable[[], T]) -> T:
-        """What a function gives, called in the loop; another thread waits for it.
+        """Call a function in the loop, and wait in another thread for what it gives.
 
         Raises:
-            RuntimeError: The loop is gone.
+            RuntimeError: The loop is closed.
         """
 
 
@@ -118,7 +118,7 @@ class _AsyncioLoop:
     def call_from_thread(self, call: Callable[[], None]) -> None:
         if self._context is None:
             self._context = _knowing("asyncio", Context())
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        with suppress(RuntimeError):  # the loop is closed: nothing is left to be told
             self._loop.call_soon_threadsafe(call, context=self._context)
 
     def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -126,7 +126,7 @@ class _AsyncioLoop:
             return await call()
 
         if self._loop.is_closed():
-            raise RuntimeError("the event loop is gone")
+            raise RuntimeError("the event loop is closed")
         context = _knowing("asyncio", copy_context())
         return context.run(asyncio.run_coroutine_threadsafe, task(), self._loop).result()
 
@@ -140,7 +140,7 @@ class _AsyncioLoop:
                 answer.set_exception(error)
 
         if self._loop.is_closed():
-            raise RuntimeError("the event loop is gone")
+            raise RuntimeError("the event loop is closed")
         context = _knowing("asyncio", copy_context())
         self._loop.call_soon_threadsafe(answering, context=context)
         return answer.result()
@@ -204,7 +204,7 @@ class _AsyncioCancelOnce:
         task, self._task = self._task, None
         if not self.cancelled or task is None:
             return False
-        # Ours is taken back; a cancellation of somebody else's (the server stops) goes on.
+        # Only ours is taken back: any other cancellation (the server stops) goes on.
         others = task.uncancel()
         return isinstance(error, asyncio.CancelledError) and not others
 

@@ -1,9 +1,9 @@
-"""Reads that are under way: identical ones are done once.
+"""Calls that are under way: identical ones are made once.
 
-A reader that asks while a read is on its way may not have its answer: that read may have looked at
-the store before something was acknowledged that the reader knows of. The reader waits for the next
-read, which begins when the first is done, with all that came meanwhile. So a thousand readers that
-ask at once cost two reads, and no answer was out of date when it was asked for.
+A caller may not have the answer of a call that has begun: it may have looked at the store before
+something was acknowledged that the caller knows of. The caller waits for the next call, which
+begins when the first is over, with all that came meanwhile. So a thousand callers at once cost two
+calls, and no answer was out of date when it was asked for.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["SingleFlight"]
 T = TypeVar("T")
 
 
-class _Flight:
-    """One read, and those who wait for it."""
+class _Call:
+    """One call, and its callers that wait."""
 
-    __slots__ = ("_done", "begun", "error", "landed", "over", "result", "waiting")
+    __slots__ = ("_done", "answered", "begun", "error", "over", "result", "waiting")
 
     def __init__(self) -> None:
         self.begun = self.over = False
-        self.landed = False
-        """It has a result or an error. Over without: whoever did it was cancelled."""
+        self.answered = False
+        """It has a result or an error. If it is over without one, its caller was cancelled."""
         self.waiting = 0
         self.result: Any = None
         self.error: Exception | None = None
@@ -43,31 +43,41 @@ class _Flight:
         if self._done is not None:
             self._done.set()
 
+    def answer(self) -> Any:
+        if self.error is not None:
+            # Raised in each caller, without what the last one has added to the traceback.
+            raise self.error.with_traceback(None)
+        return self.result
+
 
 class SingleFlight:
-    """The reads under way, by what is asked."""
+    """The calls under way, by what they ask for."""
 
     def __init__(self) -> None:
-        self._now: dict[Hashable, _Flight] = {}
-        self._next: dict[Hashable, _Flight] = {}
+        self._now: dict[Hashable, _Call] = {}
+        self._next: dict[Hashable, _Call] = {}
 
     def __len__(self) -> int:
         return len(self._now) + len(self._next)
 
-    async def do(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """The result of a read that began after this call; done by one of those who ask for it.
+    async def do(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of a call that began after this one; one of its callers makes it.
 
-        If the one that reads is cancelled, another of them does it.
+        If that caller is cancelled, another one makes the call.
+
+        Args:
+            key: What is asked for.
+            call: The call; that of another caller with the same key may be made in its place.
         """
         while True:
-            flight = self._now.get(key)
-            if flight is None:
-                flight = self._next.pop(key, None) or _Flight()
-                return await self._fly(key, flight, read)
-            mine = self._next.setdefault(key, _Flight())
+            current = self._now.get(key)
+            if current is None:
+                waiting = self._next.pop(key, None)
+                return await self._make(key, waiting or _Call(), call)
+            mine = self._next.setdefault(key, _Call())
             mine.waiting += 1
             try:
-                await flight.done()
+                await current.done()
                 if mine.begun:
                     await mine.done()
             finally:
@@ -76,29 +86,22 @@ class SingleFlight:
                     del self._next[key]
             if not mine.begun:
                 self._next[key] = mine
-            elif mine.landed:
-                result: T = _result(mine)
+            elif mine.answered:
+                result: T = mine.answer()
                 return result
 
-    async def _fly(self, key: Hashable, flight: _Flight, read: Callable[[], Awaitable[T]]) -> T:
-        self._now[key] = flight
-        flight.begun = True
+    async def _make(self, key: Hashable, made: _Call, call: Callable[[], Awaitable[T]]) -> T:
+        self._now[key] = made
+        made.begun = True
         try:
-            result = flight.result = await read()
+            result = made.result = await call()
         except Exception as error:
-            flight.error = error
-            flight.landed = True
+            made.error = error
+            made.answered = True
             raise
         else:
-            flight.landed = True
+            made.answered = True
             return result
         finally:
             del self._now[key]
-            flight.end()
-
-
-def _result(flight: _Flight) -> Any:
-    if flight.error is not None:
-        # Raised in each who asked; what the one before left in it is not theirs.
-        raise flight.error.with_traceback(None)
-    return flight.result
+            made.end()

@@ -9,13 +9,13 @@ Three sets, by how long a job may block, so that what is short never waits for w
 
 * sync sources run the application's code, which may sleep or wait for ever;
 * files wait for disks, of which one may hang;
-* short calls compute: nothing in them waits for anybody. A store is closed by one.
+* short calls only compute, and wait for nothing. A store is closed by one.
 
-How a thread costs so little that there may be thousands: 8 MiB of stack are addresses, not memory.
-A thread that sleeps in a generator has touched 20 KiB, whether its stack is 8 MiB or 256 KiB
-(measured with 2,000 and 4,096). So the size is left alone. `threading.stack_size` is one number for
-the process: set around a start, it also meets threads that others start in the same moment, and a
-small stack crashes where the recursion of the application's code fits the usual one.
+There may be thousands of threads because each costs little: 8 MiB of stack are addresses, not
+memory. A thread that sleeps in a generator has touched 20 KiB, whether its stack is 8 MiB or
+256 KiB (measured with 2,000 and 4,096 threads). So the size is left alone. `threading.stack_size`
+is one number for the process: set around a start, it also applies to threads that are started
+elsewhere in the same moment, and the recursion of an application's code may need the usual size.
 
 Nothing waits for a daemon thread: not `threading._shutdown`, not the exit handlers of
 `concurrent.futures`, which never see these. One that wakes up while the interpreter is taken down
@@ -62,7 +62,7 @@ class Workers(Protocol):
 
     @property
     def line(self) -> object:
-        """True while jobs of others wait for a thread."""
+        """True while other jobs wait for a thread."""
 
     def submit(self, job: Job, *, first: bool = False) -> bool:
         """Run a job in a thread, now or when one is free. The job must not raise.
@@ -83,11 +83,12 @@ class Workers(Protocol):
 
 
 class Threads:
-    """A bounded set of daemon threads. What finds none free waits in line, first come first served.
+    """A bounded set of daemon threads. A job that finds none free waits in line: first come, first
+    served.
 
     Args:
         name: Of each thread, before its number.
-        what: They are for, in the log.
+        what: What they are for, in the log.
         limit: Threads at the same time. There may be fewer if the system gives no more.
     """
 
@@ -103,7 +104,7 @@ class Threads:
         self._told = float("-inf")
 
     def begin_anew(self) -> None:
-        """Forget all threads and jobs: in a child that was forked, where there are none."""
+        """Forget all threads and jobs; called in a forked child, which has none of the threads."""
         self._lock = threading.Lock()
         self._idle = []
         self.line = OrderedDict()
@@ -205,7 +206,7 @@ class PinnedThread:
     """
 
     line = ()
-    """It goes on as long as it likes: it could not come back to the same thread."""
+    """Its jobs never make room for others: they could not come back to the same thread."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
@@ -243,10 +244,10 @@ source_threads = Threads("tailrace-source", "sync sources", limits.SYNC_SOURCE_T
 """The process's threads for sync sources."""
 
 file_threads = Threads("tailrace-file", "files", limits.FILE_THREADS)
-"""Those for disks."""
+"""The threads for disks."""
 
 short_threads = Threads("tailrace-short", "short calls", limits.SHORT_CALL_THREADS)
-"""Those for what waits for nobody."""
+"""The threads for what only computes."""
 
 
 def _begin_anew() -> None:
@@ -264,15 +265,15 @@ async def call_in_thread(
     threads: Threads = short_threads,
     discard: Callable[[T], None] | None = None,
 ) -> T:
-    """What a function gives, called in a thread.
+    """Call a function in a thread, and give what it gives.
 
-    A cancelled call is not waited for: a disk that hangs cannot be interrupted, and must not hold
-    the request. If no thread has begun with it, it is not called at all.
+    If the task is cancelled, it does not wait: a disk that hangs cannot be interrupted, and must
+    not hold the request. If no thread has begun the call by then, it is not made at all.
 
     Args:
         work: May block.
-        threads: Where. Those for short calls are for what waits for nobody; disks have their own.
-        discard: Called in a thread with what `work` gives after the call was cancelled, to close
+        threads: Where. The default is for what only computes; disks have threads of their own.
+        discard: Called in a thread with what `work` gives after the task was cancelled, to close
             it. Must not raise.
     """
     call = _Call(work, current_loop(), threads, discard or _keep_nothing)

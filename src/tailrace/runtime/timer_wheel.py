@@ -1,9 +1,9 @@
 """One timer for all that is waited for in an event loop: heartbeats, lifetimes, stalled clients.
 
-Thousands of readers each have something due in some seconds, and hardly ever does it matter to the
-tenth of one. So times are rounded up to the next tick, what is due at a tick is kept together, and
-the loop has one timer: for the earliest tick. What has come too early is asked again later; nothing
-is armed and disarmed when something is sent.
+Thousands of readers each have something due in some seconds, and a tenth of a second hardly ever
+matters. So times are rounded up to the next tick, what is due at one tick is kept together, and the
+loop has one timer: for the earliest tick. When something is sent, no timer is changed: a reader
+whose tick comes too early is asked again at a later one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tailrace.runtime.loop import Loop, current_loop
 __all__ = ["Timed", "TimerWheel", "timer_wheel"]
 
 _TICK = 0.25
-"""Seconds between two ticks: what is due comes so much too late at most."""
+"""Seconds between two ticks, and so the longest delay of what is due."""
 
 
 class Timed(Protocol):
-    """What has its times."""
+    """Something that has times at which it is to be called."""
 
     tick: int
-    """The wheel's own: which tick it waits for; 0 for none."""
+    """Which tick it waits for, 0 for none; kept by the wheel."""
 
     def on_tick(self, now: float) -> float:
         """Do what is due.

@@ -21,7 +21,7 @@ __all__ = ["Rest", "stepper"]
 
 
 class Rest:
-    """The remainder of an awaitable that was begun by hand, to be awaited in the same task."""
+    """The rest of an awaitable whose first step was taken by hand; await it in the same task."""
 
     __slots__ = ("_steps", "_waiting")
 
@@ -48,7 +48,7 @@ class Rest:
 
 
 def stepper(awaitable: Any) -> Any:
-    """What drives an awaitable: itself where it has `send` (coroutines, async generators)."""
+    """What an awaitable is driven by: itself if it has `send` (coroutines, async generators)."""
     return awaitable if hasattr(awaitable, "send") else _Steps(awaitable.__await__())
 
 

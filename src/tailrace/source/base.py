@@ -22,7 +22,7 @@ _log = logging.getLogger("tailrace")
 
 
 class Sink(Protocol):
-    """Where a source puts its items; `source.Buffer` with a framing in front."""
+    """Where a source puts its items: a queue, with what frames an item in front of it."""
 
     def put(self, item: Any) -> bool:
         """Take an item; False when the source should wait for room."""
@@ -34,7 +34,7 @@ class Sink(Protocol):
         """Wait in a thread until there is room, for a time; False without."""
 
     def in_line(self, waits: bool) -> None:
-        """The source cannot begin: all threads are busy. False: it has begun now."""
+        """True: the source cannot begin, because all threads are busy. False: it has begun now."""
 
 
 class Source(Protocol):
@@ -50,12 +50,12 @@ class Source(Protocol):
         """Put every item. An interrupt ends it; `close` must follow.
 
         Raises:
-            Exception: The source's; what it raises beside those is `SourceExited`, so anything else
-                comes from outside.
+            Exception: What the source raises; where that is no `Exception`, it is raised as
+                `SourceExited`. So anything else comes from outside.
         """
 
     async def close(self) -> None:
-        """Let the source run its cleanup; the caller shields and bounds this. Raises as `run`."""
+        """Let the source clean up. The caller shields this and limits its time. Raises as `run`."""
 
 
 @runtime_checkable

@@ -3,11 +3,11 @@
 A source is the application's code and that of its libraries, and one of them calls `sys.exit()`.
 asyncio lets SystemExit and KeyboardInterrupt of any task end the whole loop, and event loops and
 middlewares take GeneratorExit and cancellations for their own. So whatever a source raises that is
-no `Exception` becomes one, `SourceExited`, where its code is called: nobody above need know.
+no `Exception` becomes one, `SourceExited`, where its code is called. No caller need know of it.
 
-Three things come out of a source and are not of it. They go on as they are:
+Three things are raised inside a source and do not come from it. They go on as they are:
 
-* a cancellation that somebody asked for: of the task, or of a scope around it;
+* a cancellation that was asked for: of the task, or of a scope around it;
 * GeneratorExit where Python closes the coroutine, because its loop is gone;
 * the end of the process: what a signal's handler raises, in whatever the main thread does then.
 
@@ -100,7 +100,7 @@ def _current_task() -> object:
 
 
 def _is_cancelled() -> bool:
-    """Somebody has asked for the end of this task, or of a scope that it is in."""
+    """This task was cancelled, or a scope that it is in."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -179,8 +179,11 @@ def _contained(coro: Any) -> Any:
 
 
 class _Child(Coroutine[Any, Any, Any]):
-    """The coroutine of a task. It is no `async def` around it, because a task that is cancelled
-    before it begins would leave the coroutine inside as never awaited."""
+    """The coroutine of a task.
+
+    Not an `async def` around it: if the task were cancelled before it begins, the coroutine inside
+    would be one that was never awaited.
+    """
 
     __slots__ = ("_coro",)
 
@@ -213,7 +216,7 @@ def _step(step: Callable[..., Any], *value: Any) -> Any:
         raise SourceExited(repr(error)) from error
 
 
-# Raised by a signal's handler, or by code?
+# What a signal's handler raises is told from what code raises
 
 _RAISE: Final = dis.opmap["RAISE_VARARGS"]
 

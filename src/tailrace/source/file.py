@@ -8,7 +8,7 @@ and after each read, before the bytes go out, the file is looked at again. What 
   overwrites it may set both back (`rsync --inplace --times`). The time of its last change (`ctime`)
   cannot be set back, but a new name, mode, owner or link moves it, too: where none of those is
   seen, the bytes may be others. The transfer ends. (Windows has no such time: there it is that of
-  the file's creation, and nobody sees both set back.)
+  the file's creation, and a change that sets both back is not seen.)
 * It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
   are no longer the file's; its count of links is 0. The transfer ends.
 * It grows, as a log does. That changes the modification time, too, but none of the bytes that were
@@ -16,7 +16,7 @@ and after each read, before the bytes go out, the file is looked at again. What 
   appended file has them, an overwritten one has not. The transfer goes on.
 
 A change within the resolution of the file system's clock (some milliseconds on Linux) that keeps
-the size cannot be seen by anybody.
+the size cannot be seen.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ except ImportError:  # Windows
 __all__ = ["OpenFile", "Opener", "open_file", "read_at"]
 
 Opener: TypeAlias = Callable[[str, int], int]
-"""As `open`'s: a path and flags in, a descriptor out."""
+"""As the `opener` of `open`: it takes a path and flags, and gives a descriptor."""
 
 _FLAGS = (
     os.O_RDONLY
@@ -50,12 +50,12 @@ _FLAGS = (
     | getattr(os, "O_BINARY", 0)
 )
 _EDGE_BYTES = 4096
-"""A page: as much is read from the disk for one byte, too."""
+"""A page: the disk reads as much for a single byte."""
 _MOST_PATH_BYTES = 1024
 """macOS's MAXPATHLEN, which its `F_GETPATH` fills at most."""
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002
-"""Seconds; with the number of looks, how long one write by somebody else may take."""
+"""Seconds. With the number of looks: how long a write of another process may take."""
 
 
 def open_file(path: str, opener: Opener | None = None) -> OpenFile:
@@ -66,7 +66,7 @@ def open_file(path: str, opener: Opener | None = None) -> OpenFile:
         opener: Opens instead of `os.open`; what it gives must be a regular file too.
 
     Raises:
-        FileUnavailable: Not there, no regular file, or not allowed to be read.
+        FileUnavailable: It does not exist, is not a regular file, or may not be read.
     """
     try:
         if opener is None:
@@ -199,7 +199,7 @@ class OpenFile:
         return True
 
     def _after_an_append(self, now: os.stat_result) -> os.stat_result:
-        """How it is when an append that may be going on has changed the size, too.
+        """Its state when an append that may be going on has changed the size as well.
 
         The kernel sets the time before it writes, and the size after it. It is not worth more than
         a moment: a file that stays as large was overwritten.
@@ -243,7 +243,7 @@ def _name_on_macos(descriptor: int) -> str | None:
 
 
 def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
-    """Read where one has to go first: whoever else reads from the descriptor must wait."""
+    """Read at an offset where that takes a seek: other readers of the descriptor must wait."""
     before = os.lseek(descriptor, 0, os.SEEK_CUR)
     os.lseek(descriptor, at, os.SEEK_SET)
     try:

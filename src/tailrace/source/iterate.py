@@ -97,10 +97,10 @@ class AsyncSource:
 
 
 def _is_sent_into(content: Any) -> bool:
-    """Whether this is a channel in memory into which somebody may still send.
+    """Whether this is a channel in memory into which something may still be sent.
 
-    To close it would be an error in the sender, which is no part of the source: it belongs to who
-    has made both ends, and ends the sender.
+    To close it would raise an error in the sender, which is no part of the source. It belongs to
+    the code that has made both ends, and that ends the sender.
     """
     if isinstance(content, MemoryObjectReceiveStream):
         return content.statistics().open_send_streams > 0

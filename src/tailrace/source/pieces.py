@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _AHEAD = 2
-"""Spans given and not sent: one that is being sent, and the next, so that there is no gap."""
+"""Spans that are given and not sent: the one that is being sent, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class Span:
         return self._extent.size
 
     def begin(self) -> dict[str, Any]:
-        """The message; from now on the descriptor is in use. Something always follows it.
+        """The message. From now on the descriptor is in use. More of the body always follows.
 
         Raises:
-            OSError: It was withdrawn, so nothing more can be sent: as of a client that has left.
+            OSError: It was withdrawn, so nothing more can be sent, as if the client had left.
         """
         if self._withdrawn:
             raise OSError(errno.EBADF, "the file was closed")
@@ -150,8 +150,8 @@ class SpanSource:
     Args:
         file: Closed with the source.
         pieces: In the order of the body.
-        block_bytes: What is not longer is read. No frame may be longer, so it is the buffer's limit
-            or less.
+        block_bytes: Pieces up to this length are read, not spanned. No frame may be longer, so it
+            is the buffer's limit or less.
         span_bytes: Of one span, `block_bytes` or more.
     """
 
@@ -192,7 +192,7 @@ class SpanSource:
         return any(isinstance(piece, Extent) for piece in self._pieces[place:])
 
     async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
-        """Spans, then what is shorter than a block; of the last one, the last block is read."""
+        """Put spans, then what is shorter than a block. The last block of the last is read."""
         start = extent.start
         spanned = extent.stop - self._block_bytes if last else extent.stop
         while spanned - start >= self._block_bytes:
@@ -241,13 +241,14 @@ class RangeSource(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes in all, 0 or more; asked for once in each request."""
+        """Bytes in all, 0 or more; read once in each request."""
 
     def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
         """The bytes from `start` up to, and not with, `stop`: exactly so many, in chunks.
 
-        Called in the event loop, so it must not block; what it gives may, if it is a sync iterable
-        (a generator), for that runs in a thread. It is closed as soon as it is not needed.
+        It is called in the event loop, so it must not block. What it gives may block if it is a
+        sync iterable (a generator): that runs in a thread. It is closed when it is not needed any
+        more.
         """
 
 

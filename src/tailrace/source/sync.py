@@ -100,8 +100,8 @@ class SyncSource:
             self._job = None
         if self._calls is not None:
             self._calls.interrupt()
-        # The thread may be inside `next()`, which nothing else can interrupt: it closes the source
-        # itself as soon as that returns, even if nobody waits here any more.
+        # The thread may be inside `next()`, which cannot be interrupted. It closes the source
+        # as soon as that returns, even if nothing waits here any more.
         await self._job_over()
         if self._iterator is None and not self._closed:
             # Never begun: there is nothing that blocks, and no thread is needed.
@@ -119,7 +119,7 @@ class SyncSource:
         self._raise_error()
 
     def begin(self, loop: Loop) -> None:
-        """What a thread needs of the task that runs now."""
+        """Take over what the thread needs of the task that runs now."""
         self._context = context_for_thread()
         self._context.run(inside_a_source.set, True)
         contain_tasks()
@@ -324,8 +324,8 @@ async def iterate_in_threads(
 def is_rewindable(content: Any) -> bool:
     """Whether this is an open file that can be read again: a BytesIO, an upload, a file on disk.
 
-    It is its owner's, who has opened it and may send it again, or read it in a background task. A
-    pipe or a connection that is read as a file is spent when it was read, and is closed.
+    It belongs to the code that has opened it, and that may send it again or read it in a background
+    task. A pipe or a connection that is read as a file can be read once, and is closed.
     """
     seekable = None if isinstance(content, AsyncIterable) else getattr(content, "seekable", None)
     try:

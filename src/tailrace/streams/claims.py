@@ -46,16 +46,14 @@ from tailrace.store import (
     Store,
     split,
 )
-from tailrace.streams.item import End, wire_of_end
+from tailrace.streams.item import LOST, wire_of_end
 
-__all__ = ["LOST", "RUNS", "WORKERS", "Claim", "Claims", "Lease", "new_worker"]
+__all__ = ["RUNS", "WORKERS", "Claim", "Claims", "Lease", "new_worker"]
 
 RUNS: Final = f"{INTERNAL}runs/"
 WORKERS: Final = f"{INTERNAL}workers/"
 PRODUCER: Final = "run"
 _JSON: Final = "application/json"
-
-LOST: Final = End("lost", "worker_lost", "the worker that ran it has died")
 
 
 def new_worker() -> str:

@@ -16,8 +16,7 @@ from tailrace.framing import Event, JSONLines, ServerSentEvents, error_json
 from tailrace.live import End, Format, Gap, Reason
 from tailrace.semantics import LIVE_HEADERS
 from tailrace.store import Slice, StreamInfo, essence, is_json
-from tailrace.streams.item import End as RunEnd
-from tailrace.streams.item import NamedEvent, WireMessage, wire_messages
+from tailrace.streams.item import NamedEvent, RunEnd, WireMessage, end_of, wire_messages
 
 __all__ = ["Events", "Lines", "Raw"]
 
@@ -33,10 +32,15 @@ class Events(Format):
     """Server-sent events: one for each message of a JSON stream, or for each append to another.
 
     A message that is a string is sent as its text, any other as its JSON. Bytes that are not text
-    are sent in base64, and the header that says so is the protocol's. The `id` of each event is the
-    offset after it, so an EventSource comes back to the right place. A gap is an event named "gap",
-    the end of a run one named "end" or "error".
+    are sent in base64, and a header says so, as in the protocol. The `id` of each event is the
+    offset after it, so that an EventSource comes back to the right place. A gap is an event named
+    "gap", the end of a run one named "end" or "error".
+
+    Args:
+        missed: What the client has missed before the response: it is told of that gap first.
     """
+
+    missed: Gap | None = field(default=None, kw_only=True)
 
     media_type: ClassVar[str] = "text/event-stream"
     heartbeat: ClassVar[bytes] = ServerSentEvents.heartbeat
@@ -49,7 +53,7 @@ class Events(Format):
         return (*headers, ("stream-sse-data-encoding", "base64"))
 
     def begin(self, first: Slice, now: float) -> bytes:
-        return _RETRY
+        return _RETRY if self.missed is None else _RETRY + self.gap(self.missed)
 
     def frame(self, part: Slice, now: float) -> bytes:
         content_type = part.info.content_type
@@ -110,19 +114,24 @@ def _written(data: Any, id_: str | None, event: str | None = None) -> bytes:
 class Lines(Format):
     """JSON Lines: a line for each message of a JSON stream.
 
-    A named event is `{"event": ..., "data": ...}`. A run that did not end well ends with
-    `{"error": {"code": ..., "message": ...}}`, and the connection is cut. What is left out is
-    `{"gap": {"from": ..., "to": ...}}`.
+    A named event is `{"event": ..., "data": ...}`. A gap is `{"gap": {"from": ..., "to": ...}}`. A
+    run that has failed, was cancelled or was lost ends with `{"error": {"code": ..., "message":
+    ...}}`, and the connection is cut.
 
     Args:
-        end_mark: End with `{"end": {}}` if the stream is closed and all of it was sent; not if it
-            is that of a run that did not end well.
+        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and a run that
+            wrote it is done.
+        missed: As for events.
     """
 
     end_mark: bool = field(default=False, kw_only=True)
+    missed: Gap | None = field(default=None, kw_only=True)
 
     media_type: ClassVar[str] = "application/jsonl"
     heartbeat: ClassVar[bytes] = JSONLines.heartbeat
+
+    def begin(self, first: Slice, now: float) -> bytes:
+        return b"" if self.missed is None else self.gap(self.missed)
 
     def frame(self, part: Slice, now: float) -> bytes:
         return b"".join(map(_line, wire_messages(part)))
@@ -155,8 +164,8 @@ def _line(message: WireMessage) -> bytes:
 class Raw(Format):
     """The bytes of a stream as they were appended; of a JSON stream the text of its strings.
 
-    Nothing can be told between the bytes. So the connection is cut where something is missing, and
-    at the end of a run that did not end well.
+    Nothing else can be said in this format. At a gap, and after a run that has failed, was
+    cancelled or was lost, the connection is cut.
     """
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
@@ -188,7 +197,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _raise_unless_whole(end: End) -> None:
-    """Raise what is to cut the connection: what was sent is not all there is to say."""
+    """Raise an error, so that the connection is cut, unless what was sent is the whole stream."""
     if end.reason is Reason.DELETED:
         raise StreamNotFound(end.path)
     if end.reason is Reason.GAP:
@@ -196,8 +205,6 @@ def _raise_unless_whole(end: End) -> None:
         raise OffsetGone(str(end.gap.start), str(end.gap.end))
     if end.error is not None:
         raise end.error
-    if end.last is not None and is_json(end.last.info.content_type):
-        messages = list(wire_messages(end.last))
-        told = messages[-1].reserved if messages else None  # only the last is a run's end
-        if isinstance(told, RunEnd) and told.status != "done":
-            raise RunEnded(end.path, told.status, told.code, told.message)
+    ended = None if end.last is None else end_of(end.last)
+    if ended is not None and ended.status != "done":
+        raise RunEnded(end.path, ended.status, ended.code, ended.message)

@@ -1,7 +1,7 @@
 """An item that an application gives, and the message that it becomes in a JSON stream.
 
-Messages are the items as JSON. What is more than an item is an object with the one key `tailrace`,
-so no item may look like that:
+A message is the item's JSON. A message that is more than an item is an object with the only key
+`tailrace`, so no item may look like that:
 
 * `{"tailrace": {"event": name, "data": ...}}`: an `Event` with a name;
 * `{"tailrace": {"end": status, "code": ..., "message": ...}}`: how a run ended, its last message.
@@ -12,24 +12,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from pydantic_core import from_json, to_json
 
 from tailrace import limits
 from tailrace.errors import InvalidChunk
 from tailrace.framing import Event, json_of
-from tailrace.store import Offset, Slice, message_ends, value_of
+from tailrace.store import Offset, Slice, is_json, message_ends, value_of
 
 __all__ = [
+    "CANCELLED",
+    "CLOSED",
+    "DELETED",
     "DONE",
     "END_BYTES",
-    "End",
+    "LEFT",
+    "LOST",
+    "SHUTTING_DOWN",
+    "STOPPED",
     "Message",
     "NamedEvent",
+    "RunEnd",
     "Status",
     "WireMessage",
     "end_in",
+    "end_of",
     "message_of",
     "parse",
     "wire_messages",
@@ -37,16 +45,16 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
-"""How a run is; all but the first are ends."""
+"""The state of a run; all but the first are ends."""
 
 _RESERVED: Final = b'{"tailrace":'
-"""What our own messages begin with, byte for byte."""
+"""The first bytes of a message that is more than an item."""
 _END: Final = b'{"tailrace":{"end":'
 _ENDS: Final = frozenset({"done", "failed", "cancelled", "lost"})
 _FOREIGN_EVENTS: Final = frozenset({"fastapi", "sse_starlette"})
 
 END_BYTES: Final = 6 * limits.MAX_END_CHARS + 512
-"""Bytes that an end has at most: no character is written as more than `\\u0000`."""
+"""The most bytes that an end can have: a character is written as `\\u0000` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +62,9 @@ class Message:
     """One message of a stream.
 
     Args:
-        offset: The position after it: give it as `start` to go on from here.
-        data: The item, as JSON gives it; of a stream that is not JSON, the bytes of one append.
-        event: The name of an `Event`; None without one.
+        offset: The position after the message: give it as `start` to go on from here.
+        data: The item, decoded from JSON; if the stream is not JSON, the bytes of one append.
+        event: The name of an `Event`; None: it has none.
     """
 
     offset: str
@@ -65,13 +73,13 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class RunEnd:
     """How a run ended.
 
     Args:
         status: Not "running".
         code: A stable name of the reason; "done" for a run that ended as its source did.
-        message: A sentence for people; empty for that.
+        message: A sentence for people; empty for "done".
     """
 
     status: Status
@@ -79,12 +87,19 @@ class End:
     message: str = ""
 
 
-DONE: Final = End("done")
+DONE: Final = RunEnd("done")
+LOST: Final = RunEnd("lost", "worker_lost", "the worker that ran it has died")
+LEFT: Final = RunEnd("cancelled", "cancelled", "its last client has left")
+STOPPED: Final = RunEnd("cancelled", "cancelled", "it was stopped")
+SHUTTING_DOWN: Final = RunEnd("cancelled", "cancelled", "the worker that ran it was stopped")
+DELETED: Final = RunEnd("cancelled", "cancelled", "its stream was deleted")
+CLOSED: Final = RunEnd("cancelled", "cancelled", "its stream was closed by somebody else")
+CANCELLED: Final = RunEnd("cancelled", "cancelled", "its task was cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """An event with a name, as it stands in a stream; whoever appended it may have checked nothing.
+    """An event with a name, as it is stored; a client may have appended it without any check.
 
     Args:
         name: Its name.
@@ -100,8 +115,8 @@ class WireMessage:
     """One message of a JSON stream, as it is stored.
 
     Args:
-        offset: The position after it.
-        data: Its JSON.
+        offset: The position after the message.
+        data: The message's JSON.
     """
 
     offset: str
@@ -109,20 +124,20 @@ class WireMessage:
 
     @property
     def text(self) -> str | None:
-        """The text of a message that is a string."""
+        """The text of a message that is a string; None for any other message."""
         if not self.data.startswith(b'"'):
             return None
         text: str = value_of(self.data)
         return text
 
     def decoded(self) -> Message:
-        """Its data, decoded anew: a reader may change what it gets."""
+        """The message for a reader; decoded anew each time, for a reader may change its data."""
         data, event = parse(self.data)
         return Message(self.offset, data, event)
 
     @property
-    def reserved(self) -> NamedEvent | End | None:
-        """What it tells, if it is one of ours."""
+    def reserved(self) -> NamedEvent | RunEnd | None:
+        """The event or the end that the message is; None if it is an item."""
         return _reserved_in(self.data)
 
 
@@ -163,7 +178,7 @@ def message_of(item: Any) -> bytes:
     return written + b","
 
 
-def wire_of_end(end: End) -> bytes:
+def wire_of_end(end: RunEnd) -> bytes:
     """The wire bytes of a run's last message."""
     said: dict[str, str] = {"end": end.status}
     if end.status != "done":
@@ -173,49 +188,56 @@ def wire_of_end(end: End) -> bytes:
 
 
 def parse(message: bytes) -> tuple[Any, str | None]:
-    """The data of a message, and the name of its event."""
+    """The data of a message, and the name of its event, if it has one."""
     reserved = _reserved_in(message)
     if isinstance(reserved, NamedEvent):
         return reserved.data, reserved.name
     return value_of(message), None
 
 
-def end_in(wire: bytes) -> End | None:
-    """The end that is the last message in some wire bytes, or in the rest of them; None without.
+def end_in(wire: bytes) -> RunEnd | None:
+    """The end of a run, if that is the last message in some wire bytes; else None.
 
-    It is found from behind: within a string of JSON its quotes would be escaped.
+    The bytes may begin within a message. The search begins at the last byte and cannot be misled:
+    within a string of JSON the quotes would be escaped.
     """
     begin = wire.rfind(_END)
     if begin < 0 or not wire.endswith(b","):
         return None
     try:
-        told = from_json(wire[begin:-1])["tailrace"]
+        told = _reserved(from_json(wire[begin:-1]))
     except ValueError:
-        return None  # it is inside another message
-    return _end_of(told) if isinstance(told, dict) else None
+        return None  # these bytes are part of another message
+    return told if isinstance(told, RunEnd) else None
 
 
-def _reserved_in(message: bytes) -> NamedEvent | End | None:
-    """What a message tells, if it is one of ours."""
-    if not message.startswith(_RESERVED):
+def end_of(part: Slice) -> RunEnd | None:
+    """How a run ended, from the last part of its stream; None if the stream is not a run's."""
+    if not part.closed or not part.chunks or not is_json(part.info.content_type):
         return None
-    whole = value_of(message)
-    told = whole["tailrace"]
-    if len(whole) != 1 or not isinstance(told, dict):
-        return None
-    event = told.get("event")
-    return NamedEvent(event, told.get("data")) if isinstance(event, str) else _end_of(told)
+    return end_in(part.chunks[-1].data)
 
 
-def _end_of(told: dict[str, Any]) -> End | None:
-    status = told.get("end")
-    if status not in _ENDS:
+def _reserved_in(message: bytes) -> NamedEvent | RunEnd | None:
+    """The event or the end that a message is; None if it is an item."""
+    return _reserved(value_of(message)) if message.startswith(_RESERVED) else None
+
+
+def _reserved(value: dict[str, Any]) -> NamedEvent | RunEnd | None:
+    told = value["tailrace"]
+    if len(value) != 1 or not isinstance(told, dict):
         return None
-    return End(status, str(told.get("code", status)), str(told.get("message", "")))
+    event, status = told.get("event"), told.get("end")
+    if isinstance(event, str):
+        return NamedEvent(event, told.get("data"))
+    if not isinstance(status, str) or status not in _ENDS:
+        return None
+    code, message = told.get("code", status), told.get("message", "")
+    return RunEnd(cast(Status, status), str(code), str(message))
 
 
 def _event_of(item: Any) -> Event | None:
-    """An item that says how it is sent; FastAPI's and sse-starlette's classes too."""
+    """The event that an item is; None if it is none. Events of FastAPI and sse-starlette count."""
     if isinstance(item, Event):
         return item
     if not _is_foreign_event(type(item)):  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's
@@ -227,9 +249,9 @@ def _event_of(item: Any) -> Event | None:
     return Event(data, event=item.event)
 
 
-@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
+@lru_cache(maxsize=1024)  # bounded: an application may make classes while it runs
 def _is_foreign_event(kind: type) -> bool:
-    """By name, not by import, as in `framing`; the look along its bases is paid once."""
+    """Compared by name, as in `framing`, so that nothing is imported; cached for each class."""
     return any(
         base.__name__ == "ServerSentEvent" and base.__module__.partition(".")[0] in _FOREIGN_EVENTS
         for base in kind.__mro__

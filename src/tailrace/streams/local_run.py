@@ -31,20 +31,25 @@ from tailrace.errors import (
 from tailrace.runtime import current_loop
 from tailrace.source import ByteQueue, Iteration, Source
 from tailrace.store import Append, Change, Store
-from tailrace.streams.claims import LOST, Claim
-from tailrace.streams.item import DONE, End, end_in, message_of, wire_of_end
+from tailrace.streams.claims import Claim
+from tailrace.streams.item import (
+    CANCELLED,
+    CLOSED,
+    DELETED,
+    DONE,
+    LEFT,
+    LOST,
+    STOPPED,
+    RunEnd,
+    end_in,
+    message_of,
+    wire_of_end,
+)
 from tailrace.streams.progress import EndState, Progress, Step, Thinned
 from tailrace.streams.subscribers import LocalSubscribers, OnDisconnect
 from tailrace.types import StreamOptions
 
-__all__ = ["SHUTTING_DOWN", "STOPPED", "LocalRun"]
-
-LEFT = End("cancelled", "cancelled", "its last client has left")
-STOPPED = End("cancelled", "cancelled", "it was stopped")
-SHUTTING_DOWN = End("cancelled", "cancelled", "the worker that ran it was stopped")
-DELETED = End("cancelled", "cancelled", "its stream was deleted")
-CLOSED = End("cancelled", "cancelled", "its stream was closed by somebody else")
-CANCELLED = End("cancelled", "cancelled", "its task was cancelled")
+__all__ = ["LocalRun"]
 
 _PROGRESS_ENDS: dict[str, EndState] = {"done": "done", "failed": "failed"}
 
@@ -82,8 +87,8 @@ class LocalRun:
         self._batches = Batches(loop, limits.RUN_BATCH_BYTES, threaded=source.threaded)
         self._progress = _Shown(self._batches.nudge)
         self._iteration = Iteration(source, loop, options, f"run {claim.path!a}", shielded=False)
-        self._stopped: End | None = None
-        self._dismissed = False
+        self._stopped: RunEnd | None = None
+        self.dismissed = False
         """The stream is not ours any more: nothing can be appended, not even the end."""
         self._finishing = False
         self._ended = False
@@ -92,31 +97,26 @@ class LocalRun:
         """Stops the timer that ends the stream even if the source is not closed."""
         self._seq = 0
         self._shield = anyio.CancelScope(shield=True)
-        self.end: End | None = None
+        self.end: RunEnd | None = None
         """How the run ended; None while it goes on."""
         self.done = anyio.Event()
         self.subscribers = LocalSubscribers(policy, loop, lambda: self.stop(LEFT))
-
-    @property
-    def dismissed(self) -> bool:
-        """The stream is another worker's now, or gone."""
-        return self._dismissed
 
     @property
     def ending(self) -> bool:
         """The run was stopped, or its source has ended."""
         return self._finishing or self._stopped is not None
 
-    def stop(self, end: End = STOPPED) -> None:
+    def stop(self, end: RunEnd = STOPPED) -> None:
         """End the run: the source is interrupted and closed. The first reason counts."""
         if self._stopped is None and not self._finishing:
             self._stopped = end
             self._interrupt()
 
-    def dismiss(self, end: End) -> None:
+    def dismiss(self, end: RunEnd) -> None:
         """The stream is another worker's now, or gone: stop, and append nothing more."""
-        if not (self._dismissed or self._ended):
-            self._dismissed = True
+        if not (self.dismissed or self._ended):
+            self.dismissed = True
             self._stopped = end
             self._interrupt()
             self._batches.wake_consumer()
@@ -126,7 +126,7 @@ class LocalRun:
         another worker will find the run lost."""
         self._shield.cancel()
 
-    def hear(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         """The store has told of a change of the stream."""
         if change.deleted:
             self.dismiss(DELETED)
@@ -144,10 +144,12 @@ class LocalRun:
             with self._shield:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._append_all)
-                    await self._iterate()
-                    await self._close_source()
+                    if self._stopped is None:
+                        sink = _Sink(self._batches, self._progress)
+                        self._ended_by(await self._iteration.run(sink))
+                    self._ended_by(await self._iteration.close())
                     self._finish()
-                if self._ended or self._dismissed:
+                if self._ended or self.dismissed:
                     await release()
         except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
             log.exception("run %a broke", self.claim.path)
@@ -159,14 +161,6 @@ class LocalRun:
             self.done.set()
 
     # The source
-
-    async def _iterate(self) -> None:
-        if self._stopped is None:
-            sink = _Sink(self._batches, self._progress)
-            self._ended_by(await self._iteration.run(sink))
-
-    async def _close_source(self) -> None:
-        self._ended_by(await self._iteration.close())
 
     def _ended_by(self, error: BaseException | None) -> None:
         if isinstance(error, Exception):
@@ -185,7 +179,7 @@ class LocalRun:
         log.error("run %a failed", self.claim.path, exc_info=error)
         if self._stopped is None:
             problem = problem_of(error, expose=self._options.expose_errors)
-            self._stopped = End("failed", problem.code, problem.message)
+            self._stopped = RunEnd("failed", problem.code, problem.message)
 
     def _finish(self) -> None:
         self._finishing = True
@@ -195,7 +189,7 @@ class LocalRun:
 
     async def _append_all(self) -> None:
         batches, progress = self._batches, self._progress
-        while not self._dismissed:
+        while not self.dismissed:
             data = progress.due(self._loop.time()) + batches.take()
             if self._finishing and not batches.size:
                 end = self._stopped or DONE
@@ -215,7 +209,7 @@ class LocalRun:
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
-        while not self._dismissed:
+        while not self.dismissed:
             try:
                 await self._store.append(self.claim.path, append)
             except StoreUnavailable as error:

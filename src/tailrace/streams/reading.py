@@ -1,7 +1,7 @@
-"""A stream read in this process, message by message.
+"""A stream read in Python, message by message.
 
-However many read it: what is new at its tail is read from the store once, and cut into messages
-once. Each reader decodes them for itself, for its items are its own to change.
+However many readers a stream has in this process, what is new at the tail is read from the store
+once and cut into messages once. Each reader decodes them for itself, for it may change its items.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Final, Protocol
+from typing import Final
 from weakref import finalize
 
 import anyio
 
-from tailrace.errors import InvalidOffset, OffsetGone, RunEnded, StreamNotFound
-from tailrace.live import Entry, Hub
-from tailrace.store import Mark, Offset, Slice, Store, StreamInfo, Where, is_json
-from tailrace.streams.item import END_BYTES, End, Message, WireMessage, end_in, wire_messages
+from tailrace.errors import InvalidOffset, RunEnded, StreamNotFound
+from tailrace.live import Entry
+from tailrace.store import Mark, Offset, Slice, Where, is_json
+from tailrace.streams.core import Core
+from tailrace.streams.item import Message, RunEnd, WireMessage, end_of, wire_messages
 
-__all__ = ["Reader", "end_of", "place_of", "read_end"]
+__all__ = ["Reader", "place_of"]
 
 _WIRE_MESSAGE_BYTES: Final = 250
 """Bytes of memory that a message costs beside its data, cut out and with its offset."""
@@ -40,39 +41,29 @@ def place_of(start: str) -> Where:
     return Offset.parse(start)
 
 
-class ReadAccess(Protocol):
-    """What a reader needs of the streams."""
-
-    async def hub(self) -> Hub:
-        """The live streams, of the store that is open."""
-
-    async def follow(self, path: str, offset: Offset) -> Entry:
-        """As `Hub.follow`, but a run whose worker has died meanwhile is ended."""
-
-
 class Reader(AsyncIterator[Message]):
-    """The messages of a stream, as they come; for one task.
+    """Iterates over the messages of a stream as they come; for one task.
 
-    Between two messages nothing is held: it may be left at any time. `aclose()` ends it, also
-    while another task waits for its next message.
+    Between two messages nothing is held, so the iteration may be left at any time. `aclose()` ends
+    it, even while another task waits for the next message.
 
     Args:
-        access: To the streams.
-        path: The stream.
+        core: Of the streams.
+        path: The path of the stream.
         start: Where to begin.
         follow: Wait for more at the tail, until the stream is closed.
-        attend: Entered at the first message; left after the last, or when the reader is dropped.
+        attend: Entered before the first message, left after the last or if the reader is dropped.
         waits: If the stream does not exist, wait for it, and read it from its beginning.
 
     Raises:
-        StreamNotFound: It does not exist, or was deleted while it was being followed.
-        OffsetGone: What is next is no longer retained.
-        RunEnded: After the last item of a run that did not end well.
+        StreamNotFound: The stream does not exist, or was deleted meanwhile.
+        OffsetGone: The next message is no longer retained.
+        RunEnded: After the last item of a run that has failed, was cancelled or was lost.
     """
 
     def __init__(
         self,
-        access: ReadAccess,
+        core: Core,
         path: str,
         start: Where,
         *,
@@ -80,15 +71,15 @@ class Reader(AsyncIterator[Message]):
         attend: Callable[[], AbstractContextManager[None]] | None = None,
         waits: bool = False,
     ) -> None:
-        self._access = access
+        self._core = core
         self._path = path
         self._place = start
         self._follow = follow
         self._begun = False
         self._messages: deque[WireMessage] = deque()
-        """What was read and not given yet."""
+        """Messages that were read and not returned yet."""
         self._json = True
-        self._end: End | None = None
+        self._end: RunEnd | None = None
         self._over = False
         self._waiting: anyio.CancelScope | None = None
         self._waits = waits
@@ -123,7 +114,7 @@ class Reader(AsyncIterator[Message]):
         return True
 
     async def aclose(self) -> None:
-        """End it."""
+        """End the iteration."""
         self._over = True
         self._end = None
         self._messages.clear()
@@ -139,11 +130,11 @@ class Reader(AsyncIterator[Message]):
         self._waiting = None
 
     async def _next(self) -> Entry | None:
-        """What comes next, perhaps without messages; None if the stream has only now appeared."""
+        """What comes next; it may be empty. None if the stream did not exist, and now does."""
         place = self._place
         if self._begun and self._follow and isinstance(place, Offset):
-            return await self._access.follow(self._path, place)
-        hub = await self._access.hub()
+            return await self._core.follow(self._path, place)
+        hub = await self._core.hub()
         try:
             # The first read: only the store can tell in the middle of which message an offset is.
             return Entry(await hub.read(self._path, place), 0.0)
@@ -164,7 +155,7 @@ class Reader(AsyncIterator[Message]):
             self._over = True
             self._end = end_of(part)
             if self._end is not None:
-                self._messages.pop()  # it is told by how the iteration ends
+                self._messages.pop()  # not an item: it decides how the iteration ends
         elif part.up_to_date and not self._follow:
             self._over = True
 
@@ -184,29 +175,3 @@ def _wire_messages(part: Slice) -> list[WireMessage]:
     if is_json(part.info.content_type):
         return list(wire_messages(part))
     return [WireMessage(str(chunk.end), chunk.data) for chunk in part.chunks]
-
-
-def end_of(part: Slice) -> End | None:
-    """How a run ended, from the last part of its stream; None if the stream is not a run's."""
-    if not part.closed or not part.chunks or not is_json(part.info.content_type):
-        return None
-    return end_in(part.chunks[-1].data)
-
-
-async def read_end(store: Store, info: StreamInfo) -> End | None:
-    """How a run ended, from its stream; None if the stream is open, or not a run's."""
-    if not info.closed or not is_json(info.content_type):
-        return None
-    tail = info.tail
-    place: Where = Mark.BEGINNING
-    if tail.position - END_BYTES > info.first.position and info.forked_from is None:
-        # Any position may be read from, and the last bytes are enough.
-        place = Offset(tail.generation, tail.position - END_BYTES)
-    while True:
-        try:
-            part = await store.read(info.path, place)
-        except OffsetGone:  # more has been dropped meanwhile, by its retention
-            part = await store.read(info.path, Mark.BEGINNING)
-        if part.closed:
-            return end_of(part)
-        place = part.end

@@ -11,14 +11,22 @@ import anyio
 
 from tailrace import limits
 from tailrace.connection import log
-from tailrace.errors import StoreUnavailable, StreamExists, StreamNotFound
+from tailrace.errors import OffsetGone, StoreUnavailable, StreamExists, StreamNotFound
 from tailrace.runtime import Signal, current_loop
 from tailrace.source import Source
-from tailrace.store import Change, Mark, NewStream, Store, StreamInfo
-from tailrace.streams.claims import LOST, RUNS, WORKERS, Claim, Claims, Lease, new_worker
-from tailrace.streams.item import End
-from tailrace.streams.local_run import CLOSED, DELETED, SHUTTING_DOWN, STOPPED, LocalRun
-from tailrace.streams.reading import read_end
+from tailrace.store import Change, Mark, NewStream, Offset, Store, StreamInfo, Where, is_json
+from tailrace.streams.claims import RUNS, WORKERS, Claim, Claims, Lease, new_worker
+from tailrace.streams.item import (
+    CLOSED,
+    DELETED,
+    END_BYTES,
+    LOST,
+    SHUTTING_DOWN,
+    STOPPED,
+    RunEnd,
+    end_of,
+)
+from tailrace.streams.local_run import LocalRun
 from tailrace.streams.subscribers import OnDisconnect, RemoteSubscribers, patience_of
 from tailrace.types import StreamOptions
 
@@ -124,7 +132,7 @@ class Runs:
             with _changes(self._store, path, RUNS + path) as changed:
                 info = await self._head(path)
                 if info is not None and info.closed and not request.restart:
-                    end = await self._end_of(info)
+                    end = await self._run_end(info)
                     if end is not None:
                         return FinishedRun(end)
                 claim = await self.claims.find(path)
@@ -161,7 +169,7 @@ class Runs:
             if info is not None:
                 if not info.closed:
                     raise StreamExists(claim.path, "is open, and no run writes it")
-                if await self._end_of(info) is not None and not request.restart:
+                if await self._run_end(info) is not None and not request.restart:
                     return False
                 await self._store.delete(claim.path)
             made = await self._store.create(claim.path, request.new)
@@ -188,8 +196,8 @@ class Runs:
         look = _Look(lambda: self._look_at_claim(running), self._group)
         # Here and not in the task: the stream may be deleted before the task begins.
         stops = (
-            self._store.watch(claim.path, running.hear),
-            self._store.watch(RUNS + claim.path, look.hear),
+            self._store.watch(claim.path, running.on_change),
+            self._store.watch(RUNS + claim.path, look.on_change),
         )
         self._group.start_soon(self._run, running, stops)
         return running
@@ -321,13 +329,13 @@ class Runs:
         except StreamNotFound:
             return None
 
-    async def _end_of(self, info: StreamInfo) -> End | None:
+    async def _run_end(self, info: StreamInfo) -> RunEnd | None:
         """How a run ended; None if nothing of it is retained: then the run may begin anew.
 
         Raises:
             StreamExists: The stream is not that of a run (409).
         """
-        end = await read_end(self._store, info)
+        end = await _read_end(self._store, info)
         if end is None:
             left = await self._store.read(info.path, Mark.BEGINNING)
             if left.chunks or not left.end.position:
@@ -360,7 +368,7 @@ class RemoteRun:
     ) -> None:
         self._store = store
         self.claim = claim
-        self.end: End | None = None
+        self.end: RunEnd | None = None
         self.done = anyio.Event()
         self.subscribers = RemoteSubscribers(claims, claim, group)
 
@@ -371,7 +379,7 @@ class RemoteRun:
             try:
                 info = await self._store.head(path)
                 if info.closed:
-                    self.end = await read_end(self._store, info) or CLOSED
+                    self.end = await _read_end(self._store, info) or CLOSED
                 else:
                     await self._store.wait(path, info.tail)
             except StreamNotFound:
@@ -382,11 +390,30 @@ class RemoteRun:
         self.done.set()
 
 
+async def _read_end(store: Store, info: StreamInfo) -> RunEnd | None:
+    """How a run ended, from its stream; None if the stream is open, or not a run's."""
+    if not info.closed or not is_json(info.content_type):
+        return None
+    tail = info.tail
+    place: Where = Mark.BEGINNING
+    if tail.position - END_BYTES > info.first.position and info.forked_from is None:
+        # Any position may be read from, and the last bytes are enough.
+        place = Offset(tail.generation, tail.position - END_BYTES)
+    while True:
+        try:
+            part = await store.read(info.path, place)
+        except OffsetGone:  # more has been dropped meanwhile, by its retention
+            part = await store.read(info.path, Mark.BEGINNING)
+        if part.closed:
+            return end_of(part)
+        place = part.end
+
+
 class FinishedRun:
     """A run that has ended."""
 
-    def __init__(self, end: End) -> None:
-        self.end: End | None = end
+    def __init__(self, end: RunEnd) -> None:
+        self.end: RunEnd | None = end
         self.done = anyio.Event()
         self.done.set()
 
@@ -405,7 +432,7 @@ class _Look:
         self._due = False
         self._looking = False
 
-    def hear(self, _change: Change) -> None:
+    def on_change(self, _change: Change) -> None:
         self._due = True
         if not self._looking:
             self._looking = True

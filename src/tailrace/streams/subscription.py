@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -205,26 +204,6 @@ class Subscription(Response):
         return response
 
 
-@dataclass(frozen=True, slots=True)
-class _EventsAfter(Events):
-    """Events for a client that comes back after a gap: it is told of the gap first."""
-
-    missed: Gap = field(kw_only=True)
-
-    def begin(self, first: Slice, now: float) -> bytes:
-        return Events.begin(self, first, now) + self.gap(self.missed)
-
-
-@dataclass(frozen=True, slots=True)
-class _LinesAfter(Lines):
-    """Lines for a client that comes back after a gap."""
-
-    missed: Gap = field(kw_only=True)
-
-    def begin(self, first: Slice, now: float) -> bytes:
-        return self.gap(self.missed)
-
-
 class _Array(JSONArrayResponse):
     """A JSON array, or an ordinary error response if the run failed before its first item."""
 
@@ -278,11 +257,9 @@ def _offered(info: StreamInfo) -> list[str]:
 
 def _format_of(media_type: str, missed: Gap | None, end_mark: bool) -> Format:
     if media_type == _EVENTS:
-        return Events() if missed is None else _EventsAfter(missed=missed)
+        return Events(missed=missed)
     if media_type in _LINES:
-        if missed is None:
-            return Lines(end_mark=end_mark)
-        return _LinesAfter(end_mark=end_mark, missed=missed)
+        return Lines(end_mark=end_mark, missed=missed)
     return Raw()
 
 

@@ -219,3 +219,19 @@ async def test_a_file_that_was_replaced_under_it_is_written_no_more(
         copy.replace(file)
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             await store.append("a", Append(data=b"two"))
+
+
+async def test_a_writer_that_has_failed_as_a_whole_answers_all_that_comes(file: Path) -> None:
+    is_broken = False
+
+    def clock() -> int:
+        assert not is_broken, "a clock that fails"
+        return time.time_ns() // 1_000_000
+
+    async with SQLiteStore(file, clock=clock) as store:
+        await store.create("a", NewStream())
+        is_broken = True
+        with anyio.fail_after(30):
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="does not try again"):
+                    await store.append("a", Append(data=b"x"))

@@ -13,7 +13,7 @@ import pytest
 from tailrace.errors import StoreUnavailable
 from tailrace.store import Append, Mark, NewStream
 from tailrace.store.sqlite import SQLiteStore
-from tailrace.store.sqlite.location import held
+from tailrace.store.sqlite.location import held_open
 
 pytestmark = pytest.mark.anyio
 
@@ -51,13 +51,13 @@ async def test_another_store_on_the_file_leaves_the_locks_of_the_first(tmp_path:
 def test_a_file_that_is_open_is_not_looked_at_again(tmp_path: Path) -> None:
     file = str(tmp_path / "streams.db")
     looks: list[str] = []
-    with held(file, looks.append):
-        with held(file, looks.append):
+    with held_open(file, looks.append):
+        with held_open(file, looks.append):
             pass
-        with held(str(tmp_path / "." / "streams.db"), looks.append):
+        with held_open(str(tmp_path / "." / "streams.db"), looks.append):
             pass
     assert looks == [file]
-    with held(file, looks.append):
+    with held_open(file, looks.append):
         assert looks == [file, file]
 
 

@@ -42,9 +42,9 @@ __all__ = [
 ]
 
 _NO_LIMIT = 1e9
-"""Seconds that nobody sees the end of: our own limits are never off."""
+"""Seconds: 30 years, for a limit that is off. Ours cannot be."""
 _AT_ONCE = 0.001
-"""Seconds that are none to a person."""
+"""Seconds, for a limit of 0. Ours are more than 0."""
 
 _TURNS = 3
 
@@ -66,8 +66,8 @@ class EventSourceResponse(responses.EventSourceResponse):
         ping: Seconds of silence after which a comment is sent; 0 sends none, None is 15.
         sep: What ends a line: CRLF, CR or LF; None is CRLF.
         ping_message_factory: Gives what is sent in place of that comment.
-        data_sender_callable: Runs beside the stream, is cancelled at its end, and ends it with its
-            error.
+        data_sender_callable: Runs while the stream is sent, and is cancelled at its end. Its error
+            is the stream's.
         send_timeout: Seconds without progress on a write before the client is cut off.
         client_close_handler_callable: Called when the client has left and the content was closed.
         shutdown_event: Set when the server stops.
@@ -115,7 +115,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         self.active = True
         super().__init__(content, status_code, headers, media_type, background)
         self.headers["x-accel-buffering"] = "no"
-        self._beside(StreamOptions())  # a time that cannot be is told here, not when it is sent
+        self._merged(StreamOptions())  # a time that cannot be is told here, not when it is sent
 
     @property
     def ping_interval(self) -> float:
@@ -149,7 +149,7 @@ class EventSourceResponse(responses.EventSourceResponse):
             return self.ping_message_factory()
         return ServerSentEvent(comment=f"ping - {datetime.now(UTC)}", sep=self.sep)
 
-    def _beside(self, options: StreamOptions) -> StreamOptions:
+    def _merged(self, options: StreamOptions) -> StreamOptions:
         """The application's options, with what the arguments say in their place."""
         timeout = options.send_timeout if self.send_timeout is None else self.send_timeout
         return replace(
@@ -161,7 +161,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.options = self._beside(options_of_app(scope))
+        self.options = self._merged(options_of_app(scope))
         if scope.get("method", "").upper() == "HEAD":
             scope = {**scope, "method": "HEAD"}
         await super().__call__(scope, receive, send)
@@ -172,7 +172,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         if scope.get("method") == "HEAD":
             ending = await super()._stream(source, scope, receive, send)
         else:
-            ending = await self._stream_beside(source, scope, receive, send)
+            ending = await self._stream_with_tasks(source, scope, receive, send)
         self.active = False
         if ending is Ending.LEFT and self.client_close_handler_callable is not None:
             await self.client_close_handler_callable({"type": "http.disconnect"})
@@ -180,10 +180,10 @@ class EventSourceResponse(responses.EventSourceResponse):
             raise SendTimeoutError
         return ending
 
-    async def _stream_beside(
+    async def _stream_with_tasks(
         self, source: Source, scope: Scope, receive: Receive | None, send: Send
     ) -> Ending:
-        """Stream beside the tasks that belong to it."""
+        """Stream while the tasks that belong to the response run."""
         ending = Ending.CANCELLED
         kept: list[Exception] = []
         with told_of_exit(partial(current_loop().call_from_thread, self._exit)):
@@ -218,8 +218,8 @@ class EventSourceResponse(responses.EventSourceResponse):
 class _Fed:
     """A source that a task feeds which runs beside it.
 
-    The task's error is the source's. The task ends before the source is closed: a channel would be
-    closed under its feet, and each client that leaves would be an error of the application.
+    The task's error is the source's. The task ends before the source is closed: otherwise it would
+    send into a closed channel, and each client that leaves would be an error of the application.
     """
 
     def __init__(self, source: Source, task: _Task) -> None:

@@ -165,15 +165,25 @@ class Batch:
             operation.result = operation.error = None
             if operation.withdrawn:
                 continue  # it is answered all the same: that gives its room back
+            do = operation.do
             try:
-                operation.result = self._decide(operation)
+                if isinstance(do, Append):
+                    operation.result = self._append(operation.path, do)
+                elif isinstance(do, NewStream):
+                    operation.result = self._create(operation.path, do)
+                else:
+                    _TASKS[do](self, operation)
             except TailraceError as error:
                 operation.error = error
         for path, stored in self._to_trim.items():
             self._trim_in_turn(path, stored)
         self._transaction.commit()
         self._cache.shrink()
-        self.changes += (_growth(*grown) for grown in self._grown.values())
+        for state, start, chunks in self._grown.values():
+            tail = rules.offset_at(state, state.tail)
+            self.changes.append(
+                Change(state.path, state.generation, tail, start, tuple(chunks), state.closed)
+            )
 
     def roll_back(self) -> None:
         """Take back what was written when it failed."""
@@ -201,14 +211,6 @@ class Batch:
             cache.load_producers(self._connection, producers)
 
     # Decisions
-
-    def _decide(self, operation: Operation) -> Any:
-        do = operation.do
-        if isinstance(do, Append):
-            return self._append(operation.path, do)
-        if isinstance(do, NewStream):
-            return self._create(operation.path, do)
-        return _TASKS[do](self, operation)
 
     def _append(self, path: str, append: Append) -> Appended:
         stored = self._require(path)
@@ -472,12 +474,6 @@ class Batch:
             grown = self._grown[state.path] = (state, rules.offset_at(state, start), [])
         if data:
             grown[2].append(Chunk(data, tail))
-
-
-def _growth(state: State, start: Offset, chunks: list[Chunk]) -> Change:
-    """What was appended to a stream by one batch, or that it was created or closed."""
-    tail = rules.offset_at(state, state.tail)
-    return Change(state.path, state.generation, tail, start, tuple(chunks), state.closed)
 
 
 def _paths_of(operation: Operation) -> Sequence[str]:

@@ -10,7 +10,7 @@ Ours is what this process's user owns, or the owner of the directory: that one c
 store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
 
 SQLite remembers in memory what the process has locked, for POSIX gives locks to a process and not
-to a descriptor. Two things follow that nothing else guards against (`held`):
+to a descriptor. Two things follow that nothing else guards against (`held_open`):
 
 * Closing *any* descriptor of a file drops the process's locks on it, also SQLite's. So a file that
   is open may not be looked at in another way than through SQLite.
@@ -35,7 +35,7 @@ from typing import Final
 from tailrace.errors import StoreUnavailable
 from tailrace.store.private import DIRECTORY
 
-__all__ = ["Location", "foreign", "held", "is_ours", "refuse_links"]
+__all__ = ["Location", "foreign", "held_open", "is_ours", "refuse_links"]
 
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
 
@@ -182,7 +182,7 @@ _inherited: set[str] = set()
 
 
 @contextmanager
-def held(file: str, look: Callable[[str], None]) -> Iterator[None]:
+def held_open(file: str, look: Callable[[str], None]) -> Iterator[None]:
     """A file that is open in SQLite for the length of the block.
 
     Args:

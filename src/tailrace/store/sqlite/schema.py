@@ -30,7 +30,7 @@ from tailrace.store.sqlite.connection import (
     moment,
     open_reader,
 )
-from tailrace.store.sqlite.location import held, refuse_links
+from tailrace.store.sqlite.location import held_open, refuse_links
 
 __all__ = ["VERSION", "check_driver", "look_at", "prepare", "verify", "verify_identity"]
 
@@ -274,7 +274,7 @@ def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]
     """
     file = os.path.realpath(os.fspath(path))
     try:
-        with held(file, look_at):
+        with held_open(file, look_at):
             connection = open_reader(file, vfs=vfs)
             try:
                 verify_identity(connection, file)

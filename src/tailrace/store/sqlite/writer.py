@@ -31,7 +31,7 @@ from tailrace.store.sqlite.connection import (
     use_log,
 )
 from tailrace.store.sqlite.lifetime import LastAccess
-from tailrace.store.sqlite.location import Location, held
+from tailrace.store.sqlite.location import Location, held_open
 from tailrace.store.sqlite.lock import WriteLock
 from tailrace.store.sqlite.maintenance import Maintenance
 from tailrace.store.sqlite.peers import Peers
@@ -135,13 +135,12 @@ class Writer:
         _log.error("the writer of a store has failed", exc_info=error)
         reason = f"failed, and does not try again: {error!r}; restart this process"
         refused = StoreUnavailable(self._location.file, reason)
-        while True:
-            operation, held = held or self._queue.get(), None
-            if operation.do is not Task.STOP:
-                _fail((operation,), refused, error)
+        operation = held or self._queue.get()
+        while operation.do is not Task.STOP:
+            _fail((operation,), refused, error)
             self._done((operation,), ())
-            if operation.do is Task.STOP:
-                return
+            operation = self._queue.get()
+        self._done((operation,), ())
 
     def _live(self) -> Operation | None:
         """Open, work, close; returns the request that ended it."""
@@ -153,7 +152,7 @@ class Writer:
             with lock:
                 if self._is_given_up:
                     return None
-                opened.enter_context(held(location.file, schema.look_at))
+                opened.enter_context(held_open(location.file, schema.look_at))
                 # The file first: from here on no other part of this process may open it.
                 opened.enter_context(kept_private((location.file,)))
                 inode = location.inode()
@@ -209,24 +208,23 @@ class Writer:
     def _turn(self, file: _File, peers: Peers) -> Operation | None:
         """Wait for something to do, and do it."""
         maintenance = file.maintenance
-        first = self._wait(_sooner(maintenance.next_in(), peers.next_in()))
+        first = self._held = self._wait(_sooner(maintenance.next_in(), peers.next_in()))
         requests = maintenance.requests()
         changes: Sequence[Change] = ()
         stop: Operation | None = None
         if first is not None or requests:
-            self._held = first
             with file.lock:
                 batch, stop = self._gather(self._take_held(), requests)
                 if batch:
                     changes = file.commit(batch)
-                if stop is not None and not file.is_broken:
+                if stop is not None and file.broken is None:
                     maintenance.finish()
             if batch:
                 self._done(batch, changes)
         if changes and peers.look():
             peers.tell(changes)
         peers.retry()
-        if stop is None and not file.is_broken:
+        if stop is None and file.broken is None:
             error = maintenance.run(idle=self._queue.empty())
             if error is not None:
                 file.judge(error)
@@ -310,7 +308,7 @@ class _File:
         self._clock: Callable[[], int]
         self.maintenance: Maintenance
         self.cache = Cache()
-        self._broken: str | None = None
+        self.broken: str | None = None
         """Why nothing can be written any more."""
         self.damage: BaseException | None = None
         """What a reader of this process has found; set in its thread."""
@@ -326,23 +324,18 @@ class _File:
     def close(self) -> None:
         """Close it for good."""
         with self.lock:
-            if self.is_broken:
+            if self.broken is not None:
                 # The file stays as it is, for those who examine it: the log is not copied into it.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             close(self._connection)
 
-    @property
-    def is_broken(self) -> bool:
-        """Nothing can be written any more."""
-        return self._broken is not None
-
     def commit(self, operations: list[Operation]) -> Sequence[Change]:
         """Do a batch, under the lock; each of its operations has a result or an error after it."""
         self._heed_damage()
-        if self._broken is not None:
+        if self.broken is not None:
             self.maintenance.pause()
             kind = StoreCorrupt if self.lock.damaged else StoreUnavailable
-            return _fail(operations, kind(self._location.file, self._broken))
+            return _fail(operations, kind(self._location.file, self.broken))
         try:
             batch = self._run(operations)
         except StoreUnavailable as error:
@@ -405,7 +398,7 @@ class _File:
     def _heed_damage(self) -> None:
         """Write nothing more, if a reader here or any process elsewhere has found damage."""
         damage = self.damage
-        if self.is_broken or (damage is None and not self.lock.damaged):
+        if self.broken is not None or (damage is None and not self.lock.damaged):
             return
         if damage is not None and is_damage(damage):
             self.lock.tell_damaged(self._inode[1])
@@ -425,7 +418,7 @@ class _File:
 
     def _break(self, reason: str) -> StoreUnavailable:
         """Write nothing more; told once."""
-        self._broken = reason
+        self.broken = reason
         _log.error("the store %a %s", self._location.file, reason)
         return StoreUnavailable(self._location.file, reason)
 
