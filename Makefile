@@ -8,18 +8,19 @@ PORT ?= 8000
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FAST := 'not slow and not browser'
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test lint format oldest newest bench reference clean
+.PHONY: help demo check test coverage lint format oldest newest bench reference clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    serve the tour on http://127.0.0.1:8000; PORT=8001 takes another port"
 	@echo "make check   lint, types and the fast tests; two minutes, installs nothing of the system"
 	@echo "make test    install what the tests need, then run every check and every test"
+	@echo "make coverage  every test, and which lines and branches of src they reach"
 	@echo "make lint    the checks without the tests"
 	@echo "make format  rewrite the code in the one format"
 	@echo "make oldest  the fast tests with the oldest dependencies that are allowed"
@@ -34,13 +35,21 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/tailrace demo --port '$(PORT)'
 
 check: lint
-	$(PYTEST) -m $(FAST)
+	$(BIN)/python $(PYTEST) -m $(FAST)
 
 test: $(VENV)/test.stamp
 	@sh scripts/install-test-packages.sh
 	@sh scripts/install-node-packages.sh
 	$(MAKE) --no-print-directory lint
-	$(PYTEST)
+	$(BIN)/python $(PYTEST)
+
+# Every test again, with every process measured: it takes longer than `make test`.
+coverage: $(VENV)/test.stamp
+	@mkdir -p .cache/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run $(PYTEST)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 oldest newest: $(VENV)/test.stamp
 	@JOBS='$(JOBS)' sh scripts/test-versions.sh $@

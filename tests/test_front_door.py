@@ -154,6 +154,7 @@ NOT_FOR_STREAMS = {
         ("Streams, SyncStreams, Progress, Grace", NOT_FOR_STREAMS, 140),
     ],
 )
+@pytest.mark.slow
 def test_a_name_loads_what_it_needs(names: str, unneeded: set[str], most: int) -> None:
     loaded = run(
         "import fastapi, sys; before = set(sys.modules)\n"
@@ -179,6 +180,7 @@ def test_modules_come_with_the_front_door() -> None:
     assert run(code) == "409 6"
 
 
+@pytest.mark.slow
 def test_many_threads_get_the_same() -> None:
     importlib.reload(tailrace)
     with ThreadPoolExecutor(8) as pool:

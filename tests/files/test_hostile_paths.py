@@ -239,6 +239,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.slow
 def test_no_path_of_the_corpus_leads_out(ask: tuple[Ask, str]) -> None:
     get, base = ask
     for path in CORPUS:

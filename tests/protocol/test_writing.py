@@ -354,6 +354,7 @@ def functions_of(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
+@pytest.mark.slow
 async def test_large_json_is_looked_at_in_one_thread_at_a_time() -> None:
     """Threads that compute hold up the event loop, the more the longer."""
     body = b"[" + b",".join([b"1"] * limits.JSON_INLINE_BYTES) + b"]"

@@ -211,6 +211,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_after_the_send_timeout(
     assert messages == ["GET /a\\nb: client cut off: stalled"]
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(clock: Clock) -> None:
     async with Client(StreamingResponse(chunks(100))) as client:
         async with client.open("GET", "/", rate=5_000) as exchange:

@@ -294,6 +294,7 @@ async def test_a_task_and_a_task_pass_everything_in_order(sizes: list[int]) -> N
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("sizes", [[1], [3, 0, 11, 7], [25]])
+@pytest.mark.slow
 async def test_a_thread_and_a_task_pass_everything_in_order(sizes: list[int]) -> None:
     async with anyio.create_task_group() as group:
         tested = Buffer(current_loop(group), LIMIT, threaded=True)

@@ -254,6 +254,7 @@ IN_A_LOOP = "asyncio.new_event_loop().run_until_complete(main())"
     ],
     ids=["a handler of one's own", "Ctrl-C"],
 )
+@pytest.mark.slow
 def test_what_a_signals_handler_raises_ends_the_process(trigger: str, start: str) -> None:
     done = run_program(PROGRAM.format(trigger=trigger, start=start))
     assert done.returncode != 0
@@ -269,6 +270,7 @@ def test_what_a_signals_handler_raises_ends_the_process(trigger: str, start: str
     ],
     ids=["exit", "as Ctrl-C"],
 )
+@pytest.mark.slow
 def test_the_same_raised_by_code_ends_its_run(trigger: str, start: str) -> None:
     done = run_program(PROGRAM.format(trigger=trigger, start=start))
     assert "SourceExited" in done.stderr

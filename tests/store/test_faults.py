@@ -68,6 +68,7 @@ def test_the_comparison_finds_a_fault(kind: type[Kept]) -> None:
         run_state_machine_as_test(machine_of(kind), settings=SEARCH)
 
 
+@pytest.mark.slow
 def test_the_comparison_finds_nothing_where_nothing_is_wrong() -> None:
     few = settings(SEARCH, max_examples=25)
     run_state_machine_as_test(machine_of(Kept), settings=few)

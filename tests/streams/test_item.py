@@ -37,6 +37,7 @@ def test_a_named_event_is_one_message_and_comes_back(name: str, data: Any) -> No
 
 @settings(max_examples=40)
 @given(st.text(), st.lists(JSON))
+@pytest.mark.slow
 def test_an_end_is_found_behind_any_items(sentence: str, items: list[Any]) -> None:
     end = RunEnd("failed", "stream_failed", sentence)
     wire = b"".join(message_of([item]) for item in items) + wire_of_end(end)

@@ -248,6 +248,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_forgets_to_shut_down_ends(url: str) -> None:
     script = subprocess.run(
         [sys.executable, "-c", FORGETFUL, url],

@@ -134,6 +134,7 @@ async def test_only_done_true_ends_a_wake(clock: Clock, answer: bytes) -> None:
             assert (stale.status, stale.error["code"]) == (409, "FENCED")
 
 
+@pytest.mark.slow
 async def test_a_failed_delivery_is_repeated_with_growing_pauses(clock: Clock) -> None:
     with receiver([(500, b"")]) as box:
         async with world() as w:

@@ -184,6 +184,7 @@ async def test_tails_of_few_and_of_many_are_the_same(count: int) -> None:
     assert await tails_of(store, paths) == tails
 
 
+@pytest.mark.slow
 async def test_many_paths_among_many_more_streams_are_asked_for_one_by_one() -> None:
     store = MemoryStore()
     for number in range(9000):

@@ -57,6 +57,7 @@ def log_bytes(file: Path) -> int:
     return Path(f"{file}-wal").stat().st_size
 
 
+@pytest.mark.slow
 async def test_the_log_is_copied_as_it_grows(file: Path) -> None:
     longest = 0
     async with SQLiteStore(file) as store:
@@ -78,6 +79,7 @@ async def test_the_log_is_cut_when_nothing_is_written_for_a_while(file: Path) ->
         await wait_until(lambda: log_bytes(file) == 0)
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stays_holds_up_nobody(file: Path) -> None:
     async with SQLiteStore(file) as store:
         await store.create("a", NewStream(data=b"x"))

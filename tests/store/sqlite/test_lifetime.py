@@ -223,6 +223,7 @@ def records(writer: Writing) -> int:
 
 
 @pytest.mark.parametrize("kind", KEEPS)
+@pytest.mark.slow
 def test_a_trim_costs_the_same_of_a_thousand_records_and_of_sixteen_thousand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_trim_costs_the_same_of_a_thousand_records_and_of_sixteen_thousand(
 
 
 @pytest.mark.parametrize("kind", KEEPS)
+@pytest.mark.slow
 def test_an_append_that_trims_nothing_looks_at_no_record(tmp_path: Path, kind: str) -> None:
     counts = []
     for count in (1000, 16_000):
@@ -293,6 +295,7 @@ def test_an_append_that_is_longer_than_what_is_kept_is_not_tried_again_and_again
 
 
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_who_reads_meanwhile_sees_what_is_kept_go_forward_only(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
