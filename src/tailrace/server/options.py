@@ -41,6 +41,15 @@ class ServerOptions:
         if self.drain_timeout != 0 and not _is_number(self.drain_timeout, above=0):
             raise InvalidOption("drain_timeout", self.drain_timeout, "seconds, 0 or more")
 
+    def drain_within(self, given: float | None) -> float:
+        """Seconds that open responses have at shutdown.
+
+        Args:
+            given: The server's own time; None for ever. When it is up uvicorn cancels every task,
+                and streams could not end politely.
+        """
+        return self.drain_timeout if given is None else min(self.drain_timeout, max(0, given - 0.2))
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerOptions:
         """The settings that `TAILRACE_SEND_TIMEOUT` and `TAILRACE_DRAIN_TIMEOUT` give.

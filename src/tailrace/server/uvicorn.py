@@ -533,12 +533,7 @@ class HttpProtocol(HttpToolsProtocol):
             connections = self.server_state.connections
             shutdown = Shutdown(lambda: _buffers(connections), self.server_state.tasks)
             _shutdowns[self.server_state] = shutdown
-        shutdown.begin(self._budget())
-
-    def _budget(self) -> float:
-        own, given = self.options.drain_timeout, self.config.timeout_graceful_shutdown
-        # When uvicorn's time is up it cancels every task, and streams could not end politely.
-        return own if given is None else min(own, max(0.0, given - 0.2))
+        shutdown.begin(self.options.drain_within(self.config.timeout_graceful_shutdown))
 
 
 def _buffers(connections: set[Any]) -> list[WriteBuffer]:
