@@ -263,6 +263,8 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
+            if self.transport.is_closing() or self._state is states.CLOSING:
+                return  # its head was refused
             if not self._should_upgrade():
                 self._ignore_upgrade()
             elif is_last:
