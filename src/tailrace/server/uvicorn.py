@@ -429,7 +429,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        self._move(Event.REQUEST)
+        if self._state is states.ENDING and self.buffer.encrypted:
+            self._close()  # the client has not seen an end, and waits for it
+        else:
+            self._move(Event.REQUEST)
 
     # Upgrades
 
