@@ -262,6 +262,8 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
+            if self.transport.is_closing() or self._state is states.CLOSING:
+                return  # its head was refused
             if not self._should_upgrade():
                 self._ignore_upgrade()
             elif is_last:
@@ -426,7 +428,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        self._move(Event.REQUEST)
+        if self._state is states.ENDING and self.buffer.encrypted:
+            self._close()  # the client has not seen an end, and waits for it
+        else:
+            self._move(Event.REQUEST)
 
     # Upgrades
 
