@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tailrace"
 
 PACKAGES = [
-    *("app", "cli", "connection", "console", "files", "framing", "live", "protocol", "pump"),
+    *("app", "cli", "connection", "files", "framing", "live", "protocol", "pump"),
     *("responses", "runtime", "semantics", "server", "source", "store", "streams"),
     *("subscriptions", "testing"),
 ]
@@ -45,7 +45,6 @@ OFFENCES = [
     ("pump", "responses"),
     ("responses", "streams"),
     ("streams", "server"),
-    ("console", "files"),
     ("files", "server"),
     ("protocol", "server"),
     ("server", "app"),
