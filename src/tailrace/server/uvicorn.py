@@ -1,9 +1,8 @@
-"""uvicorn's HTTP protocol, with what files and streams need. It and `cycle` know uvicorn.
+"""uvicorn's HTTP protocol, with what files and streams need.
 
-What is used of it: that the protocol calls `self.app(scope, receive, send)` with bound methods of
-its request-response cycle; the cycle's attributes that are named in `_CYCLE`; that the cycle waits
-for `flow.drain()` before it writes. Nothing is patched and no cycle is replaced: the application is
-called with a `send` of ours, which does what uvicorn cannot and hands all else on to uvicorn's.
+What is used of uvicorn's insides is said in `internals.py`. Nothing is patched and no cycle is
+replaced: the application is called with a `send` of ours, which does what uvicorn cannot and hands
+all else on to uvicorn's.
 
 What a connection does next is told by a table of its states (`states`); this file carries it out.
 So requests are parsed and answered one after another, an upgrade meets no open response, and what
