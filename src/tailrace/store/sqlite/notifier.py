@@ -113,8 +113,9 @@ class Notifier:
             if not self._watchers.has(path):
                 continue
             told = self._told.get(path, _NOTHING)
-            if change.generation == told.generation and change.tail.position < told.position:
-                continue  # an older one, overtaken
+            known = (told.generation or 0, told.position)
+            if (change.generation, change.tail.position) < known:
+                continue  # overtaken: older, or of a stream that had this path before
             now = _NOTHING
             if not change.deleted:
                 now = _Told(change.generation, change.tail.position, change.closed)
