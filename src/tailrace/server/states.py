@@ -16,7 +16,8 @@ A connection whose transport is closing has no state: it does nothing any more.
 
 Why there are two states in which only our side has ended: a connection that is closed while input
 is unread is reset, and a reset overtakes the answers that are on their way. A client that sends
-first and reads later would get an error in their place (RFC 9112 9.6).
+first and reads later would get an error in their place (RFC 9112 9.6). TLS has no half of a
+connection: there CLOSING closes it at once, and the end of TLS takes what still comes.
 """
 
 from __future__ import annotations
