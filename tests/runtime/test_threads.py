@@ -243,7 +243,7 @@ def test_a_full_set_is_told_of_once_a_minute(caplog: pytest.LogCaptureFixture) -
         for _ in range(3):
             pool.submit(lambda: None)
     (line,) = caplog.records
-    assert line.getMessage().startswith("all 1 threads for tests are busy, and more wait")
+    assert line.getMessage().startswith("all 1 threads for tests are busy, and more calls wait")
     assert line.levelname == "WARNING"
 
 

@@ -241,7 +241,7 @@ class StoreSupervisor:
     def _tell(self, problem: StoreUnavailable | None) -> None:
         """Log what has changed, once: a probe that asks each second must not fill the log."""
         if problem is not None and not self._is_told:
-            _log.error("streams are not served: %s", problem)
+            _log.error("streams are not served, trying again: %s", problem)
         elif problem is None and self._is_told:
             _log.warning("streams are served again")
         self._is_told = problem is not None

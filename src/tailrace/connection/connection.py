@@ -243,7 +243,7 @@ class Frame:
 
     def __init__(self, data: bytes) -> None:
         if not data:
-            raise ValueError("a frame without bytes would end the response: give it at least one")
+            raise ValueError("a frame without bytes would end the response: give at least one byte")
         self.data = data
         self.chunk = b"%x\r\n%b\r\n" % (len(data), data)
         self.size = len(self.chunk)

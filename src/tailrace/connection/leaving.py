@@ -321,7 +321,9 @@ class _Asked(Leaving):
                     return  # the body again
                 parts = parts - 1 if message.get("more_body", False) else 0
         except Exception:  # noqa: BLE001 - of a server or middleware; the response goes on
-            log.warning("the client's leaving will not be noticed: receive failed", exc_info=True)
+            log.warning(
+                "receive failed: it will not be noticed if this client leaves", exc_info=True
+            )
             return
         self._tell()
 

@@ -171,7 +171,11 @@ class Archive:
         return info
 
     def _skip(self, names: Sequence[str], error: Exception) -> None:
-        logger.warning("left out of a ZIP: %a: %a", "/".join((*self.names, *names)), error)
+        logger.warning(
+            "left out of a ZIP, because it cannot be read: %a: %a",
+            "/".join((*self.names, *names)),
+            error,
+        )
 
 
 class _Output:

@@ -241,7 +241,11 @@ class Files:
         chosen = choose_media_type(", ".join(accept) if accept else None, _LISTING_TYPES)
         if chosen is None:
             offered = ", ".join(_LISTING_TYPES)
-            raise HTTPException(406, f"a directory is listed as {offered}", {"vary": "accept"})
+            raise HTTPException(
+                406,
+                f"the listing of a directory is available as {offered}: accept one of them",
+                {"vary": "accept"},
+            )
         listing = read_listing(
             self._tree, target.names, hidden=self._hidden, most=MAX_LISTING_ENTRIES
         ).sorted(order)

@@ -308,7 +308,7 @@ class Replies:
 
     def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
         """To a method that streams, or another thing, do not have."""
-        detail = f"{what} have no {method[:20]!a}"
+        detail = f"{what} do not support {method[:20]!a}: use {allowed.decode()}"
         document = problem_document(405, "method_not_allowed", detail)
         return self._problem(document, [(b"allow", allowed)])
 

@@ -111,8 +111,8 @@ class _Unmade:
 
     def __iter__(self) -> Never:
         raise TypeError(
-            "the content is a function of the request's Last-Event-ID, so there is nothing to "
-            "iterate yet: wrap what the function gives"
+            "the content is a function that takes the request's Last-Event-ID: there is nothing to "
+            "iterate yet. Wrap what the function returns"
         )
 
 
@@ -135,8 +135,8 @@ def _refusal(name: str, argument: str) -> str:
     words = f"{name}() got an unexpected keyword argument {argument!r}"
     if argument not in _OURS:
         return words
-    instead = f"what stands for that of sse-starlette is {_OURS[argument]}"
-    return f"{words}: {instead}; tailrace.compat.sse_starlette takes it as it is"
+    instead = f"in place of that argument of sse-starlette use {_OURS[argument]}"
+    return f"{words}: {instead}; or use tailrace.compat.sse_starlette, which accepts it"
 
 
 def _takes_last_event_id(content: Any) -> bool:

@@ -171,7 +171,7 @@ class Threads:
             return
         self._told = now
         _log.warning(
-            "all %d threads for %s are busy, and more wait: what waits for long inside them "
+            "all %d threads for %s are busy, and more calls wait: what waits for long in a thread "
             "should be asynchronous",
             self.busy,
             self._what,

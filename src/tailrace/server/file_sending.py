@@ -127,11 +127,17 @@ class FileSending:
         if room is not None and count is None:
             size = min(size, room)
         if size > there:
-            raise TransferFailed(file.name, f"{size} bytes are wanted, {there} are there", 0)
+            raise TransferFailed(
+                file.name, f"{size} bytes were asked for, but the file has only {there} there", 0
+            )
         if room is not None and size > room:
             raise RuntimeError("Response content longer than Content-Length")
         if room is not None and size < room and not more:
-            raise TransferFailed(file.name, f"the content-length is {room}, {size} are there", 0)
+            raise TransferFailed(
+                file.name,
+                f"the content-length is {room} bytes, but the file has only {size} there",
+                0,
+            )
         return size
 
     # A regular file

@@ -269,7 +269,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             else:
                 # A client waits for the answer to its handshake (RFC 6455 4.1).
-                self.send_400_response("Bytes behind a handshake.")
+                self.send_400_response("Bytes after a handshake.")
 
     def _keep(self, data: bytes, at: int = 0) -> None:
         """Keep what came for when its turn comes, and read no more if it is much."""

@@ -71,7 +71,9 @@ class Core:
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise RuntimeError("these streams are open already: one lifespan is enough")
+            raise RuntimeError(
+                "these streams are open already: use one lifespan or `async with` block"
+            )
         self._entered = True  # before anything is awaited: two may come at once
         try:
             opened = await self.handle.open()

@@ -134,7 +134,9 @@ class Streams:
             RuntimeError: Inside `async with` or the lifespan, whose end closes the store.
         """
         if self._core.has_tasks:
-            raise RuntimeError("these streams are closed at the end of their block or lifespan")
+            raise RuntimeError(
+                "these streams are closed by the end of their block or lifespan, not by aclose()"
+            )
         await self._core.handle.close()
 
     async def check(self) -> None:
@@ -410,7 +412,9 @@ class Streams:
         """
         if subscriptions is not None:
             if self._core.has_tasks:
-                raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
+                raise RuntimeError(
+                    "subscriptions start with the lifespan: call this before the lifespan begins"
+                )
             self._core.subscribed = subscriptions
         return Serving(self._core, options)
 

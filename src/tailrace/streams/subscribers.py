@@ -184,7 +184,11 @@ class RemoteSubscribers(SubscriberCount):
                     # Tried until it works: else the run would be cancelled while a client here
                     # reads it, or would go on for nobody.
                     path = self._claim.path
-                    log.error("the owner of run %a was not told of its clients: %s", path, error)
+                    log.error(
+                        "the worker of run %a cannot be told of its clients, trying again: %s",
+                        path,
+                        error,
+                    )
                     await anyio.sleep(wait)
                     wait = min(2 * wait, longest)
                 else:

@@ -118,7 +118,9 @@ class SourceProbe:
 
     def _start(self) -> None:
         if self.started.is_set() or self.closed.is_set():
-            raise RuntimeError("this probe has had its source: make one for each")
+            raise RuntimeError(
+                "this probe has made its source already: make a probe for each source"
+            )
         self.started_in = _here()
         self.started.set()
 

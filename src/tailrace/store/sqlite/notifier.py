@@ -315,7 +315,10 @@ class _FileCheck:
             return compare(self._connection)
         except apsw.Error as error:
             # Readers find out for themselves; this thread tries again.
-            _log.warning("watched streams could not be compared with the store: %s", error)
+            _log.warning(
+                "watched streams could not be compared with the store, trying again: %s",
+                error,
+            )
             self._version = None
             return ()
 

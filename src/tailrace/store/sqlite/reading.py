@@ -70,7 +70,9 @@ def border_at(connection: apsw.Connection, state: State, position: int) -> int:
             end, length, chunk = row or (0, 0, 0)
             start = end - length
             if row is None or start > position:
-                raise apsw.CorruptError(f"stream {generation}: nothing follows {position}")
+                raise apsw.CorruptError(
+                    f"stream {generation}: the chunk after {position} is missing"
+                )
             if start == position:
                 return position
             data = connection.execute("SELECT data FROM chunk WHERE id = ?", (chunk,)).get
@@ -121,7 +123,7 @@ def _of_level(
     # A reader may begin within an append, and a fork within one of its source.
     start = ends[-1] - len(data)
     if start > position:
-        raise apsw.CorruptError(f"stream {generation}: something is missing after {position}")
+        raise apsw.CorruptError(f"stream {generation}: the chunk after {position} is missing")
     ends[-1] = min(ends[-1], stop)
     return data[position - start : ends[-1] - start], ends
 

@@ -174,7 +174,8 @@ def verify_identity(connection: apsw.Connection, path: str) -> None:
 def _check_version(path: str, version: int) -> None:
     if version != VERSION:
         raise StoreVersion(
-            path, f"is of version {version}, and this Tailrace knows {VERSION}: use a newer one"
+            path,
+            f"has version {version}, and this Tailrace can read {VERSION}: install a newer one",
         )
 
 

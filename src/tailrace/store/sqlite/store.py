@@ -151,7 +151,7 @@ class SQLiteStore(Store):
         self._process = None
         await call_in_thread(self._close_readers)
         for operation in self._line:
-            operation.error = StoreUnavailable(self._location.file, "was closed meanwhile")
+            operation.error = StoreUnavailable(self._location.file, "was closed during this call")
             if operation.wake is not None:
                 operation.wake()
         self._line.clear()
