@@ -1,6 +1,6 @@
 """The application that `tailrace serve` runs: a directory, streams, and what an operator needs.
 
-A store that cannot be opened keeps nobody from the files. It is tried again every
+A store that cannot be opened does not stop the files from being served. It is tried again every
 `limits.STORE_REOPEN` seconds, by one task. Requests never try it themselves: each attempt at a file
 that somebody else holds takes seconds, and many of them, one behind the other, would never end.
 """

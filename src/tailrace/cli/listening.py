@@ -108,7 +108,7 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
 
 
 def addresses(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
-    """IP addresses and networks, with commas between; a mistake would be a name nobody has."""
+    """IP addresses and networks, with commas between; a mistake would be taken for a host name."""
     found = [each.strip() for each in (value or "").split(",") if each.strip()]
     for each in found:
         try:

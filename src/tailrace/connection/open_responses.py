@@ -237,14 +237,14 @@ class Drained:
 
 
 async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
-    """Let every open stream of this event loop say farewell, then cut what is still open.
+    """Send a farewell on every open stream of this event loop, then cut what is still open.
 
-    A format with a farewell (SSE: an event and a `retry`, drawn so that not all come back at once)
-    says it and ends now; if its source asked for a `shutdown_grace`, after that. Others may finish
-    by themselves until the time is up; then they are cut, visibly. When this returns, all sources
-    have been closed. Streams that begin meanwhile are treated the same.
+    A stream whose format has a farewell (SSE: an event with a random `retry`, so that not all
+    clients come back at once) sends it and ends, at once or after its `shutdown_grace`. Other
+    streams may finish by themselves until the time is up; then their connections are cut. When this
+    returns, all sources have been closed. Streams that begin meanwhile are treated the same.
 
-    Cancelled, it leaves the streams that are still open as they are.
+    If this is cancelled, the streams that are still open go on.
 
     Args:
         timeout: Seconds, 0 or more. Closing the sources of what had to be cut may take up to their
@@ -284,8 +284,8 @@ async def drain_beside(held: int, timeout: float) -> Drained:
 def shutdown_event() -> anyio.Event:
     """An event that is set when the server stops, for a source that ends in its own way.
 
-    Give its response `StreamOptions(shutdown_grace=...)`, or it is ended in the moment in which the
-    event is set. To be called in a source, sync or async, or in the event loop. A sync source must
+    Give the response `StreamOptions(shutdown_grace=...)`: without it the source is ended as soon as
+    the event is set. Call this in a source, sync or async, or in the event loop. A sync source must
     not wait for the event, but may ask whether it `is_set()`.
     """
     event = _stopping.get(None)

@@ -44,7 +44,7 @@ class Stats:
         bytes_sent: Body bytes given to the server, before chunked framing.
         source_threads: Threads in which a sync source runs now; at most
             `limits.SYNC_SOURCE_THREADS`.
-        source_line: Sync sources that wait for one.
+        source_line: Sync sources that wait for a thread.
         complete, left, failed, stalled, too_slow, drained, shut_down, refused, cancelled: Streams
             that ended in that way; see `Ending`.
     """

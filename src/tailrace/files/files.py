@@ -72,13 +72,13 @@ class Files:
 
     Args:
         directory: An existing directory. Links in its own path are followed anew for each request.
-        index: The file that stands for its directory; None for none.
+        index: The name of the file that is served for its directory; None for none.
         listing: List a directory that has no index, as HTML or JSON by Accept.
         hidden: Serve and list names that begin with a dot.
         follow_links: Which symbolic links are followed: "inside" (those that stay in the
             directory), "never", or a collection of paths of links ("current", "media/shared")
             that may lead anywhere, beside those that stay inside.
-        zip: Give each directory that is listed as a ZIP, at `?zip`.
+        zip: Offer each directory that is listed as a ZIP too, at `?zip`.
         cache_control: The Cache-Control of files; None sends none.
         media_types: By lower-case suffix with its dot, before the built-in table; "" is for names
             with no suffix that is known.
@@ -91,7 +91,7 @@ class Files:
             "same-origin", "same-site" or "cross-origin".
 
     Raises:
-        InvalidOption: A setting that cannot be, also a directory that is not there.
+        InvalidOption: A setting is not valid, or the directory does not exist.
     """
 
     def __init__(

@@ -36,16 +36,16 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
-        heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
-            subclass that is the `response_class` of `yield` endpoints.
-        end_mark: End with an event named "end" if the content ended well, so that a page knows a
+        heartbeat_text: The text of the comment that is sent after a silence; None is the class's
+            own, for a subclass that is the `response_class` of `yield` endpoints.
+        end_mark: End with an event named "end" if the content ended well, so that a page can tell a
             whole stream from one that was cut.
         status_code, headers, media_type, background, options, filename, content_disposition_type:
             As in `StreamingResponse`.
 
-    The status line goes out at once, though the first event may be late, unless the options name a
-    `start_grace`: an error that the source raises before it has waited for anything is an ordinary
-    error response, and with a grace any error within it.
+    The status line is sent at once, even if the first event comes late, unless the options have a
+    `start_grace`. An error that the source raises before it has waited for anything, or within the
+    `start_grace`, is an ordinary error response.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says

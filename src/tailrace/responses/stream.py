@@ -79,9 +79,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         options: The settings; None takes `app.state.stream_options`, or the defaults.
         filename: The name under which the client keeps it; None sends no Content-Disposition.
         content_disposition_type: "attachment" or "inline".
-        end_mark: Sent behind the last chunk of content that ended well: a client that has it has
-            all, whatever the proxies between did with the end of the body. The content must not
-            hold it.
+        end_mark: Sent after the last chunk of content that ended well: a client that receives it
+            has everything, even behind a proxy that hides a cut. The content must not hold it.
 
     Raises:
         TypeError: The content cannot be iterated.
@@ -136,7 +135,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     @property
     def body_iterator(self) -> Any:
-        """The content as an async iterable, for code that wraps it. What is set is sent instead."""
+        """The content as an async iterable, for code that wraps it. An iterable that is set is sent
+        instead."""
         content = self._content
         if isinstance(content, AsyncIterable):
             return content

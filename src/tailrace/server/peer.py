@@ -138,7 +138,7 @@ class PeerWatch:
         """The client has ended its side, and all that it sent was read: nothing more will come."""
 
     def paused(self, asked_at: float) -> None:
-        """Nothing more is read before the open response is complete.
+        """From now on nothing more is read until the open response is complete.
 
         Args:
             asked_at: When its request was complete; the loop's time.

@@ -260,7 +260,7 @@ class CallsBack:
     native_token = None
 
     def interrupt(self) -> None:
-        """The source is to end; to be called in the loop."""
+        """Ask the source to end; call this in the event loop."""
         self._interrupted = True
         for scope in tuple(self._under_way):
             scope.cancel()

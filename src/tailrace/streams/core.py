@@ -229,5 +229,5 @@ class Core:
 def _bytes_of(item: Any) -> bytes | None:
     """What of an item goes into a stream that is not JSON; None if nothing does."""
     if isinstance(item, str):
-        return item.encode("utf-8", "replace")  # half a character is no text
+        return item.encode("utf-8", "replace")  # half a character is not text
     return bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else None

@@ -317,7 +317,8 @@ class Progress(_Node):
         )
 
     def latest(self) -> Step | Thinned:
-        """The steps that were thinned, as one event to be sent now; falsy if there were none."""
+        """The steps that came too soon to be sent, as one event to send now; falsy if there are
+        none."""
         if not self._unsent:
             return self._thinned
         self._unsent = False

@@ -229,7 +229,7 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
 def _first_beyond(prefix: str) -> str | None:
     """The least text that is greater than all that begin with a prefix; None: no text is.
 
-    UTF-8 sorts as code points do. The surrogates, which are no characters, are stepped over.
+    UTF-8 sorts as code points do. The surrogates, which are not characters, are stepped over.
     """
     head = prefix.rstrip(chr(0x10FFFF))
     if not head:
