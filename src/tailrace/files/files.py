@@ -28,7 +28,7 @@ from tailrace.connection import answer_lifespan
 from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Tree
-from tailrace.files.listing import Order, read_listing
+from tailrace.files.listing import SortOrder, read_listing
 from tailrace.files.names import Target, href, is_served, target_of, text
 from tailrace.files.page import POLICY, page
 from tailrace.limits import MAX_LISTING_ENTRIES
@@ -198,7 +198,7 @@ class Files:
         query = QueryParams(scope["query_string"])
         if self._zip and "zip" in query:
             return self._archive(target)
-        return self._list(target, scope, Order.of(query.get("sort"), query.get("order")))
+        return self._list(target, scope, SortOrder.of(query.get("sort"), query.get("order")))
 
     def _open_index(self, target: Target) -> Descriptor | None:
         if self._index is None:
@@ -236,7 +236,7 @@ class Files:
         }
         return _OfDisk(archive.chunks(), headers=headers, media_type="application/zip")
 
-    def _list(self, target: Target, scope: Scope, order: Order) -> Response:
+    def _list(self, target: Target, scope: Scope, order: SortOrder) -> Response:
         accept = Headers(scope=scope).getlist("accept")
         chosen = choose_media_type(", ".join(accept) if accept else None, _LISTING_TYPES)
         if chosen is None:

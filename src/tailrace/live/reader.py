@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.connection import Attached, Ending, Frame, counters
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound, TailraceError
-from tailrace.live.cursor import ReadCursor, ReaderState, Slow, Step
+from tailrace.live.cursor import ReadCursor, ReaderState, ReaderStep, Slow
 from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
 from tailrace.live.live_stream import LiveStream
@@ -406,16 +406,16 @@ class LiveReader:
             self._sending.released()
 
 
-_DO: Final[dict[Step, Callable[[LiveReader], Awaitable[None]]]] = {
-    Step.WAIT: LiveReader._wait,
-    Step.SLEEP: LiveReader._sleep,
-    Step.LISTEN: LiveReader._listen,
-    Step.LEAVE: LiveReader._leave_broadcast,
-    Step.LOOK: LiveReader._look_for_stream,
-    Step.READ: LiveReader._read,
-    Step.REFRESH: LiveReader._refresh,
-    Step.BEAT: LiveReader._show_beat,
-    Step.CUT_OFF: LiveReader._cut_off,
-    Step.CLOSED: LiveReader._close,
-    Step.DELETED: LiveReader._delete,
+_DO: Final[dict[ReaderStep, Callable[[LiveReader], Awaitable[None]]]] = {
+    ReaderStep.WAIT: LiveReader._wait,
+    ReaderStep.SLEEP: LiveReader._sleep,
+    ReaderStep.LISTEN: LiveReader._listen,
+    ReaderStep.LEAVE: LiveReader._leave_broadcast,
+    ReaderStep.LOOK: LiveReader._look_for_stream,
+    ReaderStep.READ: LiveReader._read,
+    ReaderStep.REFRESH: LiveReader._refresh,
+    ReaderStep.BEAT: LiveReader._show_beat,
+    ReaderStep.CUT_OFF: LiveReader._cut_off,
+    ReaderStep.CLOSED: LiveReader._close,
+    ReaderStep.DELETED: LiveReader._delete,
 }

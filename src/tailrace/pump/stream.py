@@ -26,7 +26,7 @@ from tailrace.connection import Ending, log
 from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
-from tailrace.pump.delivery import Delivery, Tail
+from tailrace.pump.delivery import Delivery, FinalBytes
 from tailrace.pump.sending import SILENT, Head, Sending
 from tailrace.runtime import current_loop
 from tailrace.source import Buffer, Iteration, Source
@@ -254,17 +254,17 @@ class Stream:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
 
-    def _tail(self) -> Tail:
+    def _tail(self) -> FinalBytes:
         if self.sending.ending is Ending.COMPLETE:
-            return Tail(self._framing.closing())
+            return FinalBytes(self._framing.closing())
         if self.sending.ending is Ending.DRAINED:
             assert self.sending.farewell is not None
-            return Tail(self._framing.farewell(self.sending.farewell.draw_retry()) or b"")
+            return FinalBytes(self._framing.farewell(self.sending.farewell.draw_retry()) or b"")
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)
         error = self._error or RuntimeError(problem.message)
-        return Tail(self._framing.failure(problem), error)
+        return FinalBytes(self._framing.failure(problem), error)
 
     async def _deliver(self) -> None:
         try:

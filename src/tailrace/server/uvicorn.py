@@ -37,9 +37,9 @@ from tailrace.server.parsing import (
     parser_of_body,
     turns_of,
 )
-from tailrace.server.peer import PeerWatch, Progress
+from tailrace.server.peer import PeerWatch, ResponseProgress
 from tailrace.server.response import ResponseSender
-from tailrace.server.states import Event, State
+from tailrace.server.states import ConnectionEvent, ConnectionState
 from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol"]
@@ -77,7 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes that came since a request was complete, or since the last of its body."""
     _head_timer: asyncio.TimerHandle | None = None
     """Runs while a head is waited for."""
-    _state: State = states.HEAD
+    _state: ConnectionState = states.HEAD
     _unread = b""
     _unread_at = 0
     """What came behind a request that is being answered."""
@@ -173,7 +173,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     # The states of the connection
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: ConnectionEvent) -> None:
         """Go to the state that follows, and begin and end what belongs to a state."""
         self._state = state = states.after(self._state, event)
         if state.lingers:
@@ -186,7 +186,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._lingering is not None:
             self._stop_lingering()
 
-    def _end(self, event: Event = Event.LAST) -> None:
+    def _end(self, event: ConnectionEvent = ConnectionEvent.LAST) -> None:
         """End the connection behind what was answered: at once, or in two steps.
 
         A close resets a connection on which something still comes, and a reset overtakes answers.
@@ -195,7 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
         assert self.buffer is not None
         if self.transport.is_closing():
             return
-        is_read = event is Event.LAST and not self._unread and not self.flow.read_paused
+        is_read = event is ConnectionEvent.LAST and not self._unread and not self.flow.read_paused
         is_all_here = self._state is states.HEAD or self._state is states.ANSWERING
         if is_all_here and (is_read or self._has_ended or self.buffer.encrypted):
             self._close()
@@ -300,7 +300,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._peer.over()
         if not self.transport.is_closing():
             if self.cycle.keep_alive:
-                self._move(Event.ANSWERED)
+                self._move(ConnectionEvent.ANSWERED)
             else:
                 self._end()
         self.flow.let_go()
@@ -355,11 +355,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._progress)
         return self._peer
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> ResponseProgress:
         """How far the open response is."""
         assert self.buffer is not None
         cycle = self.cycle
-        return Progress(
+        return ResponseProgress(
             started=cycle.response_started,
             endless=cycle.chunked_encoding is not False,
             acknowledged=self.buffer.progress,
@@ -400,7 +400,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin(self) -> None:
         """Have the application called."""
-        self._move(Event.HEAD)
+        self._move(ConnectionEvent.HEAD)
         try:
             super().on_headers_complete()
         except BaseException:
@@ -427,7 +427,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        self._move(Event.REQUEST)
+        self._move(ConnectionEvent.REQUEST)
 
     # Upgrades
 
@@ -485,7 +485,7 @@ class HttpProtocol(HttpToolsProtocol):
         # taken for the next answer.
         if not self._state.lingers and not self.transport.is_closing():
             self.transport.write(answer)
-        self._end(Event.BROKEN)
+        self._end(ConnectionEvent.BROKEN)
 
     def timeout_keep_alive_handler(self) -> None:
         if self.buffer is None:

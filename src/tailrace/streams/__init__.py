@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailrace.streams.channel import Channel
 from tailrace.streams.item import Message
-from tailrace.streams.progress import Part, Progress, ProgressState, Step, Thinned
+from tailrace.streams.progress import Progress, ProgressPart, ProgressState, Step, Thinned
 from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
@@ -15,8 +15,8 @@ __all__ = [
     "Channel",
     "Grace",
     "Message",
-    "Part",
     "Progress",
+    "ProgressPart",
     "ProgressState",
     "Reader",
     "Run",

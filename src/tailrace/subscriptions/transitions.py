@@ -25,7 +25,7 @@ from enum import Enum
 from tailrace import limits
 from tailrace.errors import InvalidOffset, SubscriptionRefused
 from tailrace.store import START, Offset
-from tailrace.subscriptions.state import Link, SubscriptionState, Tail
+from tailrace.subscriptions.state import Link, StreamTail, SubscriptionState
 
 __all__ = [
     "Ack",
@@ -65,10 +65,10 @@ class Context:
 
     now: int
     wake_id: str
-    tails: Mapping[str, Tail] | None = None
+    tails: Mapping[str, StreamTail] | None = None
     chance: float = 0.0
 
-    def tail(self, path: str) -> Tail | None:
+    def tail(self, path: str) -> StreamTail | None:
         return None if self.tails is None else self.tails.get(path)
 
 
@@ -135,7 +135,7 @@ class TokenClaims:
     generation: int
 
 
-def is_pending(link: Link, tail: Tail | None) -> bool:
+def is_pending(link: Link, tail: StreamTail | None) -> bool:
     """Whether a stream has more than was processed."""
     return tail is not None and tail.offset > link.acked
 
@@ -537,7 +537,7 @@ def _fits(count: int, path_bytes: int) -> bool:
     return count <= most and path_bytes <= limits.MAX_SUBSCRIPTION_PATH_BYTES
 
 
-def _furthest(link: Link, tail: Tail | None) -> Offset:
+def _furthest(link: Link, tail: StreamTail | None) -> Offset:
     """The furthest that can have been processed; of a stream that is gone, what the wake named."""
     if tail is not None:
         return tail.offset
