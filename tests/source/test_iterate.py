@@ -580,7 +580,7 @@ async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threa
         for number in range(3):
             order.append(name)
             time.sleep(limits.TURN_BUDGET)  # longer than what a turn may take beside others
-            while not pool.line and len(order) < 6:
+            while not pool.queue and len(order) < 6:
                 time.sleep(0.001)  # the loop has not put the other back in line yet
             yield number
 
@@ -588,7 +588,7 @@ async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threa
         group.start_soon(run, open_source(source("a")), Gathered())
         await wait_until(begun.is_set)
         group.start_soon(run, open_source(source("b")), Gathered())
-        await wait_until(lambda: pool.line)
+        await wait_until(lambda: pool.queue)
         both.set()
     assert "".join(order) == "ababab"
 
@@ -742,9 +742,9 @@ async def test_one_that_begins_waits_in_line_as_every_source(pool: Threads) -> N
     async with anyio.create_task_group() as group:
         with Busy(pool):
             group.start_soon(run, open_source(source("first")), Gathered())
-            await wait_until(lambda: len(pool.line) == 1)
+            await wait_until(lambda: len(pool.queue) == 1)
             group.start_soon(take)
-            await wait_until(lambda: len(pool.line) == 2)
+            await wait_until(lambda: len(pool.queue) == 2)
     assert begun == ["first", "second"]
 
 

@@ -95,8 +95,8 @@ class Responder(Protocol):
     def lingers(self) -> float:
         """Seconds that it may take to end when the server stops; infinite if it goes on."""
 
-    def told(self) -> None:
-        """The response has a farewell or an early ending: it is to end."""
+    def end_early(self) -> None:
+        """End: the open response has a `farewell` or an early `ending` now."""
 
 
 class OpenResponse:
@@ -149,7 +149,7 @@ class OpenResponse:
 
     def _tell(self) -> None:
         if self._responder is not None:
-            self._responder.told()
+            self._responder.end_early()
 
     async def __aenter__(self) -> Self:
         leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
@@ -188,7 +188,7 @@ class OpenResponse:
         here.ended += 1
         if here.changed is not None:
             here.changed.set()
-        if here.is_told and not here.responses:
+        if here.is_announced and not here.responses:
             _go_on(here)
 
 
@@ -210,7 +210,7 @@ class _Open:
     stop: _Stop | None = None
     ended: int = 0
     """Streams that have ended since draining began."""
-    is_told: bool = False
+    is_announced: bool = False
     """The application has said that the server stops; it is forgotten with the last stream."""
     changed: anyio.Event | None = None
     """Set when the next one ends."""
@@ -298,7 +298,7 @@ def tell_stopping() -> None:
     For an application that knows it before the server shows it.
     """
     here = _here()
-    here.is_told = True
+    here.is_announced = True
     if here.stop is None:
         _tell(here, inf, 0)
     else:  # one that had a reason to go on may have none now
@@ -326,7 +326,7 @@ def _farewell(here: _Open, stop: _Stop) -> Farewell:
 
 
 def _go_on(here: _Open) -> None:
-    here.stop, here.stopping, here.is_told = None, anyio.Event(), False
+    here.stop, here.stopping, here.is_announced = None, anyio.Event(), False
 
 
 # Watching, only while streams are open. The server is looked for by the first stream of a loop. All

@@ -78,7 +78,7 @@ class Counters:
             open=self.open,
             bytes_sent=self.bytes_sent,
             source_threads=source_threads.busy,
-            source_line=len(source_threads.line),
+            source_line=len(source_threads.queue),
             **ended,
         )
 

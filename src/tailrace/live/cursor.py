@@ -86,7 +86,7 @@ class ReadCursor:
         slow: What becomes of it if it is too slow.
     """
 
-    __slots__ = ("closing", "created_at", "live", "offset", "slow", "state", "told_up_to_date")
+    __slots__ = ("closing", "created_at", "live", "offset", "sent_up_to_date", "slow", "state")
 
     def __init__(self, live: LiveStream, first: Slice, slow: Slow) -> None:
         self.live = live
@@ -98,7 +98,7 @@ class ReadCursor:
         """Up to where it has everything; while it listens, that is the tail."""
         self.closing: Slice | None = None
         """The last part, if nothing more will come."""
-        self.told_up_to_date = False
+        self.sent_up_to_date = False
 
     # What has happened to it
 
@@ -110,7 +110,7 @@ class ReadCursor:
         """It has got a part."""
         self.offset = part.end
         self.closing = part if part.closed else None
-        self.told_up_to_date = part.up_to_date
+        self.sent_up_to_date = part.up_to_date
 
     def skip(self, gap: Gap) -> None:
         """It does not get what lies between."""
@@ -135,7 +135,7 @@ class ReadCursor:
             missing: The first entry that it has not got; None if it has got everything.
         """
         live = self.live
-        self.state, self.told_up_to_date = ReaderState.AT_TAIL, True
+        self.state, self.sent_up_to_date = ReaderState.AT_TAIL, True
         if missing is not None:
             self.offset = missing.part.start
         else:
@@ -208,7 +208,7 @@ class ReadCursor:
         if live.tail.state is TailState.STALE:
             return ReaderStep.REFRESH
         reads_ahead = self.offset != tail or live.tail.state is TailState.REFRESHING
-        if not reads_ahead and not self.told_up_to_date:
+        if not reads_ahead and not self.sent_up_to_date:
             assert live.tail.info is not None
             return Entry(Slice(live.tail.info, tail, ()), time.time())
         self.state = ReaderState.AT_TAIL

@@ -254,7 +254,7 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
     if token is None and live is not None and not last_event_id:
         raise InvalidRequest("offset", None, "-1, now, or a Stream-Next-Offset, to read live")
     asked = Mark.BEGINNING if token is None else where_of(token)
-    resumed = _last_place(last_event_id)
+    resumed = _resume_offset(last_event_id)
     cursor, condition = parameters.get("cursor"), fields.get(b"if-none-match")
     return Get(
         path,
@@ -267,7 +267,7 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
     )
 
 
-def _last_place(last_event_id: bytes | None) -> Where | None:
+def _resume_offset(last_event_id: bytes | None) -> Where | None:
     """The offset up to which an EventSource has everything; None if it has nothing yet.
 
     It comes back with the URL that it was made with. Its id may be another server's that answered

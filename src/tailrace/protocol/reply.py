@@ -233,7 +233,7 @@ class Replies:
             *self._base,
             (b"cache-control", self._caching(part, where)),
             (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
-            *_place(part, cursor),
+            *_position_fields(part, cursor),
         ]
         if where is Mark.BEGINNING and part.start.position:
             headers.append((b"stream-first-offset", str(part.start).encode()))
@@ -243,16 +243,16 @@ class Replies:
 
     def tail(self, part: Slice, cursor: int | None = None) -> Reply:
         """Answer a GET of `offset=now`: the tail, or data that came after it. It is not cached."""
-        return self._whole([*self._unstored, *_place(part, cursor)], part)
+        return self._whole([*self._unstored, *_position_fields(part, cursor)], part)
 
     def waited(self, part: Slice, cursor: int) -> Reply:
         """Answer a long-poll that got no data in time, or at the end of a closed stream: 204."""
-        return Reply(204, [*self._unstored, *_place(part, cursor)])
+        return Reply(204, [*self._unstored, *_position_fields(part, cursor)])
 
     def finished(self, part: Slice) -> Reply:
         """Answer an EventSource that comes back and has all of a closed stream: 204, which tells
         it not to come again (WHATWG HTML 9.2.3)."""
-        return Reply(204, [*self._unstored, *_place(part, None)])
+        return Reply(204, [*self._unstored, *_position_fields(part, None)])
 
     def live(self) -> dict[str, str]:
         """The headers of an SSE answer beside those of its format."""
@@ -416,7 +416,7 @@ def _lifetime(info: StreamInfo) -> Headers:
     return headers
 
 
-def _place(part: Slice, cursor: int | None) -> Headers:
+def _position_fields(part: Slice, cursor: int | None) -> Headers:
     headers = [(b"stream-next-offset", str(part.end).encode())]
     if part.up_to_date:
         headers.append(_UP_TO_DATE)
@@ -431,6 +431,6 @@ def _has(condition: str, etag: str) -> bool:
 
 
 def _rfc3339(milliseconds: int) -> bytes:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    text = f"{moment:%H:%M:%S}.{milliseconds % 1000:03d}Z"
-    return f"{moment.year:04d}-{moment:%m-%d}T{text}".encode()
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    text = f"{instant:%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{instant.year:04d}-{instant:%m-%d}T{text}".encode()

@@ -192,8 +192,8 @@ class Stream:
         """Seconds that it may take to end when it is told; infinite if it goes on."""
         return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
 
-    def told(self) -> None:
-        """It is to end: after the source had its grace, or now, interrupted and closed."""
+    def end_early(self) -> None:
+        """End after the grace of the source, or at once: interrupt the source and close it."""
         farewell = self.sending.farewell
         if self.sending.ending is not None:
             self._iteration.interrupt()

@@ -166,7 +166,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     def _open(self, scope: Scope) -> Source:
         content: Any = self._content
         if not self._sent:
-            self._stood_at = _place_of(content)
+            self._stood_at = _position_of(content)
         elif hasattr(content, "__next__") or hasattr(content, "__anext__"):
             if self._stood_at is None or self._is_open or not is_rewindable(content):
                 raise SourceSpent(content)
@@ -202,7 +202,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
                 await source.close()
 
 
-def _place_of(content: Any) -> Any:
+def _position_of(content: Any) -> Any:
     """Where an open file stands; None if it cannot be brought back there."""
     try:
         return content.tell() if is_rewindable(content) else None

@@ -222,8 +222,8 @@ def _position(file: Any) -> int:
     # A file object knows better than its descriptor, which stands behind what is buffered.
     if isinstance(file, int):
         return os.lseek(file, 0, os.SEEK_CUR)
-    place: int = file.tell()
-    return place
+    position: int = file.tell()
+    return position
 
 
 def _move(file: Any, count: int) -> None:

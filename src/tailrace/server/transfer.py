@@ -91,10 +91,10 @@ class Transfer:
         "_done",
         "_fd",
         "_file",
+        "_has_writer",
         "_loop",
         "_start",
         "_stop",
-        "_watched",
         "at",
     )
 
@@ -113,7 +113,7 @@ class Transfer:
         self._cache = PageCacheProbe(file, stop, loop)
         self._done: asyncio.Future[None] = loop.create_future()
         self._fd: int | None = None
-        self._watched = False
+        self._has_writer = False
         self._start = self.at = start
         """The offset up to which it was sent."""
 
@@ -198,18 +198,18 @@ class Transfer:
         return max(least, most // self._under_way)
 
     def _watch(self) -> None:
-        if self._watched:
+        if self._has_writer:
             return
         if self._fd is None:
             self._fd = self._buffer.duplicate()
         self._loop.add_writer(self._fd, self._step)
-        self._watched = True
+        self._has_writer = True
 
     def _unwatch(self) -> None:
-        if self._watched:
+        if self._has_writer:
             assert self._fd is not None
             self._loop.remove_writer(self._fd)
-            self._watched = False
+            self._has_writer = False
 
     def _let_go(self) -> None:
         self._cache.forget()

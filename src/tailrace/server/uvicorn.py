@@ -149,7 +149,7 @@ class HttpProtocol(HttpToolsProtocol):
             return False  # nobody waits for an answer, or the rest of a request will never come
         if self.buffer.encrypted:
             return False  # TLS has no half of a connection
-        self._watched.ended(self._asked_at)
+        self._peer_watch.ended(self._asked_at)
         return not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -276,7 +276,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread, self._unread_at = data, at
         if len(data) - at > limits.MAX_PIPELINED_BYTES and not self.flow.held:
             self.flow.hold()
-            self._watched.paused(self._asked_at)
+            self._peer_watch.paused(self._asked_at)
 
     def _go_on(self) -> None:
         """Parse more of what is kept: it is this connection's turn."""
@@ -320,7 +320,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._has_ended or self.transport.is_closing():
             return
         if self._state is states.ANSWERING:
-            self._watched.ended(self._asked_at)
+            self._peer_watch.ended(self._asked_at)
         elif not self._unread:  # or it waits for its turn to be parsed
             self._close()
 
@@ -349,7 +349,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._peer is not None and self._peer.has_ended
 
     @property
-    def _watched(self) -> PeerWatch:
+    def _peer_watch(self) -> PeerWatch:
         assert self.buffer is not None
         if self._peer is None:
             self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._progress)

@@ -35,7 +35,7 @@ from tailrace.streams.answering import answer_errors
 from tailrace.streams.channel import Channel
 from tailrace.streams.core import JSON, Core
 from tailrace.streams.local_run import LocalRun
-from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.reading import Reader, parse_start
 from tailrace.streams.run import Run
 from tailrace.streams.runs import RunRequest
 from tailrace.streams.serving import Serving
@@ -253,7 +253,7 @@ class Streams:
         """
         _check_path(path)
         _check_path(source)
-        place = None if offset is None else place_of(offset)
+        place = None if offset is None else parse_start(offset)
         if place is not None and not isinstance(place, Offset):
             raise InvalidOption("offset", offset, "an offset, or None for the tail")
         new = NewStream(ttl=ttl, fork=Fork(source, place, sub_offset))
@@ -291,7 +291,7 @@ class Streams:
         run that has failed, was cancelled or was lost.
         """
         _check_path(path)
-        return Reader(self._core, path, place_of(start), follow=follow)
+        return Reader(self._core, path, parse_start(start), follow=follow)
 
     def subscribe(
         self,

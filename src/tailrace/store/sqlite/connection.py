@@ -32,9 +32,9 @@ __all__ = [
     "failure_of",
     "is_damage",
     "is_fatal",
-    "moment",
     "open_reader",
     "open_writer",
+    "read_transaction",
     "use_log",
 ]
 
@@ -94,8 +94,8 @@ def close(connection: apsw.Connection) -> None:
 
 
 @contextmanager
-def moment(connection: apsw.Connection) -> Iterator[None]:
-    """All that is read within is of one moment."""
+def read_transaction(connection: apsw.Connection) -> Iterator[None]:
+    """A block in which all reads see the file as it was at the first of them."""
     connection.execute("BEGIN")
     try:
         yield

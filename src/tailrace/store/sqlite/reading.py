@@ -25,7 +25,7 @@ from tailrace.store.sqlite.connection import (
     failure_of,
     is_damage,
     is_fatal,
-    moment,
+    read_transaction,
 )
 from tailrace.store.sqlite.lifetime import LastAccess, expired_forks, low_now, lows_now
 from tailrace.store.sqlite.rows import StoredStream, load, load_many
@@ -150,14 +150,14 @@ class Queries:
     def head(self, connection: apsw.Connection, path: str) -> StreamInfo:
         """What is known of a stream."""
         now = self.clock()
-        with moment(connection):
+        with read_transaction(connection):
             stored = self._require(connection, path, now)
             return self._info(connection, stored, now)
 
     def read(self, connection: apsw.Connection, path: str, start: Where, max_bytes: int) -> Slice:
         """A stretch of a stream; counts as an access."""
         now = self.clock()
-        with moment(connection):
+        with read_transaction(connection):
             stored = self._require(connection, path, now)
             state = stored.state
             self.accesses.note(state, now)
@@ -173,7 +173,7 @@ class Queries:
         """Streams by path."""
         now = self.clock()
         found: list[StreamInfo] = []
-        with moment(connection):
+        with read_transaction(connection):
             while len(found) < limit:
                 size = min(limit - len(found), limits.LIST_STREAMS)
                 page = _page(connection, prefix, after, size)

@@ -352,7 +352,7 @@ class _File:
         return batch.changes
 
     def _run(self, operations: list[Operation]) -> Batch:
-        self._check_place()
+        self._check_path()
         for _ in range(_ATTEMPTS):
             self._take_over()
             if self.cache.version is None:
@@ -387,7 +387,7 @@ class _File:
         if self.lock.take_over():
             self.cache.clear()
 
-    def _check_place(self) -> None:
+    def _check_path(self) -> None:
         """Refuse to write to a file that is not at its path any more.
 
         SQLite goes on writing to a file that was deleted, and a process that opens the path makes
