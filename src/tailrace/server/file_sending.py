@@ -75,7 +75,7 @@ class FileSending:
     async def send_opened(
         self, file: Any, offset: int | None, count: int | None, *, more: bool
     ) -> None:
-        """Send an open file, or a stretch of it; it stays the caller's.
+        """Send an open file, or a part of it; it stays the caller's.
 
         Args:
             file: A descriptor, or an object with one.

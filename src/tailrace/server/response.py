@@ -145,8 +145,8 @@ class ResponseSender:
         """What `tailrace.pump.AttachOffer` says.
 
         The proof has two parts. Before: nothing that is not known to leave bodies alone wraps
-        `send` (see `passage`). After: the very objects that were sent came out at the server, and
-        what says how the body is written is still what the response has said.
+        `send` (see `connection.middleware`). After: the very objects that were sent came out at
+        the server, and what says how the body is written is still what the response has said.
         """
         passes = leads_to(send, self.send)
         said = _of_the_body(start)

@@ -1,4 +1,4 @@
-"""A stretch of a file on its way to a socket, by the kernel.
+"""A part of a file on its way to a socket, by the kernel.
 
 It runs in the event loop's own callbacks, not in a task: when the socket has room, the loop calls
 `_step`, which sends what fits and returns. So a client costs a wake-up for each half megabyte, and
@@ -74,7 +74,7 @@ _READ_BYTES = 256 * 1024
 
 
 class Transfer:
-    """Sends a stretch of a regular file. For one use.
+    """Sends a part of a regular file. For one use.
 
     Args:
         buffer: Where to; not paused.
@@ -336,7 +336,7 @@ class PageCacheProbe:
 
 
 def read_into_cache(fd: int, at: int, stop: int) -> None:
-    """Wait until a stretch of a file is in the page cache, or its end is met."""
+    """Wait until a part of a file is in the page cache, or its end is met."""
     if _NOWAIT is None:
         while at < stop and (data := os.pread(fd, min(_READ_BYTES, stop - at), at)):
             at += len(data)

@@ -184,7 +184,7 @@ class WriteBuffer:
         return True
 
     def sendfile(self, file: int, at: int, count: int) -> int:
-        """Have the kernel send a stretch of a file, as much of it as the socket takes.
+        """Have the kernel send a part of a file, as much of it as the socket takes.
 
         Returns:
             Bytes that were sent.

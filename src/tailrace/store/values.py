@@ -313,7 +313,7 @@ class Cut(Sequence[Chunk]):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A stretch of a stream.
+    """A part of a stream.
 
     Its end is the same for all that read from its start with the same `max_bytes`, unless it is
     the tail.

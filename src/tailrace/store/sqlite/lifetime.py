@@ -291,7 +291,7 @@ def low_now(connection: apsw.Connection, stored: StoredStream, now: int) -> int:
     commit. Readers and the writer see the same.
 
     Args:
-        connection: To the file, of the moment of the stored.
+        connection: To the file, in the read transaction of the stored state.
         stored: The stream.
         now: Milliseconds since the epoch.
     """

@@ -155,7 +155,7 @@ class Queries:
             return self._info(connection, stored, now)
 
     def read(self, connection: apsw.Connection, path: str, start: Where, max_bytes: int) -> Slice:
-        """A stretch of a stream; counts as an access."""
+        """A part of a stream; counts as an access."""
         now = self.clock()
         with read_transaction(connection):
             stored = self._require(connection, path, now)
