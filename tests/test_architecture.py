@@ -1,9 +1,13 @@
-"""The import rules: those that import-linter cannot say, and that it catches what it is for."""
+"""The import rules: those that import-linter cannot say, and that it catches what it is for.
+
+And that ARCHITECTURE.md names files that exist.
+"""
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "tailrace"
 
 PACKAGES = [
-    *("app", "cli", "connection", "console", "files", "framing", "live", "protocol", "pump"),
+    *("app", "cli", "connection", "files", "framing", "live", "protocol", "pump"),
     *("responses", "runtime", "semantics", "server", "source", "store", "streams"),
     *("subscriptions", "testing"),
 ]
@@ -41,7 +45,6 @@ OFFENCES = [
     ("pump", "responses"),
     ("responses", "streams"),
     ("streams", "server"),
-    ("console", "files"),
     ("files", "server"),
     ("protocol", "server"),
     ("server", "app"),
@@ -303,3 +306,32 @@ def late():
         *("tailrace.streams.core", "tailrace.streams.run"),
     }
     assert set(imported(code, "tailrace.streams", known)) == known - {"tailrace.streams"}
+
+
+def absent_files(text: str) -> list[str]:
+    """The files of Python that a text names, and that are neither below the package nor the root.
+
+    Wherever it names them: the walks are no prose, and have no backticks.
+    """
+    named = sorted(set(re.findall(r"[\w./]+\.py\b", text)))
+    return [name for name in named if not any((at / name).is_file() for at in (SOURCE, ROOT))]
+
+
+def test_the_page_of_the_architecture_names_files_that_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert text.count(".py") > 100
+    assert absent_files(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "absent"),
+    [
+        ("`limits.py`, `pump/stream.py` and `tests/test_architecture.py`", []),
+        ("source/iterate.py    runs the generator", []),
+        ("`stream.py`", ["stream.py"]),
+        ("an old one (`pump/pump.py`), then `types.py`", ["pump/pump.py"]),
+        ("    responses/busy.py  answers 503", ["responses/busy.py"]),
+    ],
+)
+def test_a_file_that_does_not_exist_is_found(text: str, absent: list[str]) -> None:
+    assert absent_files(text) == absent

@@ -705,7 +705,4 @@ PROGRESS_WINDOW: Final = 5.0
 """Seconds over which a progress's rate is averaged, newer ones weighing more."""
 
 STORE_REOPEN: Final = 5.0
-"""Seconds of work without a real wait after which other tasks of the event loop get a turn.
-
-CPython's own switch interval between threads. Stops: a tight generator that freezes its worker.
-"""
+"""Seconds after which `tailrace serve` tries again to open a store that could not work."""

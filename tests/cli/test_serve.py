@@ -332,4 +332,4 @@ def test_what_is_no_address_of_a_proxy_is_refused(
     assert run("serve", str(tmp_path), "--forwarded-allow-ips", proxies) == 2
     text = capsys.readouterr().err
     assert is_one_line(text)
-    assert "no address and no network" in text
+    assert "neither an address nor a network" in text

@@ -240,6 +240,23 @@ async def test_a_stream_that_is_deleted_ends_those_that_follow_it(store: Countin
     assert len(hub) == 0
 
 
+async def test_an_offset_of_a_stream_that_had_this_path_leads_to_no_bytes_of_the_new_one(
+    store: CountingStore,
+) -> None:
+    hub = Hub(store)
+    before = (await store.head("s")).tail
+    await store.delete("s")
+    await store.create("s", NewStream())
+    tail = (await store.head("s")).tail
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hub.follow, "s", tail)
+        await settle()
+        await store.append("s", Append(data=b"others"))
+        with anyio.fail_after(5), pytest.raises(OffsetGone):
+            await hub.follow("s", before)
+
+
 async def test_one_that_does_not_come_back_does_not_keep_the_others_waiting(
     store: CountingStore,
 ) -> None:

@@ -66,6 +66,13 @@ async def start(send: Any, query: dict[str, str], **more: str) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
+async def refuse(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
+    """Ends the connection, and reads nothing of the body."""
+    headers = [(b"content-length", b"0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
 async def answer(send: Any, said: Any) -> None:
     body = json.dumps(said).encode()
     headers = [(b"content-length", str(len(body)).encode())]
@@ -339,7 +346,7 @@ ROUTES = {
     route.__name__: route
     for route in (
         *(abort, at_once, attach, cancelled, connection, endless, events, extensions),
-        *(give_up, hello, impatient, large, path, pipe, process, publish, release, starlette_file),
-        *(ticks, zero),
+        *(give_up, hello, impatient, large, path, pipe, process, publish, refuse, release),
+        *(starlette_file, ticks, zero),
     )
 }

@@ -170,6 +170,14 @@ def test_another_version_of_http_is_refused(site: Site, version: bytes) -> None:
     assert "version" not in state(site)["asked"]
 
 
+def test_a_tunnel_over_another_version_of_http_is_refused(site: Site) -> None:
+    """Kind of fault: an offer is looked at behind a request that was refused already."""
+    with site.connect() as connection:
+        connection.sock.sendall(b"CONNECT a:443 HTTP/2.0\r\nhost: a\r\n\r\n")
+        assert connection.read_reply().status == 505
+    assert "data_received() call failed" not in site.server.log
+
+
 def test_trailers_are_no_fields_of_the_request(site: Site) -> None:
     trailer = b"x-forwarded-for: 6.6.6.6\r\nhost: b\r\n"
     body = b"transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n%b\r\n" % trailer

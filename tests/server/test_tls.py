@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import trustme
 
+from tailrace import limits
 from tests.rawhttp import Connection
 from tests.server.conftest import APP, OURS, Site, target
 from tests.server.test_clients import until
@@ -122,6 +124,17 @@ def test_an_attached_client_gets_what_is_published(secure: SecureSite) -> None:
         assert secure.ask("/publish")["took"] == [1]
         assert connection.read_chunk() == b"data: 0 " + b"x" * 100_000 + b"\n\n"
         assert connection.read_chunk() == b"data: 0 \n\n"
+
+
+def test_behind_a_body_that_was_refused_the_connection_ends_at_once(secure: SecureSite) -> None:
+    """Kind of fault: our side cannot end alone, so the client waits for an end that comes late."""
+    with secure.connect() as connection:
+        connection.send("/refuse", method="POST", headers={"content-length": "3"})
+        assert connection.read_reply().status == 413
+        connection.sock.sendall(b"abc")
+        began = time.monotonic()
+        assert connection.read_some() == b""
+    assert time.monotonic() - began < limits.LINGER_SILENCE / 2
 
 
 def open_streams(site: SecureSite) -> int:

@@ -93,6 +93,6 @@ def test_a_response_that_is_returned_twice_says_what_is_wrong(uvicorn: LiveServe
     assert uvicorn.request("/same-object").body == b"once"
     assert uvicorn.request("/same-object").status == 500
     uvicorn.request("/quick")
-    assert "SourceSpent: this response was sent before and its source, generator" in (
+    assert "SourceSpent: this response was sent before, and its source, generator" in (
         uvicorn.server.log
     )

@@ -138,6 +138,6 @@ def test_a_ticker_that_nobody_has_written_yet_is_waited_for(url: str) -> None:
             "GET", f"{one.url}/ticker", headers=EVENTS, timeout=PATIENCE
         ) as response:
             lines = response.iter_lines()
-            assert next(lines) == ": keep-alive"
+            assert next(lines) == "retry: 1000"
             httpx2.post(f"{two.url}/ticker?price=3")
             assert next(line for line in lines if line.startswith("data")) == 'data: {"price":3}'

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tailrace.errors import InvalidOption, RunEnded, StreamClosed, StreamNotFound
 from tailrace.store import Producer, Retention
-from tailrace.streams import SyncStreams
+from tailrace.streams import Grace, SyncStreams
+from tailrace.streams.subscribers import OnDisconnect
 from tailrace.testing import no_leaks
 
 PATIENCE = 20.0
@@ -203,6 +206,25 @@ def test_a_run_is_stopped_from_another_thread(streams: SyncStreams) -> None:
     assert closed.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("policy", ["cancel", Grace(0.01)])
+def test_a_reader_that_is_dropped_in_another_thread_leaves_in_the_event_loop(
+    streams: SyncStreams, policy: OnDisconnect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")  # the loop refuses to be touched by a thread
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await anyio.sleep_forever()
+
+    run = streams.run("dropped", source(), on_disconnect=policy)
+    for message in run:
+        assert message.data == 1
+        break
+    gc.collect()
+    with pytest.raises(RunEnded, match="its last client has left"):
+        run.wait()
+
+
 def test_a_run_fails_as_its_source_does(
     streams: SyncStreams, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -238,7 +260,8 @@ def test_a_child_that_was_forked_before_the_first_call_has_streams_of_its_own(ur
 
 FORGETFUL = """
 import sys
-from tailrace.streams import SyncStreams
+from tailrace.streams import Grace, SyncStreams
+from tailrace.streams.subscribers import OnDisconnect
 streams = SyncStreams(sys.argv[1])
 streams.append("s", 1)
 streams.run("r", iter(lambda: __import__("time").sleep(0.01), 1))

@@ -302,7 +302,10 @@ class TailCache:
             if start == offset:
                 found = entry
             elif start.position < offset.position:
-                if found is None and offset.position < entry.part.end.position:
+                end = entry.part.end
+                # One of another generation is of a stream that had this path before.
+                is_within = offset.generation == end.generation and offset.position < end.position
+                if is_within and found is None:
                     return _rest(entry, offset)
                 break
         return found

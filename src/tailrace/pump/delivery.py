@@ -85,6 +85,10 @@ class Delivery:
         self._tail = tail
         self._buffer.wake_consumer()
 
+    def over(self) -> None:
+        """Forget the tail: by its traceback, its error leads to the stream and so back to here."""
+        self._tail = None
+
     # The loop
 
     async def run(self) -> None:

@@ -253,6 +253,7 @@ class Stream:
         else:
             self._delivery.finish(self._tail())
         await self._delivered.wait()
+        self._delivery.over()
 
     def _tail(self) -> FinalBytes:
         if self.sending.ending is Ending.COMPLETE:

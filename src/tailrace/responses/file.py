@@ -41,9 +41,9 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, is_clear
-from tailrace.errors import FileChanged, InvalidOption
+from tailrace.errors import FileChanged, InvalidOption, SourceBusy
 from tailrace.framing import Framing
-from tailrace.pump import Head, send_whole
+from tailrace.pump import Head, send_whole, serve
 from tailrace.responses.plan import (
     ETagKind,
     FileRequest,
@@ -56,10 +56,10 @@ from tailrace.responses.plan import (
     open_representation,
 )
 from tailrace.responses.request import (
+    answer_busy,
     options_of_app,
     release_dependencies,
     run_background,
-    serve,
 )
 from tailrace.runtime import call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, content_disposition
@@ -259,6 +259,8 @@ class FileResponse(starlette.responses.FileResponse):
             source = self._source(plan, options, scope, send)
             begun = True
             return await serve(source, _AsItIs(), None, options, head, scope, receive, send)
+        except SourceBusy as error:
+            return await answer_busy(error, scope, receive, send)
         finally:
             if not begun:
                 plan.close()

@@ -9,7 +9,7 @@ the frames of the callers, up to a middleware that calls in a task of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -19,15 +19,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from tailrace import limits, pump
+from tailrace import limits
 from tailrace.connection import Ending
 from tailrace.errors import InvalidOption, SourceBusy
-from tailrace.framing import Codec, Framing
-from tailrace.pump import Head
-from tailrace.source import Source
 from tailrace.types import StreamOptions
 
-__all__ = ["check_options", "options_of_app", "release_dependencies", "run_background", "serve"]
+__all__ = [
+    "answer_busy",
+    "check_options",
+    "options_of_app",
+    "release_dependencies",
+    "run_background",
+]
 
 _FRAMES: Final = 256
 """How many callers are looked at; an application is about ten deep, and its middlewares."""
@@ -103,17 +106,10 @@ async def run_background(background: BackgroundTask | None, ending: Ending) -> N
         await background()
 
 
-async def serve(
-    source: Source,
-    framing: Framing,
-    make_codec: Callable[[], Codec] | None,
-    options: StreamOptions,
-    head: Head,
-    scope: Scope,
-    receive: Receive | None,
-    send: Send,
+async def answer_busy(
+    error: SourceBusy, scope: Scope, receive: Receive | None, send: Send
 ) -> Ending:
-    """As `pump.serve`; a sync source that got no thread in time is answered by 503.
+    """Answer 503 for a sync source that got no thread in time.
 
     Raises:
         HTTPException: 503 where an application has handlers, which say how it looks. What one of
@@ -121,15 +117,12 @@ async def serve(
 
     Source: RFC 9110 15.6.4 and 10.2.3.
     """
-    try:
-        return await pump.serve(source, framing, make_codec, options, head, scope, receive, send)
-    except SourceBusy as error:
-        headers = {"retry-after": str(limits.SYNC_SOURCE_RETRY_AFTER)}
-        if _HANDLERS in scope and scope["type"] == "http":  # for a WebSocket they send nothing
-            raise HTTPException(error.status, str(error), headers) from error
-        answer = PlainTextResponse(str(error), error.status, headers)
-        await answer({**scope, "type": "http"}, receive or _nothing, send)
-        return Ending.REFUSED
+    headers = {"retry-after": str(limits.SYNC_SOURCE_RETRY_AFTER)}
+    if _HANDLERS in scope and scope["type"] == "http":  # for a WebSocket they send nothing
+        raise HTTPException(error.status, str(error), headers) from error
+    answer = PlainTextResponse(str(error), error.status, headers)
+    await answer({**scope, "type": "http"}, receive or _nothing, send)
+    return Ending.REFUSED
 
 
 async def _nothing() -> dict[str, str]:

@@ -23,16 +23,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Receive, Scope, Send
 
 from tailrace.connection import Ending, is_clear
-from tailrace.errors import InvalidOption, SourceSpent
+from tailrace.errors import InvalidOption, SourceBusy, SourceSpent
 from tailrace.framing import ENCODINGS, Codec, Framing, Raw, codec_for, is_compressible
-from tailrace.pump import Head, send_whole
+from tailrace.pump import Head, send_whole, serve
 from tailrace.responses.declared import Filtered, filter_of
 from tailrace.responses.request import (
+    answer_busy,
     check_options,
     options_of_app,
     release_dependencies,
     run_background,
-    serve,
 )
 from tailrace.semantics import (
     DIGESTS,
@@ -196,6 +196,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
             return await serve(
                 source, framing, encoding.make_codec, options, head, scope, receive, send
             )
+        except SourceBusy as error:
+            return await answer_busy(error, scope, receive, send)
         finally:
             self._is_open = False
             if not begun:

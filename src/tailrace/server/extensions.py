@@ -29,7 +29,7 @@ __all__ = ["Extensions", "ResponseConnection"]
 
 
 class ResponseConnection:
-    """What `tailrace.pump.ServerConnection` says, for as long as the response lasts.
+    """What `tailrace.connection.ServerConnection` says, for as long as the response lasts.
 
     Kept alive longer, it sees nothing and drops nobody: the connection may serve another response
     by then.

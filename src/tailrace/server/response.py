@@ -142,10 +142,10 @@ class ResponseSender:
     # Attaching
 
     async def attach(self, send: Send, start: Message, first: bytes) -> Attached | None:
-        """What `tailrace.pump.AttachOffer` says.
+        """What `tailrace.connection.AttachOffer` says.
 
         The proof has two parts. Before: nothing that is not known to leave bodies alone wraps
-        `send` (see `connection.middleware`). After: the very objects that were sent came out at
+        `send` (see `connection/middleware.py`). After: the very objects that were sent came out at
         the server, and what says how the body is written is still what the response has said.
         """
         passes = leads_to(send, self.send)
@@ -171,7 +171,7 @@ def _of_the_body(start: Message) -> list[object]:
 
 
 class AttachedConnection:
-    """What `tailrace.pump.Attached` says, on one connection.
+    """What `tailrace.connection.Attached` says, on one connection.
 
     Args:
         buffer: The way out.

@@ -1,9 +1,8 @@
-"""uvicorn's HTTP protocol, with what files and streams need. It and `cycle` know uvicorn.
+"""uvicorn's HTTP protocol, with what files and streams need.
 
-What is used of it: that the protocol calls `self.app(scope, receive, send)` with bound methods of
-its request-response cycle; the cycle's attributes that are named in `_CYCLE`; that the cycle waits
-for `flow.drain()` before it writes. Nothing is patched and no cycle is replaced: the application is
-called with a `send` of ours, which does what uvicorn cannot and hands all else on to uvicorn's.
+What is used of uvicorn's insides is said in `internals.py`. Nothing is patched and no cycle is
+replaced: the application is called with a `send` of ours, which does what uvicorn cannot and hands
+all else on to uvicorn's.
 
 What a connection does next is told by a table of its states (`states`); this file carries it out.
 So requests are parsed and answered one after another, an upgrade meets no open response, and what
@@ -263,6 +262,8 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
+            if self.transport.is_closing() or self._state is states.CLOSING:
+                return  # its head was refused
             if not self._should_upgrade():
                 self._ignore_upgrade()
             elif is_last:
@@ -427,7 +428,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        self._move(ConnectionEvent.REQUEST)
+        if self._state is states.ENDING and self.buffer.encrypted:
+            self._close()  # the client has not seen an end, and waits for it
+        else:
+            self._move(ConnectionEvent.REQUEST)
 
     # Upgrades
 

@@ -10,14 +10,14 @@ first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from tailrace.connection import log
 from tailrace.errors import AccessRefused, OffsetGone, StoreUnavailable, StreamError, TailraceError
@@ -64,19 +64,20 @@ class _Answering:
     endpoint.
 
     It does not catch the errors itself: that takes a `send` of its own, which would hide the
-    connection from the responses behind it.
+    connection from the responses behind it. Nor does it await: each time that a response goes on,
+    Python walks through all that awaits it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         handlers, _ = scope.get("starlette.exception_handlers", ({}, {}))
         for kind in (StreamError, StoreUnavailable):
             # A handler of the application's own for these, or for all that is ours, goes before.
             if kind not in handlers and TailraceError not in handlers:
                 handlers[kind] = _answer
-        await self._app(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

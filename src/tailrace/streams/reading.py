@@ -16,6 +16,7 @@ import anyio
 
 from tailrace.errors import InvalidOffset, RunEnded, StreamNotFound
 from tailrace.live import Entry
+from tailrace.runtime import current_loop
 from tailrace.store import Mark, Offset, Slice, Where, is_json
 from tailrace.streams.core import Core
 from tailrace.streams.item import Message, RunEnd, WireMessage, end_of, wire_messages
@@ -103,8 +104,11 @@ class Reader(AsyncIterator[Message]):
         """Wait for a message; False at the end."""
         if self._attend is not None:
             self._attending.enter_context(self._attend())
-            finalize(self, self._attending.close)
             self._attend = None
+            # It may be dropped in any thread: by a SyncStreams, or by the garbage collector.
+            dropped = finalize(self, current_loop().call_from_thread, self._attending.close)
+            dropped.atexit = False  # the event loop is not there any more
+            self._attending.callback(dropped.detach)
         while not self._messages:
             if self._over:
                 self._attending.close()

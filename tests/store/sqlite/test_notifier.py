@@ -9,8 +9,9 @@ import pytest
 from tailrace import limits
 from tailrace.store import Append, NewStream
 from tailrace.store.base import Watchers
-from tailrace.store.sqlite.batch import Operation
+from tailrace.store.sqlite.batch import Operation, Task
 from tailrace.store.sqlite.notifier import Notifier
+from tailrace.store.values import Change, Chunk
 from tests.store.sqlite.writing import Writing
 from tests.store.work import steps
 
@@ -63,6 +64,27 @@ def test_what_changes_while_a_round_goes_on_is_found_by_the_next(
             notifier.tell(changes)
             told.append(len(changes))
         assert told == [20, 10, 20, 0, 0]
+
+
+def test_what_became_of_a_stream_that_had_this_path_before_is_not_told_of_the_new_one(
+    tmp_path: Path,
+) -> None:
+    with Writing(tmp_path) as writer:
+        writer.commit(Operation(NewStream(), "s"))
+        before = writer.cache.streams["s"].state
+        grown = writer.commit(Operation(Append(data=b"x"), "s")).changes
+        deleted = writer.commit(Operation(Task.DELETE, "s")).changes
+        created = writer.commit(Operation(NewStream(), "s")).changes
+        watchers = Watchers()
+        notifier = Notifier(watchers, writer.accesses, writer.clock)
+        told: list[Change] = []
+        watchers.add("s", told.append)
+        notifier.see(writer.cache.streams["s"].state)  # read before it is told
+        notifier.tell([*grown, *deleted, *created])
+        assert not told
+        assert writer.cache.streams["s"].state.generation > before.generation
+        notifier.tell(writer.commit(Operation(Append(data=b"y"), "s")).changes)
+        assert [change.chunks for change in told] == [(Chunk(b"y", told[0].tail),)]
 
 
 def test_a_look_costs_the_same_beside_more_streams_than_it_compares(tmp_path: Path) -> None:

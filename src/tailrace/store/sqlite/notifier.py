@@ -113,11 +113,9 @@ class Notifier:
             if not self._watchers.has(path):
                 continue
             snapshot = self._snapshots.get(path, _NOTHING)
-            if (
-                change.generation == snapshot.generation
-                and change.tail.position < snapshot.position
-            ):
-                continue  # an older one, overtaken
+            known = (snapshot.generation or 0, snapshot.position)
+            if (change.generation, change.tail.position) < known:
+                continue  # overtaken: older, or of a stream that had this path before
             now = _NOTHING
             if not change.deleted:
                 now = _Snapshot(change.generation, change.tail.position, change.closed)
