@@ -184,6 +184,16 @@ async def test_text_is_compressed_and_what_is_compressed_already_is_not(tmp_path
         assert opened.getinfo("files/a.jpg").compress_size > 100_000
 
 
+async def test_names_without_a_byte_are_not_held_until_the_end(tmp_path: Path) -> None:
+    for number in range(500):
+        (tmp_path / f"{number:0200}").touch()
+        (tmp_path / f"{number:0200}.d").mkdir()
+    *before, directory = archive_of(tmp_path).chunks()
+    assert len(before) == 3
+    assert max(map(len, before)) < 100_000
+    assert zipfile.ZipFile(io.BytesIO(b"".join([*before, directory]))).testzip() is None
+
+
 async def test_it_is_made_while_it_is_sent(tmp_path: Path) -> None:
     """The first bytes are there though the whole would take far more than is held."""
     with (tmp_path / "big.bin").open("wb") as file:

@@ -81,24 +81,36 @@ def test_an_empty_body_is_a_whole_one(name: str) -> None:
     assert decoder_for(name)(codec_for(name).finish()) == b""
 
 
-WITHOUT_BROTLI = """
+WITHOUT = """
 import sys
-sys.modules["brotli"] = None
+name, *modules = sys.argv[1:]
+for module in modules:
+    sys.modules[module] = None
 from tailrace.errors import InvalidOption
 from tailrace.framing import ENCODINGS, codec_for
 try:
-    codec_for("br")
+    codec_for(name)
 except InvalidOption:
-    print(ENCODINGS)
+    print(*ENCODINGS)
 """
 
 
-def test_br_is_offered_only_where_its_library_is_installed() -> None:
-    assert "br" in ENCODINGS
+@pytest.mark.parametrize(
+    ("name", "modules", "left"),
+    [
+        ("br", ["brotli"], "zstd gzip"),
+        # Python has it from 3.14 on, unless it was built on a machine without the library.
+        ("zstd", ["backports.zstd", "_zstd"], "gzip br"),
+    ],
+)
+def test_a_coding_is_offered_only_where_its_library_is_installed(
+    name: str, modules: list[str], left: str
+) -> None:
+    assert name in ENCODINGS
     run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_BROTLI], capture_output=True, text=True, check=True
+        [sys.executable, "-c", WITHOUT, name, *modules], capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip() == "('zstd', 'gzip')"
+    assert run.stdout.strip() == left
 
 
 def test_a_coding_that_is_not_offered_is_refused() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from tailrace.errors import OffsetGone, StreamNotFound
+from tailrace.errors import OffsetGone, StoreUnavailable, StreamNotFound
 from tailrace.live import Hub
 from tailrace.store import START, Append, Mark, NewStream, Slice, StreamInfo, Where
-from tailrace.testing import no_leaks, settle
+from tailrace.store.sqlite import SQLiteStore
+from tailrace.testing import no_leaks, settle, wait_until
 from tests.live.stores import CountingStore
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +257,23 @@ async def test_an_offset_of_a_stream_that_had_this_path_leads_to_no_bytes_of_the
         await store.append("s", Append(data=b"others"))
         with anyio.fail_after(5), pytest.raises(OffsetGone):
             await hub.follow("s", before)
+
+
+async def test_a_stream_that_could_not_be_watched_is_watched_by_the_next_reader(
+    tmp_path: Path,
+) -> None:
+    store = SQLiteStore(str(tmp_path / "s.db"))
+    hub = Hub(store)
+    with pytest.raises(StoreUnavailable):
+        await hub.follow("s", START)  # it is not open yet
+    async with store:
+        await store.create("s", NewStream())
+        tail = (await store.head("s")).tail
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(hub.follow, "s", tail)
+                await wait_until(lambda: len(hub) == 1)
+                await store.append("s", Append(data=b"abc"))
 
 
 async def test_one_that_does_not_come_back_does_not_keep_the_others_waiting(

@@ -55,6 +55,45 @@ async def test_what_a_failing_source_held(items: int) -> None:
     assert held[0]() is None
 
 
+@pytest.mark.usefixtures("without_collector")
+async def test_what_a_failing_sync_source_held() -> None:
+    held: list[weakref.ref[Held]] = []
+
+    def source() -> Iterator[str]:
+        inside = Held()
+        held.append(weakref.ref(inside))
+        yield "x"
+        raise ValueError("on purpose")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    with pytest.raises(ValueError, match="on purpose"):
+        await StreamingResponse(source())(scope, receive, send)
+    assert held[0]() is None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's own cancellation keeps its frames
+@pytest.mark.usefixtures("without_collector")
+async def test_what_a_source_held_that_waits_when_the_client_leaves() -> None:
+    """Kind of fault: the frame that an interruption goes through keeps it, and its traceback."""
+    held: list[weakref.ref[Held]] = []
+    waits = anyio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        inside = Held()
+        held.append(weakref.ref(inside))
+        yield "x"
+        waits.set()
+        await anyio.sleep_forever()
+
+    async def leave() -> Message:
+        await waits.wait()
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    await StreamingResponse(source())(scope, leave, send)
+    assert held[0]() is None
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's own cancellation keeps its frames
 @pytest.mark.usefixtures("without_collector")
 async def test_what_a_source_held_when_the_server_fails() -> None:

@@ -126,12 +126,15 @@ def test_an_attached_client_gets_what_is_published(secure: SecureSite) -> None:
         assert connection.read_chunk() == b"data: 0 \n\n"
 
 
-def test_behind_a_body_that_was_refused_the_connection_ends_at_once(secure: SecureSite) -> None:
+@pytest.mark.parametrize("rest", [b"3\r\nabc\r\n0\r\n\r\n", b"no chunk\r\n"])
+def test_behind_a_body_that_was_refused_the_connection_ends_at_once(
+    secure: SecureSite, rest: bytes
+) -> None:
     """Kind of fault: our side cannot end alone, so the client waits for an end that comes late."""
     with secure.connect() as connection:
-        connection.send("/refuse", method="POST", headers={"content-length": "3"})
+        connection.send("/refuse", method="POST", headers={"transfer-encoding": "chunked"})
         assert connection.read_reply().status == 413
-        connection.sock.sendall(b"abc")
+        connection.sock.sendall(rest)
         began = time.monotonic()
         assert connection.read_some() == b""
     assert time.monotonic() - began < limits.LINGER_SILENCE / 2

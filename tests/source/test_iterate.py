@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -14,6 +13,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.runtime import Threads, current_loop
+from tailrace.runtime.threads import Job
 from tailrace.source import AsyncSource, SyncSource, iterate_in_threads, open_source, sync
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
 from tests.source.gathered import Gathered, gather, run
@@ -570,26 +570,43 @@ async def test_one_that_waits_in_line_for_a_thread_is_closed_without_one(
     await wait_until(lambda: pool.busy == 0)
 
 
-async def test_when_others_wait_each_source_has_a_turn_after_an_item(pool: Threads) -> None:
+class CountedThreads(Threads):
+    """One thread, and how many jobs it has been given."""
+
+    def __init__(self) -> None:
+        super().__init__("tailrace-test", "tests", 1)
+        self._given = 0
+        self._changed = threading.Condition()
+
+    def submit(self, job: Job, *, first: bool = False) -> bool:
+        at_once = super().submit(job, first=first)
+        with self._changed:
+            self._given += 1
+            self._changed.notify_all()
+        return at_once
+
+    def wait_until_given(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._given >= count, 10)
+
+
+async def test_when_others_wait_each_source_has_a_turn_after_an_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "TURN_BUDGET", 0.0)  # a turn beside others is over after an item
+    pool = CountedThreads()
     order: list[str] = []
-    begun, both = threading.Event(), threading.Event()
 
     def source(name: str) -> Iterator[int]:
-        begun.set()
-        both.wait(10)  # until the other waits in line
         for number in range(3):
+            pool.wait_until_given(len(order) + 2)  # the other one waits in line
             order.append(name)
-            time.sleep(limits.TURN_BUDGET)  # longer than what a turn may take beside others
-            while not pool.queue and len(order) < 6:
-                time.sleep(0.001)  # the loop has not put the other back in line yet
             yield number
 
     async with anyio.create_task_group() as group:
-        group.start_soon(run, open_source(source("a")), Gathered())
-        await wait_until(begun.is_set)
-        group.start_soon(run, open_source(source("b")), Gathered())
-        await wait_until(lambda: pool.queue)
-        both.set()
+        group.start_soon(run, open_source(source("a"), pool), Gathered())
+        await anyio.to_thread.run_sync(pool.wait_until_given, 1)
+        group.start_soon(run, open_source(source("b"), pool), Gathered())
     assert "".join(order) == "ababab"
 
 

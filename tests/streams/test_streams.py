@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -452,6 +453,37 @@ def test_one_event_loop_after_another_leaves_nothing_open(
 
 async def test_check_asks_the_store(streams: Streams) -> None:
     await streams.check()
+
+
+def test_event_loops_of_several_threads_use_the_streams_at_once(tmp_path: Path) -> None:
+    streams = Streams(f"sqlite:///{tmp_path}/s.db")
+    anyio.run(streams.append, "s", -1)
+    errors: list[BaseException] = []
+
+    async def append_some() -> None:
+        for number in range(15):
+            await streams.append("s", number)
+
+    def work() -> None:
+        try:
+            anyio.run(append_some)
+        except BaseException as error:  # noqa: BLE001 - shown below
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors
+    assert "tailrace-store-write" not in {thread.name for thread in threading.enumerate()}
+
+    assert len(anyio.run(data_of, streams, "s")) == 1 + 6 * 15
 
 
 async def test_a_lifespan_is_not_reached_from_another_event_loop(streams: Streams) -> None:

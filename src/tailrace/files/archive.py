@@ -94,6 +94,8 @@ class Archive:
         with ZipFile(output, "w") as archive:  # type: ignore[call-overload]  # `write` is enough
             for found in self._walk(log=True):
                 yield from self._member(archive, output, found)
+                if len(output.written) >= _READ_BYTES:  # of many that have no bytes
+                    yield output.take()
         yield output.take()
 
     def _walk(self, *, log: bool) -> Iterator[_Found]:

@@ -28,8 +28,11 @@ _INVISIBLE = re.compile(
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
-# What an unpacking program on another system takes for a separator or a drive, or cannot write.
-_UNSAFE_IN_ARCHIVE = re.compile("[\x00-\x1f\x7f\\\\:]")
+# What an unpacking program on another system takes for a separator or a drive, or cannot write; and
+# a percent sign that looks like one of these escaped.
+_UNSAFE_IN_ARCHIVE = re.compile(
+    "[\x00-\x1f\x7f\\\\:]|%(?=[01][0-9A-F]|25|3A|5C|7F|[89A-F][0-9A-F])"
+)
 
 
 def is_served(name: str, *, hidden: bool) -> bool:

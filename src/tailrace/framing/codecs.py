@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ENCODINGS", "Codec", "codec_for", "is_compressible"]
 
-ENCODINGS: Final = ("zstd", "gzip", *(("br",) if find_spec("brotli") else ()))
+_MODULES: Final = {
+    # Python may have been built without it.
+    "zstd": "_zstd" if sys.version_info >= (3, 14) else "backports.zstd",
+    "gzip": "zlib",
+    "br": "brotli",
+}
+"""What each coding needs."""
+
+ENCODINGS: Final = tuple(name for name, module in _MODULES.items() if find_spec(module))
 """The codings on offer, the one that costs the least CPU first."""
 
 

@@ -138,8 +138,8 @@ class Hub:
         live = self._lives.get(path)
         if live is None:
             live = LiveStream(path, current_loop(), timer_wheel(), self._refresh, self._retire)
-            self._lives[path] = live
             live.unwatch = self.store.watch(path, live.on_change)
+            self._lives[path] = live  # not if the store refuses, as one does that is closed
         live.readers += 1
         return live
 

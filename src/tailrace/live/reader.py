@@ -196,12 +196,12 @@ class LiveReader:
         await self._woken.wait()
 
     def _rejoin(self) -> LiveStream:
-        live = self._cursor.live
+        before = self._cursor.live
+        live = self._cursor.live = self._hub.join(before.path)
         if self._rejoined:
-            self._hub.leave(live)
+            self._hub.leave(before)
         self._rejoined = True
-        self._cursor.live = self._hub.join(live.path)
-        return self._cursor.live
+        return live
 
     async def _read(self) -> None:
         try:

@@ -45,6 +45,8 @@ class Rest:
                 waiting = take(value)
             except StopIteration as stop:
                 return stop.value
+            finally:
+                del value  # or this frame and the traceback of an error keep each other alive
 
 
 def stepper(awaitable: Any) -> Any:

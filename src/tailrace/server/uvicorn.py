@@ -43,8 +43,10 @@ from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol"]
 
-# asyncio reads into a new buffer of 256 KiB each time. The C library maps and unmaps such a block
-# anew, 50 µs for a request, until a larger one was freed once: then it takes them from its heap.
+# asyncio reads into a new block of 256 KiB each time. glibc has the kernel map such a block and
+# take it back, up to 50 µs for each request, until a mapped block has been freed that was larger:
+# from then on it takes what is not larger from its heap (`mallopt(3)`, M_MMAP_THRESHOLD). Most
+# applications free one when they are imported; this makes sure of it.
 bytes(1024 * 1024)
 
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -174,10 +176,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _move(self, event: ConnectionEvent) -> None:
         """Go to the state that follows, and begin and end what belongs to a state."""
+        assert self.buffer is not None
         self._state = state = states.after(self._state, event)
         if state.lingers:
             self._unset_keepalive_if_required()
             self._stop_watching()
+            if state is states.CLOSING and self.buffer.encrypted:
+                self._close()  # TLS has no half of a connection, and the client waits for its end
+                return
             if self._lingering is None:
                 self._lingering = Lingering(self.loop, self.transport, self._close)
             if state is not states.LINGERING:
@@ -191,12 +197,11 @@ class HttpProtocol(HttpToolsProtocol):
         A close resets a connection on which something still comes, and a reset overtakes answers.
         So where something was not read, our side ends now, and all when the client has seen that.
         """
-        assert self.buffer is not None
         if self.transport.is_closing():
             return
         is_read = event is ConnectionEvent.LAST and not self._unread and not self.flow.read_paused
         is_all_here = self._state is states.HEAD or self._state is states.ANSWERING
-        if is_all_here and (is_read or self._has_ended or self.buffer.encrypted):
+        if is_all_here and (is_read or self._has_ended):
             self._close()
         else:
             self._move(event)
@@ -241,8 +246,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._state is states.HEAD:
             self._watch_head()
         elif self._state is states.CLOSING:
-            assert self._lingering is not None
-            self._lingering.throw_away(len(data) - at)
+            if self._lingering is not None:  # else TLS gives what it still had while it closes
+                self._lingering.throw_away(len(data) - at)
         else:
             self._stop_watching()
 
@@ -428,10 +433,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        if self._state is states.ENDING and self.buffer.encrypted:
-            self._close()  # the client has not seen an end, and waits for it
-        else:
-            self._move(ConnectionEvent.REQUEST)
+        self._move(ConnectionEvent.REQUEST)
 
     # Upgrades
 

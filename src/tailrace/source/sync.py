@@ -158,8 +158,11 @@ class SyncSource:
     def _raise_error(self) -> None:
         error, self._error = self._error, None
         if error is not None:
-            with Contained():
-                raise error
+            try:
+                with Contained():
+                    raise error
+            finally:
+                del error  # or this frame and the traceback keep each other alive
 
     def _run_job(self, work: Callable[[], None], sink: Sink | None) -> None:
         assert self._loop is not None

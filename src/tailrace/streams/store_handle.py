@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import EventLoopToken, RunVar, current_token
 
 from tailrace.live import Hub
 from tailrace.store import MemoryStore, Store, open_store
@@ -45,14 +45,6 @@ class OpenStore:
             self.subscriptions.appended(path)
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A lock of one event loop: the store is opened or closed by one call at a time."""
-
-    token: EventLoopToken
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
-
-
 class StoreHandle:
     """A store that is opened by its first use in an event loop.
 
@@ -67,8 +59,13 @@ class StoreHandle:
         self._url = url
         # Made here, so that a wrong URL is refused here and not by the first use.
         self._first = url if isinstance(url, Store) else open_store(url)
-        self._turn: _Turn | None = None
+        self._first_is_open = False
+        self._here: RunVar[OpenStore | None] = RunVar("tailrace.store")
+        """What is open in each event loop, for threads may have one each; not the user's store."""
+        self._turn: RunVar[anyio.Lock] = RunVar("tailrace.store.turn")
+        """The store is opened or closed by one call at a time, in each event loop."""
         self.now: OpenStore | None = None
+        """What was used last: found without a search in `_here`."""
         self.held = False
         """The store stays open in this event loop: it cannot be used in another one meanwhile."""
 
@@ -80,43 +77,72 @@ class StoreHandle:
             RuntimeError: The store is held in another event loop.
         """
         token = current_token()
-        if self.now is not None and self.now.token == token:
-            return self.now
+        now = self.now  # looked at once, for other threads set it as well
+        if now is not None and now.token == token:
+            return now
         if self.held:
             raise RuntimeError(
                 "these streams are open in another event loop: call them there, by "
                 "`anyio.from_thread.run`, or use a SyncStreams"
             )
-        if self._turn is None or self._turn.token != token:
-            self._turn = _Turn(token)
-        async with self._turn.lock:
-            if self.now is None or self.now.token != token:
-                store = self._store_for_here()
-                await store.open()
-                self.now = OpenStore(store, Hub(store), token)
-                if store is not self._url:
-                    self.now.keeper = self._keep(store)
-                    await anext(self.now.keeper)
-        return self.now
+        async with self._turn_here():
+            now = self.now
+            if now is None or now.token != token:
+                now = self._here.get(None) or await self._open_here(token)
+                if not self.held:
+                    self.now = now
+        return now
 
     async def close(self) -> None:
         """Close the store, if it is open."""
-        opened, self.now = self.now, None
-        if opened is not None:
-            assert self._turn is not None
-            async with self._turn.lock:  # a call that opens it again waits until it is closed
-                if opened.keeper is not None:
-                    await opened.keeper.aclose()
-                await opened.store.aclose()
+        opened = self._here.get(None)
+        if opened is None and self.now is not None and self.now.keeper is None:
+            opened = self.now  # the user's own, of an event loop that is gone
+        if opened is None:
+            return
+        self._forget(opened)
+        async with self._turn_here():  # a call that opens it again waits until it is closed
+            if opened.keeper is not None:
+                await opened.keeper.aclose()
+            await opened.store.aclose()
+
+    def _turn_here(self) -> anyio.Lock:
+        try:
+            return self._turn.get()
+        except LookupError:
+            turn = anyio.Lock()
+            self._turn.set(turn)
+            return turn
+
+    def _forget(self, opened: OpenStore) -> None:
+        if self._here.get(None) is opened:
+            self._here.set(None)
+        if self.now is opened:
+            self.now = None
+
+    async def _open_here(self, token: EventLoopToken) -> OpenStore:
+        store = self._store_for_here()
+        try:
+            await store.open()
+        except BaseException:
+            self._first_is_open = self._first_is_open and store is not self._first
+            raise
+        opened = OpenStore(store, Hub(store), token)
+        if store is not self._url:
+            opened.keeper = self._keep(opened)
+            await anext(opened.keeper)
+            self._here.set(opened)  # until the keeper ends, for it holds the event loop
+        return opened
 
     def _store_for_here(self) -> Store:
         if isinstance(self._url, Store):
             return self._url
-        if isinstance(self._first, MemoryStore) and self.now is None:
+        if isinstance(self._first, MemoryStore) and not self._first_is_open:
+            self._first_is_open = True
             return self._first  # a store in memory outlives the event loop
         return open_store(self._url)
 
-    async def _keep(self, store: Store) -> AsyncGenerator[None]:
+    async def _keep(self, opened: OpenStore) -> AsyncGenerator[None]:
         """Close a store at the end of its event loop, unless that has been done before.
 
         A program that calls `asyncio.run(streams.append(...))` a thousand times must not end up
@@ -126,7 +152,8 @@ class StoreHandle:
         try:
             yield
         finally:
-            if self.now is not None and self.now.store is store:
-                self.now = None
+            self._forget(opened)
             with anyio.CancelScope(shield=True):
-                await store.aclose()
+                await opened.store.aclose()
+            if opened.store is self._first:
+                self._first_is_open = False
