@@ -15,7 +15,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "tailrace.errors": (),
     "tailrace.limits": (),
     "tailrace.streams": (
-        *("Part", "ProgressState", "Reader", "Step", "SyncReader", "SyncRun", "Thinned"),
+        *("ProgressPart", "ProgressState", "Reader", "Step", "SyncReader", "SyncRun", "Thinned"),
     ),
     "tailrace.store": (
         *("Append", "Appended", "Change", "Chunk", "Created", "Fork", "Mark", "MemoryStore"),

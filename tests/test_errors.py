@@ -73,9 +73,9 @@ EXAMPLES: list[TailraceError] = [
     StoreUnavailable("sqlite:///streams.db", "does not answer"),
     StoreCorrupt("sqlite:///streams.db", "is damaged"),
     StoreFull("sqlite:///streams.db", "has no room left on its disk"),
-    StoreLocked("sqlite:///streams.db", "is held by another program"),
+    StoreLocked("sqlite:///streams.db", "is locked by another program"),
     StoreReadOnly("sqlite:///streams.db", "cannot be written"),
-    StoreVersion("sqlite:///streams.db", "is of version 2, and this is 1"),
+    StoreVersion("sqlite:///streams.db", "has version 2, and this Tailrace can read 1"),
     StreamError("something"),
     BodyStalled(30.0),
     AccessRefused(),
@@ -92,7 +92,7 @@ EXAMPLES: list[TailraceError] = [
     ProducerGap(4, 7),
     SequenceConflict("b", "a"),
     StreamClosed("a", "0000000000000001_0000000000000005"),
-    StreamExists("a", "its TTL is another"),
+    StreamExists("a", "has another TTL"),
     StreamNotFound("a"),
     StreamGone("a"),
     SubscriptionRefused("FENCED", 409, "another worker has it"),
@@ -218,7 +218,7 @@ def test_each_is_also_what_python_would_have_raised(kind: type, builtin: type) -
 
 def test_an_option_tells_its_name_its_value_and_the_range() -> None:
     error = InvalidOption("send_timeout", -1, "seconds, more than 0")
-    assert str(error) == "send_timeout=-1 is out of range: give seconds, more than 0"
+    assert str(error) == "send_timeout=-1 is not valid: give seconds, more than 0"
     assert (error.name, error.value, error.allowed) == ("send_timeout", -1, "seconds, more than 0")
 
 

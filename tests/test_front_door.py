@@ -233,6 +233,12 @@ def test_a_name_that_has_moved_says_where_it_is(old: str, name: str, new: str) -
     assert caught[0].filename == __file__
 
 
+def test_a_part_of_a_progress_says_its_new_name() -> None:
+    streams = importlib.import_module("tailrace.streams")
+    with pytest.warns(DeprecationWarning, match=r"import ProgressPart from tailrace\.streams "):
+        assert streams.Part is streams.ProgressPart
+
+
 def test_the_warning_is_at_the_line_of_the_import() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", "from tailrace import StreamClosed"],

@@ -142,7 +142,7 @@ def overrides_another_package(thing: type, name: str) -> bool:
 
 MADE_INSIDE = {
     *("tailrace.Channel", "tailrace.Run", "tailrace.streams.SyncReader"),
-    *("tailrace.streams.SyncRun", "tailrace.streams.Reader", "tailrace.streams.Part"),
+    *("tailrace.streams.SyncRun", "tailrace.streams.Reader", "tailrace.streams.ProgressPart"),
     *("tailrace.streams.Step", "tailrace.streams.Thinned", "tailrace.testing.Exchange"),
     "tailrace.connection.Attached",
 }

@@ -276,7 +276,7 @@ class InvalidOption(TailraceError, ValueError):
     code = "invalid_option"
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
-        super().__init__(f"{name}={value!r} is out of range: give {allowed}")
+        super().__init__(f"{name}={value!r} is not valid: give {allowed}")
         self.name = name
         self.value = value
         self.allowed = allowed
@@ -613,9 +613,7 @@ class Overloaded(StreamError):
     code = "overloaded"
 
     def __init__(self, most: int) -> None:
-        super().__init__(
-            f"this process may hold {most:,} bytes of requests, and holds them: try again later"
-        )
+        super().__init__(f"this process holds {most:,} bytes of requests already: try again later")
         self.most = most
 
 
@@ -630,7 +628,9 @@ class ProducerFenced(StreamError):
     code = "producer_fenced"
 
     def __init__(self, epoch: int) -> None:
-        super().__init__(f"the producer has begun epoch {epoch}: older epochs may not append")
+        super().__init__(
+            f"the producer has begun epoch {epoch}: older epochs may not append, begin a newer one"
+        )
         self.epoch = epoch
 
 

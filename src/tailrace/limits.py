@@ -32,11 +32,11 @@ HEARTBEAT: Final = 15.0
 """Seconds of silence before an SSE comment; the WHATWG text advises "every 15 seconds or so"."""
 
 START_GRACE: Final = 0.1
-"""Seconds that the status line waits for the first item, to be a truthful one; not that of events.
+"""Seconds that the status line waits for the first item, so that an early error has its own status.
 
-And seconds after which a head that went out alone is followed by an empty body: hypercorn, granian,
-daphne and Starlette's GZipMiddleware keep the head back until a body comes. Not at once, so that
-the first body is the first item where one comes in time."""
+Responses of events do not wait: their head is sent alone, and after so many seconds an empty body
+follows, because hypercorn, granian, daphne and Starlette's GZipMiddleware keep the head back until
+a body comes. Not at once, so that the first body is the first item where one comes in time."""
 
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""
@@ -45,23 +45,23 @@ DRAIN_TIMEOUT: Final = 10.0
 """Seconds that `drain()` gives open streams. Kubernetes waits 30 s before SIGKILL."""
 
 FAREWELL_RETRY: Final = (2.0, 5.0)
-"""Seconds, drawn evenly, after the end of the old server at which a farewell asks an SSE client to
-come back. A FastAPI application needs one to two seconds to start.
+"""Seconds after the end of the old server after which a farewell asks an SSE client to come back,
+at random between these two. A FastAPI application needs one to two seconds to start.
 
-Stops: clients that come before anybody listens, of which browsers give up for ever; and all clients
-of a server that restarts coming back in the same instant.
+Stops: clients that come back before the new server listens (a browser then gives up for ever), and
+all clients of a server that restarts coming back in the same instant.
 """
 
 FAREWELL_RETRY_IN_LINE: Final = (0.1, 1.0)
-"""Seconds, drawn evenly, where the listening socket outlives the server (uvicorn's `--reload`): who
-comes early waits for the next one to answer."""
+"""The same seconds where the listening socket outlives the server (uvicorn's `--reload`): a client
+that comes early waits until the next server answers."""
 
 LONGEST_STOP: Final = 30.0
-"""Seconds that a server which waits for open responses for ever is thought to take. Kubernetes
-kills after 30 s, Docker after 10."""
+"""Seconds that a server takes to stop, if it has no limit of its own and so would wait for ever.
+Kubernetes kills after 30 s, Docker after 10."""
 
 SERVER_WATCH: Final = 0.25
-"""Seconds between two looks whether the server has been told to stop, while streams are open."""
+"""Seconds between two checks whether the server was told to stop, while streams are open."""
 
 TURN_BUDGET: Final = 0.005
 """Seconds of work without a real wait after which the event loop gets its turn.
@@ -80,15 +80,14 @@ blocked generators without end.
 SYNC_SOURCE_WAIT: Final = 5.0
 """Seconds that a response waits for a thread, when all are busy, before it is refused with 503.
 
-A load balancer that waits longer than this for a status is the rule (nginx: 60 s). Stops: 200 and
-then silence.
+Most load balancers wait longer than this for a status (nginx: 60 s). Stops: 200 and then silence.
 """
 
 SYNC_SOURCE_RETRY_AFTER: Final = 5
-"""Seconds after which a client that was refused for want of a thread is asked to come again."""
+"""Seconds after which a client that found no thread free (503) is asked to try again."""
 
 FILE_THREADS: Final = 64
-"""Threads that wait for disks. nginx's `thread_pool` has 32, and 65,536 that wait in line.
+"""Threads that wait for disks. nginx's `thread_pool` has 32, and queues 65,536 tasks.
 
 Reads from the page cache are over in microseconds; 64 keep any disk busy. Stops: a disk that hangs
 and takes the threads of everything else.
@@ -135,8 +134,9 @@ Stops: a header of a megabyte that costs time to parse.
 """
 
 COALESCE_GAP_BYTES: Final = 80
-"""Bytes between two ranges that are sent rather than another part's head, "typically around 80
-bytes" says RFC 9110 15.3.7.2. Stops: a hundred ranges of one byte, each with a head.
+"""Bytes between two ranges up to which they are sent as one range: another part's head has
+"typically around 80 bytes", says RFC 9110 15.3.7.2. Stops: a hundred ranges of one byte, each with
+a head.
 """
 
 MAX_CONDITION_BYTES: Final = 8192
@@ -154,9 +154,9 @@ Stops: a name that makes a header longer than proxies take (nginx: 4 or 8 KiB fo
 ZERO_COPY_SPAN_BYTES: Final = 16 * 1024 * 1024
 """Bytes that the server is told to copy of a file at a time, where it shows its progress.
 
-Between two, the file is looked at: as much of one that is being overwritten can go out before the
-connection is cut. CPU for 512 MiB under our protocol, in spans of 1, 4, 16 and 64 MiB: 97, 74, 64
-and 63 ms; of a whole path 59.
+The file is checked between two spans: so at most one span of a file that is being overwritten is
+sent before the connection is cut. CPU for 512 MiB under our protocol, in spans of 1, 4, 16 and 64
+MiB: 97, 74, 64 and 63 ms; of a whole path 59.
 """
 
 # Directories ------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ Stops: a stream that fills the memory because somebody reads it. What is older i
 """
 
 RECENT_AGE: Final = 5.0
-"""Seconds without a change after which a live stream keeps nothing of what was."""
+"""Seconds without a change after which a live stream forgets its last changes."""
 
 CATCH_UP_BYTES: Final = 64 * 1024
 """Bytes of the log that a reader that is behind gets at a time, as `max_batch_bytes`.
@@ -231,8 +231,8 @@ SENDFILE_BYTES: Final = (256 * 1024, 2 * 1024 * 1024)
 """Bytes of a file in one `sendfile`, after which the event loop gets its turn: the least, and the
 most, which all files that are being sent share.
 
-The most is 0.5 ms of work, and nginx's own step (`sendfile_max_chunk`). Stops: a crowd of fast
-downloads that keeps everybody else waiting.
+The most is 0.5 ms of work, and nginx's own step (`sendfile_max_chunk`). Stops: many fast downloads
+that keep all other responses waiting.
 """
 
 SMALL_FILE_BYTES: Final = 32 * 1024
@@ -252,7 +252,7 @@ COPY_BYTES: Final = 64 * 1024
 are 2 x 32 KiB."""
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Bytes of a request's head, and of what else is no body: trailers, extensions of chunks.
+"""Bytes of a request's head, and of what else is not body: trailers, extensions of chunks.
 
 nginx takes 32 KiB, uvicorn's parser in Python 64 KiB, the one that is used here whatever comes. It
 is looked at after each piece that was read, of 256 KiB at most.
@@ -364,7 +364,8 @@ MAX_APPEND_MESSAGES: Final = 256 * 1024
 """Messages in one append of JSON: a megabyte of tokens. Kinesis takes 500 in one request, Google's
 Pub/Sub 1,000.
 
-Stops: millions of `[],`, which take seconds to look at, and are ten times as long as events.
+Stops: millions of `[],`, which take seconds to check, and are ten times as long when they are sent
+as events.
 """
 
 MAX_JSON_CONTAINERS: Final = 1024 * 1024
@@ -406,40 +407,41 @@ Stops: a client that sends a byte now and then, and holds its body for ever ("R-
 """
 
 BODY_SURE: Final = 1.0
-"""Seconds of waiting for a body for which nobody else gets its room, when `BODIES_BYTES` are held.
+"""Seconds that the server waits for a body before the body can lose its room to another one, when
+`BODIES_BYTES` are held.
 
-Who wants to hold all of them must send as much each second. Without it bodies that come all at once
-would cut each other off, and none would be appended.
+To hold all the room, a client must send that much each second. Without this, bodies that come at
+the same time would cut each other off, and none would be appended.
 """
 
 LINGER: Final = 30.0
-"""Seconds that the rest of a request is still read, and thrown away, behind an answer with which
-the connection ends; nginx's `lingering_time`. Without it the connection is reset, the client may
-never see why it was refused, and a proxy says 502 in place of 413.
+"""Seconds for which the rest of a request is still read, and thrown away, after an answer that ends
+the connection; nginx's `lingering_time`. Without it the connection is reset, the client may never
+see why it was refused, and a proxy says 502 in place of 413.
 
 Stops, as a bound: a client that goes on sending for ever.
 """
 
 LINGER_SILENCE: Final = 5.0
-"""Seconds in which something of that has to come; nginx's `lingering_timeout`. Our own server wants
-`BODY_MIN_RATE` for each of them, and so it does where the connection is kept."""
+"""Seconds without a byte of that rest after which the connection is closed; nginx's
+`lingering_timeout`. Our own server asks for `BODY_MIN_RATE`, also where the connection is kept."""
 
 THROWN_AWAY_BYTES: Final = 2 * 1024 * 1024
 """Bytes behind the last request of a connection that are still read, so that its answer is not lost
 with a reset. A pipeline that long is an attack.
 
-Stops: a client that sends for as long as somebody reads.
+Stops: a client that sends for as long as the server reads.
 """
 
 BODY_LINGER_BYTES: Final = 1024 * 1024
 """Bytes of a refused body that are read for the sake of its connection, which is then kept."""
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
-"""Bytes of all bodies that a process holds, from what came first until the append is made; those of
-up to `BODY_FREE_BYTES` are not counted. For one that would be more the slowest are cut off (408);
-it is refused (503) if none is slower than itself.
+"""Bytes of all bodies that a process holds, each from its first byte until its append is made;
+bodies of up to `BODY_FREE_BYTES` are not counted. If a body would exceed this, the slowest bodies
+are cut off (408); if none is slower than this body, it is refused (503).
 
-Sixteen of the largest. Stops: a crowd of clients that each send most of a large body, and stall.
+Sixteen of the largest. Stops: many clients that each send most of a large body, and stall.
 """
 
 BODY_FREE_BYTES: Final = 64 * 1024
@@ -502,20 +504,21 @@ all other processes from theirs for seconds."""
 STORE_CACHED_STREAMS: Final = 10_000
 """Entries for streams whose state the writer keeps in memory, about 1 KiB each.
 
-Stops: as much memory as there are streams. One that is not kept costs a look into the file.
+Stops: memory that grows with the number of streams. A stream that is not kept costs a read of the
+file.
 """
 
 STORE_CACHED_PRODUCERS: Final = 50_000
 """Entries for producers whose state the writer keeps in memory, about 300 bytes each."""
 
 STORE_LOCK_TIMEOUT: Final = 5.0
-"""Seconds to wait for somebody else who holds the file; our own commits take milliseconds.
+"""Seconds to wait for another process that holds the file; our own commits take milliseconds.
 
 `sqlite3` of Python waits 5 s as well. Stops: a writer that never ends from holding all the others.
 """
 
 STORE_READ_THREADS: Final = 4
-"""Threads that read a file, each with a connection; what finds none free waits in line."""
+"""Threads that read a file, each with a connection; a read that finds none free waits."""
 
 STORE_READ_CACHE_BYTES: Final = 4 * 1024 * 1024
 """Bytes of pages that a reading connection keeps; the system's page cache is behind it."""
@@ -530,12 +533,12 @@ STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
 """Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
 
 STORE_TRIM_ROWS: Final = 10_000
-"""Entries beyond a stream's retention that are let go of in one commit, some 5 ms; the rest follows
-with the next. It is more than one commit can bring, or it would never end."""
+"""Entries beyond a stream's retention that one commit removes, some 5 ms; the rest follows with the
+next. This is more than one commit can add: otherwise it would never end."""
 
 STORE_CHORE_STREAMS: Final = 200
-"""Streams that are looked at in one commit because their time has come, some 5 ms, for the same
-reason; the rest follows with the next."""
+"""Streams whose time has come (to expire, to be trimmed) that one commit handles, some 5 ms, for
+the same reason; the rest follows with the next."""
 
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
@@ -548,18 +551,19 @@ Stops: one that stays as large as it ever was.
 """
 
 HINT_BYTES: Final = 32 * 1024
-"""Bytes of data that go with a hint to the other processes; more they read from the file. The
-kernel's own bound for one datagram is 208 KiB here, and 11 of them queue."""
+"""Bytes of data that go with a datagram to the other processes; if there is more, they read it from
+the file. The kernel's own bound for one datagram is 208 KiB here, and 11 of them queue."""
 
 MAX_PEERS: Final = 256
-"""Connections to other processes of one file to which hints are sent. Stops: a directory filled
-with sockets by somebody else."""
+"""Connections to other processes of one file, for datagrams. Stops: a directory filled with sockets
+by somebody else."""
 
 HINT_RETRY: Final = 0.005
-"""Seconds until a process whose queue of hints was full is told again that it missed some."""
+"""Seconds until a process whose queue of datagrams was full is told again that it missed some."""
 
 SAFETY_CHECK: Final = 1.0
-"""Seconds between two looks whether the file changed without a hint, while streams are watched."""
+"""Seconds between two checks whether the file changed without a datagram, while streams are
+watched."""
 
 SAFETY_STREAMS: Final = 1000
 """Watched streams that are compared with the file in one such check, some 3 ms."""
@@ -576,11 +580,11 @@ the event loop stands still for about 20 ms. Stops: a pattern over everything th
 as costly as everything."""
 
 MAX_SUBSCRIPTION_PATH_BYTES: Final = 2 * 1024 * 1024
-"""Bytes of the paths of one subscription's streams, so that its record is no larger than one append
-may be. Stops: ten thousand of the longest paths."""
+"""Bytes of the paths of one subscription's streams, so that what is stored of it is no larger than
+one append may be. Stops: ten thousand of the longest paths."""
 
 MAX_WAKE_STREAMS: Final = 1000
-"""Streams that one wake tells of; more than that come with the next one. Stops: a webhook of
+"""Streams that one wake names; the others come with the next wake. Stops: a webhook of
 megabytes."""
 
 MAX_SUBSCRIPTION_ID_BYTES: Final = 256
@@ -619,8 +623,8 @@ WAKE_TOKEN_LIFETIME: Final = 24 * 60 * 60
 useless earlier is the next wake. Stops: one that was found in an old log."""
 
 WEBHOOK_TIMEOUT: Final = 30.0
-"""Seconds for a webhook's answer, unless its lease is shorter; who needs more answers at once and
-calls back. GitHub waits 10 s. Stops: receivers that answer never."""
+"""Seconds for a webhook's answer, unless its lease is shorter; a receiver that needs longer answers
+at once, and calls back later. GitHub waits 10 s. Stops: receivers that never answer."""
 
 WEBHOOK_CONNECT_TIMEOUT: Final = 10.0
 """Seconds for a connection to a webhook's receiver. Stops: addresses that swallow everything."""
@@ -648,8 +652,8 @@ ANNOUNCE_GRACE: Final = 5.0
 died with its process."""
 
 SUBSCRIPTION_SWEEP: Final = 300.0
-"""Seconds between two looks at every subscription. For what nobody here was told of: an append by a
-program that only has the store, a hint that was lost."""
+"""Seconds between two checks of every subscription. They find what this process was not notified
+of: an append by a program that only has the store, or a lost datagram."""
 
 OLD_KEY_LIFETIME: Final = 24 * 60 * 60
 """Seconds for which a signing key stays published after another took its place; receivers accept
@@ -668,8 +672,8 @@ SWEEP_RUNS: Final = 250
 """Entries of the list of runs that a worker looks at in each `LEASE`, some 20 ms of work, for one
 whose worker has died unseen.
 
-When one dies that was seen, all are looked at. Stops: thousands of idle runs that each process
-reads again and again."""
+When a worker dies that was seen alive, all entries are looked at. Stops: thousands of idle runs
+that each process reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.
@@ -688,7 +692,8 @@ STORE_PATIENCE: Final = 30.0
 """Seconds that a run waits for a store that cannot work; then it fails. Its source is held back."""
 
 STORE_RETRY: Final = (0.1, 2.0)
-"""Seconds before a run asks such a store again: at first, and doubled each time, at most."""
+"""Seconds before a run asks such a store again: the first wait, doubled each time, and the
+longest."""
 
 MAX_END_CHARS: Final = 1000
 """Characters of the sentence that says how a run ended. Stops: an error's text of a megabyte."""

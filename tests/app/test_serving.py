@@ -92,7 +92,7 @@ async def test_it_is_tried_again_until_it_works(
         await clock.advance(limits.STORE_REOPEN)
         await supervisor.check()
     assert [record.getMessage() for record in caplog.records if record.name == "tailrace"] == [
-        "streams are not served: the store 'file' is away",
+        "streams are not served, trying again: the store 'file' is away",
         "streams are served again",
     ]
 

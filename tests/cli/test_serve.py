@@ -128,7 +128,7 @@ def test_it_works_below_a_path_of_a_proxy(directory: Path) -> None:
         assert request(HOST, server.port, "/files/hello.txt").body == b"hello\n"
         assert request(HOST, server.port, "/files").headers["location"] == "files/"
         # The proxy is told what it must do, and the log tells what it did.
-        assert "takes /down/loads off the path: /down/loads/files/ is asked for" in server.log
+        assert "must remove /down/loads from the path: here /down/loads/files/ is" in server.log
         assert [server.entry()["path"] for _ in range(2)] == ["/files/hello.txt", "/files"]
         kept = request(HOST, server.port, "/down/loads/files/hello%25.txt")
         assert (kept.status, server.entry()["path"]) == (404, "/down/loads/files/hello%25.txt")
@@ -230,7 +230,7 @@ def test_a_client_that_never_reads_does_not_hold_the_end(quick: Running) -> None
         (["--drain-timeout", "-1"], "--drain-timeout"),
         (["--drain-timeout", "nan"], "nan is not a number of seconds"),
         (["--drain-timeout", "inf"], "inf is not a number of seconds"),
-        (["--root-path", "downloads"], "'downloads' is not a path that begins with /"),
+        (["--root-path", "downloads"], "'downloads' must begin with /"),
         (["--root-path", "/a b"], "'/a b'"),
         (["--root-path", "/a\x1b"], "x1b"),
         (["--ssl-keyfile", str(KEY)], "--ssl-keyfile needs --ssl-certfile"),

@@ -21,7 +21,7 @@ from starlette.routing import Mount
 
 from tailrace import Files
 from tailrace.files.beneath import Links, Tree
-from tailrace.files.listing import Entry, Listing, Order, read_listing
+from tailrace.files.listing import Entry, Listing, SortOrder, read_listing
 from tailrace.files.names import Target
 from tailrace.files.page import page
 from tests.files.asking import Reply, ask
@@ -181,7 +181,7 @@ async def test_a_listing_is_sorted_directories_first(
 async def test_equal_sizes_stay_by_name_in_both_directions() -> None:
     several = [Entry(name, False, False, 5, 0) for name in ("c", "a", "b")]
     for descending in (False, True):
-        ordered = Listing(several, False).sorted(Order("size", descending)).entries
+        ordered = Listing(several, False).sorted(SortOrder("size", descending)).entries
         assert [entry.name for entry in ordered] == ["a", "b", "c"]
 
 
@@ -193,7 +193,7 @@ async def test_a_long_listing_is_cut_and_says_so(tmp_path: Path) -> None:
     cut = read_listing(tree, [], hidden=False, most=19)
     assert (len(whole.entries), whole.truncated) == (20, False)
     assert (len(cut.entries), cut.truncated) == (19, True)
-    html = "".join(page(Target((), True, ""), cut, Order(), zip_link=True))
+    html = "".join(page(Target((), True, ""), cut, SortOrder(), zip_link=True))
     assert "The rest of them are not shown" in html
     assert json.loads("".join(cut.as_json("/")))["truncated"] is True
 
@@ -201,7 +201,7 @@ async def test_a_long_listing_is_cut_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("time", [-1e12, 1e15, 253402300800.0, -62135596801.0])
 async def test_a_time_that_no_date_can_hold_breaks_nothing(time: float) -> None:
     listing = Listing([Entry("a", False, False, 1, time)], False)
-    assert "a</bdi>" in "".join(page(Target((), True, ""), listing, Order(), zip_link=True))
+    assert "a</bdi>" in "".join(page(Target((), True, ""), listing, SortOrder(), zip_link=True))
     assert json.loads("".join(listing.as_json("/")))["entries"][0]["name"] == "a"
 
 

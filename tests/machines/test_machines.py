@@ -157,4 +157,4 @@ def test_on_windows_the_protocol_is_uvicorns_own_and_says_so(tmp_path: Path) -> 
             said = process.stdout.readline()
         assert get(url_in(said)) == b"a film"
         process.terminate()
-        assert "works as plain uvicorn does" in process.stdout.read()
+        assert "serves as plain uvicorn does" in process.stdout.read()

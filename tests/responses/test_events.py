@@ -94,7 +94,7 @@ def test_an_argument_of_sse_starlette_is_refused_in_words_that_name_ours(
 def test_each_argument_of_sse_starlette_is_known() -> None:
     parameters = inspect.signature(sse_starlette.EventSourceResponse).parameters
     for name in parameters.keys() - inspect.signature(StreamingResponse).parameters.keys():
-        with pytest.raises(TypeError, match="what stands for that of sse-starlette"):
+        with pytest.raises(TypeError, match="in place of that argument of sse-starlette use"):
             EventSourceResponse([], **{name: None})  # type: ignore[arg-type] # that is what is tested
 
 
@@ -208,7 +208,7 @@ async def test_a_function_is_asked_each_time_the_response_is_sent() -> None:
 async def test_what_a_function_gives_is_not_lost_where_the_body_is_wrapped() -> None:
     response = EventSourceResponse(from_there)
     wrapped = response.body_iterator
-    with pytest.raises(TypeError, match="wrap what the function gives"):
+    with pytest.raises(TypeError, match="Wrap what the function returns"):
         [chunk async for chunk in wrapped]
     assert (await fetch(response, last_event_id="1")).body == b"data: next\nid: 2\n\n"
 

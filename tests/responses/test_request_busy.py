@@ -84,7 +84,7 @@ async def test_one_that_waits_for_too_long_is_refused_and_closed(
     assert outcome.error is None
     assert probe.closed.is_set()
     assert not probe.started.is_set()
-    assert not pool.line
+    assert not pool.queue
     assert stats().refused == before.refused + 1
 
 
@@ -176,7 +176,7 @@ async def test_a_client_that_leaves_the_line_takes_its_source_along(
             await exchange.leave()
             await exchange.finished()
     assert probe.closed.is_set()
-    assert not pool.line
+    assert not pool.queue
 
 
 async def test_a_file_is_sent_beside_blocked_sources(pool: Threads) -> None:

@@ -214,7 +214,7 @@ def test_a_thread_that_cannot_be_started_is_done_without_if_there_are_others() -
             assert not pool.submit(lambda: ran.append("ran"))
         finally:
             threading.stack_size(before)
-        assert len(pool.line) == 1
+        assert len(pool.queue) == 1
     until(lambda: ran)
 
 
@@ -222,8 +222,8 @@ def test_what_has_a_thread_at_once_is_told_from_what_waits() -> None:
     pool = of(1)
     with blocked(pool, 1):
         assert not pool.submit(lambda: None)
-        assert pool.line
-    assert not pool.line
+        assert pool.queue
+    assert not pool.queue
     assert pool.submit(lambda: None)
 
 
@@ -243,7 +243,7 @@ def test_a_full_set_is_told_of_once_a_minute(caplog: pytest.LogCaptureFixture) -
         for _ in range(3):
             pool.submit(lambda: None)
     (line,) = caplog.records
-    assert line.getMessage().startswith("all 1 threads for tests are busy, and more wait")
+    assert line.getMessage().startswith("all 1 threads for tests are busy, and more calls wait")
     assert line.levelname == "WARNING"
 
 
@@ -281,7 +281,7 @@ def test_a_pinned_thread_that_was_never_had_holds_nothing() -> None:
         assert not pinned.submit(job)
         assert pinned.withdraw(job)
         pinned.release()
-    assert not pool.line
+    assert not pool.queue
     assert ran_in(pool)
 
 

@@ -11,15 +11,15 @@ from tailrace.server.states import (
     ENDING,
     HEAD,
     LINGERING,
-    Event,
-    State,
+    ConnectionEvent,
+    ConnectionState,
     after,
 )
 
 STATES = (HEAD, BODY, ANSWERING, LINGERING, ENDING, CLOSING)
 
 
-def led(*events: Event) -> State:
+def led(*events: ConnectionEvent) -> ConnectionState:
     """Where events lead a new connection."""
     state = HEAD
     for event in events:
@@ -31,15 +31,15 @@ def led(*events: Event) -> State:
     ("events", "state"),
     [
         ((), HEAD),
-        ((Event.HEAD,), BODY),
-        ((Event.HEAD, Event.REQUEST), ANSWERING),
-        ((Event.HEAD, Event.REQUEST, Event.ANSWERED), HEAD),
-        ((Event.HEAD, Event.ANSWERED), LINGERING),
-        ((Event.HEAD, Event.ANSWERED, Event.REQUEST), HEAD),
+        ((ConnectionEvent.HEAD,), BODY),
+        ((ConnectionEvent.HEAD, ConnectionEvent.REQUEST), ANSWERING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.REQUEST, ConnectionEvent.ANSWERED), HEAD),
+        ((ConnectionEvent.HEAD, ConnectionEvent.ANSWERED), LINGERING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.ANSWERED, ConnectionEvent.REQUEST), HEAD),
     ],
 )
 def test_a_connection_that_is_kept_comes_back_to_the_next_head(
-    events: tuple[Event, ...], state: State
+    events: tuple[ConnectionEvent, ...], state: ConnectionState
 ) -> None:
     assert led(*events) is state
 
@@ -47,48 +47,48 @@ def test_a_connection_that_is_kept_comes_back_to_the_next_head(
 @pytest.mark.parametrize(
     ("events", "state"),
     [
-        ((Event.LAST,), CLOSING),
-        ((Event.HEAD, Event.REQUEST, Event.LAST), CLOSING),
-        ((Event.HEAD, Event.LAST), ENDING),
-        ((Event.HEAD, Event.ANSWERED, Event.LAST), ENDING),
-        ((Event.HEAD, Event.LAST, Event.REQUEST), CLOSING),
-        ((Event.HEAD, Event.LAST, Event.BROKEN), CLOSING),
-        ((Event.HEAD, Event.ANSWERED, Event.BROKEN), CLOSING),
-        ((Event.BROKEN,), CLOSING),
+        ((ConnectionEvent.LAST,), CLOSING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.REQUEST, ConnectionEvent.LAST), CLOSING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.LAST), ENDING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.ANSWERED, ConnectionEvent.LAST), ENDING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.LAST, ConnectionEvent.REQUEST), CLOSING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.LAST, ConnectionEvent.BROKEN), CLOSING),
+        ((ConnectionEvent.HEAD, ConnectionEvent.ANSWERED, ConnectionEvent.BROKEN), CLOSING),
+        ((ConnectionEvent.BROKEN,), CLOSING),
     ],
 )
 def test_behind_the_last_response_the_rest_of_its_request_is_still_read(
-    events: tuple[Event, ...], state: State
+    events: tuple[ConnectionEvent, ...], state: ConnectionState
 ) -> None:
     assert led(*events) is state
 
 
-@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("event", ConnectionEvent)
 @pytest.mark.parametrize("state", [ENDING, CLOSING], ids=lambda state: state.name)
-def test_nothing_leads_back_from_the_end(state: State, event: Event) -> None:
+def test_nothing_leads_back_from_the_end(state: ConnectionState, event: ConnectionEvent) -> None:
     try:
         assert after(state, event) in (ENDING, CLOSING)
     except RuntimeError:
-        assert event in (Event.HEAD, Event.REQUEST, Event.ANSWERED)
+        assert event in (ConnectionEvent.HEAD, ConnectionEvent.REQUEST, ConnectionEvent.ANSWERED)
 
 
 @pytest.mark.parametrize("state", [BODY, ANSWERING], ids=lambda state: state.name)
-def test_no_request_begins_within_an_open_response(state: State) -> None:
+def test_no_request_begins_within_an_open_response(state: ConnectionState) -> None:
     with pytest.raises(RuntimeError, match=f"head is complete, but .* {state.name!r}"):
-        after(state, Event.HEAD)
+        after(state, ConnectionEvent.HEAD)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
-def test_a_response_is_completed_once(state: State) -> None:
+def test_a_response_is_completed_once(state: ConnectionState) -> None:
     if state.is_open:
-        assert not after(state, Event.ANSWERED).is_open
-        assert not after(state, Event.LAST).is_open
+        assert not after(state, ConnectionEvent.ANSWERED).is_open
+        assert not after(state, ConnectionEvent.LAST).is_open
     else:
         with pytest.raises(RuntimeError):
-            after(state, Event.ANSWERED)
+            after(state, ConnectionEvent.ANSWERED)
 
 
 @pytest.mark.parametrize("state", [BODY, ANSWERING], ids=lambda state: state.name)
-def test_what_is_broken_within_an_open_response_has_no_good_end(state: State) -> None:
+def test_what_is_broken_within_an_open_response_has_no_good_end(state: ConnectionState) -> None:
     with pytest.raises(RuntimeError):
-        after(state, Event.BROKEN)
+        after(state, ConnectionEvent.BROKEN)

@@ -59,5 +59,5 @@ def test_under_an_unknown_one_it_says_so_once_and_is_the_plain_protocol(
         assert site.ask("/extensions") == []
         for _ in range(3):
             assert site.get("/starlette-file", file=file).body == content
-        assert server.log.count("this uvicorn is not known to tailrace.server") == 1
+        assert server.log.count("tailrace.server does not know this uvicorn") == 1
         assert "0.39" in server.log

@@ -759,9 +759,9 @@ async def test_one_that_begins_waits_in_line_as_every_source(pool: Threads) -> N
     async with anyio.create_task_group() as group:
         with Busy(pool):
             group.start_soon(run, open_source(source("first")), Gathered())
-            await wait_until(lambda: len(pool.line) == 1)
+            await wait_until(lambda: len(pool.queue) == 1)
             group.start_soon(take)
-            await wait_until(lambda: len(pool.line) == 2)
+            await wait_until(lambda: len(pool.queue) == 2)
     assert begun == ["first", "second"]
 
 

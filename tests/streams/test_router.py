@@ -342,7 +342,7 @@ async def test_what_else_is_asked_of_a_run_is_told_what_there_is(
     async with Client(included(streams), lifespan=True) as client:
         status, headers, body = await ask(client, method, f"{PREFIX}/__ds/runs/a")
         assert (status, headers["allow"]) == (405, "DELETE, POST, OPTIONS")
-        assert (b"runs have no 'GET'" in body) is (method == "GET")
+        assert (b"runs do not support 'GET'" in body) is (method == "GET")
         assert bool(body) is (method == "GET")
 
 

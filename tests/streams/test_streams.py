@@ -367,7 +367,7 @@ async def test_a_lifespan_within_itself_is_refused(streams: Streams) -> None:
     async with streams:
         with pytest.raises(RuntimeError, match="one lifespan"):
             await streams.__aenter__()
-        with pytest.raises(RuntimeError, match="at the end of their block"):
+        with pytest.raises(RuntimeError, match="by the end of their block"):
             await streams.aclose()
 
 

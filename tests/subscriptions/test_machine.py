@@ -24,7 +24,7 @@ from tailrace import limits
 from tailrace.errors import SubscriptionRefused
 from tailrace.store import START, Offset
 from tailrace.subscriptions import transitions as t
-from tailrace.subscriptions.state import Config, Link, SubscriptionState, Tail
+from tailrace.subscriptions.state import Config, Link, StreamTail, SubscriptionState
 from tailrace.subscriptions.transitions import (
     Ack,
     AckRequest,
@@ -52,7 +52,7 @@ class Subscription(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_000_000
         self.wakes = 0
-        self.streams: dict[str, Tail] = {}
+        self.streams: dict[str, StreamTail] = {}
         self.creations = 0
         self.untold: set[str] = set()  # streams that got data and were not looked at
         self.seen: list[tuple[TokenClaims, Wake, dict[str, str]]] = []
@@ -127,9 +127,11 @@ class Subscription(RuleBasedStateMachine):
         tail = self.streams.get(path)
         if tail is None:
             self.creations += 1
-            tail = Tail(START, self.creations)
+            tail = StreamTail(START, self.creations)
         generation = self.creations if tail.offset.position == 0 else tail.offset.generation
-        self.streams[path] = Tail(Offset(generation, tail.offset.position + size), tail.created_at)
+        self.streams[path] = StreamTail(
+            Offset(generation, tail.offset.position + size), tail.created_at
+        )
         self.untold.add(path)
 
     @rule(path=PATHS)

@@ -12,14 +12,14 @@ from tailrace import limits
 from tailrace.errors import SubscriptionRefused
 from tailrace.store import START, Offset
 from tailrace.subscriptions import transitions as t
-from tailrace.subscriptions.state import Config, Link, SubscriptionState, Tail
+from tailrace.subscriptions.state import Config, Link, StreamTail, SubscriptionState
 from tailrace.subscriptions.transitions import Ack, AckRequest, Context, Effect, TokenClaims, Wake
 
 LEASE = 30_000
 
 
-def at(position: int, created_at: int = 1) -> Tail:
-    return Tail(Offset(created_at * 1000, position), created_at)
+def at(position: int, created_at: int = 1) -> StreamTail:
+    return StreamTail(Offset(created_at * 1000, position), created_at)
 
 
 def config(kind: str = "webhook", **more: Any) -> Config:
@@ -41,7 +41,7 @@ def subscription(kind: str = "webhook", **more: Any) -> SubscriptionState:
     return SubscriptionState(**{**fields, "config": config(kind), "links": links, **more})
 
 
-def context(now: int = 0, chance: float = 0.0, **tails: Tail) -> Context:
+def context(now: int = 0, chance: float = 0.0, **tails: StreamTail) -> Context:
     ends = {f"e/{name}": tail for name, tail in tails.items()}
     return Context(now=now, wake_id=f"w{now}", tails=ends, chance=chance)
 
@@ -141,7 +141,7 @@ def test_a_new_stream_is_linked_at_its_start() -> None:
 
 
 def test_a_new_empty_stream_is_linked_and_wakes_nobody() -> None:
-    transition = t.advanced(subscription(links={}), context(a=Tail(START, 1)), ["e/a"])
+    transition = t.advanced(subscription(links={}), context(a=StreamTail(START, 1)), ["e/a"])
     assert transition.state.links["e/a"].acked == START
     assert not transition.woke
 
@@ -209,7 +209,7 @@ def test_streams_that_do_not_fit_are_left_out_and_that_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MAX_SUBSCRIPTION_STREAMS", 2)
-    tails: dict[str, Any] = {name: Tail(START, 1) for name in "abc"}
+    tails: dict[str, Any] = {name: StreamTail(START, 1) for name in "abc"}
     names = ["e/a", "e/b", "e/c"]
     state = t.advanced(subscription(links={}), context(**tails), names[:2]).state
     assert not state.full

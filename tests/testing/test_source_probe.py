@@ -217,5 +217,5 @@ async def test_what_starlette_does_to_a_blocked_source_is_visible() -> None:
 async def test_a_probe_takes_one_source() -> None:
     probe = SourceProbe()
     list(probe.watch([1]))
-    with pytest.raises(RuntimeError, match="make one for each"):
+    with pytest.raises(RuntimeError, match="make a probe for each"):
         list(probe.watch([2]))

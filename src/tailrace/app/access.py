@@ -117,7 +117,7 @@ class ResponseRecord:
         self._gone = True
 
     def sending(self, message: Message) -> None:
-        """A message is about to be sent."""
+        """Note that a message is about to be sent."""
         self._count_written()
         if message["type"] == "http.response.start":
             self._first = self._clock()

@@ -1,6 +1,6 @@
 """The application that `tailrace serve` runs: a directory, streams, and what an operator needs.
 
-A store that cannot be opened keeps nobody from the files. It is tried again every
+A store that cannot be opened does not stop the files from being served. It is tried again every
 `limits.STORE_REOPEN` seconds, by one task. Requests never try it themselves: each attempt at a file
 that somebody else holds takes seconds, and many of them, one behind the other, would never end.
 """
@@ -148,8 +148,8 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
         except StoreUnavailable as error:
             # Where the file is, the log tells; whoever may ask here need not know.
             detail = f"the store {error.reason}"
-            told = {"status": "unavailable", "code": error.code, "detail": detail}
-            return JSONResponse(told, status_code=503, headers=_UNSTORED)
+            document = {"status": "unavailable", "code": error.code, "detail": detail}
+            return JSONResponse(document, status_code=503, headers=_UNSTORED)
         return JSONResponse({"status": "ready"}, headers=_UNSTORED)
 
     return app
@@ -184,7 +184,7 @@ class StoreSupervisor:
         self._stop = anyio.Event()
         self._problem: StoreUnavailable | None = StoreUnavailable("streams", "are not open yet")
         """Why they are not open."""
-        self._is_told = False
+        self._is_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request for streams, or say at once why that cannot be."""
@@ -240,11 +240,11 @@ class StoreSupervisor:
 
     def _tell(self, problem: StoreUnavailable | None) -> None:
         """Log what has changed, once: a probe that asks each second must not fill the log."""
-        if problem is not None and not self._is_told:
-            _log.error("streams are not served: %s", problem)
-        elif problem is None and self._is_told:
+        if problem is not None and not self._is_logged:
+            _log.error("streams are not served, trying again: %s", problem)
+        elif problem is None and self._is_logged:
             _log.warning("streams are served again")
-        self._is_told = problem is not None
+        self._is_logged = problem is not None
 
 
 def _first(errors: BaseExceptionGroup[StoreUnavailable]) -> StoreUnavailable:

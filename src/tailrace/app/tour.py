@@ -74,20 +74,20 @@ def file(request: Request) -> StreamingResponse:
     return StreamingResponse(chunks(), media_type="text/plain")
 
 
-class Step(BaseModel):
+class ReportStep(BaseModel):
     percent: int
     message: str
     seconds_left: float
 
 
 @router.get("/progress", response_class=EventSourceResponse)
-async def progress() -> AsyncIterator[Step | Event]:
+async def progress() -> AsyncIterator[ReportStep | Event]:
     stages = ["Gathering the figures", "Drawing the charts", "Checking the sums", "Binding it"]
     for percent in range(100):
         left = (100 - percent) / 10
-        yield Step(percent=percent, message=stages[percent // 25], seconds_left=left)
+        yield ReportStep(percent=percent, message=stages[percent // 25], seconds_left=left)
         await sleep(0.1)
-    yield Event(event="done", data=Step(percent=100, message="It is ready", seconds_left=0))
+    yield Event(event="done", data=ReportStep(percent=100, message="It is ready", seconds_left=0))
 
 
 class Price(BaseModel):

@@ -96,7 +96,7 @@ def _scan(squares: Iterator[Colour]) -> bytes:
     text = "".join(bits)
     text += "1" * (-len(text) % 8)
     coded = int(text, 2).to_bytes(len(text) // 8, "big")
-    return coded.replace(b"\xff", b"\xff\x00")  # T.81 B.1.1.5: a 0xFF in data is no marker
+    return coded.replace(b"\xff", b"\xff\x00")  # T.81 B.1.1.5: a 0xFF in data is not a marker
 
 
 def _ycc(colour: Colour) -> Colour:

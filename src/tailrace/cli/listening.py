@@ -40,7 +40,7 @@ def listen(host: str, port: int, *, allow_remote: bool) -> socket.socket:
         listener.close()
         raise click.UsageError(
             f"other machines can reach {host}, and there is no authentication: "
-            "add --allow-remote if that is meant"
+            "add --allow-remote if you want that"
         )
     return listener
 
@@ -84,15 +84,15 @@ def where_to_listen(command: Callable[..., Any]) -> Callable[..., Any]:
     remote = click.option(
         "--allow-remote",
         is_flag=True,
-        help="Listen where other machines can reach it: they can read everything, for there is no "
-        "authentication.",
+        help="Allow addresses that other machines can reach: they can read "
+        "everything, for there is no authentication.",
     )
     port = click.option(
         "--port",
         type=click.IntRange(0, 65535),
         default=8000,
         show_default=True,
-        help="Port to listen on; 0 takes a free one.",
+        help="Port to listen on; 0: any free port.",
     )
     host = click.option(
         "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
@@ -108,7 +108,7 @@ def finite(context: click.Context, parameter: click.Parameter, value: float) -> 
 
 
 def addresses(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
-    """IP addresses and networks, with commas between; a mistake would be a name nobody has."""
+    """IP addresses and networks, with commas between; a mistake would be taken for a host name."""
     found = [each.strip() for each in (value or "").split(",") if each.strip()]
     for each in found:
         try:

@@ -44,8 +44,8 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 @click.option(
     "--root-path",
     default="",
-    help="Where a proxy in front has put this server: /downloads. The proxy takes it off the path "
-    "and sends the rest.",
+    help="Path under which a proxy in front serves this server, such as /downloads. The proxy must "
+    "remove it from the path of each request.",
 )
 @click.option(
     "--forwarded-allow-ips",
@@ -69,7 +69,7 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
     type=click.Choice(_LEVELS),
     default="info",
     show_default=True,
-    help="What is logged at least; the access log is at info.",
+    help="Lowest level that is logged; the access log is at info.",
 )
 @click.option(
     "--drain-timeout",
@@ -112,13 +112,13 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 @click.option(
     "--public-url",
     metavar="URL",
-    help="Where webhooks' receivers find the streams: https://example.org/v1/stream. "
-    "[default: as the client called that made the subscription]",
+    help="URL of the streams that receivers of webhooks get, such as "
+    "https://example.org/v1/stream. [default: the URL by which the client made the subscription]",
 )
 @click.option(
     "--webhooks-to-localhost",
     is_flag=True,
-    help="Webhooks of subscriptions may go to this machine: for development.",
+    help="Allow webhooks of subscriptions to this machine: for development.",
 )
 @click.pass_context
 def serve(
@@ -193,8 +193,8 @@ def serve(
         )
         if config.root_path:
             click.echo(
-                f"The proxy in front takes {config.root_path} off the path: "
-                f"{config.root_path}/files/ is asked for as /files/ here",
+                f"The proxy in front must remove {config.root_path} from the path: "
+                f"here {config.root_path}/files/ is /files/",
                 err=True,
             )
         run(config, listener)
@@ -226,7 +226,9 @@ def _check_store(settings: Settings, workers: int) -> None:
             "show it: put it elsewhere, or below a name that begins with a dot"
         )
     if workers > 1 and settings.store_url.startswith("memory:"):
-        raise click.UsageError("--store memory:// is one process's own: it needs --workers 1")
+        raise click.UsageError(
+            "--store memory:// cannot be shared by processes: it needs --workers 1"
+        )
 
 
 def _is_shown(settings: Settings) -> bool:
@@ -243,7 +245,7 @@ def _is_shown(settings: Settings) -> bool:
 def _check_root_path(root_path: str) -> None:
     plain = root_path.isascii() and root_path.isprintable() and " " not in root_path
     if root_path and not (root_path.startswith("/") and plain):
-        raise click.UsageError(f"--root-path {root_path!r} is not a path that begins with /")
+        raise click.UsageError(f"--root-path {root_path!r} must begin with /, such as /downloads")
 
 
 def _check_certificate(certificate: Path | None, key: Path | None) -> None:

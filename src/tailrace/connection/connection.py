@@ -189,7 +189,7 @@ def extensions_of(scope: Scope | None) -> dict[str, Any]:
 
 def _transport_of(call: Any) -> asyncio.WriteTransport | None:
     transport: Any = getattr(getattr(call, "__self__", None), "transport", None)
-    # uvloop's transports are no subclasses of asyncio's.
+    # uvloop's transports are not subclasses of asyncio's.
     known = all(hasattr(transport, name) for name in ("abort", "get_write_buffer_size"))
     return transport if known else None
 
@@ -220,7 +220,7 @@ def behind(call: Any, word: str = "receive") -> Iterator[Any]:
 
 
 def _named(word: str, keywords: Any) -> list[Any]:
-    """What a partial was given by that name."""
+    """The keyword argument of that name that a partial holds."""
     return [keywords.get(word)] if isinstance(keywords, dict) else []
 
 
@@ -243,7 +243,7 @@ class Frame:
 
     def __init__(self, data: bytes) -> None:
         if not data:
-            raise ValueError("a frame without bytes would end the response: give it at least one")
+            raise ValueError("a frame without bytes would end the response: give at least one byte")
         self.data = data
         self.chunk = b"%x\r\n%b\r\n" % (len(data), data)
         self.size = len(self.chunk)

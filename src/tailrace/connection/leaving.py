@@ -253,8 +253,8 @@ class _Observed(Leaving):
             self._take_empty()
         wait = event.wait()
         with suppress(StopIteration):
-            told: asyncio.Future[Any] = wait.send(None)
-            told.add_done_callback(self._told)
+            message: asyncio.Future[Any] = wait.send(None)
+            message.add_done_callback(self._on_message)
             self._wait = wait
 
     def _take_empty(self) -> None:
@@ -266,7 +266,7 @@ class _Observed(Leaving):
         with suppress(StopIteration):
             taking.send(None)
 
-    def _told(self, _: asyncio.Future[Any]) -> None:
+    def _on_message(self, _: asyncio.Future[Any]) -> None:
         if self._wait is not None:
             self._wait.close()
             self._wait = None
@@ -321,7 +321,9 @@ class _Asked(Leaving):
                     return  # the body again
                 parts = parts - 1 if message.get("more_body", False) else 0
         except Exception:  # noqa: BLE001 - of a server or middleware; the response goes on
-            log.warning("the client's leaving will not be noticed: receive failed", exc_info=True)
+            log.warning(
+                "receive failed: it will not be noticed if this client leaves", exc_info=True
+            )
             return
         self._tell()
 

@@ -95,8 +95,8 @@ class Responder(Protocol):
     def lingers(self) -> float:
         """Seconds that it may take to end when the server stops; infinite if it goes on."""
 
-    def told(self) -> None:
-        """The response has a farewell or an early ending: it is to end."""
+    def end_early(self) -> None:
+        """End: the open response has a `farewell` or an early `ending` now."""
 
 
 class OpenResponse:
@@ -149,7 +149,7 @@ class OpenResponse:
 
     def _tell(self) -> None:
         if self._responder is not None:
-            self._responder.told()
+            self._responder.end_early()
 
     async def __aenter__(self) -> Self:
         leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
@@ -188,7 +188,7 @@ class OpenResponse:
         here.ended += 1
         if here.changed is not None:
             here.changed.set()
-        if here.is_told and not here.responses:
+        if here.is_announced and not here.responses:
             _go_on(here)
 
 
@@ -210,7 +210,7 @@ class _Open:
     stop: _Stop | None = None
     ended: int = 0
     """Streams that have ended since draining began."""
-    is_told: bool = False
+    is_announced: bool = False
     """The application has said that the server stops; it is forgotten with the last stream."""
     changed: anyio.Event | None = None
     """Set when the next one ends."""
@@ -237,14 +237,14 @@ class Drained:
 
 
 async def drain(timeout: float = limits.DRAIN_TIMEOUT) -> Drained:
-    """Let every open stream of this event loop say farewell, then cut what is still open.
+    """Send a farewell on every open stream of this event loop, then cut what is still open.
 
-    A format with a farewell (SSE: an event and a `retry`, drawn so that not all come back at once)
-    says it and ends now; if its source asked for a `shutdown_grace`, after that. Others may finish
-    by themselves until the time is up; then they are cut, visibly. When this returns, all sources
-    have been closed. Streams that begin meanwhile are treated the same.
+    A stream whose format has a farewell (SSE: an event with a random `retry`, so that not all
+    clients come back at once) sends it and ends, at once or after its `shutdown_grace`. Other
+    streams may finish by themselves until the time is up; then their connections are cut. When this
+    returns, all sources have been closed. Streams that begin meanwhile are treated the same.
 
-    Cancelled, it leaves the streams that are still open as they are.
+    If this is cancelled, the streams that are still open go on.
 
     Args:
         timeout: Seconds, 0 or more. Closing the sources of what had to be cut may take up to their
@@ -284,8 +284,8 @@ async def drain_beside(held: int, timeout: float) -> Drained:
 def shutdown_event() -> anyio.Event:
     """An event that is set when the server stops, for a source that ends in its own way.
 
-    Give its response `StreamOptions(shutdown_grace=...)`, or it is ended in the moment in which the
-    event is set. To be called in a source, sync or async, or in the event loop. A sync source must
+    Give the response `StreamOptions(shutdown_grace=...)`: without it the source is ended as soon as
+    the event is set. Call this in a source, sync or async, or in the event loop. A sync source must
     not wait for the event, but may ask whether it `is_set()`.
     """
     event = _stopping.get(None)
@@ -298,7 +298,7 @@ def tell_stopping() -> None:
     For an application that knows it before the server shows it.
     """
     here = _here()
-    here.is_told = True
+    here.is_announced = True
     if here.stop is None:
         _tell(here, inf, 0)
     else:  # one that had a reason to go on may have none now
@@ -326,7 +326,7 @@ def _farewell(here: _Open, stop: _Stop) -> Farewell:
 
 
 def _go_on(here: _Open) -> None:
-    here.stop, here.stopping, here.is_told = None, anyio.Event(), False
+    here.stop, here.stopping, here.is_announced = None, anyio.Event(), False
 
 
 # Watching, only while streams are open. The server is looked for by the first stream of a loop. All

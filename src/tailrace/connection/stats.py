@@ -44,7 +44,7 @@ class Stats:
         bytes_sent: Body bytes given to the server, before chunked framing.
         source_threads: Threads in which a sync source runs now; at most
             `limits.SYNC_SOURCE_THREADS`.
-        source_line: Sync sources that wait for one.
+        source_line: Sync sources that wait for a thread.
         complete, left, failed, stalled, too_slow, drained, shut_down, refused, cancelled: Streams
             that ended in that way; see `Ending`.
     """
@@ -78,7 +78,7 @@ class Counters:
             open=self.open,
             bytes_sent=self.bytes_sent,
             source_threads=source_threads.busy,
-            source_line=len(source_threads.line),
+            source_line=len(source_threads.queue),
             **ended,
         )
 

@@ -63,7 +63,12 @@ def find_server() -> Server | None:
             return look(frame.f_locals)
         except (AttributeError, KeyError, TypeError) as error:
             # A version that is made differently: then nothing is seen, as under any other server.
-            log.warning("the server cannot be watched: its %s has no %s", look.__name__, error)
+            log.warning(
+                "the end of this server will not be noticed (%s found no %s): "
+                "call tailrace.drain() when it stops",
+                look.__name__,
+                error,
+            )
             return None
     return None
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tailrace.errors import ArchiveTooLarge, PathRefused
 from tailrace.files.beneath import Tree
-from tailrace.files.listing import Order, read_listing
+from tailrace.files.listing import SortOrder, read_listing
 from tailrace.files.names import archived
 from tailrace.framing import is_compressible
 from tailrace.limits import MAX_ARCHIVE_ENTRIES
@@ -116,7 +116,7 @@ class Archive:
             if listing.truncated:
                 raise ArchiveTooLarge(MAX_ARCHIVE_ENTRIES)
             seen += len(listing.entries)
-            entries = listing.sorted(Order()).entries
+            entries = listing.sorted(SortOrder()).entries
             yield from (
                 _Found((*above, entry.name), False) for entry in entries if not entry.is_directory
             )
@@ -173,7 +173,11 @@ class Archive:
         return info
 
     def _skip(self, names: Sequence[str], error: Exception) -> None:
-        logger.warning("left out of a ZIP: %a: %a", "/".join((*self.names, *names)), error)
+        logger.warning(
+            "left out of a ZIP, because it cannot be read: %a: %a",
+            "/".join((*self.names, *names)),
+            error,
+        )
 
 
 class _Output:

@@ -210,7 +210,7 @@ class _Walk:
     def _turn(self) -> None:
         self._turns += 1
         if self._turns > MAX_LINK_TURNS:
-            raise PathRefused(self._tree.path, f"needs over {MAX_LINK_TURNS} turns through links")
+            raise PathRefused(self._tree.path, f"goes through more than {MAX_LINK_TURNS} links")
 
     def _link(self, name: str) -> Descriptor | None:
         self._turn()

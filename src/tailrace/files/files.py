@@ -28,7 +28,7 @@ from tailrace.connection import answer_lifespan
 from tailrace.errors import ArchiveTooLarge, InvalidOption, PathRefused
 from tailrace.files.archive import Archive
 from tailrace.files.beneath import POSSIBLE, Links, Tree
-from tailrace.files.listing import Order, read_listing
+from tailrace.files.listing import SortOrder, read_listing
 from tailrace.files.names import Target, href, is_served, target_of, text
 from tailrace.files.page import POLICY, page
 from tailrace.limits import MAX_LISTING_ENTRIES
@@ -72,13 +72,13 @@ class Files:
 
     Args:
         directory: An existing directory. Links in its own path are followed anew for each request.
-        index: The file that stands for its directory; None for none.
+        index: The name of the file that is served for its directory; None for none.
         listing: List a directory that has no index, as HTML or JSON by Accept.
         hidden: Serve and list names that begin with a dot.
         follow_links: Which symbolic links are followed: "inside" (those that stay in the
             directory), "never", or a collection of paths of links ("current", "media/shared")
             that may lead anywhere, beside those that stay inside.
-        zip: Give each directory that is listed as a ZIP, at `?zip`.
+        zip: Offer each directory that is listed as a ZIP too, at `?zip`.
         cache_control: The Cache-Control of files; None sends none.
         media_types: By lower-case suffix with its dot, before the built-in table; "" is for names
             with no suffix that is known.
@@ -91,7 +91,7 @@ class Files:
             "same-origin", "same-site" or "cross-origin".
 
     Raises:
-        InvalidOption: A setting that cannot be, also a directory that is not there.
+        InvalidOption: A setting is not valid, or the directory does not exist.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Files:
         query = QueryParams(scope["query_string"])
         if self._zip and "zip" in query:
             return self._archive(target)
-        return self._list(target, scope, Order.of(query.get("sort"), query.get("order")))
+        return self._list(target, scope, SortOrder.of(query.get("sort"), query.get("order")))
 
     def _open_index(self, target: Target) -> Descriptor | None:
         if self._index is None:
@@ -236,12 +236,16 @@ class Files:
         }
         return _OfDisk(archive.chunks(), headers=headers, media_type="application/zip")
 
-    def _list(self, target: Target, scope: Scope, order: Order) -> Response:
+    def _list(self, target: Target, scope: Scope, order: SortOrder) -> Response:
         accept = Headers(scope=scope).getlist("accept")
         chosen = choose_media_type(", ".join(accept) if accept else None, _LISTING_TYPES)
         if chosen is None:
             offered = ", ".join(_LISTING_TYPES)
-            raise HTTPException(406, f"a directory is listed as {offered}", {"vary": "accept"})
+            raise HTTPException(
+                406,
+                f"the listing of a directory is available as {offered}: accept one of them",
+                {"vary": "accept"},
+            )
         listing = read_listing(
             self._tree, target.names, hidden=self._hidden, most=MAX_LISTING_ENTRIES
         ).sorted(order)

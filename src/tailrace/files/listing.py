@@ -16,20 +16,20 @@ from tailrace.files.beneath import Tree, belongs_to_store, is_store
 from tailrace.files.names import href, is_served, natural_key, text
 from tailrace.store import may_be_store
 
-__all__ = ["Entry", "Listing", "Order", "SortKey", "read_listing"]
+__all__ = ["Entry", "Listing", "SortKey", "SortOrder", "read_listing"]
 
 SortKey = Literal["name", "size", "time"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortOrder:
     """How a listing is sorted; directories always come first."""
 
     key: SortKey = "name"
     descending: bool = False
 
     @classmethod
-    def of(cls, key: str | None, direction: str | None) -> Order:
+    def of(cls, key: str | None, direction: str | None) -> SortOrder:
         """From a URL: what is not known is by name, ascending."""
         known: dict[str, SortKey] = {name: name for name in get_args(SortKey)}
         return cls(known.get(key or "", "name"), direction == "desc")
@@ -85,7 +85,7 @@ class Listing:
     entries: list[Entry]
     truncated: bool
 
-    def sorted(self, order: Order) -> Listing:
+    def sorted(self, order: SortOrder) -> Listing:
         # Sorting is stable, also in reverse: what is equal stays by name.
         by_name = order.key == "name"
         entries = sorted(self.entries, key=_by_name, reverse=by_name and order.descending)

@@ -50,7 +50,7 @@ def is_served(name: str, *, hidden: bool) -> bool:
 
 
 def text(name: str) -> str:
-    """The name as Unicode that every program reads; bytes that are no UTF-8 become U+FFFD."""
+    """The name as Unicode that every program reads; bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from tailrace.files.listing import Entry, Listing, Order, SortKey
+from tailrace.files.listing import Entry, Listing, SortKey, SortOrder
 from tailrace.files.names import Target, shown
 from tailrace.limits import MAX_LISTING_ENTRIES
 
@@ -39,7 +39,7 @@ _ICONS = (
 _COLUMNS: dict[SortKey, str] = {"name": "Name", "size": "Size", "time": "Modified"}
 
 
-def page(target: Target, listing: Listing, order: Order, *, zip_link: bool) -> Iterator[str]:
+def page(target: Target, listing: Listing, order: SortOrder, *, zip_link: bool) -> Iterator[str]:
     """The page, in pieces.
 
     Args:
@@ -95,7 +95,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}" if number else ""
 
 
-def _table(target: Target, listing: Listing, order: Order) -> Iterator[str]:
+def _table(target: Target, listing: Listing, order: SortOrder) -> Iterator[str]:
     if not listing.entries and not target.names:
         return
     headings = "".join(_column(key, label, order) for key, label in _COLUMNS.items())
@@ -110,7 +110,7 @@ def _table(target: Target, listing: Listing, order: Order) -> Iterator[str]:
     yield "</tbody>\n</table>\n"
 
 
-def _column(key: SortKey, label: str, order: Order) -> str:
+def _column(key: SortKey, label: str, order: SortOrder) -> str:
     current = key == order.key
     # The first click on size or time shows the largest or the newest: that is what they are for.
     descending = not order.descending if current else key != "name"

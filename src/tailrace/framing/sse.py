@@ -156,7 +156,7 @@ def _look_at(item: dict[Any, Any]) -> None:
         _log.warning(
             "a dict with the keys %s was sent as the data of an event: for an event yield "
             "tailrace.Event(data, event=..., id=...), or use the EventSourceResponse of "
-            "tailrace.compat.sse_starlette; this is said once",
+            "tailrace.compat.sse_starlette; this warning is logged once",
             ", ".join(map(repr, item)),
         )
 

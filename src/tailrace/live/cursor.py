@@ -25,7 +25,7 @@ from tailrace.live.live_stream import LiveStream
 from tailrace.live.tail import Entry, TailState
 from tailrace.store import Offset, Slice, StreamInfo
 
-__all__ = ["ReadCursor", "ReaderState", "Slow", "Step"]
+__all__ = ["ReadCursor", "ReaderState", "ReaderStep", "Slow"]
 
 
 class Slow(Enum):
@@ -49,7 +49,7 @@ class ReaderState(Enum):
     LAGGING = "lagging"
 
 
-class Step(Enum):
+class ReaderStep(Enum):
     """What a reader does next, if it is not given anything."""
 
     WAIT = "wait"
@@ -86,7 +86,7 @@ class ReadCursor:
         slow: What becomes of it if it is too slow.
     """
 
-    __slots__ = ("closing", "created_at", "live", "offset", "slow", "state", "told_up_to_date")
+    __slots__ = ("closing", "created_at", "live", "offset", "sent_up_to_date", "slow", "state")
 
     def __init__(self, live: LiveStream, first: Slice, slow: Slow) -> None:
         self.live = live
@@ -98,7 +98,7 @@ class ReadCursor:
         """Up to where it has everything; while it listens, that is the tail."""
         self.closing: Slice | None = None
         """The last part, if nothing more will come."""
-        self.told_up_to_date = False
+        self.sent_up_to_date = False
 
     # What has happened to it
 
@@ -110,7 +110,7 @@ class ReadCursor:
         """It has got a part."""
         self.offset = part.end
         self.closing = part if part.closed else None
-        self.told_up_to_date = part.up_to_date
+        self.sent_up_to_date = part.up_to_date
 
     def skip(self, gap: Gap) -> None:
         """It does not get what lies between."""
@@ -135,7 +135,7 @@ class ReadCursor:
             missing: The first entry that it has not got; None if it has got everything.
         """
         live = self.live
-        self.state, self.told_up_to_date = ReaderState.AT_TAIL, True
+        self.state, self.sent_up_to_date = ReaderState.AT_TAIL, True
         if missing is not None:
             self.offset = missing.part.start
         else:
@@ -145,7 +145,7 @@ class ReadCursor:
 
     # What it does next
 
-    def next(self, *, attached: bool, full: bool, beat: bool) -> Entry | Gap | Step:
+    def next(self, *, attached: bool, full: bool, beat: bool) -> Entry | Gap | ReaderStep:
         """What it is given next, or does.
 
         Args:
@@ -156,22 +156,22 @@ class ReadCursor:
         if self.state is ReaderState.LISTENING:
             return self._while_listening()
         if full:
-            return Step.WAIT
+            return ReaderStep.WAIT
         if self.state is ReaderState.ABSENT:
-            return Step.BEAT if beat else Step.LOOK
+            return ReaderStep.BEAT if beat else ReaderStep.LOOK
         if self.state is not ReaderState.BEHIND and self._is_too_slow(attached=attached):
             self.state = ReaderState.BEHIND
             if self.slow is Slow.DISCONNECT:
-                return Step.CUT_OFF
+                return ReaderStep.CUT_OFF
             if self.slow is Slow.LATEST and (gap := self._to_latest()) is not None:
                 return gap
-        return Step.BEAT if beat else self._next_part(attached=attached)
+        return ReaderStep.BEAT if beat else self._next_part(attached=attached)
 
-    def _while_listening(self) -> Step:
+    def _while_listening(self) -> ReaderStep:
         live = self.live
         if live.tail.over:
-            return Step.LEAVE if live.broadcast.settled else Step.WAIT
-        return Step.REFRESH if live.tail.state is TailState.STALE else Step.WAIT
+            return ReaderStep.LEAVE if live.broadcast.settled else ReaderStep.WAIT
+        return ReaderStep.REFRESH if live.tail.state is TailState.STALE else ReaderStep.WAIT
 
     def _is_too_slow(self, *, attached: bool) -> bool:
         if attached or self.state is ReaderState.LAGGING:
@@ -187,34 +187,34 @@ class ReadCursor:
             return None
         return Gap(self.offset, tail)
 
-    def _next_part(self, *, attached: bool) -> Entry | Step:
+    def _next_part(self, *, attached: bool) -> Entry | ReaderStep:
         live = self.live
         if self.closing is not None:
-            return Step.CLOSED
+            return ReaderStep.CLOSED
         if live.tail.state is TailState.DELETED or self._is_of_another(live):
-            return Step.DELETED
+            return ReaderStep.DELETED
         tail = live.tail.offset
         if tail is None:
-            return Step.READ
+            return ReaderStep.READ
         entry = live.after(self.offset)
         if entry is not None:
             return entry
         if self.offset.position < tail.position:
-            return Step.READ
+            return ReaderStep.READ
         return self._at_tail(tail, attached=attached)
 
-    def _at_tail(self, tail: Offset, *, attached: bool) -> Entry | Step:
+    def _at_tail(self, tail: Offset, *, attached: bool) -> Entry | ReaderStep:
         live = self.live
         if live.tail.state is TailState.STALE:
-            return Step.REFRESH
+            return ReaderStep.REFRESH
         reads_ahead = self.offset != tail or live.tail.state is TailState.REFRESHING
-        if not reads_ahead and not self.told_up_to_date:
+        if not reads_ahead and not self.sent_up_to_date:
             assert live.tail.info is not None
             return Entry(Slice(live.tail.info, tail, ()), time.time())
         self.state = ReaderState.AT_TAIL
         if reads_ahead or not (attached and live.broadcast.settled):
-            return Step.SLEEP
-        return Step.LISTEN
+            return ReaderStep.SLEEP
+        return ReaderStep.LISTEN
 
     def _is_of_another(self, live: LiveStream) -> bool:
         info = live.tail.info

@@ -86,8 +86,8 @@ class End:
 
 
 class Format(ABC):
-    """How readers get a stream. Pure, frozen and hashable. When its methods are called is said at
-    the top of this file."""
+    """How readers get a stream. Pure, frozen and hashable. The top of this file says when each
+    method is called."""
 
     __slots__ = ()
 

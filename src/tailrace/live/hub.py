@@ -33,7 +33,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lives: dict[str, LiveStream] = {}
-        self._flights = SingleFlight()
+        self._single_flight = SingleFlight()
 
     def __len__(self) -> int:
         """How many streams are watched."""
@@ -46,7 +46,7 @@ class Hub:
             StreamNotFound, OffsetGone, InvalidOffset, StoreUnavailable: As `Store.read`.
         """
         key = (path, where, max_bytes)
-        return await self._flights.do(key, partial(self._read, path, where, max_bytes))
+        return await self._single_flight.do(key, partial(self._read, path, where, max_bytes))
 
     async def wait(self, path: str, offset: Offset) -> None:
         """As `Store.wait`: return when there is more than `offset`, or the stream is over.
@@ -164,7 +164,7 @@ class Hub:
 
     async def head(self, path: str) -> StreamInfo:
         """As `Store.head`, and never older than this call; identical calls are done together."""
-        return await self._flights.do(path, partial(self._head, path))
+        return await self._single_flight.do(path, partial(self._head, path))
 
     async def _read(self, path: str, where: Where, max_bytes: int) -> Slice:
         live = self._lives.get(path)

@@ -165,7 +165,7 @@ class LiveStream:
             self.loop.call_from_thread(self._stay_or_go)
 
     def let_go(self) -> None:
-        """It has no readers."""
+        """Let go of the stream, which has no readers any more."""
         self._retire(self)
         self.wheel.take_back(self)
 

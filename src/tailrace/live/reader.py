@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from tailrace import limits
 from tailrace.connection import Attached, Ending, Frame, counters
 from tailrace.errors import InvalidOffset, OffsetGone, StreamNotFound, TailraceError
-from tailrace.live.cursor import ReadCursor, ReaderState, Slow, Step
+from tailrace.live.cursor import ReadCursor, ReaderState, ReaderStep, Slow
 from tailrace.live.format import End, Format, Gap, Reason
 from tailrace.live.hub import Hub
 from tailrace.live.live_stream import LiveStream
@@ -52,7 +52,7 @@ class LiveReader:
 
     __slots__ = (
         *("_attached", "_beat", "_cursor", "_drain", "_error", "_format", "_gap", "_hub"),
-        *("_opening", "_over", "_rejoined", "_sending", "_until", "_woken", "tick"),
+        *("_first_read", "_over", "_rejoined", "_sending", "_until", "_woken", "tick"),
     )
 
     def __init__(
@@ -75,7 +75,7 @@ class LiveReader:
         self._format = format
         self._sending = Sending(self, loop, scope, receive, send, clock)
         self._until = math.inf if lifetime is None else loop.time() + lifetime
-        self._opening: tuple[Head, Slice] | None = None
+        self._first_read: tuple[Head, Slice] | None = None
         self._attached: Attached | None = None
         self._drain: Callable[[], None] | None = None
         """Takes back the wait for a client that has enough for now."""
@@ -92,7 +92,7 @@ class LiveReader:
 
     def begin_with(self, head: Head, first: Slice) -> None:
         """What it sends first. It is not held for longer than that."""
-        self._opening = head, first
+        self._first_read = head, first
 
     async def run(self) -> Ending:
         """Send the stream until it ends, the client leaves, or there is another reason.
@@ -131,8 +131,8 @@ class LiveReader:
         """Seconds that it may take to end when it is told; infinite if it goes on."""
         return 0.0 if self._format.says_farewell else math.inf
 
-    def told(self) -> None:
-        """It ends early: with the format's farewell, or without its last words."""
+    def end_early(self) -> None:
+        """End early: with the format's farewell, or without its last bytes."""
         if self._sending.farewell is not None:
             self._end(Reason.FAREWELL)
         self.wake()
@@ -140,8 +140,8 @@ class LiveReader:
     # What is done, step by step
 
     async def _begin(self) -> None:
-        assert self._opening is not None
-        (head, first), self._opening = self._opening, None
+        assert self._first_read is not None
+        (head, first), self._first_read = self._first_read, None
         now = time.time()
         data = self._format.begin(first, now) + self._format.frame(first, now)
         sending = self._sending
@@ -250,7 +250,7 @@ class LiveReader:
             return Gap(cursor.offset, (await self._look(Mark.BEGINNING)).start)
         except InvalidOffset:  # beyond the tail of another stream
             raise StreamNotFound(cursor.live.path) from None
-        is_new = found.chunks or found.closed or (found.up_to_date and not cursor.told_up_to_date)
+        is_new = found.chunks or found.closed or (found.up_to_date and not cursor.sent_up_to_date)
         return found if is_new else None
 
     async def _look(self, where: Where) -> Slice:
@@ -406,16 +406,16 @@ class LiveReader:
             self._sending.released()
 
 
-_DO: Final[dict[Step, Callable[[LiveReader], Awaitable[None]]]] = {
-    Step.WAIT: LiveReader._wait,
-    Step.SLEEP: LiveReader._sleep,
-    Step.LISTEN: LiveReader._listen,
-    Step.LEAVE: LiveReader._leave_broadcast,
-    Step.LOOK: LiveReader._look_for_stream,
-    Step.READ: LiveReader._read,
-    Step.REFRESH: LiveReader._refresh,
-    Step.BEAT: LiveReader._show_beat,
-    Step.CUT_OFF: LiveReader._cut_off,
-    Step.CLOSED: LiveReader._close,
-    Step.DELETED: LiveReader._delete,
+_DO: Final[dict[ReaderStep, Callable[[LiveReader], Awaitable[None]]]] = {
+    ReaderStep.WAIT: LiveReader._wait,
+    ReaderStep.SLEEP: LiveReader._sleep,
+    ReaderStep.LISTEN: LiveReader._listen,
+    ReaderStep.LEAVE: LiveReader._leave_broadcast,
+    ReaderStep.LOOK: LiveReader._look_for_stream,
+    ReaderStep.READ: LiveReader._read,
+    ReaderStep.REFRESH: LiveReader._refresh,
+    ReaderStep.BEAT: LiveReader._show_beat,
+    ReaderStep.CUT_OFF: LiveReader._cut_off,
+    ReaderStep.CLOSED: LiveReader._close,
+    ReaderStep.DELETED: LiveReader._delete,
 }

@@ -284,7 +284,7 @@ class TailCache:
         return len(self._entries)
 
     def add(self, entry: Entry) -> None:
-        """Add what follows the last one, and let go of the oldest."""
+        """Add the change that follows the last one, and drop the oldest."""
         entries, sizes = self._entries, self._sizes
         if entries:
             sizes.append(entries[-1].size)

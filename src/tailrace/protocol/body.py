@@ -73,7 +73,7 @@ class Pace:
 
 
 class Holder(Protocol):
-    """A body that holds some of the bytes that all may hold together."""
+    """A body, with its share of the bytes that all bodies may hold together."""
 
     held: int
 

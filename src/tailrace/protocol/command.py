@@ -184,7 +184,9 @@ def parse_put(path: str, fields: Fields, root: str) -> Put:
     ttl, expires_at = fields.get(b"stream-ttl"), fields.get(b"stream-expires-at")
     if ttl is not None and expires_at is not None:
         raise InvalidRequest(
-            "Stream-Expires-At", expires_at.decode("latin-1"), "it or Stream-TTL, not both"
+            "Stream-Expires-At",
+            expires_at.decode("latin-1"),
+            "either Stream-Expires-At or Stream-TTL, not both",
         )
     return Put(
         path,
@@ -206,7 +208,9 @@ def _check_encoding(fields: Fields) -> None:
     encoding = fields.get(b"content-encoding")
     if encoding is not None and encoding.strip(b" \t").lower() not in (b"", b"identity"):
         raise InvalidRequest(
-            "Content-Encoding", encoding.decode("latin-1"), "the bytes as they are"
+            "Content-Encoding",
+            encoding.decode("latin-1"),
+            "no Content-Encoding, and send the bytes as they are",
         )
     transfer = fields.get(b"transfer-encoding")
     if transfer is not None and transfer.strip(b" \t").lower() != b"chunked":
@@ -250,7 +254,7 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
     if token is None and live is not None and not last_event_id:
         raise InvalidRequest("offset", None, "-1, now, or a Stream-Next-Offset, to read live")
     asked = Mark.BEGINNING if token is None else where_of(token)
-    resumed = _last_place(last_event_id)
+    resumed = _resume_offset(last_event_id)
     cursor, condition = parameters.get("cursor"), fields.get(b"if-none-match")
     return Get(
         path,
@@ -263,7 +267,7 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
     )
 
 
-def _last_place(last_event_id: bytes | None) -> Where | None:
+def _resume_offset(last_event_id: bytes | None) -> Where | None:
     """The offset up to which an EventSource has everything; None if it has nothing yet.
 
     It comes back with the URL that it was made with. Its id may be another server's that answered

@@ -101,7 +101,7 @@ class Engine:
             TailraceError: It is refused, or it failed.
         """
         if isinstance(command, Put) and command.new.fork is not None and not self._forks:
-            raise ForkRefused(command.new.fork.source, "forks are turned off here", 403)
+            raise ForkRefused(command.new.fork.source, "forks are turned off on this server", 403)
         if self._authorize is not None:
             await ask_scope(self._authorize, request.scope, rights_of(command, has_data=False))
         match command:

@@ -148,14 +148,14 @@ def instant_of(name: str, value: bytes) -> int:
         fraction = int((match[7] or b"0")[:3].ljust(3, b"0"))
         shift = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0))
         zone = timezone(-shift if match[8] == b"-" else shift)
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
-        if moment < _EPOCH:
+        instant = datetime(year, month, day, hour, minute, second, tzinfo=zone).astimezone(UTC)
+        if instant < _EPOCH:
             raise ValueError
     except (ValueError, OverflowError):  # the 31st of February; a year that UTC does not have
         raise InvalidRequest(
             name, _text(value), "a time such as 2026-11-22T14:00:00Z (RFC 3339)"
         ) from None
-    return ((moment - _EPOCH) // timedelta(seconds=1) + leap) * 1000 + fraction
+    return ((instant - _EPOCH) // timedelta(seconds=1) + leap) * 1000 + fraction
 
 
 def where_of(token: str) -> Where:

@@ -88,8 +88,8 @@ class LongPoll:
         """The client has left."""
         return self._response.ending is Ending.LEFT
 
-    def told(self) -> None:
-        """The client has left, or the server stops: wait no longer."""
+    def end_early(self) -> None:
+        """Wait no longer: the client has left, or the server stops."""
         self._waiting.cancel()
 
     async def run(self) -> Slice:

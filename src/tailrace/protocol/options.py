@@ -92,7 +92,9 @@ def _check_origins(origins: tuple[str, ...], *, credentials: bool) -> None:
         if len(origins) > 1:
             raise InvalidOption("cors_origins", origins, '"*" alone, or origins')
         if credentials:
-            raise InvalidOption("cors_credentials", True, 'origins by name: "*" has no cookies')
+            raise InvalidOption(
+                "cors_credentials", True, 'origins by name: with "*" browsers send no cookies'
+            )
         return
     for origin in origins:
         if _ORIGIN.fullmatch(origin) is None:

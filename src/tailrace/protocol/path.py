@@ -91,13 +91,13 @@ def source_path(value: bytes, root: str) -> str:
     """The stream that a fork branches off.
 
     Args:
-        value: `Stream-Forked-From`: the path of the stream's URL; or only the part of it that
-            follows the place of mounting, without its first slash.
-        root: The place of mounting.
+        value: `Stream-Forked-From`: the path of the stream's URL; or only the part of it after the
+            mount path, without its first slash.
+        root: The mount path.
 
     Raises:
         InvalidRequest: Not a valid name (400).
-        ForkRefused: It is not below the place of mounting, or is reserved (404).
+        ForkRefused: It is not below the mount path, or is reserved (404).
     """
     shown = value.decode("latin-1")
     try:

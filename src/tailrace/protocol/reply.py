@@ -173,7 +173,7 @@ class Replies:
     # Writing
 
     def appended(self, done: Appended) -> Reply:
-        """To a POST: 200 with new data of a producer, 204 otherwise."""
+        """Answer a POST: 200 with new data of a producer, 204 otherwise."""
         producer = done.producer
         next_offset = (b"stream-next-offset", str(done.tail).encode())
         if producer is None:
@@ -188,13 +188,13 @@ class Replies:
         return Reply(200 if is_new else 204, _closing(headers, done.closed))
 
     def closed(self, done: Appended) -> Reply:
-        """To a POST that only closes: 204."""
+        """Answer a POST that only closes: 204."""
         reply = self.appended(done)
         headers = [each for each in reply.headers if each is not _NO_BODY]
         return Reply(204, headers)
 
     def created(self, created: Created, url: bytes) -> Reply:
-        """To a PUT: 201, or 200 if the stream existed."""
+        """Answer a PUT: 201, or 200 if the stream existed."""
         info = created.info
         headers = [*self._written, *_described(info)]
         if created.is_new:
@@ -202,13 +202,13 @@ class Replies:
         return Reply(201 if created.is_new else 200, headers)
 
     def deleted(self) -> Reply:
-        """To a DELETE."""
+        """Answer a DELETE."""
         return Reply(204, [*self._unstored])
 
     # Reading
 
     def head(self, info: StreamInfo) -> Reply:
-        """To a HEAD."""
+        """Answer a HEAD."""
         return Reply(200, [*self._unstored, *_described(info), *_lifetime(info)])
 
     def read(
@@ -219,7 +219,7 @@ class Replies:
         condition: str | None = None,
         where: Where = START,
     ) -> Reply:
-        """To a GET: 200 with data, or 304 if the client has it.
+        """Answer a GET: 200 with data, or 304 if the client has it.
 
         Args:
             part: What was read.
@@ -233,7 +233,7 @@ class Replies:
             *self._base,
             (b"cache-control", self._caching(part, where)),
             (b"etag", (tag_as_named(etag, condition) if has_it else etag).encode()),
-            *_place(part, cursor),
+            *_position_fields(part, cursor),
         ]
         if where is Mark.BEGINNING and part.start.position:
             headers.append((b"stream-first-offset", str(part.start).encode()))
@@ -242,17 +242,17 @@ class Replies:
         return self._whole(headers, part)
 
     def tail(self, part: Slice, cursor: int | None = None) -> Reply:
-        """To a GET of `offset=now`: the tail, or data that came after it. It is not cached."""
-        return self._whole([*self._unstored, *_place(part, cursor)], part)
+        """Answer a GET of `offset=now`: the tail, or data that came after it. It is not cached."""
+        return self._whole([*self._unstored, *_position_fields(part, cursor)], part)
 
     def waited(self, part: Slice, cursor: int) -> Reply:
-        """To a long-poll that got no data in time, or at the end of a closed stream: 204."""
-        return Reply(204, [*self._unstored, *_place(part, cursor)])
+        """Answer a long-poll that got no data in time, or at the end of a closed stream: 204."""
+        return Reply(204, [*self._unstored, *_position_fields(part, cursor)])
 
     def finished(self, part: Slice) -> Reply:
-        """To an EventSource that comes back, and has all of a closed stream: 204, which tells it
-        not to come again (WHATWG HTML 9.2.3)."""
-        return Reply(204, [*self._unstored, *_place(part, None)])
+        """Answer an EventSource that comes back and has all of a closed stream: 204, which tells
+        it not to come again (WHATWG HTML 9.2.3)."""
+        return Reply(204, [*self._unstored, *_position_fields(part, None)])
 
     def live(self) -> dict[str, str]:
         """The headers of an SSE answer beside those of its format."""
@@ -291,7 +291,7 @@ class Replies:
     # Refusing
 
     def problem(self, error: TailraceError) -> Reply:
-        """To a request that is refused, or that failed."""
+        """Answer a request that is refused, or that failed."""
         kind = type(error)
         facts = {name: getattr(error, name) for name in _FACTS.get(kind, ())}
         headers: Headers = []
@@ -307,13 +307,13 @@ class Replies:
         return self._problem(document, headers)
 
     def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
-        """To a method that streams, or another thing, do not have."""
-        detail = f"{what} have no {method[:20]!a}"
+        """Answer a method that streams, or another thing, do not have."""
+        detail = f"{what} do not support {method[:20]!a}: use {allowed.decode()}"
         document = problem_document(405, "method_not_allowed", detail)
         return self._problem(document, [(b"allow", allowed)])
 
     def options(self) -> Reply:
-        """To an OPTIONS: the methods and headers that are allowed, also for other origins."""
+        """Answer an OPTIONS: the methods and headers that are allowed, also for other origins."""
         headers = [*self._base, (b"allow", METHODS)]
         if any(name == b"access-control-allow-origin" for name, _ in self._base):
             headers += (
@@ -416,7 +416,7 @@ def _lifetime(info: StreamInfo) -> Headers:
     return headers
 
 
-def _place(part: Slice, cursor: int | None) -> Headers:
+def _position_fields(part: Slice, cursor: int | None) -> Headers:
     headers = [(b"stream-next-offset", str(part.end).encode())]
     if part.up_to_date:
         headers.append(_UP_TO_DATE)
@@ -431,6 +431,6 @@ def _has(condition: str, etag: str) -> bool:
 
 
 def _rfc3339(milliseconds: int) -> bytes:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    text = f"{moment:%H:%M:%S}.{milliseconds % 1000:03d}Z"
-    return f"{moment.year:04d}-{moment:%m-%d}T{text}".encode()
+    instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    text = f"{instant:%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{instant.year:04d}-{instant:%m-%d}T{text}".encode()

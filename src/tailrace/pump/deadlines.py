@@ -57,7 +57,7 @@ class StallClock:
 
     @property
     def waits(self) -> bool:
-        """Something waits for the client."""
+        """From now on something waits for the client."""
         return self._began is not None
 
     def wait(self, since: float | None) -> None:

@@ -13,11 +13,11 @@ from tailrace.pump.deadlines import Due
 from tailrace.pump.sending import Head, Sending
 from tailrace.source import Buffer, Span
 
-__all__ = ["Delivery", "Tail"]
+__all__ = ["Delivery", "FinalBytes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class FinalBytes:
     """The end of a response.
 
     Args:
@@ -66,7 +66,7 @@ class Delivery:
         self._time = time
         self._look_at = 0.0
         self._due = Due.NOTHING
-        self._tail: Tail | None = None
+        self._tail: FinalBytes | None = None
         self.started = False
 
     # Told from outside; each wakes `run`
@@ -80,7 +80,7 @@ class Delivery:
         """Send no status line, if it has not begun: an ordinary error response goes out instead."""
         self._due = Due.NOTHING
 
-    def finish(self, tail: Tail) -> None:
+    def finish(self, tail: FinalBytes) -> None:
         """Send what is still in the buffer, then the tail, and return."""
         self._tail = tail
         self._buffer.wake_consumer()
@@ -140,7 +140,7 @@ class Delivery:
         data = self._codec.compress(data) if data else b""
         return data if more else data + self._codec.finish()
 
-    async def _end(self, tail: Tail) -> None:
+    async def _end(self, tail: FinalBytes) -> None:
         if tail.error is None:
             await self._sending.write(self._encode(tail.frame, more=False), more=False)
             self._sending.finished = True

@@ -143,7 +143,7 @@ class Sending(OpenResponse):
 
     @property
     def connection(self) -> Connection:
-        """What can be seen of the connection."""
+        """What this response knows of its connection."""
         if self._connection is None:
             self._connection = Connection(self._scope, self._receive, self._send)
         return self._connection

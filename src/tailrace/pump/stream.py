@@ -26,7 +26,7 @@ from tailrace.connection import Ending, log
 from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines
-from tailrace.pump.delivery import Delivery, Tail
+from tailrace.pump.delivery import Delivery, FinalBytes
 from tailrace.pump.sending import SILENT, Head, Sending
 from tailrace.runtime import current_loop
 from tailrace.source import Buffer, Iteration, Source
@@ -192,8 +192,8 @@ class Stream:
         """Seconds that it may take to end when it is told; infinite if it goes on."""
         return inf if self._framing.farewell(0.0) is None else self._options.shutdown_grace
 
-    def told(self) -> None:
-        """It is to end: after the source had its grace, or now, interrupted and closed."""
+    def end_early(self) -> None:
+        """End after the grace of the source, or at once: interrupt the source and close it."""
         farewell = self.sending.farewell
         if self.sending.ending is not None:
             self._iteration.interrupt()
@@ -255,17 +255,17 @@ class Stream:
         await self._delivered.wait()
         self._delivery.over()
 
-    def _tail(self) -> Tail:
+    def _tail(self) -> FinalBytes:
         if self.sending.ending is Ending.COMPLETE:
-            return Tail(self._framing.closing())
+            return FinalBytes(self._framing.closing())
         if self.sending.ending is Ending.DRAINED:
             assert self.sending.farewell is not None
-            return Tail(self._framing.farewell(self.sending.farewell.draw_retry()) or b"")
+            return FinalBytes(self._framing.farewell(self.sending.farewell.draw_retry()) or b"")
         problem = _SHUTTING_DOWN
         if self._error is not None:
             problem = problem_of(self._error, expose=self._options.expose_errors)
         error = self._error or RuntimeError(problem.message)
-        return Tail(self._framing.failure(problem), error)
+        return FinalBytes(self._framing.failure(problem), error)
 
     async def _deliver(self) -> None:
         try:

@@ -36,16 +36,16 @@ class EventSourceResponse(StreamingResponse):
         content: A sync or async iterable of `Event`, str, bytes, anything that pydantic can write
             as JSON, or the event classes of FastAPI and sse-starlette. Or a function that takes
             the request's Last-Event-ID (None the first time) and gives such an iterable.
-        heartbeat_text: What the comment says that breaks a silence; None is the class's own, for a
-            subclass that is the `response_class` of `yield` endpoints.
-        end_mark: End with an event named "end" if the content ended well, so that a page knows a
+        heartbeat_text: The text of the comment that is sent after a silence; None is the class's
+            own, for a subclass that is the `response_class` of `yield` endpoints.
+        end_mark: End with an event named "end" if the content ended well, so that a page can tell a
             whole stream from one that was cut.
         status_code, headers, media_type, background, options, filename, content_disposition_type:
             As in `StreamingResponse`.
 
-    The status line goes out at once, though the first event may be late, unless the options name a
-    `start_grace`: an error that the source raises before it has waited for anything is an ordinary
-    error response, and with a grace any error within it.
+    The status line is sent at once, even if the first event comes late, unless the options have a
+    `start_grace`. An error that the source raises before it has waited for anything, or within the
+    `start_grace`, is an ordinary error response.
 
     The response is not stored by caches nor buffered by nginx, sends a comment after each
     `heartbeat` seconds of silence, ends an error with an `error` event, and at shutdown says
@@ -111,8 +111,8 @@ class _Unmade:
 
     def __iter__(self) -> Never:
         raise TypeError(
-            "the content is a function of the request's Last-Event-ID, so there is nothing to "
-            "iterate yet: wrap what the function gives"
+            "the content is a function that takes the request's Last-Event-ID: there is nothing to "
+            "iterate yet. Wrap what the function returns"
         )
 
 
@@ -135,8 +135,8 @@ def _refusal(name: str, argument: str) -> str:
     words = f"{name}() got an unexpected keyword argument {argument!r}"
     if argument not in _OURS:
         return words
-    instead = f"what stands for that of sse-starlette is {_OURS[argument]}"
-    return f"{words}: {instead}; tailrace.compat.sse_starlette takes it as it is"
+    instead = f"in place of that argument of sse-starlette use {_OURS[argument]}"
+    return f"{words}: {instead}; or use tailrace.compat.sse_starlette, which accepts it"
 
 
 def _takes_last_event_id(content: Any) -> bool:

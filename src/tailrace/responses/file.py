@@ -104,7 +104,7 @@ class FileResponse(starlette.responses.FileResponse):
         content_disposition_type: "attachment" or "inline".
         cache_control: The Cache-Control header; None sends none.
         precompressed: Look beside the file for `.zst`, `.br` and `.gz`, made of it beforehand, and
-            send what Accept-Encoding likes best. Each has an ETag of its own.
+            send what Accept-Encoding prefers. Each has an ETag of its own.
         opener: Opens the file in place of `os.open`, as `open`'s argument of this name; called in
             a thread, for each request, with the path and the flags.
         etag: "exact": another one whenever anything was done to the file. "portable": from its size
@@ -167,7 +167,8 @@ class FileResponse(starlette.responses.FileResponse):
             self.set_stat_headers(stat_result)
 
     def set_stat_headers(self, stat_result: os.stat_result) -> None:
-        """Fill the headers by what is known of the file now; what it is when sent counts."""
+        """Fill the headers from the file as it is now. When it is sent, they follow the file as it
+        is then."""
         for name, value in of_file(stat_result, etag=self._etag).headers(time.time()).items():
             if self.headers.setdefault(name, value) == value:
                 self._state_headers[name] = value

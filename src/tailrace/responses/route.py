@@ -34,7 +34,7 @@ class StreamRoute(APIRoute):
     For endpoints with `response_class=` `EventSourceResponse`, `JSONLinesResponse` or
     `JSONArrayResponse` whose return annotation (or `response_model`) names the item:
     `-> AsyncIterator[Price]`. A type that pydantic does not know is refused here, when the endpoint
-    is declared; that an item is validated and filtered needs no `StreamRoute`.
+    is declared. Items are validated and filtered without a `StreamRoute` too.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -79,9 +79,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
         options: The settings; None takes `app.state.stream_options`, or the defaults.
         filename: The name under which the client keeps it; None sends no Content-Disposition.
         content_disposition_type: "attachment" or "inline".
-        end_mark: Sent behind the last chunk of content that ended well: a client that has it has
-            all, whatever the proxies between did with the end of the body. The content must not
-            hold it.
+        end_mark: Sent after the last chunk of content that ended well: a client that receives it
+            has everything, even behind a proxy that hides a cut. The content must not hold it.
 
     Raises:
         TypeError: The content cannot be iterated.
@@ -136,7 +135,8 @@ class StreamingResponse(starlette.responses.StreamingResponse):
 
     @property
     def body_iterator(self) -> Any:
-        """The content as an async iterable, for code that wraps it. What is set is sent instead."""
+        """The content as an async iterable, for code that wraps it. An iterable that is set is sent
+        instead."""
         content = self._content
         if isinstance(content, AsyncIterable):
             return content
@@ -166,7 +166,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
     def _open(self, scope: Scope) -> Source:
         content: Any = self._content
         if not self._sent:
-            self._stood_at = _place_of(content)
+            self._stood_at = _position_of(content)
         elif hasattr(content, "__next__") or hasattr(content, "__anext__"):
             if self._stood_at is None or self._is_open or not is_rewindable(content):
                 raise SourceSpent(content)
@@ -204,7 +204,7 @@ class StreamingResponse(starlette.responses.StreamingResponse):
                 await source.close()
 
 
-def _place_of(content: Any) -> Any:
+def _position_of(content: Any) -> Any:
     """Where an open file stands; None if it cannot be brought back there."""
     try:
         return content.tell() if is_rewindable(content) else None

@@ -1,8 +1,8 @@
 """An open descriptor that stays what it is while a thread uses it.
 
-A disk that hangs holds its thread for as long as it likes, and the one that asked may be gone by
-then. Were the descriptor closed, its number would soon mean another file, and the thread would read
-that one. So the last user closes it.
+A disk that hangs holds its thread for as long as it likes, and the task that asked may be gone by
+then. If the task had closed the descriptor, its number would soon mean another file, and the thread
+would read that one. So the last user closes it.
 """
 
 from __future__ import annotations

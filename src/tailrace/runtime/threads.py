@@ -61,7 +61,7 @@ class Workers(Protocol):
     """Where jobs run."""
 
     @property
-    def line(self) -> object:
+    def queue(self) -> object:
         """True while other jobs wait for a thread."""
 
     def submit(self, job: Job, *, first: bool = False) -> bool:
@@ -94,20 +94,20 @@ class Threads:
 
     def __init__(self, name: str, what: str, limit: int) -> None:
         self.limit = limit
-        self.line: OrderedDict[Job, None] = OrderedDict()
+        self.queue: OrderedDict[Job, None] = OrderedDict()
         self._name = name
         self._what = what
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[Job]] = []
         self._count = 0
         self._named = 0
-        self._told = float("-inf")
+        self._warned_at = float("-inf")
 
     def begin_anew(self) -> None:
         """Forget all threads and jobs; called in a forked child, which has none of the threads."""
         self._lock = threading.Lock()
         self._idle = []
-        self.line = OrderedDict()
+        self.queue = OrderedDict()
         self._count = 0
 
     @property
@@ -134,9 +134,9 @@ class Threads:
 
     def withdraw(self, job: Job) -> bool:
         with self._lock:
-            if job not in self.line:
+            if job not in self.queue:
                 return False
-            del self.line[job]
+            del self.queue[job]
             return True
 
     def _start(self, name: str, job: Job, *, first: bool) -> bool:
@@ -159,19 +159,19 @@ class Threads:
             # The thread that went idle last: its stack is still in the cache.
             self._idle.pop().put(job)
             return True
-        assert job not in self.line, "the same job waits already"
-        self.line[job] = None
+        assert job not in self.queue, "the same job waits already"
+        self.queue[job] = None
         if first:
-            self.line.move_to_end(job, last=False)
+            self.queue.move_to_end(job, last=False)
         return False
 
     def _tell_full(self) -> None:
         now = monotonic()
-        if now < self._told + limits.FULL_TOLD_EVERY:
+        if now < self._warned_at + limits.FULL_TOLD_EVERY:
             return
-        self._told = now
+        self._warned_at = now
         _log.warning(
-            "all %d threads for %s are busy, and more wait: what waits for long inside them "
+            "all %d threads for %s are busy, and more calls wait: what waits for long in a thread "
             "should be asynchronous",
             self.busy,
             self._what,
@@ -183,8 +183,8 @@ class Threads:
             job()
             del job  # a job refers to its stream: an idle thread must not keep it alive
             with self._lock:
-                if self.line:
-                    job, _ = self.line.popitem(last=False)
+                if self.queue:
+                    job, _ = self.queue.popitem(last=False)
                     continue
                 self._idle.append(inbox)
             try:
@@ -205,7 +205,7 @@ class PinnedThread:
         threads: Where it comes from, and goes back to when it is released.
     """
 
-    line = ()
+    queue = ()
     """Its jobs never make room for others: they could not come back to the same thread."""
 
     def __init__(self, threads: Threads) -> None:

@@ -48,9 +48,9 @@ def choose_media_type(accept: str | None, offered: Sequence[str]) -> str | None:
     `text/html`, `text/*`, `*/*`). The highest weight wins, and among equals the first offer.
 
     Args:
-        accept: The Accept header; several lines are joined with commas. None, blank, or without
-            any member that can be read, there is no preference. Only its first
-            `limits.MAX_ACCEPT_BYTES` are read.
+        accept: The Accept header; several lines are joined with commas. If it is None, blank, or
+            has no valid member, there is no preference. Only its first `limits.MAX_ACCEPT_BYTES`
+            are read.
         offered: Media types in the server's order, with or without parameters.
 
     Returns:

@@ -75,7 +75,7 @@ class Lingering:
                 self._transport.write_eof()
 
     def throw_away(self, count: int) -> None:
-        """So many bytes came that are no part of the request; too many end it."""
+        """So many bytes came that are not part of the request; too many end it."""
         self.came += count
         self._thrown_away += count
         if self._thrown_away > limits.THROWN_AWAY_BYTES:

@@ -1,14 +1,14 @@
-"""What a response is offered in its scope: its connection, and files where nothing is passed over.
+"""What a response is offered in its scope: its connection, and the sending of files.
 
 An application sees that a server takes `http.response.pathsend` by a name in `scope["extensions"]`,
-which is made before anybody knows who stands in between. Starlette's `FileResponse` then sends that
-message in place of its bytes: a middleware that changes bodies changes nothing, and without a word;
+which is made before it is known which middleware stands in between. Starlette's `FileResponse` then
+sends that message in place of its bytes: a middleware that changes bodies silently changes nothing;
 one that collects them (`@app.middleware("http")`) gets a message instead, and fails.
 
-So the name is there for those whose `send` is proved to lead to the server, as
-`tailrace.connection.middleware` proves it. The one who asks is the function that was called with
-`send`: its frame holds it. One that asks from another place, or
-from a copy of the mapping, is not offered it, and reads the file.
+So the name is offered only where `send` is proved to lead straight to the server, as
+`tailrace.connection.middleware` proves it. The caller that looks the name up is the function that
+was called with `send`: its frame holds `send`. A caller that looks from another place, or in a copy
+of the mapping, is not offered the name, and reads the file itself.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class FileSending:
     async def send_opened(
         self, file: Any, offset: int | None, count: int | None, *, more: bool
     ) -> None:
-        """Send an open file, or a stretch of it; it stays the caller's.
+        """Send an open file, or a part of it; it stays the caller's.
 
         Args:
             file: A descriptor, or an object with one.
@@ -127,11 +127,17 @@ class FileSending:
         if room is not None and count is None:
             size = min(size, room)
         if size > there:
-            raise TransferFailed(file.name, f"{size} bytes are wanted, {there} are there", 0)
+            raise TransferFailed(
+                file.name, f"{size} bytes were asked for, but the file has only {there} there", 0
+            )
         if room is not None and size > room:
             raise RuntimeError("Response content longer than Content-Length")
         if room is not None and size < room and not more:
-            raise TransferFailed(file.name, f"the content-length is {room}, {size} are there", 0)
+            raise TransferFailed(
+                file.name,
+                f"the content-length is {room} bytes, but the file has only {size} there",
+                0,
+            )
         return size
 
     # A regular file
@@ -216,8 +222,8 @@ def _position(file: Any) -> int:
     # A file object knows better than its descriptor, which stands behind what is buffered.
     if isinstance(file, int):
         return os.lseek(file, 0, os.SEEK_CUR)
-    place: int = file.tell()
-    return place
+    position: int = file.tell()
+    return position
 
 
 def _move(file: Any, count: int) -> None:

@@ -46,7 +46,7 @@ def why_unknown(version: str = uvicorn.__version__) -> str | None:
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is None or not OLDEST <= (int(numbers[1]), int(numbers[2])) <= NEWEST:
         oldest, newest = (".".join(map(str, end)) for end in (OLDEST, NEWEST))
-        return f"it is {version}, tested are {oldest} to {newest}"
+        return f"it is version {version}, and {oldest} to {newest} were tested"
     made = (
         (HttpToolsProtocol, _PROTOCOL),
         (RequestResponseCycle, _CYCLE),
@@ -65,7 +65,7 @@ def is_known() -> bool:
     reason = why_unknown()
     if reason is not None:
         log.warning(
-            "this uvicorn is not known to tailrace.server (%s): it works as plain uvicorn does, "
+            "tailrace.server does not know this uvicorn (%s): it serves as plain uvicorn does, "
             "without zero copy, attached streams and drain at shutdown",
             reason,
         )

@@ -165,7 +165,7 @@ def parser_of_body(
 
 
 def head_of_body(method: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """As much of a head as says where the body ends.
+    """The part of a head that says where the body ends.
 
     A CONNECT has no body: what follows is for the other end of a tunnel.
     """

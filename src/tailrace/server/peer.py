@@ -29,7 +29,7 @@ from enum import Enum
 from tailrace import limits
 from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["HalfClosed", "PeerWatch", "Progress", "Verdict"]
+__all__ = ["HalfClosed", "PeerVerdict", "PeerWatch", "ResponseProgress"]
 
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 """The one interim response that every client knows."""
@@ -38,7 +38,7 @@ _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Decided without waiting --------------------------------------------------------------------------
 
 
-class Verdict(Enum):
+class PeerVerdict(Enum):
     """What is done about a client that has ended its side."""
 
     STAYS = "stays"
@@ -51,7 +51,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ResponseProgress:
     """How far a response is.
 
     Args:
@@ -84,19 +84,21 @@ class HalfClosed:
     probed: bool = False
 
     @classmethod
-    def seen(cls, now: float, asked_at: float, progress: Progress) -> HalfClosed:
+    def seen(cls, now: float, asked_at: float, progress: ResponseProgress) -> HalfClosed:
         """A client that ends its side now, and whose request was complete at `asked_at`."""
         return cls(now, now < asked_at + limits.HALF_CLOSE_GRACE, progress.acknowledged)
 
-    def verdict(self, now: float, progress: Progress) -> Verdict:
+    def verdict(self, now: float, progress: ResponseProgress) -> PeerVerdict:
         """Whether the client is still there."""
         if self.probed or (progress.started and self._reads(progress)):
-            return Verdict.STAYS
+            return PeerVerdict.STAYS
         if self.at_once and now < self.since + limits.HALF_CLOSE_GRACE:
-            return Verdict.UNKNOWN
-        return Verdict.PROBE if progress.may_probe and not progress.started else Verdict.LEFT
+            return PeerVerdict.UNKNOWN
+        return (
+            PeerVerdict.PROBE if progress.may_probe and not progress.started else PeerVerdict.LEFT
+        )
 
-    def _reads(self, progress: Progress) -> bool:
+    def _reads(self, progress: ResponseProgress) -> bool:
         return not progress.endless or progress.acknowledged > self.acknowledged
 
 
@@ -123,7 +125,7 @@ class PeerWatch:
         buffer: WriteBuffer,
         loop: asyncio.AbstractEventLoop,
         transport: asyncio.Transport,
-        progress: Callable[[], Progress],
+        progress: Callable[[], ResponseProgress],
     ) -> None:
         self._buffer = buffer
         self._loop = loop
@@ -138,7 +140,7 @@ class PeerWatch:
         """The client has ended its side, and all that it sent was read: nothing more will come."""
 
     def paused(self, asked_at: float) -> None:
-        """Nothing more is read before the open response is complete.
+        """From now on nothing more is read until the open response is complete.
 
         Args:
             asked_at: When its request was complete; the loop's time.
@@ -185,15 +187,15 @@ class PeerWatch:
             # It has acknowledged the head, and a reset would have been told by now.
             self._half_closed = replace(self._half_closed, probed=True)
         verdict = self._half_closed.verdict(now, progress)
-        if verdict is Verdict.LEFT:
+        if verdict is PeerVerdict.LEFT:
             self._transport.close()
             return
         if self._hangup is None:
             self._watch(half=False)
-        if verdict is Verdict.PROBE:
+        if verdict is PeerVerdict.PROBE:
             self._transport.write(_PROBE)
             self._half_closed = replace(self._half_closed, probed=True)
-        elif verdict is Verdict.UNKNOWN:
+        elif verdict is PeerVerdict.UNKNOWN:
             self._alarm = self._loop.call_later(limits.HALF_CLOSE_GRACE / 4, self._look)
 
     def _watch(self, *, half: bool) -> None:

@@ -33,13 +33,13 @@ __all__ = [
     "ENDING",
     "HEAD",
     "LINGERING",
-    "Event",
-    "State",
+    "ConnectionEvent",
+    "ConnectionState",
     "after",
 ]
 
 
-class Event(Enum):
+class ConnectionEvent(Enum):
     """What happens to a connection."""
 
     HEAD = "a request's head is complete"
@@ -52,7 +52,7 @@ class Event(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # so it is compared, and looked up, by identity
-class State:
+class ConnectionState:
     """One row of the table.
 
     Args:
@@ -66,18 +66,18 @@ class State:
     lingers: bool = False
 
 
-HEAD: Final = State("head")
-BODY: Final = State("body", is_open=True)
-ANSWERING: Final = State("answering", is_open=True)
-LINGERING: Final = State("lingering", lingers=True)
-ENDING: Final = State("ending", lingers=True)
-CLOSING: Final = State("closing", lingers=True)
+HEAD: Final = ConnectionState("head")
+BODY: Final = ConnectionState("body", is_open=True)
+ANSWERING: Final = ConnectionState("answering", is_open=True)
+LINGERING: Final = ConnectionState("lingering", lingers=True)
+ENDING: Final = ConnectionState("ending", lingers=True)
+CLOSING: Final = ConnectionState("closing", lingers=True)
 
-_AFTER: Final[dict[Event, dict[State, State]]] = {
-    Event.HEAD: {HEAD: BODY},
-    Event.REQUEST: {BODY: ANSWERING, LINGERING: HEAD, ENDING: CLOSING},
-    Event.ANSWERED: {BODY: LINGERING, ANSWERING: HEAD},
-    Event.LAST: {
+_AFTER: Final[dict[ConnectionEvent, dict[ConnectionState, ConnectionState]]] = {
+    ConnectionEvent.HEAD: {HEAD: BODY},
+    ConnectionEvent.REQUEST: {BODY: ANSWERING, LINGERING: HEAD, ENDING: CLOSING},
+    ConnectionEvent.ANSWERED: {BODY: LINGERING, ANSWERING: HEAD},
+    ConnectionEvent.LAST: {
         HEAD: CLOSING,
         BODY: ENDING,
         ANSWERING: CLOSING,
@@ -86,11 +86,11 @@ _AFTER: Final[dict[Event, dict[State, State]]] = {
         CLOSING: CLOSING,
     },
     # Within an open response there is no good end: the connection is cut.
-    Event.BROKEN: {HEAD: CLOSING, LINGERING: CLOSING, ENDING: CLOSING, CLOSING: CLOSING},
+    ConnectionEvent.BROKEN: {HEAD: CLOSING, LINGERING: CLOSING, ENDING: CLOSING, CLOSING: CLOSING},
 }
 
 
-def after(state: State, event: Event) -> State:
+def after(state: ConnectionState, event: ConnectionEvent) -> ConnectionState:
     """The state that follows.
 
     Raises:

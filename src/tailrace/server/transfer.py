@@ -1,4 +1,4 @@
-"""A stretch of a file on its way to a socket, by the kernel.
+"""A part of a file on its way to a socket, by the kernel.
 
 It runs in the event loop's own callbacks, not in a task: when the socket has room, the loop calls
 `_step`, which sends what fits and returns. So a client costs a wake-up for each half megabyte, and
@@ -74,7 +74,7 @@ _READ_BYTES = 256 * 1024
 
 
 class Transfer:
-    """Sends a stretch of a regular file. For one use.
+    """Sends a part of a regular file. For one use.
 
     Args:
         buffer: Where to; not paused.
@@ -91,10 +91,10 @@ class Transfer:
         "_done",
         "_fd",
         "_file",
+        "_has_writer",
         "_loop",
         "_start",
         "_stop",
-        "_watched",
         "at",
     )
 
@@ -113,7 +113,7 @@ class Transfer:
         self._cache = PageCacheProbe(file, stop, loop)
         self._done: asyncio.Future[None] = loop.create_future()
         self._fd: int | None = None
-        self._watched = False
+        self._has_writer = False
         self._start = self.at = start
         """The offset up to which it was sent."""
 
@@ -198,18 +198,18 @@ class Transfer:
         return max(least, most // self._under_way)
 
     def _watch(self) -> None:
-        if self._watched:
+        if self._has_writer:
             return
         if self._fd is None:
             self._fd = self._buffer.duplicate()
         self._loop.add_writer(self._fd, self._step)
-        self._watched = True
+        self._has_writer = True
 
     def _unwatch(self) -> None:
-        if self._watched:
+        if self._has_writer:
             assert self._fd is not None
             self._loop.remove_writer(self._fd)
-            self._watched = False
+            self._has_writer = False
 
     def _let_go(self) -> None:
         self._cache.forget()
@@ -336,7 +336,7 @@ class PageCacheProbe:
 
 
 def read_into_cache(fd: int, at: int, stop: int) -> None:
-    """Wait until a stretch of a file is in the page cache, or its end is met."""
+    """Wait until a part of a file is in the page cache, or its end is met."""
     if _NOWAIT is None:
         while at < stop and (data := os.pread(fd, min(_READ_BYTES, stop - at), at)):
             at += len(data)

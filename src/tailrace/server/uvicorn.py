@@ -36,9 +36,9 @@ from tailrace.server.parsing import (
     parser_of_body,
     turns_of,
 )
-from tailrace.server.peer import PeerWatch, Progress
+from tailrace.server.peer import PeerWatch, ResponseProgress
 from tailrace.server.response import ResponseSender
-from tailrace.server.states import Event, State
+from tailrace.server.states import ConnectionEvent, ConnectionState
 from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol"]
@@ -78,7 +78,7 @@ class HttpProtocol(HttpToolsProtocol):
     """Bytes that came since a request was complete, or since the last of its body."""
     _head_timer: asyncio.TimerHandle | None = None
     """Runs while a head is waited for."""
-    _state: State = states.HEAD
+    _state: ConnectionState = states.HEAD
     _unread = b""
     _unread_at = 0
     """What came behind a request that is being answered."""
@@ -150,7 +150,7 @@ class HttpProtocol(HttpToolsProtocol):
             return False  # nobody waits for an answer, or the rest of a request will never come
         if self.buffer.encrypted:
             return False  # TLS has no half of a connection
-        self._watched.ended(self._asked_at)
+        self._peer_watch.ended(self._asked_at)
         return not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -174,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     # The states of the connection
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: ConnectionEvent) -> None:
         """Go to the state that follows, and begin and end what belongs to a state."""
         assert self.buffer is not None
         self._state = state = states.after(self._state, event)
@@ -191,7 +191,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._lingering is not None:
             self._stop_lingering()
 
-    def _end(self, event: Event = Event.LAST) -> None:
+    def _end(self, event: ConnectionEvent = ConnectionEvent.LAST) -> None:
         """End the connection behind what was answered: at once, or in two steps.
 
         A close resets a connection on which something still comes, and a reset overtakes answers.
@@ -199,7 +199,7 @@ class HttpProtocol(HttpToolsProtocol):
         """
         if self.transport.is_closing():
             return
-        is_read = event is Event.LAST and not self._unread and not self.flow.read_paused
+        is_read = event is ConnectionEvent.LAST and not self._unread and not self.flow.read_paused
         is_all_here = self._state is states.HEAD or self._state is states.ANSWERING
         if is_all_here and (is_read or self._has_ended):
             self._close()
@@ -275,14 +275,14 @@ class HttpProtocol(HttpToolsProtocol):
                 self.handle_websocket_upgrade()
             else:
                 # A client waits for the answer to its handshake (RFC 6455 4.1).
-                self.send_400_response("Bytes behind a handshake.")
+                self.send_400_response("Bytes after a handshake.")
 
     def _keep(self, data: bytes, at: int = 0) -> None:
         """Keep what came for when its turn comes, and read no more if it is much."""
         self._unread, self._unread_at = data, at
         if len(data) - at > limits.MAX_PIPELINED_BYTES and not self.flow.held:
             self.flow.hold()
-            self._watched.paused(self._asked_at)
+            self._peer_watch.paused(self._asked_at)
 
     def _go_on(self) -> None:
         """Parse more of what is kept: it is this connection's turn."""
@@ -306,7 +306,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._peer.over()
         if not self.transport.is_closing():
             if self.cycle.keep_alive:
-                self._move(Event.ANSWERED)
+                self._move(ConnectionEvent.ANSWERED)
             else:
                 self._end()
         self.flow.let_go()
@@ -326,7 +326,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._has_ended or self.transport.is_closing():
             return
         if self._state is states.ANSWERING:
-            self._watched.ended(self._asked_at)
+            self._peer_watch.ended(self._asked_at)
         elif not self._unread:  # or it waits for its turn to be parsed
             self._close()
 
@@ -355,17 +355,17 @@ class HttpProtocol(HttpToolsProtocol):
         return self._peer is not None and self._peer.has_ended
 
     @property
-    def _watched(self) -> PeerWatch:
+    def _peer_watch(self) -> PeerWatch:
         assert self.buffer is not None
         if self._peer is None:
             self._peer = PeerWatch(self.buffer, self.loop, self.transport, self._progress)
         return self._peer
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> ResponseProgress:
         """How far the open response is."""
         assert self.buffer is not None
         cycle = self.cycle
-        return Progress(
+        return ResponseProgress(
             started=cycle.response_started,
             endless=cycle.chunked_encoding is not False,
             acknowledged=self.buffer.progress,
@@ -406,7 +406,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin(self) -> None:
         """Have the application called."""
-        self._move(Event.HEAD)
+        self._move(ConnectionEvent.HEAD)
         try:
             super().on_headers_complete()
         except BaseException:
@@ -433,7 +433,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._asked_at = self.loop.time()
         super().on_message_complete()
-        self._move(Event.REQUEST)
+        self._move(ConnectionEvent.REQUEST)
 
     # Upgrades
 
@@ -491,7 +491,7 @@ class HttpProtocol(HttpToolsProtocol):
         # taken for the next answer.
         if not self._state.lingers and not self.transport.is_closing():
             self.transport.write(answer)
-        self._end(Event.BROKEN)
+        self._end(ConnectionEvent.BROKEN)
 
     def timeout_keep_alive_handler(self) -> None:
         if self.buffer is None:

@@ -10,7 +10,7 @@ The transport's marks are set so that it is *paused* exactly while it holds anyt
 "paused" is the one fact that orders everything: not paused, the socket may be written directly
 (`sendfile` too) and nothing is overtaken.
 
-The number of a descriptor that was closed is soon another client's. So nobody but this class has
+The number of a descriptor that was closed is soon another client's. So only this class has
 the number, and it uses it only while the connection is not lost: a loop tells so before it closes
 the socket, and a connection that another protocol takes over is lost for this one as well.
 """
@@ -184,7 +184,7 @@ class WriteBuffer:
         return True
 
     def sendfile(self, file: int, at: int, count: int) -> int:
-        """Have the kernel send a stretch of a file, as much of it as the socket takes.
+        """Have the kernel send a part of a file, as much of it as the socket takes.
 
         Returns:
             Bytes that were sent.

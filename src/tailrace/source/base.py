@@ -31,7 +31,7 @@ class Sink(Protocol):
         """Wait in a task until there is room."""
 
     def room_in_thread(self, seconds: float) -> bool:
-        """Wait in a thread until there is room, for a time; False without."""
+        """Wait in a thread until there is room, but not for ever; False if there is none."""
 
     def in_line(self, waits: bool) -> None:
         """True: the source cannot begin, because all threads are busy. False: it has begun now."""
@@ -50,7 +50,7 @@ class Source(Protocol):
         """Put every item. An interrupt ends it; `close` must follow.
 
         Raises:
-            Exception: What the source raises; where that is no `Exception`, it is raised as
+            Exception: What the source raises; where that is not an `Exception`, it is raised as
                 `SourceExited`. So anything else comes from outside.
         """
 

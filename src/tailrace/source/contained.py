@@ -15,7 +15,7 @@ Three things are raised inside a source and do not come from it. They go on as t
 as a task raises them, before anybody waits for that task, so a `sys.exit()` in a tool that a source
 runs in `asyncio.TaskGroup` would end the process. A task that is begun inside a source raises
 `SourceExited` in their place: whoever waits for the task gets it as any other error. What a source
-has handed to the loop as a callback (`call_soon`) is no task and is not contained.
+has handed to the loop as a callback (`call_soon`) is not a task and is not contained.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ _create_eager: Final[Any] = getattr(asyncio, "create_eager_task_factory", None)
 
 
 def _maker_of(factory: Any) -> Any:
-    """What makes the tasks of an eager factory; None for another one.
+    """The function with which an eager factory makes its tasks; None if the factory is not eager.
 
     anyio looks in the same way for what it must not let begin at once, so an eager factory is
     replaced by one that is seen to be eager.

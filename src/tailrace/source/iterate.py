@@ -99,7 +99,7 @@ class AsyncSource:
 def _is_sent_into(content: Any) -> bool:
     """Whether this is a channel in memory into which something may still be sent.
 
-    To close it would raise an error in the sender, which is no part of the source. It belongs to
+    To close it would raise an error in the sender, which is not part of the source. It belongs to
     the code that has made both ends, and that ends the sender.
     """
     if isinstance(content, MemoryObjectReceiveStream):

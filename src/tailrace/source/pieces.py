@@ -244,7 +244,7 @@ class RangeSource(Protocol):
         """Bytes in all, 0 or more; read once in each request."""
 
     def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
-        """The bytes from `start` up to, and not with, `stop`: exactly so many, in chunks.
+        """The bytes from `start` to `stop` (exclusive), in chunks: exactly as many as that.
 
         It is called in the event loop, so it must not block. What it gives may block if it is a
         sync iterable (a generator): that runs in a thread. It is closed when it is not needed any

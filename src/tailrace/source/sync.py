@@ -72,7 +72,7 @@ class SyncSource:
         self._done: Signal | None = None
         self._job: Callable[[], None] | None = None
         self._begun = False
-        self._told_of_line = False
+        self._is_reported = False
         self._error: BaseException | None = None
         self._exhausted = False
         self._closing = False
@@ -137,15 +137,15 @@ class SyncSource:
             self._job = None
             raise _NoThread("the system has no thread left for a sync source") from error
         if sink is not None and not self._begun:
-            self._tell_of_line(sink, waits=not at_once)
+            self._report_wait(sink, waits=not at_once)
         await self._job_over()
         self._raise_error()
 
-    def _tell_of_line(self, sink: Sink, *, waits: bool) -> None:
+    def _report_wait(self, sink: Sink, *, waits: bool) -> None:
         # The thread first says that it has begun and then looks whether we have told; we do it the
         # other way round: whichever comes second sees the other.
         if waits:
-            self._told_of_line = True
+            self._is_reported = True
             sink.in_line(True)
             if self._begun:
                 sink.in_line(False)
@@ -169,7 +169,7 @@ class SyncSource:
         assert self._calls is not None
         if not self._begun:
             self._begun = True
-            if self._told_of_line and sink is not None:
+            if self._is_reported and sink is not None:
                 self._loop.call_from_thread(partial(sink.in_line, False))
         try:
             self._context.run(self._calls.run, work)
@@ -199,13 +199,13 @@ class SyncSource:
             self._iterator = iter(self._content)
         else:
             turn_ends = time.monotonic() + limits.TURN_BUDGET
-        put, line = sink.put, self._threads.line
+        put, queue = sink.put, self._threads.queue
         for item in self._iterator:
             if self._closing:
                 return
-            if not put(item) and not sink.room_in_thread(0 if line else limits.THREAD_LINGER):
+            if not put(item) and not sink.room_in_thread(0 if queue else limits.THREAD_LINGER):
                 return
-            if line and time.monotonic() >= turn_ends:
+            if queue and time.monotonic() >= turn_ends:
                 return
         self._exhausted = True
         self._close()  # here, where it ran; `close` then needs no thread for it
@@ -263,7 +263,7 @@ class CallsBack:
     native_token = None
 
     def interrupt(self) -> None:
-        """The source is to end; to be called in the loop."""
+        """Ask the source to end; call this in the event loop."""
         self._interrupted = True
         for scope in tuple(self._under_way):
             scope.cancel()

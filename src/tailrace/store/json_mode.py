@@ -173,7 +173,7 @@ _TOO_DEEP: Final = f"the body is JSON nested more than {limits.MAX_JSON_DEPTH} l
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise InvalidBody(f"the body is not JSON: it has no number {constant}")
+    raise InvalidBody(f"the body is not JSON: {constant} is not a JSON number")
 
 
 # The values are not looked at: the length of each will do, which costs little.

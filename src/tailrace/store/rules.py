@@ -305,12 +305,12 @@ def match_create(state: State, new: NewStream) -> None:
     if wanted is None:
         wanted = state.content_type if new.fork else DEFAULT_CONTENT_TYPE
     same = (
-        (essence(wanted) == essence(state.content_type), "its content type is another"),
-        (ttl == state.ttl, "its TTL is another"),
-        (expires_at == state.expires_at, "it expires at another time"),
+        (essence(wanted) == essence(state.content_type), "has another content type"),
+        (ttl == state.ttl, "has another TTL"),
+        (expires_at == state.expires_at, "expires at another time"),
         (new.closed == state.closed, "is closed" if state.closed else "is not closed"),
-        (new.retention == state.retention, "its retention is another"),
-        (_same_fork(state.fork, new.fork), "it was not forked so"),
+        (new.retention == state.retention, "has another retention"),
+        (_same_fork(state.fork, new.fork), "was not forked in that way"),
     )
     for holds, reason in same:
         if not holds:
@@ -346,11 +346,19 @@ def fork_point(fork: Fork, source: State | None, first: int, new: NewStream) -> 
     if source is None:
         raise ForkRefused(fork.source, "it does not exist", 404)
     if source.gone:
-        raise ForkRefused(fork.source, "it is gone", 409)
+        raise ForkRefused(fork.source, "it was deleted or has expired", 409)
     if new.content_type is not None and essence(new.content_type) != essence(source.content_type):
-        raise ForkRefused(fork.source, f"it is {source.content_type!a}", 409)
+        raise ForkRefused(
+            fork.source,
+            f"its content type is {source.content_type!a}, and a fork has the same",
+            409,
+        )
     if len(source.lineage) + 1 > limits.MAX_FORK_DEPTH:
-        raise ForkRefused(fork.source, f"it is {limits.MAX_FORK_DEPTH} forks deep", 400)
+        raise ForkRefused(
+            fork.source,
+            f"it is a fork of a fork, {limits.MAX_FORK_DEPTH} deep, the most allowed",
+            400,
+        )
     if fork.offset is None:
         return source.tail
     try:
@@ -368,7 +376,7 @@ def check_border(fork: Fork, position: int, border: int) -> None:
         ForkRefused: `border`, the nearest before it that is, is another (400).
     """
     if position != border:
-        raise ForkRefused(fork.source, "its offset is not between two messages", 400)
+        raise ForkRefused(fork.source, "the offset is not between two messages", 400)
 
 
 def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
@@ -388,15 +396,17 @@ def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
         return 0
     if not is_json(content_type):
         if wanted > len(following):
-            raise ForkRefused(fork.source, f"sub-offset {wanted} is beyond the next append", 400)
+            raise ForkRefused(
+                fork.source, f"sub-offset {wanted} reaches beyond the next append", 400
+            )
         return wanted
     try:
         for count, end in enumerate(message_ends(following), 1):
             if count == wanted:
                 return end
     except InvalidBody:
-        raise ForkRefused(fork.source, "what follows its offset is not JSON", 400) from None
-    raise ForkRefused(fork.source, f"sub-offset {wanted} is beyond the next append", 400)
+        raise ForkRefused(fork.source, "what follows the offset is not JSON", 400) from None
+    raise ForkRefused(fork.source, f"sub-offset {wanted} reaches beyond the next append", 400)
 
 
 def new_state(

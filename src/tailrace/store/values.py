@@ -92,9 +92,9 @@ Where = Offset | Mark
 class Retention:
     """How much of a stream is kept; what is older is gone. None: without that bound.
 
-    A store may keep up to a quarter more than it was asked to, so that it need not look at each
-    append; never less. Where very many appends go at once, it may take a moment. What is gone is
-    gone for a stream's forks too.
+    A store may keep up to a quarter more than that, never less, so that it need not check after
+    each append. After very many appends at once, removing may take a moment. What is removed from a
+    stream is gone for its forks too.
 
     Args:
         max_bytes: Wire bytes, at least 1.
@@ -158,7 +158,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """What appends: with it, an append that is sent twice counts once.
+    """The writer of an append and its number, so that an append that is sent twice counts once.
 
     Args:
         id: Not empty; the same over restarts of the writer.
@@ -313,7 +313,7 @@ class Cut(Sequence[Chunk]):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A stretch of a stream.
+    """A part of a stream.
 
     Its end is the same for all that read from its start with the same `max_bytes`, unless it is
     the tail.

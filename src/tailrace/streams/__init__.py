@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from tailrace._moved import moved
 from tailrace.streams.channel import Channel
 from tailrace.streams.item import Message
-from tailrace.streams.progress import Part, Progress, ProgressState, Step, Thinned
+from tailrace.streams.progress import Progress, ProgressPart, ProgressState, Step, Thinned
 from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
 from tailrace.streams.streams import Streams
@@ -15,8 +18,8 @@ __all__ = [
     "Channel",
     "Grace",
     "Message",
-    "Part",
     "Progress",
+    "ProgressPart",
     "ProgressState",
     "Reader",
     "Run",
@@ -27,3 +30,10 @@ __all__ = [
     "SyncStreams",
     "Thinned",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name == "Part":  # until 0.2; `tailrace.Part` is one of a multipart response
+            return moved(__name__, name, __name__, "ProgressPart")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

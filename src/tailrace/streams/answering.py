@@ -60,7 +60,8 @@ def problem_response(status: int, code: str, detail: str, **members: Any) -> Res
 
 
 class _Answering:
-    """Around a router: adds to the handlers that Starlette asks where an endpoint is called.
+    """Wraps a router: adds to the exception handlers that Starlette looks up where it calls an
+    endpoint.
 
     It does not catch the errors itself: that takes a `send` of its own, which would hide the
     connection from the responses behind it. Nor does it await: each time that a response goes on,

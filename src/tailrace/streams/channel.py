@@ -10,7 +10,7 @@ from starlette.responses import Response
 from tailrace.errors import InvalidOption, StreamNotFound
 from tailrace.store import Mark, NewStream, Retention
 from tailrace.streams.core import JSON, Core
-from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.reading import Reader, parse_start
 from tailrace.streams.subscription import Subscription
 
 __all__ = ["Channel"]
@@ -94,7 +94,7 @@ class Channel:
             start: As in `Streams.read`.
             follow: As there.
         """
-        return Reader(self._core, self.path, place_of(start), follow=follow)
+        return Reader(self._core, self.path, parse_start(start), follow=follow)
 
     def __aiter__(self) -> Reader:
         return Reader(self._core, self.path, Mark.TAIL, follow=True, waits=True)

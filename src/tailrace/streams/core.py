@@ -71,7 +71,9 @@ class Core:
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            raise RuntimeError("these streams are open already: one lifespan is enough")
+            raise RuntimeError(
+                "these streams are open already: use one lifespan or `async with` block"
+            )
         self._entered = True  # before anything is awaited: two may come at once
         try:
             opened = await self.handle.open()
@@ -227,5 +229,5 @@ class Core:
 def _bytes_of(item: Any) -> bytes | None:
     """What of an item goes into a stream that is not JSON; None if nothing does."""
     if isinstance(item, str):
-        return item.encode("utf-8", "replace")  # half a character is no text
+        return item.encode("utf-8", "replace")  # half a character is not text
     return bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else None

@@ -66,7 +66,7 @@ class Events(Format):
         )
 
     def gap(self, gap: Gap) -> bytes:
-        return _written(_told(gap), str(gap.end), "gap")
+        return _written(_fields_of(gap), str(gap.end), "gap")
 
     def end(self, end: End) -> bytes:
         if end.reason is Reason.FAREWELL:
@@ -78,17 +78,17 @@ class Events(Format):
 
 def _event(message: WireMessage) -> bytes:
     id_ = message.offset
-    told = message.reserved
-    if told is None:
+    reserved = message.reserved
+    if reserved is None:
         text = message.text
         if text is None and b"\n" not in message.data and b"\r" not in message.data:
             return b"data: %b\nid: %b\n\n" % (message.data, id_.encode())
         return _written(message.data if text is None else text, id_)
-    if isinstance(told, NamedEvent):
-        return _named(told, id_)
-    if told.status == "done":
+    if isinstance(reserved, NamedEvent):
+        return _named(reserved, id_)
+    if reserved.status == "done":
         return _written({}, id_, "end")
-    return _written(error_json(_problem(told)), id_, "error")
+    return _written(error_json(_problem(reserved)), id_, "error")
 
 
 def _unreadable(error: TailraceError) -> Problem:
@@ -137,7 +137,7 @@ class Lines(Format):
         return b"".join(map(_line, wire_messages(part)))
 
     def gap(self, gap: Gap) -> bytes:
-        return to_json({"gap": _told(gap)}) + b"\n"
+        return to_json({"gap": _fields_of(gap)}) + b"\n"
 
     def end(self, end: End) -> bytes:
         if end.reason is Reason.FAILED and end.error is not None:
@@ -146,18 +146,18 @@ class Lines(Format):
         return _MARKED.closing() if self.end_mark and end.reason is Reason.CLOSED else b""
 
 
-def _told(gap: Gap) -> dict[str, str | None]:
+def _fields_of(gap: Gap) -> dict[str, str | None]:
     return {"from": None if gap.start is None else str(gap.start), "to": str(gap.end)}
 
 
 def _line(message: WireMessage) -> bytes:
-    told = message.reserved
-    if told is None:
+    reserved = message.reserved
+    if reserved is None:
         # A client may have sent it on several lines; within its strings they are escaped.
         return message.data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    if isinstance(told, NamedEvent):
-        return to_json({"event": told.name, "data": told.data}, inf_nan_mode="null") + b"\n"
-    return b"" if told.status == "done" else _LINES.failure(_problem(told))
+    if isinstance(reserved, NamedEvent):
+        return to_json({"event": reserved.name, "data": reserved.data}, inf_nan_mode="null") + b"\n"
+    return b"" if reserved.status == "done" else _LINES.failure(_problem(reserved))
 
 
 @dataclass(frozen=True, slots=True)

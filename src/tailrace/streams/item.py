@@ -237,7 +237,7 @@ def _reserved(value: dict[str, Any]) -> NamedEvent | RunEnd | None:
 
 
 def _event_of(item: Any) -> Event | None:
-    """The event that an item is; None if it is none. Events of FastAPI and sse-starlette count."""
+    """The item, if it is an event (also of FastAPI or sse-starlette); None otherwise."""
     if isinstance(item, Event):
         return item
     if not _is_foreign_event(type(item)):  # type: ignore[arg-type]  # mypy: takes an instance's __hash__ for the class's

@@ -152,7 +152,7 @@ class LocalRun:
                 if self._ended or self.dismissed:
                     await release()
         except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
-            log.exception("run %a broke", self.claim.path)
+            log.exception("run %a was ended by a fault in Tailrace", self.claim.path)
         finally:
             self.subscribers.close()
             if self._give_up is not None:
@@ -230,7 +230,10 @@ class LocalRun:
 
     def _refused(self, error: StreamError) -> None:
         if isinstance(error, ProducerFenced):
-            log.warning("run %a was taken over: this worker had seemed dead", self.claim.path)
+            log.warning(
+                "run %a was taken over by another worker: this one did not renew its lease in time",
+                self.claim.path,
+            )
             self.dismiss(LOST)
         elif isinstance(error, StreamClosed):
             self.dismiss(CLOSED)

@@ -118,7 +118,7 @@ class _Node:
         self._done: float = 0
         self._message: str | None = None
         self._state: State = "running"
-        self._part: Part | None = None
+        self._part: ProgressPart | None = None
 
     @property
     def done(self) -> float:
@@ -137,7 +137,7 @@ class _Node:
     @contextmanager
     def part(
         self, name: str, total: float | None = None, *, unit: str | None = None, weight: float = 1
-    ) -> Iterator[Part]:
+    ) -> Iterator[ProgressPart]:
         """A part of the work with steps of its own, as a `with` block.
 
         At the end of the block `weight` steps of the work around it are done. If the block raises,
@@ -156,7 +156,7 @@ class _Node:
             raise InvalidOption("weight", weight, "a number of steps, 0 or more")
         if self._part is not None:
             raise RuntimeError(f"the part {self._part.name!r} is still open: end its block first")
-        part = self._part = Part(self._root, name, total, unit, weight)
+        part = self._part = ProgressPart(self._root, name, total, unit, weight)
         try:
             yield part
         except BaseException:
@@ -199,7 +199,7 @@ class _Node:
         return None if self._total is None else round(100 * self._fraction(), 1)
 
 
-class Part(_Node):
+class ProgressPart(_Node):
     """A part of a `Progress`; made by `part()`."""
 
     def __init__(
@@ -317,7 +317,8 @@ class Progress(_Node):
         )
 
     def latest(self) -> Step | Thinned:
-        """The steps that were thinned, as one event to be sent now; falsy if there were none."""
+        """The steps that came too soon to be sent, as one event to send now; falsy if there are
+        none."""
         if not self._unsent:
             return self._thinned
         self._unsent = False
@@ -343,7 +344,7 @@ class Progress(_Node):
             return None
         return round(max(0.0, self._total - reached) / rate, 1)
 
-    def _open_parts(self) -> Iterator[Part]:
+    def _open_parts(self) -> Iterator[ProgressPart]:
         part = self._part
         while part is not None:
             yield part

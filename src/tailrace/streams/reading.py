@@ -21,13 +21,13 @@ from tailrace.store import Mark, Offset, Slice, Where, is_json
 from tailrace.streams.core import Core
 from tailrace.streams.item import Message, RunEnd, WireMessage, end_of, wire_messages
 
-__all__ = ["Reader", "place_of"]
+__all__ = ["Reader", "parse_start"]
 
 _WIRE_MESSAGE_BYTES: Final = 250
 """Bytes of memory that a message costs beside its data, cut out and with its offset."""
 
 
-def place_of(start: str) -> Where:
+def parse_start(start: str) -> Where:
     """The position in a stream that a user names: "start", "now", or a message's offset.
 
     Raises:
@@ -74,7 +74,7 @@ class Reader(AsyncIterator[Message]):
     ) -> None:
         self._core = core
         self._path = path
-        self._place = start
+        self._position = start
         self._follow = follow
         self._begun = False
         self._messages: deque[WireMessage] = deque()
@@ -135,18 +135,18 @@ class Reader(AsyncIterator[Message]):
 
     async def _next(self) -> Entry | None:
         """What comes next; it may be empty. None if the stream did not exist, and now does."""
-        place = self._place
-        if self._begun and self._follow and isinstance(place, Offset):
-            return await self._core.follow(self._path, place)
+        position = self._position
+        if self._begun and self._follow and isinstance(position, Offset):
+            return await self._core.follow(self._path, position)
         hub = await self._core.hub()
         try:
             # The first read: only the store can tell in the middle of which message an offset is.
-            return Entry(await hub.read(self._path, place), 0.0)
+            return Entry(await hub.read(self._path, position), 0.0)
         except StreamNotFound:
             if not self._waits:
                 raise
             await hub.wait_until_there(self._path)
-            self._place = Mark.BEGINNING
+            self._position = Mark.BEGINNING
             return None
 
     def _take(self, entry: Entry) -> None:
@@ -154,7 +154,7 @@ class Reader(AsyncIterator[Message]):
         self._begun, self._waits = True, False
         self._json = is_json(part.info.content_type)
         self._messages.extend(entry.shared(_wire_messages, _WIRE_MESSAGE_BYTES))
-        self._place = part.end
+        self._position = part.end
         if part.closed:
             self._over = True
             self._end = end_of(part)

@@ -168,13 +168,15 @@ class Runs:
             info = await self._head(claim.path)
             if info is not None:
                 if not info.closed:
-                    raise StreamExists(claim.path, "is open, and no run writes it")
+                    raise StreamExists(
+                        claim.path, "is open, but no run writes it: use another path"
+                    )
                 if await self._run_end(info) is not None and not request.restart:
                     return False
                 await self._store.delete(claim.path)
             made = await self._store.create(claim.path, request.new)
             if not made.is_new:
-                raise StreamExists(claim.path, "is open, and no run writes it")
+                raise StreamExists(claim.path, "is open, but no run writes it: use another path")
             begun = True
         finally:
             if not begun:
@@ -240,10 +242,13 @@ class Runs:
                     await self.sweep()
                 except StoreUnavailable as error:
                     if not failing:
-                        log.error("runs whose worker has died cannot be found: %s", error)
+                        log.error(
+                            "runs whose worker has died cannot be found, trying again: %s",
+                            error,
+                        )
                     failing = True
                 except Exception:  # noqa: BLE001 - ours; the runs here must not end with it
-                    log.exception("the search for runs whose worker has died broke")
+                    log.exception("the search for runs whose worker has died failed, trying again")
                 else:
                     failing = False
                 await anyio.sleep(self._seconds)
@@ -385,7 +390,7 @@ class RemoteRun:
             except StreamNotFound:
                 self.end = DELETED
             except StoreUnavailable as error:
-                log.error("run %a cannot be followed: %s", path, error)
+                log.error("run %a cannot be followed, trying again: %s", path, error)
                 await anyio.sleep(1)
         self.done.set()
 

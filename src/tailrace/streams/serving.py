@@ -108,5 +108,5 @@ class Serving:
         """The error of a request below `__ds/` that nothing answers."""
         if self._core.subscribed is None:
             return StreamNotFound(below)
-        what = "subscriptions work while the lifespan does, and the application has none"
+        what = "subscriptions need a lifespan: give the application `lifespan=streams.lifespan`"
         return SubscriptionRefused("SUBSCRIPTIONS_NOT_RUNNING", 503, what)

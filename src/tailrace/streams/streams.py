@@ -35,7 +35,7 @@ from tailrace.streams.answering import answer_errors
 from tailrace.streams.channel import Channel
 from tailrace.streams.core import JSON, Core
 from tailrace.streams.local_run import LocalRun
-from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.reading import Reader, parse_start
 from tailrace.streams.run import Run
 from tailrace.streams.runs import RunRequest
 from tailrace.streams.serving import Serving
@@ -134,7 +134,9 @@ class Streams:
             RuntimeError: Inside `async with` or the lifespan, whose end closes the store.
         """
         if self._core.has_tasks:
-            raise RuntimeError("these streams are closed at the end of their block or lifespan")
+            raise RuntimeError(
+                "these streams are closed by the end of their block or lifespan, not by aclose()"
+            )
         await self._core.handle.close()
 
     async def check(self) -> None:
@@ -251,7 +253,7 @@ class Streams:
         """
         _check_path(path)
         _check_path(source)
-        place = None if offset is None else place_of(offset)
+        place = None if offset is None else parse_start(offset)
         if place is not None and not isinstance(place, Offset):
             raise InvalidOption("offset", offset, "an offset, or None for the tail")
         new = NewStream(ttl=ttl, fork=Fork(source, place, sub_offset))
@@ -289,7 +291,7 @@ class Streams:
         run that has failed, was cancelled or was lost.
         """
         _check_path(path)
-        return Reader(self._core, path, place_of(start), follow=follow)
+        return Reader(self._core, path, parse_start(start), follow=follow)
 
     def subscribe(
         self,
@@ -410,7 +412,9 @@ class Streams:
         """
         if subscriptions is not None:
             if self._core.has_tasks:
-                raise RuntimeError("subscriptions begin with the lifespan: ask for them before it")
+                raise RuntimeError(
+                    "subscriptions start with the lifespan: call this before the lifespan begins"
+                )
             self._core.subscribed = subscriptions
         return Serving(self._core, options)
 

@@ -159,9 +159,9 @@ class RemoteSubscribers(SubscriberCount):
         self._claims = claims
         self._claim = claim
         self._group = group
-        self._told = False
+        self._reported = False
         """What the owner knows: whether there are clients here."""
-        self._telling = False
+        self._reporting = False
         self._closed = False
 
     def close(self) -> None:
@@ -169,26 +169,30 @@ class RemoteSubscribers(SubscriberCount):
         self._closed = True
 
     def _on_change(self) -> None:
-        changed = bool(self._here) is not self._told
-        if self._claim.counts_clients and changed and not (self._telling or self._closed):
-            self._telling = True
+        changed = bool(self._here) is not self._reported
+        if self._claim.counts_clients and changed and not (self._reporting or self._closed):
+            self._reporting = True
             self._group.start_soon(self._tell)
 
     async def _tell(self) -> None:
         wait, longest = limits.STORE_RETRY
         try:
-            while (present := bool(self._here)) is not self._told and not self._closed:
+            while (present := bool(self._here)) is not self._reported and not self._closed:
                 try:
                     goes_on = await self._claims.tell_clients(self._claim, present=present)
                 except StoreUnavailable as error:
                     # Tried until it works: else the run would be cancelled while a client here
                     # reads it, or would go on for nobody.
                     path = self._claim.path
-                    log.error("the owner of run %a was not told of its clients: %s", path, error)
+                    log.error(
+                        "the worker of run %a cannot be told of its clients, trying again: %s",
+                        path,
+                        error,
+                    )
                     await anyio.sleep(wait)
                     wait = min(2 * wait, longest)
                 else:
-                    self._told = present
+                    self._reported = present
                     self._closed = not goes_on
         finally:
-            self._telling = False
+            self._reporting = False

@@ -40,7 +40,7 @@ from tailrace.store import (
 from tailrace.streams.answering import problem, problem_response
 from tailrace.streams.core import Core
 from tailrace.streams.formats import Events, Lines, Raw
-from tailrace.streams.reading import Reader, place_of
+from tailrace.streams.reading import Reader, parse_start
 
 __all__ = ["Subscription"]
 
@@ -164,11 +164,11 @@ class Subscription(Response):
         Raises:
             InvalidOffset, StreamNotFound, StoreUnavailable: As `_choose`.
         """
-        start = place_of(self._start)
+        start = parse_start(self._start)
         if self._last is None:
             return await self._read(hub, start)
         try:
-            return await self._read(hub, place_of(self._last))
+            return await self._read(hub, parse_start(self._last))
         except InvalidOffset:
             # The id is of another server or stream: a browser neither knows that nor can change it.
             first, missed = await self._read(hub, start)

@@ -63,7 +63,7 @@ def _blocking(
 
 
 class SyncStreams:
-    """As `Streams`, with verbs that block: for Celery, scripts, threads.
+    """As `Streams`, with methods that block: for Celery, scripts, threads.
 
     ```
     with SyncStreams("sqlite:///data/streams.db") as streams:

@@ -152,7 +152,9 @@ class Control:
             return _not_allowed(method, handlers)
         if not is_running:
             raise SubscriptionRefused(
-                "SUBSCRIPTIONS_NOT_RUNNING", 503, "subscriptions do not run in this server"
+                "SUBSCRIPTIONS_NOT_RUNNING",
+                503,
+                "subscriptions are not running in this server now: try again later",
             )
         data: bytes | None = b""
         if method in _WITH_BODY:
@@ -168,7 +170,11 @@ class Control:
     async def _put(self, request: _Request) -> Reply:
         config = config_of(request.json())
         if config.pattern is not None and not self._options.patterns:
-            raise SubscriptionRefused("PATTERNS_NOT_ALLOWED", 403, "name the streams one by one")
+            raise SubscriptionRefused(
+                "PATTERNS_NOT_ALLOWED",
+                403,
+                "patterns are turned off on this server: name the streams one by one",
+            )
         await ask_scope(self._authorize, request.scope, config.rights)
         if config.webhook_url is not None:
             self._webhooks.check(config.webhook_url)

@@ -93,7 +93,11 @@ class WakeDispatcher:
             try:
                 await self._write_event(path, state)
             except StreamError as error:
-                log.warning("subscription %a: the wake stream takes no event: %s", state.id, error)
+                log.warning(
+                    "subscription %a: the event cannot be written to the wake stream: %s",
+                    state.id,
+                    error,
+                )
                 await self._service.failed(state, wake)
             else:
                 self._appended(path)

@@ -38,7 +38,7 @@ class Pattern:
             raise _refused(f"it must have 1 to {limits.MAX_PATTERN_BYTES:,} bytes")
         segments = text.split("/")
         if len(segments) > limits.MAX_PATTERN_SEGMENTS:
-            raise _refused(f"it may have {limits.MAX_PATTERN_SEGMENTS} segments")
+            raise _refused(f"it may have at most {limits.MAX_PATTERN_SEGMENTS} segments")
         if any("*" in each and each not in (_ONE, _ANY) for each in segments):
             raise _refused("a star stands for whole segments: write * or ** between slashes")
         self.text = text

@@ -17,7 +17,7 @@ from typing import Any, Final
 from tailrace import limits
 from tailrace.errors import OffsetGone, SequenceConflict, StreamNotFound, SubscriptionRefused
 from tailrace.store import Append, Mark, NewStream, Offset, Retention, Store, StreamInfo, Where
-from tailrace.subscriptions.state import Config, SubscriptionState, Tail
+from tailrace.subscriptions.state import Config, StreamTail, SubscriptionState
 
 __all__ = [
     "DIRECTORY",
@@ -230,10 +230,10 @@ class SubscriptionRepository:
 # The streams that a subscription follows
 
 
-async def tails_of(store: Store, paths: Iterable[str]) -> dict[str, Tail]:
+async def tails_of(store: Store, paths: Iterable[str]) -> dict[str, StreamTail]:
     """The tails of streams; a stream that does not exist is left out."""
     wanted = set(paths)
-    tails: dict[str, Tail] = {}
+    tails: dict[str, StreamTail] = {}
     if len(wanted) > _FEW:
         wanted = await _take_from_list(store, wanted, tails)
     for path in wanted:
@@ -244,11 +244,11 @@ async def tails_of(store: Store, paths: Iterable[str]) -> dict[str, Tail]:
     return tails
 
 
-async def matching_tails(store: Store, config: Config) -> dict[str, Tail]:
+async def matching_tails(store: Store, config: Config) -> dict[str, StreamTail]:
     """The tails of all streams that match a subscription's pattern."""
     if config.glob is None:
         return {}
-    found: dict[str, Tail] = {}
+    found: dict[str, StreamTail] = {}
     after = ""
     while page := await store.list(config.glob.prefix, after):
         found.update((info.path, _tail(info)) for info in page if config.matches(info.path))
@@ -258,7 +258,7 @@ async def matching_tails(store: Store, config: Config) -> dict[str, Tail]:
     return found
 
 
-async def _take_from_list(store: Store, wanted: set[str], tails: dict[str, Tail]) -> set[str]:
+async def _take_from_list(store: Store, wanted: set[str], tails: dict[str, StreamTail]) -> set[str]:
     """Fill in tails from pages of the list; returns the paths that are still to be asked for."""
     first, last = min(wanted, key=str.encode), max(wanted, key=str.encode)
     prefix = _common_prefix(first, last)
@@ -280,8 +280,8 @@ def _common_prefix(first: str, last: str) -> str:
     return first[:count]
 
 
-def _tail(info: StreamInfo) -> Tail:
-    return Tail(info.tail, info.created_at)
+def _tail(info: StreamInfo) -> StreamTail:
+    return StreamTail(info.tail, info.created_at)
 
 
 def _not_found(name: str) -> SubscriptionRefused:

@@ -73,7 +73,7 @@ def route_of(below: str) -> Route | None:
     if root != "__ds" or not name:
         return None
     if len(name.encode(errors="surrogatepass")) > limits.MAX_SUBSCRIPTION_ID_BYTES:
-        raise _invalid(f"an id may have {limits.MAX_SUBSCRIPTION_ID_BYTES} bytes")
+        raise _invalid(f"an id may have at most {limits.MAX_SUBSCRIPTION_ID_BYTES} bytes")
     if _CONTROL.search(name):
         raise _invalid("an id may not have control characters")
     if not action:
@@ -226,7 +226,9 @@ def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
         return public_url.rstrip("/")
     host = fields.get(b"host", b"").decode("latin-1")
     if not _HOST.fullmatch(host):
-        raise _invalid("the request has no usable Host, and the server no public_url")
+        raise _invalid(
+            "the request has no valid Host, and the server has no public_url: send a Host"
+        )
     return f"{scope.get('scheme', 'http')}://{host}{scope.get('root_path', '')}"
 
 
@@ -261,7 +263,7 @@ def _text(document: Document, name: str, most: int) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or _has_surrogate(value) or len(value.encode()) > most:
-        raise _invalid(f"{name} must be a text of {most:,} bytes at most")
+        raise _invalid(f"{name} must be a string of at most {most:,} bytes")
     return value
 
 

@@ -22,7 +22,7 @@ from tailrace.subscriptions.repository import (
     matching_tails,
     tails_of,
 )
-from tailrace.subscriptions.state import Config, SubscriptionState, Tail
+from tailrace.subscriptions.state import Config, StreamTail, SubscriptionState
 from tailrace.subscriptions.transitions import (
     AckRequest,
     Context,
@@ -331,7 +331,7 @@ class SubscriptionService:
         except SubscriptionRefused:
             return None
 
-    def _context(self, tails: dict[str, Tail] | None, now: int | None = None) -> Context:
+    def _context(self, tails: dict[str, StreamTail] | None, now: int | None = None) -> Context:
         return Context(
             now=self._clock() if now is None else now,
             wake_id=f"w_{secrets.token_hex(16)}",

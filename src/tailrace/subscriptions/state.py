@@ -16,14 +16,14 @@ from tailrace.protocol import Right
 from tailrace.store import START, Offset
 from tailrace.subscriptions.pattern import Pattern
 
-__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "SubscriptionState", "Tail", "link_type"]
+__all__ = ["PULL_WAKE", "WEBHOOK", "Config", "Link", "StreamTail", "SubscriptionState", "link_type"]
 
 WEBHOOK: Final = "webhook"
 PULL_WAKE: Final = "pull-wake"
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class StreamTail:
     """Where a stream ends now.
 
     Args:

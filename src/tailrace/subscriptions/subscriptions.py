@@ -215,7 +215,7 @@ class Subscriptions:
         try:
             await self._load_all()
         except StoreUnavailable as error:
-            log.warning("subscriptions: %s", error)
+            log.warning("subscriptions cannot be loaded, trying again: %s", error)
             self._is_behind = True
             self._sweep_at = min(self._sweep_at, self._clock() + _PAUSE_MS)
 

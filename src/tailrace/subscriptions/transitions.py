@@ -25,7 +25,7 @@ from enum import Enum
 from tailrace import limits
 from tailrace.errors import InvalidOffset, SubscriptionRefused
 from tailrace.store import START, Offset
-from tailrace.subscriptions.state import Link, SubscriptionState, Tail
+from tailrace.subscriptions.state import Link, StreamTail, SubscriptionState
 
 __all__ = [
     "Ack",
@@ -65,10 +65,10 @@ class Context:
 
     now: int
     wake_id: str
-    tails: Mapping[str, Tail] | None = None
+    tails: Mapping[str, StreamTail] | None = None
     chance: float = 0.0
 
-    def tail(self, path: str) -> Tail | None:
+    def tail(self, path: str) -> StreamTail | None:
         return None if self.tails is None else self.tails.get(path)
 
 
@@ -135,7 +135,7 @@ class TokenClaims:
     generation: int
 
 
-def is_pending(link: Link, tail: Tail | None) -> bool:
+def is_pending(link: Link, tail: StreamTail | None) -> bool:
     """Whether a stream has more than was processed."""
     return tail is not None and tail.offset > link.acked
 
@@ -236,7 +236,9 @@ def claimed(state: SubscriptionState, context: Context, worker: str) -> Transiti
         )
     state = _reconciled(state, context)
     if not _has_pending(state, context):
-        raise SubscriptionRefused("NO_PENDING_WORK", 409, "no stream has more than was acked")
+        raise SubscriptionRefused(
+            "NO_PENDING_WORK", 409, "no stream has new data: claim again after an append"
+        )
     # The worker gets the tails of now, also for a wake that was announced long ago.
     state = _begun(state, context) if state.wake_id is None else _with_snapshot(state, context)
     until = context.now + state.config.lease_ms
@@ -272,7 +274,7 @@ def acked(
             raise _bad_offset(f"{ack.path!a} is not a stream of the subscription")
         offset = _offset_of(ack)
         if offset < link.acked:
-            raise _bad_offset(f"{offset} is before {link.acked}, which is acked")
+            raise _bad_offset(f"{offset} is before {link.acked}, which was acknowledged already")
         if offset > _furthest(link, context.tail(ack.path)):
             raise _bad_offset(f"{offset} is beyond the tail of {ack.path!a}")
         changed[ack.path] = replace(link, acked=offset)
@@ -403,7 +405,9 @@ def _fenced(
         and (state.is_webhook or state.holder is not None)
     )
     if not good:
-        raise SubscriptionRefused("FENCED", 409, "the wake is not in flight any more")
+        raise SubscriptionRefused(
+            "FENCED", 409, "this wake has ended, or another worker has it: wait for the next wake"
+        )
     return state
 
 
@@ -417,7 +421,9 @@ def _is_current(state: SubscriptionState, wake: Wake) -> bool:
 
 def _require_kind(state: SubscriptionState, *, is_webhook: bool) -> None:
     if state.is_webhook is not is_webhook:
-        reason = f"the subscription is a {state.config.type}"
+        reason = (
+            f"the subscription is of type {state.config.type}, which does not have this request"
+        )
         raise SubscriptionRefused("INVALID_REQUEST", 400, reason)
 
 
@@ -531,7 +537,7 @@ def _fits(count: int, path_bytes: int) -> bool:
     return count <= most and path_bytes <= limits.MAX_SUBSCRIPTION_PATH_BYTES
 
 
-def _furthest(link: Link, tail: Tail | None) -> Offset:
+def _furthest(link: Link, tail: StreamTail | None) -> Offset:
     """The furthest that can have been processed; of a stream that is gone, what the wake named."""
     if tail is not None:
         return tail.offset

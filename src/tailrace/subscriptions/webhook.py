@@ -79,7 +79,7 @@ class Webhooks:
         self._options = options
         self._resolve = resolve
         self._client: httpx2.AsyncClient | None = None
-        self._opening = anyio.Lock()
+        self._open_lock = anyio.Lock()
 
     def check(self, url: str) -> None:
         """Refuse a URL to which no webhook could be delivered.
@@ -134,7 +134,7 @@ class Webhooks:
         return addresses
 
     async def _opened(self) -> httpx2.AsyncClient:
-        async with self._opening:
+        async with self._open_lock:
             if self._client is None:
                 # The import and the certificates take a tenth of a second or more; no stream may
                 # wait so long.

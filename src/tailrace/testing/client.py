@@ -100,7 +100,7 @@ class Client:
             headers: A mapping, or pairs where a name comes twice.
             body: The request's body; an iterable gives it in several messages.
             http_version: "1.0", "1.1" or "2".
-            spec_version: Of ASGI's HTTP scope. Applications change their ways at "2.4".
+            spec_version: Of ASGI's HTTP scope. Some applications behave differently from "2.4" on.
             extensions: Offered in the scope; `http.response.pathsend` and
                 `http.response.zerocopysend` work.
             window_bytes: While more than so many bytes wait unread, `send()` waits.

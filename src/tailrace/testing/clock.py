@@ -1,4 +1,4 @@
-"""Time that a test moves, and rest: the point where nothing more happens until it does.
+"""Time that a test moves, and rest: nothing more happens until the test moves time.
 
 A thread blocks (in a lock, in `time.sleep`, in a read), or it runs, or
 it could run and waits for a processor or for Python's lock. Only the first is rest. From inside
@@ -124,9 +124,9 @@ async def settle() -> None:
     """Let everything that can run do so, until every task waits and every thread blocks.
 
     A task that waits for a timer or a socket waits. A thread that blocks (in a lock, in
-    `time.sleep`, in a read) is at rest even if it will go on later; what it or another process does
-    then is awaited with `wait_until`. A thread that runs on and on without a word to the event loop
-    is left alone after a second. A task that never waits never lets this return.
+    `time.sleep`, in a read) is at rest even if it will go on later; to wait for what it or another
+    process does then, use `wait_until`. A thread that runs on and does not call the event loop is
+    not waited for after a second. A task that never waits never lets this return.
     """
     loop = running_loop()
     await loop.settle()

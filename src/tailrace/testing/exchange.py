@@ -65,9 +65,9 @@ class Exchange:
 
     At the end of the block the client leaves. An application that still waits when everything has
     come to rest is cancelled, as a server does that stops. Then what the application raised is
-    raised here, unless the test has seen it (from `response()`, as the cause of a `Truncated`,
-    or in the outcome of `finished()`), or the block failed itself, or it is only the news that
-    the client had left.
+    raised here, unless the test has seen it (from `response()`, as the cause of a `Truncated`, or
+    in the outcome of `finished()`), or the block failed itself, or it only says that the client had
+    left.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class Exchange:
 
     @property
     def dropped(self) -> int:
-        """How many messages the application sent to nobody after the client had left."""
+        """How many messages the application sent after the client had left; nobody got them."""
         return self._wire.dropped
 
     @property
     def comments(self) -> list[str]:
-        """The SSE comments (heartbeats) that `event()` and `events()` have passed by."""
+        """The SSE comments (heartbeats) that `event()` and `events()` have skipped."""
         return self._parser.comments
 
     async def response(self) -> ResponseStart:
@@ -140,7 +140,7 @@ class Exchange:
         raise Truncated(f"{who} before the response had begun")
 
     async def finished(self) -> Outcome:
-        """Wait until the application's call has ended, and tell how.
+        """Wait until the application's call has ended, and return how it ended.
 
         The response may be complete long before: background tasks run in the call, too.
         """
@@ -183,7 +183,7 @@ class Exchange:
         return self._give(n)
 
     async def read_until(self, separator: bytes) -> bytes:
-        """The bytes up to a `separator` and with it.
+        """The bytes up to a `separator`, which is included.
 
         Raises:
             BodyEnded: the body ended before it; what came is the `partial`.
@@ -194,7 +194,7 @@ class Exchange:
         return self._give(found + len(separator))
 
     async def read_all(self) -> bytes:
-        """The rest of the body; of a client that leaves on the way, what it got.
+        """The rest of the body; if the client leaves before its end, what it got.
 
         Raises:
             Truncated: the body was cut; what came is the `partial`.
@@ -204,7 +204,7 @@ class Exchange:
         return self._give(len(self._read))
 
     def lines(self) -> AsyncIterator[bytes]:
-        """The body line by line, without the line feeds; an unended last line is one as well."""
+        """The body line by line, without the line feeds; the last line may have none."""
         return _Iteration(self._line)
 
     async def event(self) -> ReceivedEvent | None:

@@ -9,7 +9,7 @@ What counts as left behind:
 - a generator, sync or async, that was made in the block and is neither exhausted nor closed. One
   that was never started counts as well, and one that only the garbage collector would close.
 
-The garbage collector rests during the block, so that it does not tidy up at some moments only.
+The garbage collector is off during the block, so that the result does not depend on when it runs.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class SourceProbe:
         return self.started_in.task is self.closed_in.task
 
     def inside(self) -> AbstractContextManager[SourceProbe]:
-        """Stand in a generator, around all that it does."""
+        """A context manager to put around the whole body of a generator."""
         return _Inside(self)
 
     @overload
@@ -106,8 +106,8 @@ class SourceProbe:
     def watch(self, source: Any) -> Any:
         """The same source, watched: it gives the same items, and closing it closes the source.
 
-        What is given out is a `collections.abc.Generator` or `AsyncGenerator`, though not of the
-        built-in types; use `inside()` where that matters.
+        The result is a `collections.abc.Generator` or `AsyncGenerator`, but not of the built-in
+        types; use `inside()` where that matters.
 
         Args:
             source: A sync or async iterable.
@@ -118,7 +118,9 @@ class SourceProbe:
 
     def _start(self) -> None:
         if self.started.is_set() or self.closed.is_set():
-            raise RuntimeError("this probe has had its source: make one for each")
+            raise RuntimeError(
+                "this probe has made its source already: make a probe for each source"
+            )
         self.started_in = _here()
         self.started.set()
 
@@ -280,7 +282,7 @@ class Flag:
         await happened.wait()
 
     def set(self) -> None:
-        """Say that it has happened, and wake those who wait."""
+        """Say that it has happened, and wake all that wait."""
         self._is_set = True
         with suppress(IndexError):
             while True:

@@ -55,7 +55,7 @@ class ServerSentEvent:
         """The event as it is sent.
 
         Raises:
-            TypeError: `retry` is no int.
+            TypeError: `retry` is not an int.
         """
         if self.retry is not None and not isinstance(self.retry, int):
             raise TypeError("retry argument must be int")

@@ -72,7 +72,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         client_close_handler_callable: Called when the client has left and the content was closed.
         shutdown_event: Set when the server stops.
         shutdown_grace_period: Seconds that the content has to end by itself then.
-        cleanup_timeout: Seconds that closing the content may take; None is no limit.
+        cleanup_timeout: Seconds that closing the content may take; None: no limit.
 
     Raises:
         ValueError: A `sep` that ends no line, or a time below 0.

@@ -32,9 +32,9 @@ __all__ = [
     "failure_of",
     "is_damage",
     "is_fatal",
-    "moment",
     "open_reader",
     "open_writer",
+    "read_transaction",
     "use_log",
 ]
 
@@ -61,7 +61,7 @@ def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw
     connection = _connect(path, _WRITER, vfs, limits.STORE_WRITE_CACHE_BYTES)
     if connection.readonly("main"):  # SQLite opens a file that cannot be written all the same
         close(connection)
-        raise StoreReadOnly(path, "cannot be written: look at the rights of its file")
+        raise StoreReadOnly(path, "cannot be written: check the permissions of its file")
     connection.pragma("synchronous", synchronous)
     # macOS's fsync leaves what was written in the disk's own cache; other systems ignore this.
     connection.pragma("fullfsync", True)
@@ -94,8 +94,8 @@ def close(connection: apsw.Connection) -> None:
 
 
 @contextmanager
-def moment(connection: apsw.Connection) -> Iterator[None]:
-    """All that is read within is of one moment."""
+def read_transaction(connection: apsw.Connection) -> Iterator[None]:
+    """A block in which all reads see the file as it was at the first of them."""
     connection.execute("BEGIN")
     try:
         yield
@@ -184,10 +184,10 @@ _SYNC: Final = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 
-_FULL: Final = "has no room left on its disk: make some, then it works again"
-_LOCKED: Final = "is held by another program: close what writes to its file"
-_READ_ONLY_WORDS: Final = "cannot be written: look at the rights of its file and directory"
-_CORRUPT: Final = "is damaged: put back a copy of its file, or move it away"
+_FULL: Final = "has no room left on its disk: free some, then it works again"
+_LOCKED: Final = "is locked by another program: stop what writes to its file"
+_READ_ONLY_WORDS: Final = "cannot be written: check the permissions of its file and directory"
+_CORRUPT: Final = "is damaged: restore a copy of its file, or move it away"
 
 _BY_CLASS: Final[tuple[tuple[type[apsw.Error], type[StoreUnavailable], str], ...]] = (
     (apsw.FullError, StoreFull, _FULL),

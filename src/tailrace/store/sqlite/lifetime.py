@@ -194,11 +194,12 @@ class LastAccess:
         return True
 
     def resolve(self, path: str) -> None:
-        """The end of a watching has become an access to the stream, if it is one that expires."""
+        """The last watcher has left, and that was recorded as an access, if the stream expires."""
         self._ended.pop(path, None)
 
     def keep_at(self) -> int | None:
-        """When the file will be behind for a stream that is watched, in milliseconds."""
+        """When the last access of a watched stream must next be written to the file, in
+        milliseconds."""
         with self._lock:
             return self._to_keep.next
 
@@ -290,7 +291,7 @@ def low_now(connection: apsw.Connection, stored: StoredStream, now: int) -> int:
     commit. Readers and the writer see the same.
 
     Args:
-        connection: To the file, of the moment of the stored.
+        connection: To the file, in the read transaction of the stored state.
         stored: The stream.
         now: Milliseconds since the epoch.
     """

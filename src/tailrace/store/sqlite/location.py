@@ -95,7 +95,7 @@ class Location:
         if len(os.fsencode(self.file)) > _MOST_PATH_BYTES:
             raise StoreUnavailable(
                 self.file,
-                f"has a path of more than {_MOST_PATH_BYTES} bytes: give it a shorter one",
+                f"has a path of more than {_MOST_PATH_BYTES} bytes: use a shorter path",
             )
         parent = Path(self.file).parent
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -119,10 +119,11 @@ class WriteLock:
         return int.from_bytes(self._board[_DAMAGED], "little")
 
     def tell_damaged(self, inode: int) -> None:
-        """Let no process write to a file any more, and none open it before it is looked at.
+        """Mark a file as damaged: no process writes to it any more, or opens it before it was
+        checked.
 
         Args:
-            inode: The file's; 0 takes it back.
+            inode: The file's inode; 0 removes the mark.
         """
         self._board[_DAMAGED] = inode.to_bytes(8, "little")
 

@@ -50,8 +50,8 @@ _BY_PATHS: Final = "WHERE gone = 0 AND path IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What watchers were told of a stream last.
+class _Snapshot:
+    """What watchers were last told of a stream.
 
     Args:
         generation: Which stream of its path; None: there is no stream.
@@ -64,7 +64,7 @@ class _Told:
     closed: bool = False
 
 
-_NOTHING: Final = _Told()
+_NOTHING: Final = _Snapshot()
 
 
 class Notifier:
@@ -80,7 +80,7 @@ class Notifier:
         self._watchers = watchers
         self._accesses = accesses
         self._clock = clock
-        self._told: dict[str, _Told] = {}
+        self._snapshots: dict[str, _Snapshot] = {}
         self._round: list[str] = []
         """Those that are still to be compared; the listening thread's own, as the next one is."""
         self._again = False
@@ -96,15 +96,15 @@ class Notifier:
 
         A watcher reads after it has begun to watch: what its first read shows need not be told.
         """
-        if self._watchers.has(state.path) and state.path not in self._told:
-            told = _Told(state.generation, state.tail, state.closed)
-            self._told.setdefault(state.path, told)
+        if self._watchers.has(state.path) and state.path not in self._snapshots:
+            snapshot = _Snapshot(state.generation, state.tail, state.closed)
+            self._snapshots.setdefault(state.path, snapshot)
             if not self._watchers.has(state.path):  # its watching has ended in this moment
-                self._told.pop(state.path, None)
+                self._snapshots.pop(state.path, None)
 
     def forget(self, path: str) -> None:
         """A path is not watched any more."""
-        self._told.pop(path, None)
+        self._snapshots.pop(path, None)
 
     def tell(self, changes: Iterable[Change]) -> None:
         """Tell those changes that are watched for and not known."""
@@ -112,15 +112,15 @@ class Notifier:
             path = change.path
             if not self._watchers.has(path):
                 continue
-            told = self._told.get(path, _NOTHING)
-            known = (told.generation or 0, told.position)
+            snapshot = self._snapshots.get(path, _NOTHING)
+            known = (snapshot.generation or 0, snapshot.position)
             if (change.generation, change.tail.position) < known:
                 continue  # overtaken: older, or of a stream that had this path before
             now = _NOTHING
             if not change.deleted:
-                now = _Told(change.generation, change.tail.position, change.closed)
-            if now != told or (change.deleted and path not in self._told):
-                self._told[path] = now
+                now = _Snapshot(change.generation, change.tail.position, change.closed)
+            if now != snapshot or (change.deleted and path not in self._snapshots):
+                self._snapshots[path] = now
                 self._watchers.tell(change)
 
     # In the listening thread
@@ -146,10 +146,10 @@ class Notifier:
 
     def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[Change]:
         """Those that differ are accessed now: a stream that is watched does not expire."""
-        told = {path: self._told.get(path, _NOTHING) for path in paths}
+        snapshots = {path: self._snapshots.get(path, _NOTHING) for path in paths}
         watched = [
             [path, known.generation, known.position, int(known.closed)]
-            for path, known in told.items()
+            for path, known in snapshots.items()
         ]
         if not watched:
             return ()
@@ -170,8 +170,8 @@ class Notifier:
                 tail = rules.offset_at(state, state.tail)
                 changes.append(Change(path, state.generation, tail, tail, closed=state.closed))
             elif generation is not None:
-                tail = Offset(generation, told[path].position)
-                closed = told[path].closed
+                tail = Offset(generation, snapshots[path].position)
+                closed = snapshots[path].closed
                 changes.append(Change(path, generation, tail, tail, None, closed, deleted=True))
         return changes
 
@@ -316,7 +316,10 @@ class _FileCheck:
             return compare(self._connection)
         except apsw.Error as error:
             # Readers find out for themselves; this thread tries again.
-            _log.warning("watched streams could not be compared with the store: %s", error)
+            _log.warning(
+                "watched streams could not be compared with the store, trying again: %s",
+                error,
+            )
             self._version = None
             return ()
 

@@ -25,7 +25,7 @@ from tailrace.store.sqlite.connection import (
     failure_of,
     is_damage,
     is_fatal,
-    moment,
+    read_transaction,
 )
 from tailrace.store.sqlite.lifetime import LastAccess, expired_forks, low_now, lows_now
 from tailrace.store.sqlite.rows import StoredStream, load, load_many
@@ -70,7 +70,9 @@ def border_at(connection: apsw.Connection, state: State, position: int) -> int:
             end, length, chunk = row or (0, 0, 0)
             start = end - length
             if row is None or start > position:
-                raise apsw.CorruptError(f"stream {generation}: nothing follows {position}")
+                raise apsw.CorruptError(
+                    f"stream {generation}: the chunk after {position} is missing"
+                )
             if start == position:
                 return position
             data = connection.execute("SELECT data FROM chunk WHERE id = ?", (chunk,)).get
@@ -121,7 +123,7 @@ def _of_level(
     # A reader may begin within an append, and a fork within one of its source.
     start = ends[-1] - len(data)
     if start > position:
-        raise apsw.CorruptError(f"stream {generation}: something is missing after {position}")
+        raise apsw.CorruptError(f"stream {generation}: the chunk after {position} is missing")
     ends[-1] = min(ends[-1], stop)
     return data[position - start : ends[-1] - start], ends
 
@@ -148,14 +150,14 @@ class Queries:
     def head(self, connection: apsw.Connection, path: str) -> StreamInfo:
         """What is known of a stream."""
         now = self.clock()
-        with moment(connection):
+        with read_transaction(connection):
             stored = self._require(connection, path, now)
             return self._info(connection, stored, now)
 
     def read(self, connection: apsw.Connection, path: str, start: Where, max_bytes: int) -> Slice:
-        """A stretch of a stream; counts as an access."""
+        """A part of a stream; counts as an access."""
         now = self.clock()
-        with moment(connection):
+        with read_transaction(connection):
             stored = self._require(connection, path, now)
             state = stored.state
             self.accesses.note(state, now)
@@ -171,7 +173,7 @@ class Queries:
         """Streams by path."""
         now = self.clock()
         found: list[StreamInfo] = []
-        with moment(connection):
+        with read_transaction(connection):
             while len(found) < limit:
                 size = min(limit - len(found), limits.LIST_STREAMS)
                 page = _page(connection, prefix, after, size)
@@ -227,7 +229,7 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
 def _first_beyond(prefix: str) -> str | None:
     """The least text that is greater than all that begin with a prefix; None: no text is.
 
-    UTF-8 sorts as code points do. The surrogates, which are no characters, are stepped over.
+    UTF-8 sorts as code points do. The surrogates, which are not characters, are stepped over.
     """
     head = prefix.rstrip(chr(0x10FFFF))
     if not head:

@@ -27,8 +27,8 @@ from tailrace.store.sqlite.connection import (
     DRIVER_ERRORS,
     close,
     failure_of,
-    moment,
     open_reader,
+    read_transaction,
 )
 from tailrace.store.sqlite.location import held_open, refuse_links
 
@@ -174,7 +174,8 @@ def verify_identity(connection: apsw.Connection, path: str) -> None:
 def _check_version(path: str, version: int) -> None:
     if version != VERSION:
         raise StoreVersion(
-            path, f"is of version {version}, and this Tailrace knows {VERSION}: use a newer one"
+            path,
+            f"has version {version}, and this Tailrace can read {VERSION}: install a newer one",
         )
 
 
@@ -288,7 +289,7 @@ def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]
 def _problems(connection: apsw.Connection) -> list[str]:
     problems: list[str] = []
     try:
-        with moment(connection):
+        with read_transaction(connection):
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
             if found != ["ok"]:
                 return found  # what is in damaged pages cannot be asked for

@@ -89,7 +89,7 @@ class SQLiteStore(Store):
         self._listener: Listener
         self._waiting_ops = 0
         self._waiting_bytes = 0
-        self._line: deque[Operation] = deque()
+        self._queue: deque[Operation] = deque()
         """What waits for room in the writer's queue."""
 
     async def open(self) -> None:
@@ -150,11 +150,11 @@ class SQLiteStore(Store):
         self._require_open()
         self._process = None
         await call_in_thread(self._close_readers)
-        for operation in self._line:
-            operation.error = StoreUnavailable(self._location.file, "was closed meanwhile")
+        for operation in self._queue:
+            operation.error = StoreUnavailable(self._location.file, "was closed during this call")
             if operation.wake is not None:
                 operation.wake()
-        self._line.clear()
+        self._queue.clear()
         self._accesses.settle()
         self._writer.put(Operation(Task.WRITE_ACCESSES))
         stopped = self._loop.signal()
@@ -223,14 +223,14 @@ class SQLiteStore(Store):
         self._require_open()
         woken = self._loop.signal()
         operation.wake = woken.set
-        self._line.append(operation)
+        self._queue.append(operation)
         self._let_in()
         try:
             await woken.wait()
         except BaseException:
             operation.withdrawn = True
-            if operation in self._line:
-                self._line.remove(operation)
+            if operation in self._queue:
+                self._queue.remove(operation)
             raise
         if operation.error is not None:
             try:
@@ -258,8 +258,8 @@ class SQLiteStore(Store):
 
     def _let_in(self) -> None:
         """Give the writer what it has room for; first come, first served."""
-        while self._line and self._has_room():
-            operation = self._line.popleft()
+        while self._queue and self._has_room():
+            operation = self._queue.popleft()
             self._take_room(operation)
             self._writer.put(operation)
 

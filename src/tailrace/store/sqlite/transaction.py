@@ -4,7 +4,7 @@ Each step of a statement lets go of the interpreter's lock, and the thread that 
 for 5 ms. With a busy event loop, six statements for a commit (begin, look, three tables, commit)
 took 27 ms. So the ordinary batch, appends only, is one statement that is stepped once: a
 multi-row INSERT into a temporary view, whose triggers write to the three tables. It begins,
-checks, writes, syncs and commits by itself, in 7 ms under the same load, and is no slower alone.
+checks, writes, syncs and commits by itself, in 7 ms under the same load, and is not slower alone.
 
 Its first row is a guard: the trigger compares the file's `data_version` with the one that what is
 known was read with, within the transaction. If another program wrote meanwhile, nothing is written.

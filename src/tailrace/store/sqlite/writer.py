@@ -173,7 +173,7 @@ class Writer:
             if problems:
                 raise StoreCorrupt(
                     self._location.file,
-                    f"is damaged ({problems[0]}): put back a copy of its file, or move it away",
+                    f"is damaged ({problems[0]}): restore a copy of its file, or move it away",
                 )
         lock.tell_damaged(0)
 
@@ -275,7 +275,7 @@ class Writer:
         if any(operation.do in (Task.OPEN, Task.STOP) for operation in refused):
             # The thread ends when it gets the lock; no task waits for that.
             self._is_given_up = True
-        reason = "is held by another process: see who has its -lock file open"
+        reason = "is locked by another process: stop the process that has its -lock file open"
         _fail(refused, StoreLocked(self._location.file, reason))
         self._done(refused, ())
 
@@ -352,7 +352,7 @@ class _File:
         return batch.changes
 
     def _run(self, operations: list[Operation]) -> Batch:
-        self._check_place()
+        self._check_path()
         for _ in range(_ATTEMPTS):
             self._take_over()
             if self.cache.version is None:
@@ -369,7 +369,8 @@ class _File:
                 batch.roll_back()
                 raise
         raise StoreLocked(
-            self._location.file, "is written to by a program that does not take its lock"
+            self._location.file,
+            "is written to by a program that does not take its lock: stop that program",
         )
 
     def _isolate(self, operations: list[Operation], error: Exception) -> Sequence[Change]:
@@ -386,14 +387,16 @@ class _File:
         if self.lock.take_over():
             self.cache.clear()
 
-    def _check_place(self) -> None:
+    def _check_path(self) -> None:
         """Refuse to write to a file that is not at its path any more.
 
         SQLite goes on writing to a file that was deleted, and a process that opens the path makes
         another: all that is acknowledged from then on would be lost. To ask costs 2 µs a commit.
         """
         if self.lock.is_deleted or self._location.inode() != self._inode:
-            raise self._break("was deleted or replaced under this process: restart it")
+            raise self._break(
+                "was deleted or replaced while this process used it: restart this process"
+            )
 
     def _heed_damage(self) -> None:
         """Write nothing more, if a reader here or any process elsewhere has found damage."""
@@ -403,7 +406,7 @@ class _File:
         if damage is not None and is_damage(damage):
             self.lock.tell_damaged(self._inode[1])
         reason = f": {damage}" if damage is not None else ", as another process found"
-        self._break(f"is damaged{reason}; put back a copy of its file, and restart this process")
+        self._break(f"is damaged{reason}; restore a copy of its file, and restart this process")
 
     def judge(self, error: BaseException) -> StoreUnavailable:
         """An error of the driver as ours. After some, nothing is written any more."""
