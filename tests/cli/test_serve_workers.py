@@ -16,6 +16,7 @@ from tests.cli.streaming import (
     append,
     connect,
     create,
+    ready,
     send,
     until_said,
     worker_of,
@@ -24,6 +25,8 @@ from tests.cli.streaming import (
 from tests.tools.tool import until
 
 LIVE = "?offset=-1&live=sse"
+START = 60.0
+"""Seconds in which four processes start, beside whatever else runs."""
 SOON = 2.0
 """Seconds within which one of several workers that died together is replaced and serves."""
 
@@ -33,7 +36,16 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("four")
     with running_serve(folder, "--workers", "4", "--log-level", "warning") as running:
         until(lambda: len(workers_of(running)), lambda count: count == 4)
+        assert until(lambda: _is_ready(running), bool, START)
         yield running
+
+
+def _is_ready(server: Running) -> bool:
+    """One of them serves: its supervisor accepts before that."""
+    try:
+        return ready(server)[0] == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tests.cli.running_demo import TAILRACE
+from tests.rawhttp import ReplyError, request
 from tests.servers import HOST, ROOT, free_port, is_tracker, stop
 
 __all__ = ["Served"]
@@ -60,10 +60,10 @@ class Served:
         return self.log_path.read_text(errors="replace")
 
     def start(self) -> None:
-        """Start it, and return when it accepts.
+        """Start it, and return when it answers: a supervisor accepts before that.
 
         Raises:
-            RuntimeError: It ended or did not accept in time; the message holds its log.
+            RuntimeError: It ended or did not answer in time; the message holds its log.
         """
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -78,8 +78,8 @@ class Served:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"it ended with {self._process.returncode}:\n{self.log}")
-            with contextlib.suppress(OSError):
-                socket.create_connection((HOST, self.port), timeout=1).close()
+            with contextlib.suppress(OSError, ReplyError):
+                request(HOST, self.port, "/healthz")
                 return
             time.sleep(0.02)
         raise RuntimeError(f"it did not start:\n{self.log}")

@@ -44,7 +44,7 @@ def workers(server: RunningServer) -> list[psutil.Process]:
 
 def ask(method: str, url: str, told: Any = None, **more: Any) -> Any:
     """A request that is made again while a worker dies under it."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         try:
             answer = httpx2.request(method, url, json=told, timeout=5, **more)
@@ -79,7 +79,7 @@ def test_every_stream_is_acked_to_its_end_however_many_workers_were_killed(
         chance = random.Random(7)
         begin = time.monotonic()
         killed = count = 0
-        while time.monotonic() - begin < SECONDS:
+        while (took := time.monotonic() - begin) < SECONDS or (killed < 5 and took < 60):
             path = f"{base}/e/{chance.randrange(STREAMS)}"
             if ask("POST", path, {"n": count}).status_code == 404:
                 ask("PUT", path, {"n": count})
