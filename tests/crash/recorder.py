@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
+from typing_extensions import Buffer
 
 from tests.crash.trace import Deleted, Entered, Found, Synced, Trace, Truncated, Wrote
 
@@ -110,7 +111,7 @@ class _File(apsw.VFSFile):
         self._trace = trace
         self._syncs_directory = syncs_directory
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
+    def xWrite(self, data: Buffer, offset: int) -> None:  # noqa: N802 - SQLite's name
         super().xWrite(data, offset)
         self._trace.add(Wrote(self.inode, offset, bytes(data)))
 
