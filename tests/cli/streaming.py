@@ -100,8 +100,16 @@ def ready(server: Running) -> tuple[int, dict[str, Any]]:
     return reply.status, json.loads(reply.body)
 
 
-def until_ready(server: Running) -> tuple[int, dict[str, Any]]:
-    return until(lambda: ready(server), lambda said: said[0] == 200)
+def until_ready(server: Running, seconds: float = DEADLINE) -> tuple[int, dict[str, Any]]:
+    """What `/readyz` says once it is 200; a supervisor accepts before anybody answers."""
+
+    def look() -> tuple[int, dict[str, Any]]:
+        try:
+            return ready(server)
+        except OSError:
+            return 0, {}
+
+    return until(look, lambda said: said[0] == 200, seconds)
 
 
 def workers_of(server: Running) -> list[psutil.Process]:

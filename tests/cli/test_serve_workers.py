@@ -16,8 +16,8 @@ from tests.cli.streaming import (
     append,
     connect,
     create,
-    ready,
     send,
+    until_ready,
     until_said,
     worker_of,
     workers_of,
@@ -36,16 +36,8 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("four")
     with running_serve(folder, "--workers", "4", "--log-level", "warning") as running:
         until(lambda: len(workers_of(running)), lambda count: count == 4)
-        assert until(lambda: _is_ready(running), bool, START)
+        assert until_ready(running, START)[0] == 200
         yield running
-
-
-def _is_ready(server: Running) -> bool:
-    """One of them serves: its supervisor accepts before that."""
-    try:
-        return ready(server)[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
