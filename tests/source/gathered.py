@@ -27,6 +27,7 @@ class Gathered:
         self.line: list[bool] = []
         self._full_after = full_after
         self._room = anyio.Event()
+        self._changed = anyio.Event()
 
     def put(self, item: Any) -> bool:
         self.items.append(item)
@@ -40,6 +41,19 @@ class Gathered:
 
     def in_line(self, waits: bool) -> None:
         self.line.append(waits)
+
+    def source_waits(self) -> None:
+        """Nothing is sent."""
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+        self._changed = anyio.Event()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def interrupted(self) -> None:
+        """Nothing is shielded."""
 
     def room_in_thread(self, seconds: float) -> bool:
         return not self._is_full

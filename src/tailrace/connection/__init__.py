@@ -16,7 +16,7 @@ from tailrace.connection.connection import (
     reset,
 )
 from tailrace.connection.leaving import Leaving, has_left, leaving_of
-from tailrace.connection.middleware import is_clear, leads_to
+from tailrace.connection.middleware import is_clear, leads_to, sends_in_steps
 from tailrace.connection.open_responses import (
     Drained,
     Farewell,
@@ -56,6 +56,7 @@ __all__ = [
     "leaving_of",
     "log",
     "reset",
+    "sends_in_steps",
     "shutdown_event",
     "stats",
     "tell_stopping",

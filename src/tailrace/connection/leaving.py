@@ -27,7 +27,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Protocol, cast
 
 import anyio
@@ -37,6 +36,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace.connection.connection import CONNECTION, ServerConnection, behind, extensions_of
 from tailrace.connection.stats import log
+from tailrace.runtime import Task, current_loop
 
 __all__ = ["Leaving", "has_left", "leaving_of"]
 
@@ -57,7 +57,7 @@ _FRAMES = 64
 def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
     """The object that tells when the client of a request leaves.
 
-    Each response enters it before it asks; the first one begins to listen.
+    Each response begins it before it asks, and ends it; the first one makes it listen.
 
     Called in the request's own task, where the frames of the application lie below.
 
@@ -143,24 +143,27 @@ class Leaving:
         return self.left
 
     async def __aenter__(self) -> Leaving:
+        self.begin()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.end()
+
+    def begin(self) -> None:
+        """Listen from now on. Each `begin` has its `end`; in the request's task."""
         self._entered += 1
         if self._entered == 1:
             self._scope[_KEY] = self
-            await self._open()
-        return self
+            self._open()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def end(self) -> None:
+        """Listen no more, if nobody else does."""
         self._entered -= 1
         if not self._entered:
             del self._scope[_KEY]
             await self._close()
 
-    async def _open(self) -> None:
+    def _open(self) -> None:
         pass
 
     async def _close(self) -> None:
@@ -237,7 +240,7 @@ class _Observed(Leaving):
         elif self._wait is None and self._entered:
             self._observe()
 
-    async def _open(self) -> None:
+    def _open(self) -> None:
         self._observe()
 
     async def _close(self) -> None:
@@ -276,31 +279,27 @@ class _Observed(Leaving):
 class _Asked(Leaving):
     """Told by `receive`, which one task asks."""
 
-    __slots__ = ("_asking", "_group", "_is_empty", "_unread")
+    __slots__ = ("_asking", "_is_empty", "_unread")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
-        self._group: anyio.abc.TaskGroup | None = None
-        self._asking = False
+        self._asking: Task | None = None
         self._is_empty = not _has_body(scope)
         self._unread = _request_of(scope, receive)
 
     def look(self) -> None:
-        if self._group is not None and not self._asking and self._may_ask():
-            self._asking = True
-            self._group.start_soon(self._ask)
+        if self._entered and self._asking is None and self._may_ask():
+            self._asking = current_loop().start_task(self._ask)
 
-    async def _open(self) -> None:
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
+    def _open(self) -> None:
         self.look()
 
     async def _close(self) -> None:
-        group, self._group = self._group, None
-        assert group is not None
-        group.cancel_scope.cancel()
-        # Without what is being raised: a group would wrap it.
-        await group.__aexit__(None, None, None)
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+            with anyio.CancelScope(shield=True):
+                await asking.over()
 
     def _may_ask(self) -> bool:
         request = self._unread

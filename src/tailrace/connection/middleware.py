@@ -19,7 +19,7 @@ import functools
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["is_clear", "leads_to"]
+__all__ = ["is_clear", "leads_to", "sends_in_steps"]
 
 _IN_CLOSURE = frozenset(
     {
@@ -61,6 +61,9 @@ _SERVERS = frozenset(
 )
 """Modules and packages of servers, and of clients that stand for one in tests."""
 
+_IN_STEPS = ("uvicorn.protocols.", "tailrace.server.")
+"""Servers whose `send` may be driven by hand."""
+
 _MOST_WRAPPERS = 100
 
 
@@ -77,18 +80,30 @@ def leads_to(send: Any, server_send: Any) -> bool:
 
 def is_clear(send: Any) -> bool:
     """Whether `send` is a known server's own, or hands every body on to one as it is."""
+    module = _module_behind(send).split(".")
+    return any(".".join(module[:count]) in _SERVERS for count in (1, 2))
+
+
+def sends_in_steps(send: Any) -> bool:
+    """Whether `send` is clear, and the server's own may be driven by hand in a callback.
+
+    uvicorn's and ours may: they wait for nothing but room for what is written, and open no scope.
+    """
+    return _module_behind(send).startswith(_IN_STEPS)
+
+
+def _module_behind(send: Any) -> str:
+    """The module that the code of the last `send` is from."""
     last = _last(send)
     while type(last) is functools.partial:
         last = last.func
     function = _function(last)
     if function is not None:
         # Not `__module__`, which `functools.wraps` copies.
-        module = function.__globals__.get("__name__", "")
-    else:  # what is compiled has no globals
-        owner = last.__self__ if type(last) in (BuiltinMethodType, MethodType) else last
-        module = type(owner).__module__
-    parts = module.split(".")
-    return any(".".join(parts[:count]) in _SERVERS for count in (1, 2))
+        return str(function.__globals__.get("__name__", ""))
+    # what is compiled has no globals
+    owner = last.__self__ if type(last) in (BuiltinMethodType, MethodType) else last
+    return type(owner).__module__
 
 
 def _last(send: Any) -> Any:

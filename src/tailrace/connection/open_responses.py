@@ -102,7 +102,7 @@ class Responder(Protocol):
 class OpenResponse:
     """A response that may last, and what ends it early: the client leaves, or the server stops.
 
-    Entered, it listens for both. Nothing of that is there before.
+    Begun, it listens for both. Nothing of that is there before.
 
     Args:
         responder: Told of it.
@@ -124,7 +124,7 @@ class OpenResponse:
         self._take_back: Callable[[], None] | None = None
         self._token: Token[anyio.Event] | None = None
         self.leaving: Leaving | None = None
-        """Of the request; None before the response was entered."""
+        """Of the request; None before the response has begun to listen."""
         self.farewell: Farewell | None = None
         """The server stops, and the response says so."""
         self.ending: Ending | None = None
@@ -152,9 +152,7 @@ class OpenResponse:
             self._responder.end_early()
 
     async def __aenter__(self) -> Self:
-        leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
-        await leaving.__aenter__()
-        self._begin(leaving)
+        self.begin()
         return self
 
     async def __aexit__(
@@ -163,9 +161,28 @@ class OpenResponse:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self.leaving is not None
+        await self.over(error)
+
+    def begin(self) -> None:
+        """Listen; called in the request's own task, where something may have to wait."""
+        leaving = self.leaving = leaving_of(self._scope, self._receive, self._send)
+        leaving.begin()
+        self._begin(leaving)
+
+    async def over(self, error: BaseException | None) -> None:
+        """It has ended: listen no more. In the request's own task, also without `begin`.
+
+        Args:
+            error: What was raised; None if it was not.
+        """
         self._end(error)
-        await self.leaving.__aexit__(kind, error, trace)
+        if self.leaving is not None:
+            await self.leaving.end()
+
+    @property
+    def listens(self) -> bool:
+        """It listens for what may end it early."""
+        return self._take_back is not None
 
     def _begin(self, leaving: Leaving) -> None:
         here = _here()
@@ -178,10 +195,12 @@ class OpenResponse:
             _watch(here)
 
     def _end(self, error: BaseException | None) -> None:
-        assert self._take_back is not None
+        self._responder = None  # or they keep each other alive
+        if self._take_back is None:
+            return
         assert self._token is not None
         self._take_back()
-        self._take_back = self._responder = None  # or they keep each other alive
+        self._take_back = None
         _stopping.reset(self._token)
         here = _here()
         here.responses.discard(self)

@@ -1,4 +1,8 @@
-"""The sending half of a stream: batches from the buffer, each when the one before was taken."""
+"""What a stream sends, and in which order: the head, batches from the buffer, heartbeats, the tail.
+
+It begins no task and waits for nothing but the client. Who drives it, and when, is the business of
+the stream.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +47,8 @@ class Delivery:
     """
 
     __slots__ = (
-        *("_buffer", "_codec", "_due", "_framing", "_head", "_look_at", "_make_codec", "_sending"),
-        *("_tail", "_time", "started"),
+        *("_buffer", "_codec", "_due", "_framing", "_head", "_make_codec", "_sending", "_time"),
+        *("busy", "started"),
     )
 
     def __init__(
@@ -64,65 +68,70 @@ class Delivery:
         self._make_codec = make_codec
         self._codec: Codec | None = None
         self._time = time
-        self._look_at = 0.0
         self._due = Due.NOTHING
-        self._tail: FinalBytes | None = None
+        self.busy = False
+        """A batch is on its way; what is put meanwhile follows it."""
         self.started = False
 
-    # Told from outside; each wakes `run`
+    @property
+    def has_work(self) -> bool:
+        """Something can be sent."""
+        return self._buffer.has_items or self._due is not Due.NOTHING
 
-    def send(self, due: Due) -> None:
-        """Send what the clock asks for, unless something else is on its way."""
+    def ask(self, due: Due) -> None:
+        """Send what the clock asks for, unless something else goes out."""
         self._due = due
-        self._buffer.wake_consumer()
 
-    def withhold(self) -> None:
-        """Send no status line, if it has not begun: an ordinary error response goes out instead."""
-        self._due = Due.NOTHING
-
-    def finish(self, tail: FinalBytes) -> None:
-        """Send what is still in the buffer, then the tail, and return."""
-        self._tail = tail
-        self._buffer.wake_consumer()
-
-    def over(self) -> None:
-        """Forget the tail: by its traceback, its error leads to the stream and so back to here."""
-        self._tail = None
-
-    # The loop
-
-    async def run(self) -> None:
-        """Send everything until the tail. Cancelled, it leaves the response unfinished."""
+    async def send_ready(self) -> None:
+        """Send what is there, until nothing is. Cancelled, it leaves the response unfinished."""
         buffer, sending = self._buffer, self._sending
-        while not (buffer.has_items or self._due is Due.START or self._tail is not None):
-            await buffer.ready()
-        await self._start()
-        while True:
-            batch = buffer.take()
-            if isinstance(batch, Span):
-                await sending.write_span(batch)
-            elif batch:
-                await sending.write(batch if self._make_codec is None else self._encode(batch))
-            elif self._tail is not None:
-                break
-            elif self._due is Due.HEARTBEAT:
-                await sending.write(self._encode(self._framing.beat()))
-            elif self._due is Due.PUSH:
-                await sending.push()
-            else:
-                await buffer.ready()
-                continue
-            self._due = Due.NOTHING
-            await self._look_for_cancellation()
-        await self._end(self._tail)
+        self.busy = True
+        try:
+            turn_ends = self._time() + limits.TURN_BUDGET
+            if not self.started:
+                if not self.has_work:
+                    return
+                await self._start()
+            while True:
+                batch = buffer.take()
+                if isinstance(batch, Span):
+                    await sending.write_span(batch)
+                elif batch:
+                    await sending.write(batch if self._make_codec is None else self._encode(batch))
+                elif self._due is Due.HEARTBEAT:
+                    await sending.write(self._encode(self._framing.beat()))
+                elif self._due is Due.PUSH:
+                    await sending.push()
+                else:
+                    self._due = Due.NOTHING
+                    return
+                self._due = Due.NOTHING
+                if self._time() >= turn_ends:
+                    # Where `send` never waits, the others get their turn, and so does who cancels.
+                    await anyio.lowlevel.checkpoint()
+                    turn_ends = self._time() + limits.TURN_BUDGET
+        finally:
+            self.busy = False
 
-    async def _look_for_cancellation(self) -> None:
-        # A task that is woken in each turn of the loop is never found waiting, and so never
-        # cancelled on asyncio, as long as `send` does not wait either.
-        now = self._time()
-        if now >= self._look_at:
-            self._look_at = now + limits.TURN_BUDGET
-            await anyio.lowlevel.checkpoint_if_cancelled()
+    async def finish(self, tail: FinalBytes) -> None:
+        """Send what is still there, and the tail behind it."""
+        buffer, sending = self._buffer, self._sending
+        if not self.started:
+            await self._start()
+        rest = buffer.take()
+        while buffer.has_items or isinstance(rest, Span):
+            if isinstance(rest, Span):
+                await sending.write_span(rest)
+            else:
+                await sending.write(self._encode(rest))
+            rest = buffer.take()
+        if tail.error is None:
+            await sending.write(self._encode(rest + tail.frame, more=False), more=False)
+            sending.finished = True
+        else:
+            await sending.write(self._encode(rest + tail.frame))
+            sending.finished = True
+            await sending.send_unsendable(tail.error)
 
     async def _start(self) -> None:
         self.started = True
@@ -139,12 +148,3 @@ class Delivery:
             self._codec = self._make_codec()
         data = self._codec.compress(data) if data else b""
         return data if more else data + self._codec.finish()
-
-    async def _end(self, tail: FinalBytes) -> None:
-        if tail.error is None:
-            await self._sending.write(self._encode(tail.frame, more=False), more=False)
-            self._sending.finished = True
-        else:
-            await self._sending.write(self._encode(tail.frame))
-            self._sending.finished = True
-            await self._sending.send_unsendable(tail.error)

@@ -5,8 +5,8 @@ through a `Sending`. Every message goes through it, so it knows how long each ha
 client, and the clock (`Deadlines`) says when that is too long. It cuts such a client off, notices
 one that has left, is among those that are told when the server stops, and counts how it ended.
 
-What needs a wait begins with one. Made, a `Sending` is a few attributes; entered, it listens and is
-registered; `run_clock` begins the one timer. A response that is whole never enters it.
+What needs a wait begins with one. Made, a `Sending` is a few attributes; `begin` makes it listen
+and be registered; `run_clock` begins the one timer. A response that never waits needs neither.
 """
 
 from __future__ import annotations
@@ -180,12 +180,8 @@ class Sending(OpenResponse):
 
     async def write_span(self, span: Span) -> None:
         """Have the server send a part of a file."""
-        message = span.begin()
         self.clock.writing(len(span), self._time())
-        try:
-            await self._send(message)
-        finally:
-            span.end()
+        await self._send(span.message())
         self.clock.written(self._time())
         counters.bytes_sent += len(span)
         self._look()
@@ -308,11 +304,11 @@ class Sending(OpenResponse):
 
     def _end(self, error: BaseException | None) -> None:
         self.stop_clock()
-        self._due = _nothing_due
+        self._due, self.interrupt = _nothing_due, _nothing
         if self._counted:
             if self.ending is None:
                 self.ending = Ending.FAILED if isinstance(error, Exception) else Ending.CANCELLED
-            counters.open -= 1
+            counters.open -= self.listens
             counters.ended[self.ending] += 1
         super()._end(error)
 

@@ -1,18 +1,24 @@
 """The pump: the one loop that carries items from a source to a client.
 
-Two tasks for each stream, of which one does something at a time:
+The theory. The request's own task does everything until something has to wait. It iterates the
+source, and sends what is ready when there is a first item or enough for a batch, and when the
+source is about to wait. A write that needs no wait is made on the spot, by one step of `send`. For
+one that has to wait a task is begun, *delivery beside the source*: it waits for the client while
+the source goes on, and sends what is put meanwhile.
 
-* the request's own task iterates the source (a sync source: waits for its thread) and closes it;
-* *delivery* takes what the source has put and sends it. It is woken by the first frame of a batch,
-  and runs when the request's task next waits. That is how what is ready goes out together at the
-  moment the source waits, without a timer.
+So what is ready goes out together at the moment the source waits, without a timer. A response whose
+source never waits is sent by one task with no other object than it needs: nobody listens for the
+client's leaving, no timer runs, and nothing is registered, before there is a wait (`_begin`).
+
+A step of `send` is taken where nothing but the server sees it, and the server is known to bear it
+(`sends_in_steps`). Elsewhere delivery beside the source sends everything but the end.
 
 What ends it from outside, and when something is due, is the business of `Sending`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from math import inf
 from typing import Any
@@ -22,13 +28,13 @@ import anyio.lowlevel
 from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
-from tailrace.connection import Ending, log
+from tailrace.connection import Ending, log, sends_in_steps
 from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
-from tailrace.pump.deadlines import Deadlines
+from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, FinalBytes
 from tailrace.pump.sending import SILENT, Head, Sending
-from tailrace.runtime import current_loop
+from tailrace.runtime import Rest, Task, current_loop
 from tailrace.source import Buffer, Iteration, Source
 from tailrace.types import StreamOptions
 
@@ -67,10 +73,8 @@ async def serve(
             response still can be; otherwise the error's tail was sent, and raising makes the server
             cut the connection without a clean end.
     """
-    async with anyio.create_task_group() as group:
-        stream = Stream(source, framing, make_codec, options, head, scope, receive, send, group)
-        await stream.run()
-        group.cancel_scope.cancel()
+    stream = Stream(source, framing, make_codec, options, head, scope, receive, send)
+    await stream.run()
     ending = stream.sending.ending
     assert ending is not None
     if ending is Ending.CANCELLED:
@@ -83,39 +87,14 @@ async def serve(
     return ending
 
 
-class _Sink:
-    """Where the source puts its items: framed, into the buffer."""
-
-    __slots__ = ("in_line", "put", "room", "room_in_thread")
-
-    def __init__(self, framing: Framing, buffer: Buffer, in_line: Callable[[bool], None]) -> None:
-        # Called for each item: what it needs is in the closure, not looked up.
-        frame_of, add, touch = framing.frame, buffer.put, buffer.touch
-        number = 0
-
-        def put(item: Any) -> bool:
-            nonlocal number
-            number += 1
-            try:
-                frame = frame_of(item)
-            except (InvalidChunk, InvalidItem) as error:
-                error.count(number)
-                raise
-            return add(frame) if frame else touch()
-
-        self.put = put
-        self.in_line = in_line
-        self.room = buffer.room
-        self.room_in_thread = buffer.room_in_thread
-
-
 class Stream:
     """One response being sent; `serve` says what the arguments are."""
 
     __slots__ = (
-        *("__weakref__", "_buffer", "_cancel_delivery", "_cancel_grace", "_cancel_refusal"),
-        *("_delivered", "_delivery", "_error", "_framing", "_group", "_iteration", "_loop"),
-        *("_options", "sending"),
+        *("__weakref__", "_beside", "_buffer", "_cancel_grace", "_cancel_refusal", "_delivery"),
+        *("_error", "_framing", "_hands_back", "_has_clock", "_is_cut", "_iteration", "_loop"),
+        *("_may_step", "_options", "_spans", "_threaded", "_woken"),
+        *("put", "room_in_thread", "sending"),
     )
 
     def __init__(
@@ -128,11 +107,9 @@ class Stream:
         scope: Scope,
         receive: Receive | None,
         send: Send,
-        group: anyio.abc.TaskGroup,
     ) -> None:
-        loop = current_loop(group)
+        loop = current_loop()
         self._loop = loop
-        self._group = group
         self._framing = framing
         self._options = options
         grace = options.start_grace
@@ -144,48 +121,193 @@ class Stream:
             start_grace=framing.start_grace if grace is None else grace,
         )
         self.sending = Sending(self, loop, scope, receive, send, clock)
-        self._buffer = Buffer(
-            loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans
-        )
-        self._delivery = Delivery(self.sending, head, self._buffer, framing, make_codec, loop.time)
-        self._delivered = loop.signal()
-        self._cancel_delivery = anyio.CancelScope()
-        self.sending.interrupt = self._cancel_delivery.cancel
-        # Shielded: a scope that is cancelled around us reaches `_deliver`, which ends the source
-        # through the same door as everything else.
+        self.sending.interrupt = self._cut
+        self._threaded = source.threaded
+        self._spans = source.spans
+        buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans)
+        self._buffer = buffer
+        self._delivery = Delivery(self.sending, head, buffer, framing, make_codec, loop.time)
+        self._beside: Task | None = None
+        """Delivery beside a source that waits."""
+        self._hands_back = False
+        """It ends when all is sent that is there."""
+        self._is_cut = False
+        """Nothing more is sent."""
+        self._has_clock = False
+        """What is due is looked at; not before the source runs."""
+        self._may_step = loop.steps_outside_tasks and sends_in_steps(send)
+        self._woken = loop.signal()
         self._iteration = Iteration(source, loop, options, self.sending, shielded=True)
         self._cancel_refusal: Callable[[], None] | None = None
         """Takes back the refusal of a source that waits for a thread; None: it does not."""
         self._cancel_grace: Callable[[], None] | None = None
         self._error: BaseException | None = None
-
-    # The way of the data
+        self.put = _framed(framing, buffer)
+        self.room_in_thread = buffer.room_in_thread
 
     async def run(self) -> None:
-        """Iterate, close, deliver the rest. Errors are kept for `take_error`."""
+        """Iterate, close, send the rest. Errors are kept for `take_error`."""
         sending, iteration = self.sending, self._iteration
-        async with sending:
-            self._group.start_soon(self._deliver)
-            try:
-                if sending.ending is None:
-                    sink = _Sink(self._framing, self._buffer, self._in_line)
-                    self._keep(await iteration.run(sink))
-                if sending.ending is None:
-                    sending.ending = Ending.DRAINED if sending.farewell else Ending.COMPLETE
-                self._keep(await iteration.close())
-                with anyio.CancelScope(shield=True):
-                    await self._deliver_rest()
-            finally:
-                for cancel in (self._cancel_grace, self._cancel_refusal):
-                    if cancel is not None:
-                        cancel()
+        raised: BaseException | None = None
+        try:
+            if self._threaded:
+                self._listen()  # before it waits for a thread
+            if sending.ending is None:
+                self._keep(await iteration.run(self))
+            if sending.ending is None:
+                sending.ending = Ending.DRAINED if sending.farewell else Ending.COMPLETE
+            self._keep(await iteration.close())
+            await self._finish()
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            for cancel in (self._cancel_grace, self._cancel_refusal):
+                if cancel is not None:
+                    cancel()
+            await sending.over(raised)
+            del raised  # or this frame and the traceback keep each other alive
 
     def take_error(self) -> BaseException | None:
         """What `run` kept; once."""
         error, self._error = self._error, None
         return error
 
-    # Told from outside
+    # What the source is given: a `Sink`
+
+    async def room(self) -> None:
+        """The source has put enough: send it, and wait until it may go on."""
+        self._send_ready()
+        if self._spans:
+            await self._end_beside()  # it may close the file of what was sent
+        else:
+            await self._buffer.room()
+
+    def in_line(self, waits: bool) -> None:
+        """The source waits for a thread. Its status does so, too: it may have to be 503.
+
+        What waits behind the first bytes just waits: a later extent of a file, say.
+        """
+        if waits and not (self._delivery.started or self._buffer.has_items):
+            until = self._loop.time() + limits.SYNC_SOURCE_WAIT
+            self._cancel_refusal = self._loop.call_at(until, self._refuse)
+        elif self._cancel_refusal is not None:
+            self._cancel_refusal()
+            self._cancel_refusal = None
+            self.sending.clock.source_begins(self._loop.time())
+            self._begin()
+
+    def source_waits(self) -> None:
+        """Send what is ready, without holding the source up."""
+        self._begin()
+        self._send_ready()
+
+    async def changed(self) -> None:
+        """Send what the thread has put; wait until it puts something."""
+        if self._cancel_refusal is None:
+            self._begin()
+            if self._beside is None and not self._may_step:
+                self._start_beside(None)
+        if self._beside is None:
+            await self._buffer.ready()
+            self._send_ready()
+        else:
+            await self._woken.wait()
+
+    def wake(self) -> None:
+        self._buffer.wake_consumer()
+        self._woken.set()
+
+    def interrupted(self) -> None:
+        self._iteration.interrupted()
+
+    # Sending
+
+    def _begin(self) -> None:
+        """Something has to wait: notice what ends the response, and what is due."""
+        if not self._has_clock:
+            self._listen()
+            self._has_clock = True
+            self.sending.run_clock(self._send_due)
+
+    def _listen(self) -> None:
+        if not self.sending.listens:
+            self.sending.begin()
+
+    async def _awaited(self, writes: Coroutine[Any, Any, None]) -> None:
+        if self._has_clock:
+            await writes
+            return
+        try:
+            waiting = writes.send(None)
+        except StopIteration:
+            return
+        self._begin()
+        await Rest(writes, waiting)
+
+    def _send_due(self, due: Due) -> None:
+        """What the clock asks for."""
+        self._delivery.ask(due)
+        self._send_ready()
+
+    def _send_ready(self) -> None:
+        """Send what is ready, without waiting for the client."""
+        delivery = self._delivery
+        if not delivery.has_work or delivery.busy or self._is_cut:
+            return  # whoever sends finds it
+        if self._beside is not None:
+            self._buffer.wake_consumer()
+        elif self._may_step:
+            writes = delivery.send_ready()
+            try:
+                waiting = writes.send(None)
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - looked at in a task: that may have to wait
+                self._start_beside(_raised(error))
+            else:
+                self._start_beside(Rest(writes, waiting))
+        else:
+            self._start_beside(None)
+
+    def _start_beside(self, rest: Awaitable[None] | None) -> None:
+        self._buffer.wake_consumer()  # it takes over from a task that waits for what a thread puts
+        self._beside = self._loop.start_task(partial(self._deliver, rest))
+        self._begin()  # it may end at once what was begun
+
+    async def _deliver(self, rest: Awaitable[None] | None) -> None:
+        """Delivery beside a source that waits."""
+        buffer, delivery = self._buffer, self._delivery
+        try:
+            if rest is not None:
+                await rest
+            while True:
+                await delivery.send_ready()
+                if self._hands_back:
+                    return
+                await buffer.ready()
+        except anyio.get_cancelled_exc_class():
+            self.sending.end(Ending.CANCELLED)
+            raise
+        except BaseException as error:  # noqa: BLE001 - what the server says: raised later
+            await self._fail(error)
+
+    async def _end_beside(self) -> None:
+        """Wait until delivery beside the source has sent what is there, and has ended."""
+        if self._beside is None:
+            return
+        self._hands_back = True
+        self._buffer.wake_consumer()
+        await self._beside.over()
+        self._beside, self._hands_back = None, False
+
+    def _cut(self) -> None:
+        """Send nothing more, and not the rest of what is on its way."""
+        self._is_cut = True
+        if self._beside is not None:
+            self._beside.cancel()
+
+    # How it ends
 
     @property
     def lingers(self) -> float:
@@ -206,27 +328,18 @@ class Stream:
             else:
                 self.sending.end(Ending.DRAINED)
 
-    # The tasks
-
-    def _in_line(self, waits: bool) -> None:
-        """The source waits for a thread. Its status does so, too: it may have to be 503.
-
-        What waits behind the first bytes just waits: a later extent of a file, say.
-        """
-        if waits and not (self._delivery.started or self._buffer.has_items):
-            until = self._loop.time() + limits.SYNC_SOURCE_WAIT
-            self._cancel_refusal = self._loop.call_at(until, self._refuse)
-            self.sending.stop_clock()
-        elif self._cancel_refusal is not None:
-            self._cancel_refusal()
-            self._cancel_refusal = None
-            self.sending.clock.source_begins(self._loop.time())
-            self.sending.run_clock(self._delivery.send)
-
     def _refuse(self) -> None:
         if self.sending.ending is None:
             self._error = SourceBusy(limits.SYNC_SOURCE_WAIT)
             self.sending.end(Ending.REFUSED)
+
+    async def _fail(self, error: BaseException) -> None:
+        """A message was not taken."""
+        if isinstance(error, Exception) and await self.sending.explains(error):
+            self.sending.end(Ending.LEFT)
+        else:
+            self._error = self._error or error
+            self.sending.end(Ending.FAILED)
 
     def _keep(self, error: BaseException | None) -> None:
         """Keep what the source has raised, to raise it when all is sent."""
@@ -243,17 +356,24 @@ class Stream:
             # The client has left, or worse: only the log can be told.
             log.error("%s: closing the source failed", sending, exc_info=error)
 
-    async def _deliver_rest(self) -> None:
-        ending = self.sending.ending
-        if ending in SILENT:
-            self._cancel_delivery.cancel()
-        elif ending is Ending.FAILED and not (self._delivery.started or self._buffer.has_items):
-            self._delivery.withhold()  # nothing was sent: an ordinary error response can be
-            self._cancel_delivery.cancel()
-        else:
-            self._delivery.finish(self._tail())
-        await self._delivered.wait()
-        self._delivery.over()
+    async def _finish(self) -> None:
+        """Send what is still there and the tail, unless nobody is there to take it."""
+        sending, delivery = self.sending, self._delivery
+        if self._beside is not None:
+            if sending.ending in SILENT:
+                self._beside.cancel()
+            try:
+                await self._end_beside()
+            except anyio.get_cancelled_exc_class() as error:
+                self._keep(error)
+                self._beside.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self._beside.over()
+        if self._is_cut or sending.ending in SILENT:
+            return
+        if sending.ending is Ending.FAILED and not (delivery.started or self._buffer.has_items):
+            return  # nothing was sent: an ordinary error response can be
+        await sending.interruptible(self._awaited(delivery.finish(self._tail())))
 
     def _tail(self) -> FinalBytes:
         if self.sending.ending is Ending.COMPLETE:
@@ -267,23 +387,25 @@ class Stream:
         error = self._error or RuntimeError(problem.message)
         return FinalBytes(self._framing.failure(problem), error)
 
-    async def _deliver(self) -> None:
+
+def _framed(framing: Framing, buffer: Buffer) -> Callable[[Any], bool]:
+    """Put an item into a buffer, framed."""
+    # Called for each item: what it needs is in the closure, not looked up.
+    frame_of, add, touch = framing.frame, buffer.put, buffer.touch
+    number = 0
+
+    def put(item: Any) -> bool:
+        nonlocal number
+        number += 1
         try:
-            with self._cancel_delivery:
-                # Not before the source runs: only then is it known whether it has to wait for a
-                # thread, or has failed at once.
-                if not self._cancel_delivery.cancel_called:
-                    if self._cancel_refusal is None:
-                        self.sending.run_clock(self._delivery.send)
-                    await self._delivery.run()
-        except anyio.get_cancelled_exc_class():
-            self.sending.end(Ending.CANCELLED)
+            frame = frame_of(item)
+        except (InvalidChunk, InvalidItem) as error:
+            error.count(number)
             raise
-        except Exception as error:  # noqa: BLE001 - what the server says of the response: raised later
-            if await self.sending.explains(error):
-                self.sending.end(Ending.LEFT)
-            else:
-                self._error = self._error or error
-                self.sending.end(Ending.FAILED)
-        finally:
-            self._delivered.set()
+        return add(frame) if frame else touch()
+
+    return put
+
+
+async def _raised(error: Exception) -> None:
+    raise error

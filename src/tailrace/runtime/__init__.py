@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from tailrace.runtime.descriptor import Descriptor
-from tailrace.runtime.loop import CancelOnce, Loop, Signal, context_for_thread, current_loop
+from tailrace.runtime.loop import (
+    CancelOnce,
+    Loop,
+    Signal,
+    Task,
+    context_for_thread,
+    current_loop,
+)
 from tailrace.runtime.single_flight import SingleFlight
 from tailrace.runtime.threads import (
     PinnedThread,
@@ -25,6 +32,7 @@ __all__ = [
     "Rest",
     "Signal",
     "SingleFlight",
+    "Task",
     "Threads",
     "TimerWheel",
     "Workers",

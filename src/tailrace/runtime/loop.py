@@ -1,9 +1,9 @@
 """What streaming needs of an event loop and anyio does not offer, for asyncio and for trio.
 
-It is a signal that can be set again and again, a call at a given time, calls from a thread (with
-and without an answer), and a way to cancel a task *once*. The last one matters most. A cancelled
-anyio scope cancels every `await` inside it, so a source that does
-`finally: await connection.close()` would have its cleanup cancelled too. asyncio's own
+It is a signal that can be set again and again, a call at a given time, a task that begins when it
+is needed, calls from a thread (with and without an answer), and a way to cancel a task *once*. The
+last one matters most. A cancelled anyio scope cancels every `await` inside it, so a source that
+does `finally: await connection.close()` would have its cleanup cancelled too. asyncio's own
 `Task.cancel()` is delivered once; what the source awaits in its `finally` then runs. trio has only
 scopes: there a source shields its cleanup, as everything else on trio does.
 """
@@ -11,7 +11,7 @@ scopes: there a source shields its cleanup, as everything else on trio does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from contextvars import Context, ContextVar, copy_context
@@ -23,7 +23,7 @@ import anyio
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["CancelOnce", "Loop", "Signal", "context_for_thread", "current_loop"]
+__all__ = ["CancelOnce", "Loop", "Signal", "Task", "context_for_thread", "current_loop"]
 
 
 T = TypeVar("T")
@@ -54,8 +54,21 @@ class CancelOnce(AbstractContextManager["CancelOnce"], Protocol):
         """End the block: at once if its task waits, at its next wait otherwise."""
 
 
+class Task(Protocol):
+    """A task beside the one that has begun it."""
+
+    def cancel(self) -> None:
+        """End it at its next wait."""
+
+    async def over(self) -> None:
+        """Wait until it has ended."""
+
+
 class Loop(Protocol):
     """The running event loop."""
+
+    steps_outside_tasks: bool
+    """A coroutine can be driven from a callback, as long as it does not wait."""
 
     def time(self) -> float:
         """Seconds, on the clock that timers use."""
@@ -66,6 +79,13 @@ class Loop(Protocol):
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
         """Call at this time. Returns what takes the call back."""
+
+    def start_task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> Task:
+        """Run a coroutine function in a task of its own, which raises nothing.
+
+        It belongs to no task group, so it can begin at any moment. Whoever has begun it waits for
+        its end.
+        """
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
         """Call soon, from another thread, without waiting. Does nothing once the loop is closed."""
@@ -101,6 +121,8 @@ def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
 class _AsyncioLoop:
     __slots__ = ("_context", "_loop", "time")
 
+    steps_outside_tasks = True
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._context: Context | None = None
@@ -114,6 +136,9 @@ class _AsyncioLoop:
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_at(when, call).cancel
+
+    def start_task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> Task:
+        return _AsyncioTask(self._loop, run)
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
         if self._context is None:
@@ -156,6 +181,27 @@ def _knowing(library: str | None, context: Context) -> Context:
     if _known_library is not None:
         context.run(_known_library.set, library)
     return context
+
+
+class _AsyncioTask:
+    __slots__ = ("_over", "_task")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, run: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._over = _AsyncioSignal(loop)
+        self._task = loop.create_task(run())
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def over(self) -> None:
+        if not self._task.done():
+            await self._over.wait()
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._over.set()
 
 
 class _AsyncioSignal:
@@ -212,6 +258,8 @@ class _AsyncioCancelOnce:
 class _TrioLoop:
     __slots__ = ("_group", "_token")
 
+    steps_outside_tasks = False
+
     def __init__(self, group: anyio.abc.TaskGroup | None) -> None:
         import trio
 
@@ -243,6 +291,9 @@ class _TrioLoop:
             self._group.start_soon(wait)
         return scope.cancel
 
+    def start_task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> Task:
+        return _TrioTask(run)
+
     def call_from_thread(self, call: Callable[[], None]) -> None:
         import trio
 
@@ -258,6 +309,30 @@ class _TrioLoop:
         import trio
 
         return trio.from_thread.run_sync(call, trio_token=self._token)
+
+
+class _TrioTask:
+    __slots__ = ("_over", "_scope")
+
+    def __init__(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        import trio
+
+        self._scope = trio.CancelScope()
+        self._over = trio.Event()
+        trio.lowlevel.spawn_system_task(self._run, run, context=copy_context())
+
+    async def _run(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            with self._scope:
+                await run()
+        finally:
+            self._over.set()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    async def over(self) -> None:
+        await self._over.wait()
 
 
 class _TrioSignal:

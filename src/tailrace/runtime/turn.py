@@ -14,20 +14,29 @@ one such step for each item is taken at once. Only one, so that a source which p
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 __all__ = ["Rest", "stepper"]
 
 
 class Rest:
-    """The rest of an awaitable whose first step was taken by hand; await it in the same task."""
+    """The rest of an awaitable whose first step was taken by hand; await it in the same task.
 
-    __slots__ = ("_steps", "_waiting")
+    Args:
+        steps: The awaitable, as `stepper` gives it.
+        waiting: What its first step has handed out.
+        interrupted: Called before it is told of an error from outside, such as a cancellation.
+    """
 
-    def __init__(self, steps: Any, waiting: Any) -> None:
+    __slots__ = ("_interrupted", "_steps", "_waiting")
+
+    def __init__(
+        self, steps: Any, waiting: Any, interrupted: Callable[[], None] | None = None
+    ) -> None:
         self._steps = steps
         self._waiting = waiting
+        self._interrupted = interrupted
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps, waiting = self._steps, self._waiting
@@ -38,6 +47,8 @@ class Rest:
                 steps.close()
                 raise
             except BaseException as error:  # noqa: BLE001 - thrown into the awaitable
+                if self._interrupted is not None:
+                    self._interrupted()
                 take, value = steps.throw, error
             else:
                 take = steps.send

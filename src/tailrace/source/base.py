@@ -36,6 +36,18 @@ class Sink(Protocol):
     def in_line(self, waits: bool) -> None:
         """True: the source cannot begin, because all threads are busy. False: it has begun now."""
 
+    def source_waits(self) -> None:
+        """The source is about to wait in its task: what was put may go out meanwhile."""
+
+    async def changed(self) -> None:
+        """Wait in a task while a thread puts items, until something has changed, or `wake`."""
+
+    def wake(self) -> None:
+        """Let a task that waits in `changed` look again; called in the loop."""
+
+    def interrupted(self) -> None:
+        """The task in which the source waits is cancelled; called before the source is told."""
+
 
 class Source(Protocol):
     """Anything that yields, iterated once."""
@@ -45,6 +57,10 @@ class Source(Protocol):
 
     spans: bool
     """Items may be spans, which are sent by themselves."""
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is left that `close` would have to do."""
 
     async def run(self, sink: Sink, loop: Loop) -> None:
         """Put every item. An interrupt ends it; `close` must follow.
@@ -78,11 +94,12 @@ class Iteration:
         loop: The event loop.
         options: Of which `pin_thread` and `cleanup_timeout` count.
         name: What log lines call it, when they are written.
-        shielded: A scope that is cancelled around the iteration does not reach it.
+        shielded: A scope that is cancelled around the iteration reaches it once, as an interrupt
+            does; the source's cleanup is shielded from it.
     """
 
     __slots__ = (
-        *("_cancel_late", "_is_late", "_loop", "_name", "_once", "_scope"),
+        *("_cancel_late", "_is_late", "_is_over", "_loop", "_name", "_once", "_scope", "_shielded"),
         *("_source", "_timeout"),
     )
 
@@ -96,10 +113,12 @@ class Iteration:
         self._timeout = options.cleanup_timeout
         self._name = name
         self._once = loop.cancel_once()
-        self._scope = anyio.CancelScope(shield=shielded)
+        self._shielded = shielded
+        self._scope = anyio.CancelScope()
         self._cancel_late: Callable[[], None] | None = None
         """Takes back what tells of a source that is not closed in time; None: there is none yet."""
         self._is_late = False
+        self._is_over = False
 
     async def run(self, sink: Sink) -> BaseException | None:
         """Put every item.
@@ -118,11 +137,20 @@ class Iteration:
 
     def interrupt(self) -> None:
         """End it: at once if it waits, at its next wait otherwise."""
-        self._scope.deadline = self._limit_cleanup()
-        self._once.cancel()
+        if not self._is_over:
+            self._begin_cleanup()
+            self._once.cancel()
+
+    def interrupted(self) -> None:
+        """As `Sink.interrupted`: what a cancelled scope does at each wait is done once here."""
+        if self._shielded and not self._scope.shield:
+            self._begin_cleanup()
 
     async def close(self) -> BaseException | None:
         """Close the source. Returns as `run` does."""
+        if self._source.closed and self._cancel_late is None:
+            self._is_over = True
+            return None
         raised = None
         with anyio.CancelScope(shield=True) as closing:
             closing.deadline = self._limit_cleanup()
@@ -135,10 +163,15 @@ class Iteration:
         if closing.cancel_called or self._scope.cancel_called:
             self._tell_late()
         self._forget_late()
+        self._is_over = True
         try:
             return raised
         finally:
             del raised  # or this frame and the traceback keep each other alive
+
+    def _begin_cleanup(self) -> None:
+        self._scope.shield = self._shielded
+        self._scope.deadline = self._limit_cleanup()
 
     def _limit_cleanup(self) -> float:
         """When the source must be closed."""

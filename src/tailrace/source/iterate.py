@@ -54,6 +54,7 @@ class AsyncSource:
     def __init__(self, content: AsyncIterable[Any]) -> None:
         self._content = content
         self._iterator: AsyncIterator[Any] | None = None
+        self.closed = False
 
     async def run(self, sink: Sink, loop: Loop) -> None:
         with Contained():
@@ -71,17 +72,21 @@ class AsyncSource:
                 except StopIteration as stop:
                     item = stop.value
                 except StopAsyncIteration:
+                    self.closed = direct  # a generator that has ended is closed
                     return
                 else:
+                    sink.source_waits()
                     try:
-                        item = await Rest(steps, waiting)
+                        item = await Rest(steps, waiting, sink.interrupted)
                     except StopAsyncIteration:
+                        self.closed = direct
                         return
                     turn_ends = clock() + limits.TURN_BUDGET
                 if not put(item):
                     await sink.room()
                     turn_ends = clock() + limits.TURN_BUDGET
                 elif clock() > turn_ends:
+                    sink.source_waits()
                     await checkpoint()
                     turn_ends = clock() + limits.TURN_BUDGET
 

@@ -6,22 +6,19 @@ others, and becomes a message of its own there. What is different: nothing here 
 the file is looked at before each span and once more at the end, and the last block of a body is
 always read and looked at before it goes out. A file that changed on the way is never sent whole.
 
-The descriptor must stay open while the server uses it. `close` waits for a span that is being sent;
-whatever ends a stream early cancels that send.
+The descriptor must stay open while the server uses it. A span is sent before the source goes on,
+and whatever ends a stream early cancels that send before the source is closed.
 """
 
 from __future__ import annotations
 
-import errno
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-import anyio
-
-from tailrace.errors import FileChanged, FileUnavailable, InvalidChunk, WrongLength
+from tailrace.errors import InvalidChunk, WrongLength
 from tailrace.runtime import Loop, call_in_thread, file_threads
 from tailrace.source.base import Pinnable, Sink, Source
 from tailrace.source.contained import Contained
@@ -37,9 +34,6 @@ __all__ = [
     "Span",
     "SpanSource",
 ]
-
-_AHEAD = 2
-"""Spans that are given and not sent: the one that is being sent, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +95,21 @@ class Span:
     """Some bytes of an open file, as a frame.
 
     Args:
-        descriptor: Open as long as the span is not over.
+        descriptor: Open until the span was sent.
         extent: Which bytes; one or more.
-        over: Called when the server is done with it, sent or not.
     """
 
-    __slots__ = ("_descriptor", "_extent", "_over", "_withdrawn", "begun")
+    __slots__ = ("_descriptor", "_extent")
 
-    def __init__(self, descriptor: int, extent: Extent, over: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, extent: Extent) -> None:
         self._descriptor = descriptor
         self._extent = extent
-        self._over = over
-        self._withdrawn = False
-        self.begun = False
 
     def __len__(self) -> int:
         return self._extent.size
 
-    def begin(self) -> dict[str, Any]:
-        """The message. From now on the descriptor is in use. More of the body always follows.
-
-        Raises:
-            OSError: It was withdrawn, so nothing more can be sent, as if the client had left.
-        """
-        if self._withdrawn:
-            raise OSError(errno.EBADF, "the file was closed")
-        self.begun = True
+    def message(self) -> dict[str, Any]:
+        """The message that sends it. More of the body always follows."""
         return {
             "type": "http.response.zerocopysend",
             "file": _Descriptor(self._descriptor),
@@ -134,14 +117,6 @@ class Span:
             "count": self._extent.size,
             "more_body": True,
         }
-
-    def withdraw(self) -> None:
-        """It must not begin any more."""
-        self._withdrawn = True
-
-    def end(self) -> None:
-        """The server is done with the descriptor."""
-        self._over()
 
 
 class SpanSource:
@@ -157,6 +132,7 @@ class SpanSource:
 
     threaded = False
     spans = True
+    closed = False
 
     def __init__(
         self, file: OpenFile, pieces: Sequence[Piece], *, block_bytes: int, span_bytes: int
@@ -165,27 +141,16 @@ class SpanSource:
         self._pieces = pieces
         self._block_bytes = block_bytes
         self._span_bytes = span_bytes
-        self._spans: deque[Span] = deque()
-        self._over = anyio.Event()
 
     async def run(self, sink: Sink, loop: Loop) -> None:
-        try:
-            for place, piece in enumerate(self._pieces, 1):
-                if isinstance(piece, bytes):
-                    await _put(sink, piece)
-                else:
-                    last = place == len(self._pieces) or not self._extents_from(place)
-                    await self._run_extent(sink, piece, last=last)
-        except (FileChanged, FileUnavailable):
-            # What was put goes out before the stream ends, and needs the descriptor.
-            await self._all_over()
-            raise
+        for place, piece in enumerate(self._pieces, 1):
+            if isinstance(piece, bytes):
+                await _put(sink, piece)
+            else:
+                last = place == len(self._pieces) or not self._extents_from(place)
+                await self._run_extent(sink, piece, last=last)
 
     async def close(self) -> None:
-        for span in self._spans:
-            span.withdraw()
-        while self._spans and self._spans[0].begun:
-            await self._over.wait()
         await call_in_thread(self._file.close, threads=file_threads)
 
     def _extents_from(self, place: int) -> bool:
@@ -197,35 +162,18 @@ class SpanSource:
         spanned = extent.stop - self._block_bytes if last else extent.stop
         while spanned - start >= self._block_bytes:
             stop = min(start + self._span_bytes, spanned)
-            await self._put_span(sink, Extent(start, stop))
+            await call_in_thread(self._file.check, threads=file_threads)
+            await _put(sink, Span(self._file.descriptor, Extent(start, stop)))
             start = stop
-        if last:
-            await self._all_over()
         while start < extent.stop:
             stop = min(start + self._block_bytes, extent.stop)
             read = partial(self._file.read, start, stop)
             await _put(sink, await call_in_thread(read, threads=file_threads))
             start = stop
 
-    async def _put_span(self, sink: Sink, extent: Extent) -> None:
-        while len(self._spans) >= _AHEAD:
-            await self._over.wait()
-        await call_in_thread(self._file.check, threads=file_threads)
-        span = Span(self._file.descriptor, extent, self._span_over)
-        self._spans.append(span)
-        await _put(sink, span)
-
-    async def _all_over(self) -> None:
-        while self._spans:
-            await self._over.wait()
-
-    def _span_over(self) -> None:
-        self._spans.popleft()
-        over, self._over = self._over, anyio.Event()
-        over.set()
-
 
 async def _put(sink: Sink, frame: bytes | Span) -> None:
+    # A span is as large as the buffer's limit, so there is no room behind it until it was sent.
     if not sink.put(frame):
         await sink.room()
 
@@ -262,6 +210,7 @@ class RangedSource:
 
     threaded = True
     spans = False
+    closed = False
 
     def __init__(self, ranges: RangeSource, pieces: Sequence[Piece]) -> None:
         self._ranges = ranges
@@ -307,6 +256,10 @@ class _Counted:
         self.room = sink.room
         self.room_in_thread = sink.room_in_thread
         self.in_line = sink.in_line
+        self.source_waits = sink.source_waits
+        self.changed = sink.changed
+        self.wake = sink.wake
+        self.interrupted = sink.interrupted
 
     def put(self, item: Any) -> bool:
         if not isinstance(item, (bytes, bytearray, memoryview)):

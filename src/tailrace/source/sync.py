@@ -78,6 +78,11 @@ class SyncSource:
         self._closing = False
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Nothing is left that `close` would have to do."""
+        return self._closed and self._job is None and self._pinned is None
+
     def pin_thread(self) -> None:
         """Run all of it in one thread, its cleanup too; to be called before `run`."""
         if self._threads is source_threads:  # what is ours needs none, and holds none for a client
@@ -138,6 +143,8 @@ class SyncSource:
             raise _NoThread("the system has no thread left for a sync source") from error
         if sink is not None and not self._begun:
             self._report_wait(sink, waits=not at_once)
+        while sink is not None and self._job is not None:
+            await sink.changed()
         await self._job_over()
         self._raise_error()
 
@@ -182,12 +189,14 @@ class SyncSource:
             self._error = error
         if self._closed and self._pinned is not None:
             self._pinned.release()
-        self._loop.call_from_thread(self._job_done)
+        self._loop.call_from_thread(partial(self._job_done, sink))
 
-    def _job_done(self) -> None:
+    def _job_done(self, sink: Sink | None) -> None:
         self._job = None
         assert self._done is not None
         self._done.set()
+        if sink is not None:
+            sink.wake()
 
     def _fill(self, sink: Sink) -> None:
         if self._closing:

@@ -28,7 +28,7 @@ from tailrace.errors import (
     TooLarge,
     problem_of,
 )
-from tailrace.runtime import current_loop
+from tailrace.runtime import Loop, current_loop
 from tailrace.source import ByteQueue, Iteration, Source
 from tailrace.store import Append, Change, Store
 from tailrace.streams.claims import Claim
@@ -145,7 +145,7 @@ class LocalRun:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._append_all)
                     if self._stopped is None:
-                        sink = _Sink(self._batches, self._progress)
+                        sink = _Sink(self._batches, self._progress, self._loop)
                         self._ended_by(await self._iteration.run(sink))
                     self._ended_by(await self._iteration.close())
                     self._finish()
@@ -271,7 +271,7 @@ class Batches(ByteQueue):
 class _Sink:
     """What a source puts its items into: makes messages of them, and adds them to the batches."""
 
-    def __init__(self, batches: Batches, progress: _Shown) -> None:
+    def __init__(self, batches: Batches, progress: _Shown, loop: Loop) -> None:
         # Called for each item: a closure saves looking up attributes.
         add = batches.put
 
@@ -284,9 +284,20 @@ class _Sink:
             return add(message) if message else True
 
         self.put = put
-        self.in_line: Callable[[bool], None] = lambda _waits: None  # waiting for a thread
         self.room = batches.room
         self.room_in_thread = batches.room_in_thread
+        self._job_over = loop.signal()
+        self.changed = self._job_over.wait
+        self.wake = self._job_over.set
+
+    def in_line(self, waits: bool) -> None:
+        """A run that waits for a thread just waits."""
+
+    def source_waits(self) -> None:
+        """The task that appends was woken by the first message of the batch."""
+
+    def interrupted(self) -> None:
+        """Nothing is shielded: what cancels this task is meant."""
 
 
 class _Shown:

@@ -231,6 +231,7 @@ class _Fed:
         self._over = anyio.Event()
         self._error: Exception | None = None
         self._cancel_once: CancelOnce | None = None
+        self.closed = False
 
     async def feed(self) -> None:
         try:
