@@ -25,6 +25,8 @@ _FIXED: Final[dict[str, Callable[[], Any]]] = {
     "/file": sources.file_chunks,
     "/first": sources.first_then_wait,
     "/first-sync": sources.first_then_wait_sync,
+    "/short": sources.short,
+    "/short-sync": sources.short_sync,
     "/idle": sources.one_then_idle,
 }
 

@@ -21,6 +21,7 @@ FIRST_BYTE_PAUSE: Final = 0.02
 
 FIRST: Final = b"first\n"
 SECOND: Final = b"second\n"
+SHORT: Final = (b"one\n", b"two\n", b"three\n")
 IDLE_EVENT: Final = b'data: {"hello":"world"}\n\n'
 
 
@@ -70,6 +71,15 @@ def first_then_wait_sync() -> Iterator[bytes]:
     yield FIRST
     time.sleep(FIRST_BYTE_PAUSE)
     yield SECOND
+
+
+async def short() -> AsyncIterator[bytes]:
+    for chunk in SHORT:
+        yield chunk
+
+
+def short_sync() -> Iterator[bytes]:
+    yield from SHORT
 
 
 async def one_then_idle() -> AsyncIterator[bytes]:
