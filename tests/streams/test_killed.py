@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tailrace.errors import RunEnded
 from tailrace.streams import Streams, SyncStreams
+from tests.stopped import stop_without_lock
 
 ROOT = Path(__file__).parent.parent.parent
 LEASE = 1
@@ -101,27 +101,9 @@ def test_a_run_in_another_process_is_stopped(url: str) -> None:
             list(streams.read("run", follow=True))
 
 
-def stop_without_the_lock(process: subprocess.Popen[str], url: str) -> None:
-    """Stop a process while it does not hold the store's lock: ours would wait for that in vain."""
-    import fcntl
-
-    with open(f"{url.removeprefix('sqlite:///')}-lock", "rb") as lock:
-        for _ in range(200):
-            os.kill(process.pid, signal.SIGSTOP)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            except BlockingIOError:
-                os.kill(process.pid, signal.SIGCONT)
-                time.sleep(0.01)
-            else:
-                return
-    raise AssertionError("it holds the lock all the time")
-
-
 def test_a_worker_that_stood_still_is_fenced(url: str) -> None:
     with SyncStreams(url, lease=LEASE) as streams, worker(url) as process:
-        stop_without_the_lock(process, url)
+        stop_without_lock(process.pid, url.removeprefix("sqlite:///"))
         with pytest.raises(RunEnded, match="was lost"):
             list(streams.read("run", follow=True))
         tail = streams.head("run").tail

@@ -184,17 +184,23 @@ def _knowing(library: str | None, context: Context) -> Context:
 
 
 class _AsyncioTask:
-    __slots__ = ("_over", "_task")
+    __slots__ = ("_over", "_scope", "_task")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, run: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
+        # Not `Task.cancel`: a task that is about to learn of an error would never learn of it.
+        self._scope = anyio.CancelScope()
         self._over = _AsyncioSignal(loop)
-        self._task = loop.create_task(run())
+        self._task = loop.create_task(self._run(run))
         self._task.add_done_callback(self._done)
 
+    async def _run(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with self._scope:
+            await run()
+
     def cancel(self) -> None:
-        self._task.cancel()
+        self._scope.cancel()
 
     async def over(self) -> None:
         if not self._task.done():

@@ -147,7 +147,8 @@ class Buffer(ByteQueue):
     def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
         super().__init__(loop, limit, threaded=threaded)
         self._spans = spans
-        self._full = self._half = 0  # until the first frame is taken there is room for no other
+        if not threaded:
+            self._full = self._half = 0  # until the first frame is taken there is room for no other
 
     def touch(self) -> bool:
         """Tell of an item without bytes: the first one starts the response all the same."""

@@ -19,6 +19,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tailrace.store import START, Append, Change, NewStream, Producer
 from tailrace.store.sqlite import SQLiteStore, verify
+from tests.stopped import stop_without_lock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -158,29 +159,11 @@ async def test_a_stream_that_another_creates_is_told(file: Path) -> None:
         stop()
 
 
-async def stopped(child: Other, file: Path) -> None:
-    """Stop the process where it does not hold the lock: another one would wait for that in vain."""
-    import fcntl
-
-    with open(f"{file}-lock", "rb") as lock:  # noqa: ASYNC230 - nothing else runs
-        for _ in range(100):
-            os.kill(child.process.pid, signal.SIGSTOP)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            except BlockingIOError:
-                os.kill(child.process.pid, signal.SIGCONT)
-                await anyio.sleep(0.01)
-            else:
-                return
-    raise AssertionError("it holds the lock all the time")
-
-
 async def test_one_that_does_not_listen_for_a_while_misses_nothing(file: Path) -> None:
     async with SQLiteStore(file) as store, other(file) as child:
         await store.create("a", NewStream())
         await child.ask("watch", "a")
-        await stopped(child, file)
+        stop_without_lock(child.process.pid, file)
         try:
             # Far more than the socket's queue takes.
             for _ in range(100):
