@@ -9,7 +9,7 @@ Three sets, by how long a job may block, so that what is short never waits for w
 
 * sync sources run the application's code, which may sleep or wait for ever;
 * files wait for disks, of which one may hang;
-* short calls compute, and do not wait for a client or a disk. One also closes a store.
+* short calls only compute. The closing of a store is one too, though it waits for its threads.
 
 There may be thousands of threads because each costs little: its 8 MiB of stack are reserved
 addresses, not memory. A thread that sleeps in a generator has touched 20 KiB, whether its stack is

@@ -1,6 +1,6 @@
 """Which media type a file has, by its name; and which charset a media type names.
 
-The table is Python's own, with what is missing there. The machine's `/etc/mime.types` is not read,
+The table is Python's own, plus what is missing there. The machine's `/etc/mime.types` is not read,
 so that a file has the same type on every machine.
 """
 

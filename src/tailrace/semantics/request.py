@@ -76,7 +76,7 @@ _LITESTAR: Final = "litestar_app"
 
 
 def mounted(scope: _Scope) -> _Scope:
-    """The scope with a `path` that begins with its `root_path`; if need be, from `raw_path`."""
+    """The scope with a `path` that begins with its `root_path`; from `raw_path`, if need be."""
     path: str = scope["path"]
     raw: bytes | None = scope.get("raw_path")
     if not raw or raw.decode("latin-1") == path:

@@ -3,7 +3,7 @@
 The file says when a stream was last accessed. A durable write for each read would cost more than
 the read. So an access is noted in memory. It is written with the next commit once the time in the
 file lags behind by a tenth of the stream's `ttl`. Another process may take the stream for expired
-too early by that much, and so may all processes after the one that noted the access is killed.
+too early by that much. So may every process, if the one that noted the access is killed.
 
 Appends that are too old cannot be read even before they are deleted: a reader leaves them out, and
 asks the writer to move the stream's `low`. The chunks below it are deleted later, in slices.
@@ -70,7 +70,7 @@ class LastAccess:
 
     Args:
         is_watched: Whether a path is watched in this process; that counts as accesses.
-        on_due: Called when the writer has something to do here, in the thread that noted it.
+        on_due: Called when the writer has something to do here, in the thread that finds it out.
     """
 
     def __init__(self, is_watched: Callable[[str], bool], on_due: Callable[[], None]) -> None:
@@ -111,7 +111,8 @@ class LastAccess:
 
     def _put(self, generation: int, access: Access, *, is_due: bool) -> None:
         with self._lock:
-            # One call serves all that is due. The first access needs one too: it must be forgotten.
+            # One call serves all that is due. The first access needs one as well: from then on the
+            # writer has to wake to forget accesses.
             wakes = not self._last or (is_due and not self._due)
             if generation not in self._last:
                 self._over.set(generation, _over_at(access))
@@ -167,16 +168,16 @@ class LastAccess:
         self._on_due()
 
     def begin(self, path: str, now: int) -> None:
-        """A path is watched from now on. That does not revive a stream that has expired."""
+        """Note that a path is watched from now on. A stream that has expired is not revived."""
         self._began[path] = now
         self._unseen.add(path)
 
     def see(self, path: str) -> None:
-        """The stream of a path was read: whether it expires is known now."""
+        """Note that the stream of a path was read: whether it expires is known now."""
         self._unseen.discard(path)
 
     def end(self, path: str, now: int) -> bool:
-        """A path is not watched any more; its stream was accessed until now.
+        """Note that a path is not watched any more; its stream was accessed until now.
 
         Returns:
             True if the stream was never read while it was watched. Then the writer must read it,
@@ -196,7 +197,7 @@ class LastAccess:
         return True
 
     def resolve(self, path: str) -> None:
-        """The writer has read the stream after its last watcher left, and noted the access."""
+        """Note that the writer has read the stream and its last access, as `end` asked for."""
         self._ended.pop(path, None)
 
     def keep_at(self) -> int | None:
@@ -359,7 +360,7 @@ def expired_forks(
         now: Milliseconds since the epoch.
 
     Returns:
-        None if a fork lives: while it does, all streams that it inherits from are kept.
+        The expired forks; None if a fork lives: then all streams that it inherits from are kept.
     """
     expired: list[int] = []
     sources = [generation]

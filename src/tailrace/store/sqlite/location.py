@@ -129,7 +129,7 @@ def _sync_directory(path: Path) -> None:
 
 
 def refuse_links(file: str) -> None:
-    """Refuse links and files of others in the place of the store's own.
+    """Refuse links, and files of others, where the store's own files belong.
 
     SQLite would write through a link, and the owner of the directory of sockets could receive every
     append. A database with two names is refused too: each name would have a log of its own.

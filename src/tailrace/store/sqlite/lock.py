@@ -91,8 +91,8 @@ class WriteLock:
     def take_over(self) -> bool:
         """Whether another process was the last writer; from now on this one is.
 
-        It is said before the write and not after it: if this process dies in between, the others
-        must not go on with their caches.
+        This process is marked before it writes, not after: if it dies in between, the others must
+        not go on with their caches.
         """
         if self._board[_WRITER] == self._me:
             return False

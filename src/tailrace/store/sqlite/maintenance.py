@@ -94,7 +94,7 @@ class Maintenance:
             return []
 
     def note(self, batch: Batch) -> None:
-        """A batch was committed."""
+        """Take note of a batch that was committed."""
         self._checkpoint.note()
         self._garbage.note(batch.has_dead, batch.trimmed)
         self._aging.note(batch.ages, batch.untrimmed)
@@ -227,7 +227,7 @@ class Expiry:
         return found
 
     def note(self, batch: Batch) -> None:
-        """A batch was committed."""
+        """Take note of a batch that was committed."""
         self._accesses.let_go(self._clock())
         if batch.expires:
             self._look()
@@ -277,7 +277,7 @@ class Aging:
         return None if self._next is None else max(0.0, self._next - time.monotonic())
 
     def note(self, ages: bool, unfinished: Sequence[str]) -> None:
-        """A batch was committed.
+        """Take note of a batch that was committed.
 
         Args:
             ages: A stream with a `max_age` was created.
@@ -387,7 +387,7 @@ class GarbageCollector:
         return self._dead or bool(self._trimmed) or has_left or self._vacuum
 
     def note(self, dead: bool, trimmed: Mapping[int, int]) -> None:
-        """Streams were marked as dead, or the `low` of some has moved.
+        """Take note that streams were marked as dead, or that the `low` of some has moved.
 
         Args:
             dead: Some were marked as dead.

@@ -146,7 +146,7 @@ class Notifier:
         return self._compare(connection, some)
 
     def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[Change]:
-        """Notes an access to streams that differ: a stream that is watched does not expire."""
+        """Compare these streams; those that differ count as accessed now, for they are watched."""
         snapshots = {path: self._snapshots.get(path, _NOTHING) for path in paths}
         watched = [
             [path, known.generation, known.position, int(known.closed)]
@@ -266,7 +266,7 @@ class Listener:
     def _ends(self, receiver: Receiver | NoReceiver, idle_since: float | None) -> bool:
         is_idle = idle_since is not None and time.monotonic() - idle_since >= _LINGER
         with self._lock:
-            # Checked once more under the lock: a stream may be watched since just now.
+            # Checked once more under the lock: a watch may have begun just now.
             if not (self._stopping or (is_idle and not self._notifier.is_needed)):
                 return False
             receiver.close()

@@ -91,7 +91,7 @@ class Transaction:
         self._created.append(row_of(state, source))
 
     def append(self, state: State, start: int, now: int, append: Append) -> None:
-        """Add the rows of an append that has been applied to the state.
+        """Add the row of an append that has been applied to the state.
 
         Args:
             state: The stream after the append.

@@ -1,4 +1,4 @@
-"""The writer thread: commits all operations that wait together, and tells who asked and watches.
+"""The writer thread: it commits all waiting operations as one, and tells of the changes.
 
 It does not wait to make a batch larger: while one batch is synced, the next one gathers in the
 queue. So all operations that came during one commit share the cost of the next.
