@@ -53,7 +53,7 @@ def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw
 
     Args:
         path: An existing file, maybe empty.
-        vfs: The name of an SQLite VFS (file system layer); None is the system's.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
         synchronous: How durable a commit is.
 
     Raises:

@@ -269,7 +269,7 @@ def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]
 
     Args:
         path: The file.
-        vfs: The name of an SQLite VFS (file system layer); None is the system's.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
 
     Raises:
         StoreUnavailable: It cannot be opened, or is not a store.

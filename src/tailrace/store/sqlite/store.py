@@ -59,7 +59,7 @@ class SQLiteStore(Store):
     Args:
         path: The file; it and its directory are made if they are missing, for their owner only.
         clock: Milliseconds since the epoch.
-        vfs: The name of an SQLite VFS (file system layer), for tests that cut the power.
+        vfs: A file system layer (VFS) of SQLite, by name, for tests that cut the power.
         synchronous: "NORMAL" may lose acknowledged appends in a power cut; for tests that show it.
     """
 

@@ -56,7 +56,7 @@ class Writer:
         accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
         done: Called after each batch.
-        vfs: The name of an SQLite VFS (file system layer); None is the system's.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
         synchronous: How durable a commit is.
     """
 
