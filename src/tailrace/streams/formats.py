@@ -197,7 +197,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _raise_unless_whole(end: End) -> None:
-    """Raise an error, so that the connection is cut, if something is missing at the end."""
+    """Raise an error, which cuts the connection, unless the response may end cleanly."""
     if end.reason is Reason.DELETED:
         raise StreamNotFound(end.path)
     if end.reason is Reason.GAP:

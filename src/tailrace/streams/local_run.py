@@ -286,13 +286,13 @@ class _Sink:
             return add(message) if message else True
 
         self.put = put
-        self.in_line: Callable[[bool], None] = lambda _waits: None  # shows no wait for a thread
+        self.in_line: Callable[[bool], None] = lambda _waits: None  # not shown to readers
         self.room = batches.room
         self.room_in_thread = batches.room_in_thread
 
 
 class _Shown:
-    """The progress that a run shows: a thinned step is held back and shown a moment later."""
+    """The progress that a run shows: a thinned step is kept back and shown a moment later."""
 
     def __init__(self, nudge: Callable[[], None]) -> None:
         self._nudge = nudge
@@ -311,7 +311,7 @@ class _Shown:
         return False
 
     def due(self, now: float) -> bytes:
-        """The latest state of each progress, as messages, if steps were held back long enough."""
+        """The latest state of each progress, as messages, if steps were kept back long enough."""
         if not self.kept_back:
             self._since = None
             return b""

@@ -283,7 +283,7 @@ class Progress(_Node):
         """
         before = self._done
         self._take(n, message)
-        # Only the step that reaches the total. If the total was too low, later steps are thinned.
+        # Only the step that reaches the total is sent at once: after it, steps are thinned again.
         return self._stepped(last=self._total is not None and before < self._total <= self._done)
 
     def finish(self, state: EndState = "done", message: str | None = None) -> Step | Thinned:
@@ -324,7 +324,7 @@ class Progress(_Node):
         )
 
     def latest(self) -> Step | Thinned:
-        """One event with the state now, for steps that came too soon; falsy if there were none."""
+        """An event to send now for the steps that came too soon; falsy if there were none."""
         if not self._unsent:
             return self._thinned
         self._unsent = False

@@ -32,7 +32,7 @@ def parse_start(start: str) -> Where:
     """The position that a user names: "start" or "-1", "now", or a message's offset.
 
     Raises:
-        InvalidOffset: It is not one of these.
+        InvalidOffset: `start` is not one of these (400).
     """
     if start == "start" or start == Mark.BEGINNING.value:
         return Mark.BEGINNING
@@ -136,7 +136,7 @@ class Reader(AsyncIterator[Message]):
         self._waiting = None
 
     async def _next(self) -> Entry | None:
-        """What comes next; it may be empty. None when a stream that was waited for exists."""
+        """What comes next; it may be empty. None when a stream that was waited for now exists."""
         position = self._position
         if self._begun and self._follow and isinstance(position, Offset):
             return await self._core.follow(self._path, position)

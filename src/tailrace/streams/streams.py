@@ -166,7 +166,7 @@ class Streams:
 
         Args:
             path: The path of the stream.
-            content_type: `application/json` for a stream of messages, any other for one of bytes.
+            content_type: `application/json` for a stream of messages; any other: a stream of bytes.
             ttl: The stream expires this many seconds after its last use; None: never.
             retention: How much of it is kept; None: everything.
 
@@ -207,7 +207,7 @@ class Streams:
         except StreamGone:
             raise
         except StreamNotFound:
-            # Created empty: a creation with the item could not tell an append that is sent twice.
+            # Created empty: a creation has no producer, so an item in it could be added twice.
             await self._core.create(path, NewStream(content_type=JSON))
             return await self._core.append(path, item, producer)
 
@@ -321,7 +321,7 @@ class Streams:
                 "disconnect": it is cut off.
             end_mark: End JSON Lines with `{"end": {}}` when the stream is closed and all of it was
                 sent. This is for clients behind a proxy that turns a cut connection into a clean
-                end. (A run's events always end with one named "end" or "error", an array with `]`.)
+                end. (At a clean end, a run's events have one named "end", an array has its `]`.)
 
         Raises:
             InvalidOption: `slow` is none of the three.
@@ -380,7 +380,7 @@ class Streams:
 
         Every client that reaches it may read and write every stream, unless these streams have an
         `authorize`. Dependencies of `include_router` refuse clients that may do nothing at all.
-        Without dependencies a request does not pass through FastAPI, which is faster. Unless
+        Without dependencies a request is not handled by FastAPI itself, which is faster. Unless
         `ProtocolOptions` allow it, pages of other origins may not write, and without `authorize` no
         client may fork.
 

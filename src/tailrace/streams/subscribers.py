@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """A run goes on for some time after its last client has left, so that one can come back.
+    """A run goes on for some time after its last client has left, so that it can come back.
 
     Args:
         seconds: How long; more than 0.
@@ -145,8 +145,8 @@ class LocalSubscribers(SubscriberCount):
 
 
 class RemoteSubscribers(SubscriberCount):
-    """The clients of a run of another process: its owner is told when the first comes here, and
-    when the last leaves.
+    """The clients that a run of another process has here. Its owner is told when the first comes
+    and when the last leaves.
 
     Args:
         claims: The claims, as this worker uses them.
