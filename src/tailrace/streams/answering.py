@@ -32,7 +32,7 @@ def answer_errors(app: Any) -> None:
     """Let an application, and those mounted in it, answer errors of streams with their status.
 
     Args:
-        app: What a lifespan is given. Unless it is an application of Starlette, nothing is done.
+        app: What a lifespan is given. If it is no application of Starlette, nothing is done.
     """
     for each in _applications(app):
         router = each.router

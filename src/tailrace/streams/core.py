@@ -207,7 +207,7 @@ class Core:
         return await Claims(opened.store, self._worker).ask_to_stop(path)
 
     async def follow(self, path: str, offset: Offset) -> Entry:
-        """As `Hub.follow`. If the stream is a run's and its worker dies meanwhile, it is closed."""
+        """As `Hub.follow`. The stream of a run is closed if the run's worker dies meanwhile."""
         opened = await self.handle.open()
         if opened.runs is not None:
             return await opened.hub.follow(path, offset)  # a task looks for dead workers

@@ -58,8 +58,8 @@ class ProgressState:
         total: Steps in all; None: not known.
         unit: What a step is; None: not given.
         percent: 0 to 100, with the share that open parts have done; None without a total.
-        rate: Steps a second in the last seconds; None until there is a second step.
-        left: Seconds until the end at that rate; None: not known.
+        rate: Steps a second, averaged over the last seconds; None in the first moment.
+        left: Seconds until the end at that rate; None: not known, or the work has ended.
         elapsed: Seconds since the beginning.
         message: The last message; None: there was none.
         state: "running", "done", "failed" or "cancelled".

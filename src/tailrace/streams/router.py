@@ -3,7 +3,7 @@
 FastAPI includes an `APIRouter`, with a prefix and with dependencies. Its own handling of a route
 (solving dependencies, making a response object) costs as much as an append does. So the only route
 here calls the ASGI application behind it directly. FastAPI handles the request only if the router
-has dependencies, which most likely refuse some clients, or a limit for the body.
+has a limit for the body, or dependencies, which most likely refuse some clients.
 
 This is the only file of the package that imports FastAPI.
 """

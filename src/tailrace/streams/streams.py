@@ -110,7 +110,7 @@ class Streams:
         application does not catch an error of a stream, the answer has the status of that error.
 
         Args:
-            app: The application; None: errors that its endpoints do not catch are left to it.
+            app: The application; None: errors that its endpoints do not catch are not answered.
         """
         answer_errors(app)
         async with self:

@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """A run goes on for some time after its last client has left, so that it can come back.
+    """A run goes on for some time after its last client has left, so that the client can return.
 
     Args:
         seconds: How long; more than 0.

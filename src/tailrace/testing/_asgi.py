@@ -1,7 +1,7 @@
 """The server's side of ASGI: a request's scope, the checks of messages, the lifespan.
 
-Messages are checked as the specification says, which is stricter than servers do: for example,
-header names must be lower case, and bodies must be `bytes`.
+Messages are checked against the specification, more strictly than servers do: for example, header
+names must be lower case, and bodies must be `bytes`.
 
 Source: ASGI 3.0, HTTP connection scope 2.5; extensions `http.response.pathsend` and
 `http.response.zerocopysend`; lifespan protocol 2.0.

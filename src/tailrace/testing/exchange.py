@@ -382,7 +382,7 @@ class Exchange:
 class _Iteration(AsyncIterator[T], Generic[T]):
     """Iterates over what a function returns, until it returns None.
 
-    Not a generator: a test that breaks out of its loop would leave that suspended.
+    Not a generator: a test that breaks out of its loop would leave a generator suspended.
     """
 
     def __init__(self, step: Callable[[], Awaitable[T | None]]) -> None:
