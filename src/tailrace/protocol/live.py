@@ -17,7 +17,7 @@ A client that needs every byte unchanged reads by catch-up or long-poll.
 **A long-poll** waits for data. It ends at the first of these: data arrives, the stream is closed or
 deleted, the time is over, the client leaves, the server stops.
 
-**A cursor** prevents that a cache answers a waiting client with the same old answer for ever. The
+**A cursor** stops a cache from giving a waiting client the same old answer again and again. The
 client sends the cursor of the last answer with its next request, so the cache takes that for a new
 request. But clients that wait for the same data should send the same request, so that the cache
 asks only once for all of them. So a cursor is the number of the interval of 20 seconds in which it
