@@ -76,7 +76,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         cleanup_timeout: Seconds that closing the content may take; None: no limit.
 
     Raises:
-        ValueError: `sep` is not CRLF, CR or LF, or a time is below 0.
+        ValueError: `sep` is not CRLF, CR or LF, or a time is out of its range.
         TypeError: `ping` is not a number.
     """
 
