@@ -47,8 +47,8 @@ DRAIN_TIMEOUT: Final = 10.0
 """Seconds that `drain()` gives open streams. Kubernetes waits 30 s before SIGKILL."""
 
 FAREWELL_RETRY: Final = (2.0, 5.0)
-"""Seconds from the end of the old server until an SSE client comes back, as a farewell asks it to;
-drawn at random between these two. A FastAPI application needs one to two seconds to start.
+"""Seconds after the end of the old server at which a farewell asks an SSE client to come back: at
+random between these two. A FastAPI application needs one to two seconds to start.
 
 Stops: clients that come back before the new server listens (a browser then gives up for ever), and
 all clients of a server that restarts coming back in the same instant.
@@ -164,8 +164,8 @@ before the connection is cut. CPU for 512 MiB under our protocol, in spans of 1,
 # Directories ------------------------------------------------------------------------------------
 
 MAX_LINK_TURNS: Final = 40
-"""Links that are followed, and walks that begin again after "..", in one path beneath a served
-directory. Linux's own MAXSYMLINKS is 40.
+"""Links that are followed, and walks begun again for a "..", in one path beneath a served
+directory; Linux's own MAXSYMLINKS is 40.
 
 Stops: links that point at each other, and links that are made to be walked for ever.
 """
@@ -285,8 +285,8 @@ Stops: chunks of one byte that hold the event loop for as long as they come.
 """
 
 INPUT_TURN: Final = 0.001
-"""Seconds for which the input of one connection is parsed before other connections have their turn;
-with the last piece, which is not interrupted, it may be twice as long.
+"""Seconds for which one connection's input is parsed before others have their turn; with the last
+piece, which is not interrupted, it may be twice as long.
 
 Stops: the same.
 """

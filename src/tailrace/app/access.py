@@ -2,12 +2,11 @@
 
 A streaming response is not over when its head was sent, and not every response that ends was
 received. So a line says how the response ended, and how many bytes of its body were accepted for
-the client. These include the bytes that the server sends past any `send`, from a file or to an
-attached connection.
+the client, also past any `send`: from a file, or on an attached connection.
 
 The middleware hands every message on as it is, and wraps neither `receive` nor anything in the
-scope, so that a response sees the server's own offers. `tailrace.connection` knows that bodies may
-be written past this middleware: it takes the number of those bytes from the connection.
+scope, so that a response sees the server's own offers. The server may write bodies past it
+(`tailrace.connection.middleware`): their bytes are read from the connection.
 """
 
 from __future__ import annotations

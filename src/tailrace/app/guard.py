@@ -2,9 +2,8 @@
 
 Every page in a browser on this machine can send requests to 127.0.0.1. Two rules protect the
 server. A page of another site may not write: a `POST` of plain text needs no preflight, so the
-browser's CORS does not stop it. And a host that is not known is refused: otherwise the owner of a
-site could have its name lead to 127.0.0.1, and its page would then be of our own origin (DNS
-rebinding).
+browser's CORS does not stop it. And an unknown host is refused: by DNS, another site's name can
+lead to 127.0.0.1, and its page would then be of our own origin.
 
 Source: RFC 6454 7 (Origin); RFC 9110 7.2 (Host), 15.5.20 (421).
 """

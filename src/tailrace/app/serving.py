@@ -1,8 +1,8 @@
 """The application that `tailrace serve` runs: a directory, streams, and checks for an operator.
 
 If the store cannot be opened, files are served all the same. One task tries to open it again every
-`limits.STORE_REOPEN` seconds. Requests never try it themselves: if another process holds the file,
-each attempt takes seconds, and many attempts one after another would never end.
+`limits.STORE_REOPEN` seconds. Requests never try it: if another process holds the file, each
+attempt takes seconds, and many of them, one after another, would never end.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
             yield
             supervisor.stop()
 
-    # No documentation pages: FastAPI does not know the protocol of the streams. And no redirects by
-    # the framework: they contain the host that the client sent.
+    # No documentation pages: FastAPI does not know the streams' protocol. And no redirects by the
+    # framework: they contain the host that the client sent.
     app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     # Sandboxed: a page in the directory must not have the same origin as the streams.
     app.mount("/files/", Files(settings.directory, sandbox=True, resource_policy=_policy(settings)))
@@ -163,10 +163,7 @@ def _policy(settings: Settings) -> ResourcePolicy:
 def create_served() -> ASGIApp:
     """The application with the settings from the environment, and with its access log.
 
-    uvicorn calls this in its own process, or in each of its workers.
-
-    Raises:
-        InvalidOption: A setting in the environment is not valid.
+    uvicorn calls this, in its own process or in each of its workers.
     """
     return AccessLog(create_app(Settings.from_environment()), prefixed=True)
 
@@ -176,8 +173,8 @@ class StoreSupervisor:
 
     Args:
         streams: The streams.
-        served: The ASGI application that serves the streams.
-        options: The settings of `served`.
+        served: The application that serves them.
+        options: Its settings.
     """
 
     def __init__(self, streams: Streams, served: ASGIApp, options: ProtocolOptions) -> None:
@@ -199,10 +196,8 @@ class StoreSupervisor:
         await refuse(replies.problem(self._problem), scope, receive, send)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep the streams open until `stop` is called.
-
-        Start it with a task group's `start`, which returns after the first attempt to open them.
-        """
+        """Keep the streams open until `stop` is called; a task group's `start` returns after the
+        first attempt to open them."""
         is_started = False
         while not self._stop.is_set():
             try:

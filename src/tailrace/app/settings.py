@@ -40,8 +40,7 @@ class Settings:
         store: The URL of the store behind /v1/stream/; None is an SQLite file in the directory,
             which /files/ does not show.
         long_poll_timeout: Seconds that a long-poll waits for data, more than 0.
-        send_timeout: Seconds without progress, more than 0, after which a stream's client is cut
-            off; None: never.
+        send_timeout: Seconds without progress before a stream's client is cut off; None: never.
         cors_origins: Web origins whose pages may use the streams, beside the server's own; "*"
             allows any.
         allowed_hosts: Names by which clients may call the server, without a port; "*" allows any.
@@ -98,10 +97,7 @@ class Settings:
         """The settings that a parent process has put into the environment.
 
         uvicorn's workers are other processes, which import the application by its name: nothing
-        but the environment reaches them.
-
-        Args:
-            environment: Variables by name.
+        else reaches them.
 
         Raises:
             InvalidOption: A variable is missing or not valid; the error names it.
@@ -136,9 +132,6 @@ class Settings:
 
 def send_timeout_of(environment: Mapping[str, str]) -> float | None:
     """The seconds in `TAILRACE_SEND_TIMEOUT`, which the server uses for files; None for `none`.
-
-    Args:
-        environment: Variables by name.
 
     Raises:
         InvalidOption: The value is not a number.

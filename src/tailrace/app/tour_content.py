@@ -1,11 +1,10 @@
 """What the tour has in place of a camera and of a language model.
 
-**The camera** gives JPEG pictures of a clock over running water, encoded by our own few lines. In a
-baseline JPEG every block of 8 by 8 pixels is coded by itself, and a block of one colour is only its
-DC coefficient. So a picture of 8-pixel squares needs no cosine transform. Each square is coded as
-its difference from the square before: the size of the difference in bits as a 4-bit Huffman code,
-the difference, and one bit that says that nothing follows. The quantiser is 8, so the coefficient
-is the colour itself, less 128.
+**The camera** gives JPEG pictures of a clock over running water, without a library. In a baseline
+JPEG every block of 8 by 8 pixels is coded by itself, and a block of one colour is only its DC
+coefficient. So a picture of 8-pixel squares needs no cosine transform. Each square is its
+difference from the square before: its size as a 4-bit Huffman code, its bits, and one bit that says
+that nothing follows. The quantiser is 8, so the coefficient is the colour itself, less 128.
 
 Source: ITU-T T.81, annexes B, E and F; JFIF 1.02 for the colours.
 

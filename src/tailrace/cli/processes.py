@@ -1,12 +1,10 @@
 """How uvicorn is run: in this process, or in workers with a supervisor quicker than uvicorn's own.
 
-uvicorn's supervisor asks each worker in turn whether it is alive. If a worker dies meanwhile, the
-supervisor waits for the answer until a timeout, because it holds the worker's end of their pipe
-open. And it replaces all dead workers at the same moment: they all import at the same time, and
-none serves until nearly all have started.
-
-Here the death of a worker is noticed at once. And when no worker serves (the system was out of
-memory, or all met the same bug), one is started alone, and the others when that one serves.
+uvicorn's supervisor asks each worker in turn whether it is alive. If one dies meanwhile, it waits
+for the answer until a timeout, because it holds the worker's end of their pipe open. And it
+replaces all dead workers at once: they import at the same time, and none serves until nearly all
+have started. Here a death is noticed at once. And when no worker serves (the system was out of
+memory, or a bug met each of them), one is started alone, and the others when that one serves.
 """
 
 from __future__ import annotations
@@ -34,10 +32,6 @@ _ANSWER = 0.5
 
 def run(config: uvicorn.Config, listener: socket.socket) -> None:
     """Serve until the process is told to stop, or a worker cannot start.
-
-    Args:
-        config: uvicorn's; `workers` says how many processes serve.
-        listener: The socket that they all accept from.
 
     Raises:
         click.ClickException: A worker could not start.
@@ -83,11 +77,7 @@ def _serves(worker: Process) -> bool:
 
 
 def log_config(level: str) -> dict[str, Any]:
-    """A logging configuration: access lines go to stdout as they are, all else to stderr.
-
-    Args:
-        level: The lowest level that is logged: "info".
-    """
+    """The logging configuration: access lines go to stdout as they are, all else to stderr."""
     ours = level.upper()
     to_stderr = {"handlers": ["stderr"], "level": ours, "propagate": False}
     return {

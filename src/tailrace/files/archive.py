@@ -35,11 +35,10 @@ logger = logging.getLogger("tailrace")
 _READ_BYTES = 64 * 1024
 
 _LEVEL = 6
-"""Deflate's default level: 64 MB of log lines take 0.14 s of CPU. Level 1 takes 0.06 s, and gives
-twice the bytes."""
+"""Deflate's default: 64 MB of log lines take 0.14 s of CPU; at 1, 0.06 s for twice the bytes."""
 
 _UNIX = 3
-"""The system to which the modes in a member's attributes belong: Unix."""
+"""The system to which the modes in a member's attributes belong."""
 
 _IS_DIRECTORY = 0x10
 """The attribute of a directory for Windows."""
@@ -61,7 +60,7 @@ class Archive:
     """The ZIP of a directory: everything that its listings show, except links to directories.
 
     Args:
-        tree: The directory that is served, and the rules for opening what is beneath it.
+        tree: The directory that is served, and its rules.
         names: The names from there down to the directory that is archived.
         label: The name of the one directory at the top of the archive.
         hidden: Include names that begin with a dot.
@@ -79,7 +78,7 @@ class Archive:
 
         Raises:
             ArchiveTooLarge: There are more than `limits.MAX_ARCHIVE_ENTRIES`.
-            PathRefused, OSError: The directory cannot be opened, as in `Tree.open`.
+            PathRefused, OSError: As in `Tree.open`.
         """
         for _ in self._walk(log=False):
             pass
@@ -87,10 +86,10 @@ class Archive:
     def chunks(self) -> Iterator[bytes]:
         """The archive's bytes, in pieces. Blocks: call it in a thread.
 
-        If anything fails, the archive ends without its central directory, so that a client can tell
-        that it is not complete.
+        If anything fails, the archive ends without its central directory: a client can tell that it
+        is not complete.
         """
-        from zipfile import ZipFile  # imported here: many applications never make a ZIP
+        from zipfile import ZipFile  # imported here: most applications make no ZIP
 
         output = _Output()
         with ZipFile(output, "w") as archive:  # type: ignore[call-overload]  # `write` is enough
@@ -193,7 +192,7 @@ class _Output:
         return len(piece)
 
     def flush(self) -> None:
-        """Do nothing: `zipfile` calls this, and there is nothing to flush to."""
+        """Do nothing: there is nothing to flush to."""
 
     def take(self) -> bytes:
         taken = bytes(self.written)

@@ -11,14 +11,14 @@ the trail is empty, they lead out, and the path is refused.
 
 `openat2` with `RESOLVE_BENEATH` does the same in the kernel. It is not used: Python has no binding
 for it, Docker's older seccomp profiles refuse it, macOS does not have it, and links that are
-allowed by name would need the walk all the same. If a directory is renamed during the walk, it
-answers EAGAIN, whereas this walk goes on in the directory that it holds open, which was inside.
+allowed by name would need the walk all the same. If a directory is renamed meanwhile, it answers
+EAGAIN, whereas this walk goes on in the directory that it holds open, which was inside.
 
 What belongs to a store of streams is not opened, whatever name or link leads to it
 (`store/private.py` says how it is recognised). Each name is tested where it is opened.
 
-Only a plain file is opened for reading: `lstat` comes first; if a FIFO was put in its place since
-then, `O_NONBLOCK` keeps the open from blocking; and `fstat` of the descriptor decides."""
+Only a plain file is opened for reading: `lstat` comes first; if a FIFO was put in its place since,
+`O_NONBLOCK` keeps the open from blocking; and `fstat` of the descriptor decides."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Links:
 
     Args:
         inside: Follow links whose target is beneath the directory.
-        named: Names down to links that are followed wherever they lead. The target of such a link
-            is treated as a directory of its own, out of which no path leads.
+        named: Names down to links that are followed wherever they lead. No path leads out of the
+            target of such a link.
     """
 
     inside: bool
@@ -126,9 +126,9 @@ def is_store(name: str, directory: int) -> bool:
 
 
 class _Walk:
-    """The walk down one path. It holds up to three descriptors: the root, the base, and its place.
+    """The walk down one path. It holds open the root, the base, and the place where it is.
 
-    The base is the root, or the target of the last link that was allowed by its name.
+    The base is the root, or the target of a link that is allowed by its name.
     """
 
     def __init__(self, tree: Tree, names: Sequence[str]) -> None:

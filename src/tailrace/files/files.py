@@ -3,10 +3,9 @@
 Where it differs from Starlette's StaticFiles on purpose:
 
 * A directory is listed, and offered as a ZIP, unless that is turned off.
-* Names that begin with a dot are not served unless that is turned on. Never served are names with
-  control characters, links that lead out (except those allowed by name), and what belongs to a
-  store of streams.
-* A redirect is relative, so a client cannot put a host of its choice into it.
+* Dotfiles are not served, unless that is turned on. Names with control characters never are, nor
+  what belongs to a store of streams, nor links that lead out, except those allowed by name.
+* A redirect is relative: it holds no host, so none can be put into it.
 * A path that is refused is answered with 404, not 401; what cannot be read, with 403.
 """
 
@@ -68,9 +67,8 @@ _STATUSES = {
 class Files:
     """Serves what is beneath a directory: `app.mount("/files", Files("data"))`.
 
-    No path leads out of the directory: not by dots in any encoding, by a link, by a link that is
-    put in place of a file while it is opened, or by a device. The file that is sent is the one that
-    was checked.
+    No path leads out of it: not by dots in any encoding, by a link, by a link that is swapped in
+    while a file is opened, or by a device. The file that is sent is the one that was checked.
 
     Args:
         directory: An existing directory. Links in its own path are followed anew for each request.
@@ -299,16 +297,12 @@ def _redirect(target: Target, scope: Scope) -> Response:
 
 
 class _Opener:
-    """Opens files for `FileResponse`: first the file that was opened already, then by name.
+    """Opens files for `FileResponse`: first the one that is open already, then by the same rules.
 
-    `FileResponse` opens again if the file was replaced, and for its compressed copies. Each time
-    the rules of the tree apply.
+    `FileResponse` opens again if the file was replaced, and for its compressed copies.
 
     Args:
-        tree: The directory and its rules.
-        names: The names down to the file.
         label: The path that the response was given; it is only for messages.
-        opened: The file, which was opened to check it.
     """
 
     def __init__(self, tree: Tree, names: tuple[str, ...], label: str, opened: Descriptor) -> None:

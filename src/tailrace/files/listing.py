@@ -118,14 +118,14 @@ _BY: dict[SortKey, Callable[[Entry], Any]] = {
 def read_listing(tree: Tree, names: Sequence[str], *, hidden: bool, most: int) -> Listing:
     """Read a directory. Blocks: call it in a thread.
 
-    Entries that are not served are left out: names that are not served, links that are not
-    followed, what belongs to a store, and what is neither a plain file nor a directory.
+    What is not served is left out: some names, links that are not followed, what belongs to a
+    store, and what is neither a plain file nor a directory.
 
     Args:
         tree: The directory that is served, and its rules.
         names: The names from there down to the directory that is read.
         hidden: Include names that begin with a dot.
-        most: How many entries are read at most, also of those that are left out.
+        most: Entries that are read at most, with those that are left out.
 
     Raises:
         PathRefused: As in `Tree.open`.

@@ -1,6 +1,6 @@
 """How a connection ends after its last answer, how it ends under TLS, and how the server ends.
 
-**Lingering.** If we close a connection while the client still sends, the kernel resets it. The
+**Lingering.** If a connection is closed while the client still sends, the kernel resets it. The
 reset overtakes the answer: a client that sends first and reads later gets an error instead, and a
 proxy makes a 502 of it. So we end only our own side, and read on until the client ends its side, or
 for a bounded time. If the connection is to be kept, we do not end our side, but the client has to
@@ -8,12 +8,12 @@ send the rest of its request at a minimum rate.
 
 **TLS** ends with a message from each side, and an event loop waits 30 s for the client's. A client
 that keeps its connections in a pool does not read between two requests, so it does not send this
-message, and a server that stops would wait for it. We wait only `limits.TLS_CLOSE_TIMEOUT`: the
-message tells no more than whether the client had sent everything.
+message, and a server that stops would wait. We wait only `limits.TLS_CLOSE_TIMEOUT`: the message
+only tells whether the client had sent everything.
 
-**The server.** uvicorn waits until every connection is closed, without a limit unless it was given
-one. But a stream may never end, and a client that never reads keeps its connection open. So at
-shutdown each open response is told to end, and what is still open after a given time is cut off.
+**The server.** uvicorn waits until every connection is closed, for ever unless it was given a time.
+A stream may never end, and a client that never reads keeps its connection open. So at shutdown open
+streams are told to end, and what is still open after a given time is cut off.
 
 Source: RFC 9112 9.6; nginx, `lingering_close`; RFC 8446 6.1.
 """
@@ -40,8 +40,7 @@ _STALLED = 0.5
 
 
 class Lingering:
-    """Bounds, in time and bytes, what is still read after a response that came before its request
-    was complete, or after the last response of a connection.
+    """Bounds what is read of a request after its response, and of all that follows the last one.
 
     Args:
         loop: The event loop.
@@ -67,10 +66,7 @@ class Lingering:
         self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
 
     def end_our_side(self) -> None:
-        """End our side now; the client has `limits.LINGER` seconds to end its side.
-
-        A second call does nothing.
-        """
+        """End our side, only once; the client has `limits.LINGER` seconds to end its side."""
         if self._until < math.inf:
             return
         self._until = self._loop.time() + limits.LINGER
@@ -101,10 +97,7 @@ class Lingering:
 def end_soon(
     buffer: WriteBuffer, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """End a TLS connection that is closing, once its client has everything.
-
-    It is aborted if `limits.TLS_CLOSE_TIMEOUT` seconds later nothing is left to be sent; otherwise
-    it is checked again after as long.
+    """Abort a TLS connection that is closing, soon after its client has everything.
 
     Args:
         buffer: The connection's; without TLS nothing is done.
@@ -145,10 +138,7 @@ class Shutdown:
         self._begun = False
 
     def begin(self, budget: float) -> None:
-        """Tell the open streams to end, and cut off what is still open after `budget` seconds.
-
-        A second call does nothing.
-        """
+        """Tell the open streams to end; cut off what is open after `budget` seconds. Only once."""
         if self._begun:
             return
         self._begun = True

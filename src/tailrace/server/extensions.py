@@ -1,15 +1,14 @@
 """What the server offers to a response in its scope: its connection, and the sending of files.
 
-A server announces `http.response.pathsend` by a name in `scope["extensions"]`. The mapping is made
-before it is known which middleware stands between the server and the response. When Starlette's
-`FileResponse` finds the name, it sends that message instead of the file's bytes. Then a middleware
-that changes bodies silently changes nothing, and one that collects them (`@app.middleware("http")`)
-gets a message that it does not know, and fails.
+A server offers `http.response.pathsend` by a name in `scope["extensions"]`, before it is known
+which middleware is between the server and the response. If Starlette's `FileResponse` finds the
+name, it sends that message instead of the file's bytes. A middleware that changes bodies then
+silently changes nothing, and one that collects them (`@app.middleware("http")`) fails.
 
-So the name is in the mapping only for a caller whose `send` leads straight to the server, which
-`tailrace.connection.middleware` proves. The function that looks the name up is the one that was
-called with `send`, so its frame has a local variable `send`. A function without one, or a look into
-a copy of the mapping, does not find the name, and the response reads the file itself.
+So the name is found only by a caller whose `send` leads straight to the server, as
+`tailrace.connection.middleware` proves it. The function that looks the name up was called with
+`send`, so its frame has a local variable `send`. A function without one, or one that looks into a
+copy of the mapping, does not find the name, and reads the file itself.
 """
 
 from __future__ import annotations
@@ -106,10 +105,7 @@ class ResponseConnection:
 
 
 class Extensions(dict[str, Any]):
-    """A dict in which the names for sending files are found only by some callers.
-
-    `name in extensions` is True for them if the caller's own `send` leads straight to the server.
-    """
+    """A dict in which only a caller whose `send` leads to the server finds the names of files."""
 
     __slots__ = ()
 

@@ -214,10 +214,7 @@ class FileSending:
             raise TransferFailed(file.name, str(error), sent) from error
 
     async def _has_left(self) -> bool:
-        """Whether the client has left; if the connection is closing, wait until uvicorn knows it.
-
-        Without that, uvicorn would log an error of the application.
-        """
+        """Whether the client has left; wait until uvicorn knows it, which else logs an error."""
         if not self._response.gone and self._buffer.is_closing:
             self._buffer.abort()
             await self._buffer.lost()

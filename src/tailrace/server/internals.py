@@ -101,11 +101,10 @@ class Flow(FlowControl):
 
 
 class CycleTransport:
-    """The transport that a cycle gets; its `close` asks the protocol instead of closing.
+    """The transport that a cycle gets; its `close` calls the protocol instead.
 
     uvicorn closes a connection after its last response, which would reset it while a body is still
-    coming. It also closes after an application that fails when its response is complete, which
-    would cut the next response.
+    coming; and after an application that fails behind its response, which would cut the next one.
 
     Args:
         transport: The connection's.
@@ -144,7 +143,6 @@ class CycleResponse:
         """Send a part of the body by the server's own `send`.
 
         Args:
-            body: The part; may be empty.
             more: It is not the last part.
         """
         await self.forward({"type": "http.response.body", "body": body, "more_body": more})
@@ -179,8 +177,8 @@ class CycleResponse:
         cycle = self._cycle
         if not (cycle.waiting_for_100_continue and cycle.more_body):
             return message
-        # The client asked whether to send the body, and gets its answer without a 100. What comes
-        # next may be that body or the next request: nobody can tell (RFC 9110 10.1.1).
+        # The client asked whether to send the body, and this is the answer. What comes next may be
+        # that body or the next request: nobody can tell (RFC 9110 10.1.1).
         fields = [field for field in message.get("headers", ()) if field != _CLOSE]
         return {**message, "headers": [*fields, _CLOSE]}
 

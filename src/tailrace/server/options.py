@@ -43,10 +43,9 @@ class ServerOptions:
             raise InvalidOption("drain_timeout", self.drain_timeout, "seconds, 0 or more")
 
     def drain_within(self, given: float | None) -> float:
-        """Seconds that open responses have at shutdown, a little less than the server's own limit.
+        """Seconds that open responses have at shutdown: less than the server's own limit.
 
-        When the server's limit is reached, uvicorn cancels every task, and a stream could not send
-        its farewell.
+        At that limit uvicorn cancels every task, and a stream could not send its farewell.
 
         Args:
             given: The server's own limit in seconds; None: no limit.
@@ -57,8 +56,7 @@ class ServerOptions:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerOptions:
         """The settings from the variables `TAILRACE_SEND_TIMEOUT` and `TAILRACE_DRAIN_TIMEOUT`.
 
-        Both are in seconds; `none` turns `send_timeout` off. A variable that is not set, or empty,
-        gives the default.
+        Both are in seconds; `none` turns `send_timeout` off. What is not set has its default.
 
         Args:
             environment: Variables by name.

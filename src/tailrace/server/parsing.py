@@ -1,23 +1,23 @@
-"""What the HTTP parser does not do: cut the input, check hosts, find bodies, share time fairly.
+"""What the HTTP parser does not do: cut the input, check hosts, find bodies, take turns.
 
 **Cutting.** A parser parses all that it is given. 64 KiB may hold three thousand requests, which
-would all be kept until their turn comes; or an upgrade, which would take the connection away from a
-response that is still being sent. So the parser gets the input in pieces, none of which goes beyond
-the end of a message. What follows is kept as bytes until the response is complete.
+would all be kept until their turn comes; or an upgrade, which would take the connection from a
+response that is still being sent. So the parser gets pieces, none of which goes beyond the end of a
+message. What follows is kept as bytes until the response is complete.
 
 A head ends with a blank line, and so does a body in chunks, after its last chunk or its trailers. A
 blank line elsewhere in a body does no harm: it makes one more piece. (The parser refuses a line
 that ends with LF alone, so a blank line is always CR LF CR LF.)
 
-**Hosts.** If a request names two hosts, a proxy may read one of them and the application the other.
-Then the proxy allows a request for one host, and the application serves it for a host that the
-proxy would refuse. So a request that names two hosts, or something that is not a host, is refused
-before the application sees it.
+**Hosts.** If a request names two hosts, a proxy may read one of them and the application the other:
+the proxy allows one host, and the application serves another, which the proxy would refuse. So a
+request that names two hosts, or something that is not a host, is refused before the application
+sees it.
 
-**Bodies after an offer.** If a request offers another protocol (Upgrade, CONNECT), the parser ends
-it after the head and takes what follows for bytes of that protocol: it does not look for the end of
-the body. If the offer is not taken (RFC 9110 7.8), a second parser gets the header fields that tell
-where the body ends, and then the body.
+**Bodies after an offer.** If a request offers another protocol, the parser ends it after the head,
+and takes what follows for bytes of that protocol: it does not look where the body ends. If the
+offer is not taken (RFC 9110 7.8), a second parser gets the header fields that say where the body
+ends, and then the body.
 
 **Turns.** The event loop calls all connections that are ready, one after another. If forty of them
 parse for a millisecond each, everything else waits 40 ms. So connections that have more to parse
@@ -109,7 +109,7 @@ _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def why_no_host(version: str, target: bytes, hosts: Sequence[bytes]) -> str | None:
-    """Why a request must be refused because of its Host; None if it need not be.
+    """Why a request must be refused for its Host; None if it need not be.
 
     Args:
         version: The version of HTTP: "1.0" or "1.1".
@@ -161,7 +161,7 @@ class _BodyOnly:
 def parser_of_body(
     on_body: Callable[[bytes], None], on_end: Callable[[], None]
 ) -> httptools.HttpRequestParser:
-    """A parser that reports only a body; feed it `head_of_body` first, then the body."""
+    """A parser that reports only a body; feed it `head_of_body` first."""
     return httptools.HttpRequestParser(_BodyOnly(on_body, on_end))
 
 
@@ -209,8 +209,8 @@ def check_head(
     reason = why_no_host(version, target, hosts)
     if reason is None and version == "1.0" and is_coded:
         reason = "HTTP/1.0 has no chunks"  # RFC 9112 6.1: where its body ends cannot be trusted
-    # The parser checks codings only after it has reported the head, when the application would have
-    # been called already; after an offer it does not check them at all.
+    # The parser checks codings only after it has reported the head, and so after the application
+    # is called; after an offer it never does.
     if reason is None and (is_coded or is_ignored_offer):
         reason = _why_no_end(head_of_body(method, headers))
     if reason is not None:
@@ -235,7 +235,7 @@ def _why_no_end(head: bytes) -> str | None:
 
 
 class Turns:
-    """The queue of connections, in one event loop, that have more to parse.
+    """The queue of connections that have more to parse, in one event loop.
 
     Args:
         loop: The event loop.
@@ -246,7 +246,7 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def add(self, go_on: Callable[[], None]) -> None:
-        """Call `go_on` once when its turn comes; it may add itself again if it has more to do."""
+        """Call `go_on` when its turn comes; it adds itself again if it has more to do."""
         self._waiting.append(go_on)
         if len(self._waiting) == 1:
             self._call_soon(self._run)

@@ -1,18 +1,18 @@
 """Whether the client is still there, while nothing is read from it.
 
-A transport whose reading is paused does not notice that the client ends its side. A transport that
-has noticed it reads no more, so it does not notice a reset that follows. Linux reports both without
-a read, by `epoll`. On other systems only the next write shows that the client is gone.
+A transport whose reading is paused does not notice that the client ends its side. One that has
+noticed it reads no more, and does not notice a reset that follows. Linux reports both without a
+read, by `epoll`. Elsewhere only the next write shows that the client is gone.
 
 **A client that has ended its side** may have left, or may wait for its answer. `nc -N`, health
 probes and some libraries end their side right after the request and then read. A browser that is
 closed, or a client that gives up, looks the same: each sends one FIN. Only a write tells them
-apart: a client that has left answers it with a reset, and a client that waits acknowledges it.
+apart: a client that has left answers with a reset, one that waits acknowledges it.
 
 So a response with a content-length goes on. One without goes on only if the client ended its side
-right after its request, and has acknowledged bytes since then. Any other client is taken to have
-left: a silent stream must not stay open for nobody. If the response has not started, the client is
-sent an interim response, which a client of HTTP/1.1 has to skip.
+right after its request, and has acknowledged bytes since. Any other client is taken to have left: a
+silent stream must not stay open for nobody. If the response has not started, an interim response is
+sent, which a client of HTTP/1.1 has to skip.
 
 Source: RFC 9112 9.6; RFC 9110 15.2; RFC 9293 3.6.
 """
@@ -73,7 +73,7 @@ class HalfClosed:
     """What is known of a client that has ended its side.
 
     Args:
-        since: The loop's time when it ended its side or, if that is later, when the response began.
+        since: The loop's time when it ended its side or, if later, when the response began.
         at_once: It ended its side within `limits.HALF_CLOSE_GRACE` seconds after its request.
         acknowledged: Bytes that it had acknowledged when it ended its side.
         probed: It was sent an interim response, or has acknowledged the head.
@@ -162,8 +162,7 @@ class PeerWatch:
         """Stop watching: the open response is complete, or the connection is lost."""
         self._stop_alarm()
         self._stop_watching()
-        # If the client ended its side before all that it sent was read, the transport reports the
-        # end when it has read that.
+        # If the client ended its side before all was read, the transport reports it again then.
         self._half_closed = None
 
     def _half_close(self, asked_at: float) -> None:

@@ -66,16 +66,11 @@ class ResponseSender:
         """ASGI's `send`.
 
         If it is cancelled while it sends a file, the connection is cut: nobody knows how much of
-        the file the client has. Any other message is sent as a whole or not at all.
-
-        Args:
-            message: An ASGI message, also one that sends a file.
+        the file the client has. Any other message is sent whole, or not at all.
 
         Raises:
             RuntimeError: A file is being sent, or the connection is attached.
             TransferFailed: A file could not be sent whole; the connection is cut.
-
-        Source: ASGI's HTTP specification; ASGI extensions, Path Send and Zero Copy Send.
         """
         kind = message["type"]
         if self._sending:
@@ -153,9 +148,8 @@ class ResponseSender:
     async def attach(self, send: Send, start: Message, first: bytes) -> Attached | None:
         """Hand over the connection, as `tailrace.connection.AttachOffer` describes it.
 
-        This needs proof that nothing in between changes the body. Before the messages are sent:
-        `send` is wrapped only by functions that are known to leave bodies alone (see
-        `connection/middleware.py`). After that: the very objects that were sent have arrived here,
+        First, `send` must be wrapped only by functions that are known to leave bodies alone (see
+        `connection/middleware.py`). Then the very objects that were sent must have arrived here,
         with the same status and the same header fields about the body.
         """
         passes = leads_to(send, self.send)

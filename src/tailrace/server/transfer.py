@@ -10,19 +10,18 @@ descriptor that belongs to a transport, and under uvloop the transport reads fro
 **Waiting for the disk.** `sendfile` never waits for the client, but it waits for the disk, and
 then the event loop and all clients wait, too. Linux has no non-blocking read of a file, but it says
 whether a page is in the page cache (`preadv2` with RWF_NOWAIT, 0.6 µs). So one byte in every
-128 KiB of the next step is asked for: 5 µs for a megabyte. If all of them are cached, the step is
-sent now. If not, the file is *cold*: a thread reads the step into the cache, always one step ahead
-of the client. It does so by a `sendfile` to /dev/null, which waits for the disk and copies nothing
-(23 µs for a megabyte that is cached already). When such a step takes no longer than a cached one
-does, the file is warm again.
+128 KiB of the next step is asked for: 5 µs for a megabyte. If all are cached, the step is sent now.
+If not, the file is *cold*: a thread reads the step into the cache, always one step ahead of the
+client, by a `sendfile` to /dev/null. That waits for the disk and copies nothing (23 µs for a
+megabyte that is cached already). A step that takes no longer than that makes the file warm again.
 
 Not chosen: `mincore` tells the truth only to a process that may write the file; `posix_fadvise`
 does not say when it is done; a read with RWF_NOWAIT costs the copy that zero copy avoids.
 
-On file systems without RWF_NOWAIT (tmpfs, FUSE, NFS) every file is always cold, and so it is where
-Python does not know the flag: there the thread reads the file instead. A page between two samples
-may be missing: then the event loop waits for one read of the disk, and since that took time, the
-file is cold from then on.
+On file systems without RWF_NOWAIT (tmpfs, FUSE, NFS) every file is always cold, and also where
+Python does not know the flag; there the thread reads the file instead. A page between two samples
+may be missing: then the event loop waits for one read of the disk, and the time that it took makes
+the file cold.
 """
 
 from __future__ import annotations

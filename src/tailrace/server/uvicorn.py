@@ -43,10 +43,10 @@ from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol"]
 
-# asyncio reads into a new block of 256 KiB each time. For such a block glibc asks the kernel for a
-# mapping and removes it afterwards: up to 50 µs for each request. Once the process has freed a
-# mapped block, glibc takes blocks up to that size from its heap (`mallopt(3)`, M_MMAP_THRESHOLD).
-# Most applications free a larger one when they are imported; this line makes sure of it.
+# asyncio reads into a new block of 256 KiB each time, which glibc has the kernel map and unmap: up
+# to 50 µs for each request. Once a larger mapped block was freed, glibc takes such blocks from its
+# heap (`mallopt(3)`, M_MMAP_THRESHOLD). Most applications free one when they are imported; this
+# line makes sure of it.
 bytes(1024 * 1024)
 
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -66,8 +66,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     At shutdown open streams are told to end, and what is open after `options.drain_timeout` is cut.
     A request's head is bounded in bytes and time (`limits.MAX_HEAD_BYTES`, `limits.HEAD_TIMEOUT`).
-    With a version of uvicorn that was not tested, and on Windows, this class logs a warning once
-    and does only what uvicorn's does.
+    With a uvicorn that was not tested, and on Windows, it logs a warning once, and does only what
+    uvicorn's protocol does.
     """
 
     options: ClassVar[ServerOptions] = ServerOptions.from_environment()
@@ -88,7 +88,7 @@ class HttpProtocol(HttpToolsProtocol):
     _lingering: Lingering | None = None
     """Set while the state is one that lingers."""
     _peer: PeerWatch | None = None
-    """Made when it is first needed: it refers back to us, and most connections do not need it."""
+    """Made when it is needed: it refers to us, and most connections do not need it."""
     flow: Flow
 
     @staticmethod
@@ -121,10 +121,9 @@ class HttpProtocol(HttpToolsProtocol):
         finally:
             connection.end()
             if self.transport.is_closing():
-                # uvicorn learns it only in the next turn of the loop, and until then would log an
-                # error of the application.
+                # uvicorn learns it a turn of the loop later, and would log an error till then.
                 cycle.disconnected = True
-            # The scope and what it offers refer to each other: break the reference cycle.
+            # The scope and what it offers refer to each other.
             del extensions[ATTACH], extensions[CONNECTION]
 
     # asyncio's protocol
@@ -196,9 +195,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _end(self, event: ConnectionEvent = ConnectionEvent.LAST) -> None:
         """End the connection after the answers: at once or, if input is unread, in two steps.
 
-        If a connection is closed on which input still comes, it is reset, and a reset overtakes
-        answers. So if input is unread, only our side ends now; the rest follows when the client has
-        ended its side, or after a bounded time (`Lingering`).
+        A connection that is closed while input still comes is reset, and a reset overtakes answers.
+        So if input is unread, only our side ends now, and the client's later (`Lingering`).
         """
         if self.transport.is_closing():
             return
@@ -226,8 +224,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _take(self, data: bytes, at: int = 0) -> None:
         """Parse input up to the end of a request; what follows is kept until that is answered.
 
-        A client may send chunks of one byte, each of which is a call. So after `limits.INPUT_TURN`
-        other connections have their turn.
+        After `limits.INPUT_TURN` other connections have their turn: a client may send chunks of one
+        byte, each of which is a call.
         """
         ends = 0.0
         while at < len(data) and self._state is not states.CLOSING:
@@ -474,9 +472,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.set_write_buffer_limits()  # asyncio's own
         super().handle_websocket_upgrade()
 
-    # A head is bounded in bytes and time; uvicorn reads any, and waits for it for ever. Both bounds
-    # are checked once for each piece, so they cost an ordinary request, which is one, next to
-    # nothing.
+    # A head is bounded in bytes and time; uvicorn has no bound. Both are checked once for each
+    # piece, so they cost an ordinary request, which is one piece, next to nothing.
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
@@ -488,11 +485,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer input that is not a valid request, and end; while a response is open, only close.
-
-        Args:
-            answer: The whole answer.
-        """
+        """Answer input that is not a valid request, and end; in an open response, only close."""
         if self._state.is_open:
             self._close()
             return

@@ -3,12 +3,11 @@
 A transport takes all that is written: it sends what fits into the socket and copies the rest. So
 for a client that stalls, each batch would be in memory twice. Here bytes go to the socket first.
 When it is full, one piece of the rest goes to the transport, which then says when the socket has
-room again. All the rest waits as views of the caller's own bytes: a message for a thousand clients
+room again. What is left waits as views of the caller's own bytes: a message for a thousand clients
 is in memory once, however many of them stall.
 
-The transport's marks are set so that it is *paused* exactly while it holds bytes. So this one fact
-keeps the order: while the transport is not paused, the socket may be written directly (by
-`sendfile`, too), and no byte overtakes another.
+The transport's marks are set so that it is *paused* exactly while it holds bytes. So while it is
+not paused, the socket may be written directly (by `sendfile`, too), and no byte overtakes another.
 
 The number of a closed descriptor is soon used for another client. So only this class has the
 socket's number, and uses it only while the connection is not lost. A loop reports the loss before
@@ -38,7 +37,7 @@ except ImportError:  # Windows, where no `WriteBuffer` is made: see `internals.w
 __all__ = ["Guest", "WriteBuffer"]
 
 _MOST_PARTS = 64
-"""Buffers in one `writev`. The kernel takes 1024, but hardly ever do more than these wait."""
+"""Buffers in one `writev`; the kernel takes 1024, but more than 64 hardly ever wait."""
 
 
 class Guest(Protocol):
@@ -86,7 +85,7 @@ class WriteBuffer:
         connection = transport.get_extra_info("socket")
         self._fd: int = -1 if connection is None else connection.fileno()
         self.encrypted = transport.get_extra_info("sslcontext") is not None
-        """The connection has TLS: no side can end alone, and a close waits for the client."""
+        """The connection has TLS: neither side can end alone, and a close waits for the client."""
         self.direct = self._fd >= 0 and not self.encrypted
         """The socket may be written directly, since no TLS is in between."""
         # Under TLS all bytes go through the transport, so a piece is a whole record.
@@ -104,7 +103,7 @@ class WriteBuffer:
 
         Still False while the server closes in order because all was sent."""
         self.given = 0
-        """Bytes that the socket or the transport took, without the heads that uvicorn wrote."""
+        """Bytes that the socket or the transport took, without uvicorn's own heads and framing."""
         self.guest: Guest | None = None
         self._rest: deque[memoryview] = deque()
         self._rest_bytes = 0
@@ -122,8 +121,8 @@ class WriteBuffer:
     def write(self, *parts: bytes) -> None:
         """Write all parts, now or as soon as the client takes them; they are not copied.
 
-        If the connection is closing, nothing is written. So a caller that is to close in order
-        waits until nothing is left here (`on_drain`) before it closes, as uvicorn's cycle does.
+        If the connection is closing, nothing is written. To close in order, first wait until
+        nothing is left here (`on_drain`), as uvicorn's cycle does.
         """
         if self.is_closing:
             return
@@ -175,7 +174,7 @@ class WriteBuffer:
             sent = os.write(self._fd, chunk)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the client is gone; the response learns that when the connection is lost
+        except OSError:  # the client is gone; the response learns it from the connection's loss
             self.abort()
             return False
         self.given += sent
@@ -185,11 +184,6 @@ class WriteBuffer:
 
     def sendfile(self, file: int, at: int, count: int) -> int:
         """Have the kernel send a part of a file, as much of it as the socket takes now.
-
-        Args:
-            file: Its descriptor.
-            at: The offset where the part begins.
-            count: The part's bytes.
 
         Returns:
             Bytes that were sent.
@@ -232,7 +226,7 @@ class WriteBuffer:
             sent = os.write(fd, parts[0]) if len(parts) == 1 else os.writev(fd, parts)
         except BlockingIOError:
             return 0
-        except OSError:  # the client is gone; all that wait learn it when the connection is lost
+        except OSError:  # the client is gone; all that wait learn it from the connection's loss
             self.abort()
             return 0
         self.given += sent
@@ -289,9 +283,7 @@ class WriteBuffer:
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when nothing waits, or the connection is lost; soon if that is so now.
 
-        Returns:
-            A function that takes the call back.
-        """
+        Returns what takes the call back."""
         if self.closed or not (self.paused or self._rest):
             return self._loop.call_soon(call).cancel
         return _kept(call, self._calls)
@@ -299,9 +291,7 @@ class WriteBuffer:
     def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when the connection is lost; soon if that is so now.
 
-        Returns:
-            A function that takes the call back.
-        """
+        Returns what takes the call back."""
         if self.closed:
             return self._loop.call_soon(call).cancel
         return _kept(call, self._losses)
@@ -339,8 +329,7 @@ class WriteBuffer:
     def progress(self) -> int:
         """Bytes that the client's system has acknowledged; never less than before.
 
-        Heads are not counted, but while one is in the kernel's buffer its bytes are subtracted: so
-        meanwhile this may not grow.
+        Heads are not counted, so while one is on its way this may not grow for as many bytes.
         """
         waiting = self._transport.get_write_buffer_size() if self.paused else 0
         self._progress = max(self._progress, self.given - waiting - self._in_kernel())
@@ -371,7 +360,7 @@ class WriteBuffer:
         """Drop the client at once, with all that waits for it here and in the kernel.
 
         Args:
-            reason: For access logs: one word, such as "stalled".
+            reason: A word for access logs: "stalled".
         """
         if self.dropped:
             return

@@ -90,8 +90,8 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
     """The bytes that are sent for an item.
 
     Args:
-        data: bytes are sent as they are, and an event as it is. A dict has the arguments of an
-            event. The `str()` of anything else is the data of an event.
+        data: Bytes and events are sent as they are. A dict has the arguments of an event. Of
+            anything else, the `str()` is the data of an event.
         sep: What ends a line, except in an event, which has its own.
     """
     if isinstance(data, (bytes, memoryview)):

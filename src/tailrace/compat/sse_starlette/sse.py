@@ -2,11 +2,10 @@
 
 Where it differs from sse-starlette's on purpose (docs/differences.md lists the tests):
 
-* `send_timeout=None`, the default, takes the timeout of the application's options, or 30 seconds.
-  In sse-starlette, a client that stops reading holds the response for ever.
+* `send_timeout=None`, the default, takes the timeout of the application's options, or 30 seconds:
+  without one, a client that stops reading would hold the response for ever.
 * A ping is sent after `ping` seconds of silence, not every `ping` seconds.
-* A stream that fails ends with an `error` event, and one that ends because the server stops ends
-  with a farewell.
+* A stream that fails ends with an `error` event, one that the server's stop ends with a farewell.
 * No `Connection` header is sent: it is up to the server, and HTTP/2 forbids it.
 """
 
@@ -221,8 +220,7 @@ class _Fed:
     """A source that gets its items from a task that runs beside it.
 
     If the task fails, the source fails with its error. The task is ended before the source is
-    closed: otherwise it would send into a closed channel, and each client that leaves would cause
-    an error of the application.
+    closed: otherwise it would send into a closed channel whenever a client leaves, and fail.
     """
 
     def __init__(self, source: Source, task: _Task) -> None:

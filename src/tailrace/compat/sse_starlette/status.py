@@ -32,9 +32,9 @@ class _Status(type):
 class AppStatus(metaclass=_Status):
     """Whether event streams end because the server stops.
 
-    You do not need it: that the server stops is noticed anyway. `should_exit = True` ends the
-    streams of `EventSourceResponse` in every event loop, and new ones at once, until it is False
-    again. It may be set from any thread and any signal handler.
+    You do not need it: a server that stops is noticed. `should_exit = True`, from any thread and
+    any signal handler, ends the streams of `EventSourceResponse` in every event loop, and new ones
+    at once, until it is False again.
     """
 
     enable_automatic_graceful_drain = True
