@@ -193,7 +193,7 @@ _TEXTUAL: Final = frozenset(
 
 
 def is_compressible(media_type: str | None) -> bool:
-    """Whether compression is worth its CPU: for text and JSON, not for data that is compressed.
+    """Whether compression is worth its CPU: for text and the like, not for what is compressed.
 
     Args:
         media_type: A Content-Type with or without parameters; None (unknown) gives False.

@@ -14,7 +14,9 @@ _WANTED = "str, bytes, bytearray or memoryview"
 
 
 class Raw(Framing):
-    """The items, one after the other, with nothing between them. Items: str and bytes.
+    """The items, one after the other, with nothing between them.
+
+    Items: str, bytes, bytearray, memoryview.
 
     Args:
         charset: How str items are encoded: any name that Python has for it. If Python does not know

@@ -144,9 +144,7 @@ def reason_of(error: ValueError) -> str:
 
 
 def without_nat(value: Any) -> Any:
-    """The value with None in place of each `NaT`, also in dicts and lists. Without a `NaT` it is
-    returned itself.
-    """
+    """The value with None for each `NaT` in its dicts and lists; itself if there is no `NaT`."""
     if _is_nat(value):
         return None
     if isinstance(value, dict):

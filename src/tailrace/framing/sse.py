@@ -154,7 +154,7 @@ class ServerSentEvents(Framing):
 
 
 def _look_at(item: dict[Any, Any]) -> None:
-    """Warn once if a dict looks like an event: sse-starlette makes an event of it, we send data."""
+    """Warn once if a dict, sent as data, looks like an event; to sse-starlette it would be one."""
     if item and _FIELDS.issuperset(item) and not _warned:
         _warned.add(True)
         _log.warning(

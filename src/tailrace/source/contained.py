@@ -17,7 +17,7 @@ Three things may be raised inside a source without coming from it. They are not 
 as a task raises them, before anybody waits for that task. So a `sys.exit()` in a task that a source
 runs in `asyncio.TaskGroup` would end the process. A task that is begun inside a source raises
 `SourceExited` instead, and whoever waits for the task gets it like any other error. A callback that
-a source gives to the loop (`call_soon`) is not a task, and its errors are not turned.
+a source gives to the loop (`call_soon`) is not a task, and its errors are not changed.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ each read, before the bytes are sent, the state of the file is checked. What can
 
 * It shrinks, or is overwritten. Then its size or its modification time differs, and the transfer
   ends. A program that overwrites it may restore both (`rsync --inplace --times`), but not the time
-  of the last change (`ctime`). That one also changes with the name, mode, owner or number of links.
-  If none of these has changed, the bytes may have, and the transfer ends. (Windows has no such
-  time: its `ctime` is that of the file's creation. There this case is not noticed.)
+  of the last change, `ctime`. This time also changes with the name, mode, owner or number of links;
+  if none of these differs, the bytes may, and the transfer ends. (Windows has no such time: its
+  `ctime` is that of the file's creation. There this case is not noticed.)
 * It is deleted, or another file is renamed over it. The descriptor still gives the old bytes, but
   they are no longer the file's. Its number of links is 0, and the transfer ends.
 * It grows, as a log does. The modification time changes, but no byte that the headers count. To

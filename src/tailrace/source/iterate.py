@@ -69,7 +69,7 @@ class AsyncSource:
                 try:
                     waiting = steps.send(None)
                     if waiting is None and clock() < turn_ends:
-                        waiting = steps.send(None)  # do not wait for one sleep(0) per item
+                        waiting = steps.send(None)  # one sleep(0) for each item is skipped
                 except StopIteration as stop:
                     item = stop.value
                 except StopAsyncIteration:

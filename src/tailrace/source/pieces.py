@@ -100,7 +100,7 @@ class _Descriptor(int):
 
 
 class Span:
-    """Some bytes of an open file, as a frame. Its length is their number.
+    """Some bytes of an open file, as a frame; `len()` is their number.
 
     Args:
         descriptor: Stays open until `over` is called.
