@@ -1,13 +1,13 @@
 """Bodies that are put together from pieces: bytes, and extents of a file or of another source.
 
-**Blocks** are read. **Spans** are bytes of a file that nobody here reads: the server copies them in
-the kernel. A span goes through the buffer and the delivery as a frame does, in its place among the
-others, and becomes a message of its own there. What is different: nothing here sees its bytes, so
-the file is looked at before each span and once more at the end, and the last block of a body is
-always read and looked at before it goes out. A file that changed on the way is never sent whole.
+**Blocks** are read here. **Spans** are bytes of a file that are not read here: the server lets the
+kernel copy them to the socket. A span takes its place in the buffer as other frames do, and is sent
+as an ASGI message of its own. Its bytes are not seen here, so the file is checked before each span.
+The last block of a body is always read, after all spans were sent, and the file is checked once
+more before this block is sent. So a file that changed while it was sent never looks complete.
 
-The descriptor must stay open while the server uses it. `close` waits for a span that is being sent;
-whatever ends a stream early cancels that send.
+The descriptor must stay open while the server uses it. `close` waits for a span that is being sent.
+Whatever ends a stream early also cancels that send.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ __all__ = [
 ]
 
 _AHEAD = 2
-"""Spans that are given and not sent: the one that is being sent, and the next one."""
+"""Spans that were put and are not sent yet: the one that is being sent, and the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes of a file from `start` up to, and not with, `stop`."""
+    """The bytes of a file or of another source from `start` up to `stop` (exclusive)."""
 
     start: int
     stop: int
@@ -55,16 +55,16 @@ class Extent:
 
 
 Piece: TypeAlias = "bytes | Extent"
-"""What a body is put together from: bytes as they are, or bytes of a file."""
+"""A part of a body: bytes as they are, or an extent of a file or of another source."""
 
 
 class FileBlocks(Iterator[bytes]):
-    """The pieces of a body as blocks, for a sync source. Closes the file.
+    """The pieces of a body as blocks, for a sync source.
 
     Args:
-        file: What the extents are of.
+        file: The extents are read from it. `close` closes it.
         pieces: In the order of the body.
-        block_bytes: Of one read.
+        block_bytes: Bytes that are read at a time, at most.
     """
 
     def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
@@ -89,8 +89,10 @@ class FileBlocks(Iterator[bytes]):
 
 
 class _Descriptor(int):
-    """A descriptor's number that is a file object too: ASGI says "file descriptor object", and
-    servers differ in which of the two they take that for.
+    """A descriptor's number that is a file object too.
+
+    ASGI says "file descriptor object": some servers take that for a number, others for an object
+    with `fileno()`.
     """
 
     def fileno(self) -> int:
@@ -98,12 +100,12 @@ class _Descriptor(int):
 
 
 class Span:
-    """Some bytes of an open file, as a frame.
+    """Some bytes of an open file, as a frame; `len()` is their number.
 
     Args:
-        descriptor: Open as long as the span is not over.
+        descriptor: Stays open until `over` is called.
         extent: Which bytes; one or more.
-        over: Called when the server is done with it, sent or not.
+        over: Called when the server is done with the span, sent or not.
     """
 
     __slots__ = ("_descriptor", "_extent", "_over", "_withdrawn", "begun")
@@ -119,10 +121,12 @@ class Span:
         return self._extent.size
 
     def begin(self) -> dict[str, Any]:
-        """The message. From now on the descriptor is in use. More of the body always follows.
+        """The ASGI message that sends the span. The descriptor is in use from now until `end`.
+
+        More of the body always follows.
 
         Raises:
-            OSError: It was withdrawn, so nothing more can be sent, as if the client had left.
+            OSError: The span was withdrawn. The stream ends as if the client had left.
         """
         if self._withdrawn:
             raise OSError(errno.EBADF, "the file was closed")
@@ -136,11 +140,11 @@ class Span:
         }
 
     def withdraw(self) -> None:
-        """It must not begin any more."""
+        """Forbid it to begin: the file will be closed."""
         self._withdrawn = True
 
     def end(self) -> None:
-        """The server is done with the descriptor."""
+        """Say that the server is done with the descriptor."""
         self._over()
 
 
@@ -148,11 +152,11 @@ class SpanSource:
     """A file's body, most of it as spans.
 
     Args:
-        file: Closed with the source.
+        file: The extents are of this file. `close` closes it.
         pieces: In the order of the body.
-        block_bytes: Pieces up to this length are read, not spanned. No frame may be longer, so it
-            is the buffer's limit or less.
-        span_bytes: Of one span, `block_bytes` or more.
+        block_bytes: Bytes that are read at a time. What is shorter than this is read, not sent as
+            a span. A block must fit into the buffer, so this is the buffer's limit or less.
+        span_bytes: The largest size of a span, `block_bytes` or more.
     """
 
     threaded = False
@@ -177,7 +181,8 @@ class SpanSource:
                     last = place == len(self._pieces) or not self._extents_from(place)
                     await self._run_extent(sink, piece, last=last)
         except (FileChanged, FileUnavailable):
-            # What was put goes out before the stream ends, and needs the descriptor.
+            # The spans that were put are still sent before the stream ends. They need the
+            # descriptor, which `close` closes.
             await self._all_over()
             raise
 
@@ -192,7 +197,7 @@ class SpanSource:
         return any(isinstance(piece, Extent) for piece in self._pieces[place:])
 
     async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
-        """Put spans, then what is shorter than a block. The last block of the last is read."""
+        """Put an extent as spans, and read what is left. The last block of a body is read."""
         start = extent.start
         spanned = extent.stop - self._block_bytes if last else extent.stop
         while spanned - start >= self._block_bytes:
@@ -234,29 +239,29 @@ async def _put(sink: Sink, frame: bytes | Span) -> None:
 class RangeSource(Protocol):
     """What `FileResponse` can send in place of a file, with ranges and conditions.
 
-    It may also have `etag: str | None`, which must differ whenever the bytes do and may come
-    without its quotes, and `last_modified: float | None`, seconds since the epoch. Without both, a
-    client that comes back cannot know that it is still the same, and starts anew.
+    It may also have two attributes. `etag: str | None`, with or without its quotes, must change
+    whenever the bytes change. `last_modified: float | None` is in seconds since the epoch. If it
+    has neither, a client that lost its connection cannot continue, and starts from the beginning.
     """
 
     @property
     def size(self) -> int:
-        """Bytes in all, 0 or more; read once in each request."""
+        """The number of all bytes, 0 or more; read once in each request."""
 
     def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
-        """The bytes from `start` to `stop` (exclusive), in chunks: exactly as many as that.
+        """The bytes from `start` up to `stop` (exclusive), in chunks: exactly `stop - start` bytes.
 
-        It is called in the event loop, so it must not block. What it gives may block if it is a
-        sync iterable (a generator): that runs in a thread. It is closed when it is not needed any
-        more.
+        It is called in the event loop, so it must not block. If it returns a sync iterable (a
+        generator), that is iterated in a thread and may block. What it returns is closed at the
+        end.
         """
 
 
 class RangedSource:
-    """A body of which the extents come from a `RangeSource`.
+    """A body whose extents come from a `RangeSource`.
 
     Args:
-        ranges: Where from.
+        ranges: Its `read` is called once for each extent.
         pieces: In the order of the body.
     """
 
@@ -270,7 +275,7 @@ class RangedSource:
         self._pins = False
 
     def pin_thread(self) -> None:
-        """Read each extent in one thread."""
+        """Read each extent in one thread, its cleanup too. Call this before `run`."""
         self._pins = True
 
     async def run(self, sink: Sink, loop: Loop) -> None:
@@ -298,7 +303,7 @@ class RangedSource:
 
 
 class _Counted:
-    """A sink that takes exactly the bytes of an extent."""
+    """A sink that takes exactly the bytes of an extent; fewer or more raise `WrongLength`."""
 
     def __init__(self, sink: Sink, extent: Extent) -> None:
         self._sink = sink
