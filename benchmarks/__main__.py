@@ -15,7 +15,7 @@ QUICK_SCALE: Final = 0.05
 
 
 def main() -> None:
-    """Run rows, print the table, and write it down; a target that is missed says NO there."""
+    """Run rows, print the table, and write it to a file; it says NO where a target was missed."""
     options = _parser().parse_args()
     about = report.machine()
     findings: list[report.Finding] = []

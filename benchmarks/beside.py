@@ -1,7 +1,8 @@
-"""A store's process beside much that is only there: prepares it, then has a turn for each line.
+"""A process that works on a store that holds many idle things: it creates them, then takes turns.
 
-`python -m benchmarks.beside KIND COUNT FILE`: a line of standard input is one turn, answered by a
-line of JSON: seconds of the clock and of this process's CPU for one unit of work, and the longest.
+`python -m benchmarks.beside KIND COUNT FILE`: it prints "ready", and then each line of standard
+input starts one turn. The answer is a line of JSON with three times in seconds: of the clock and of
+this process's CPU for one unit of work, and of the clock for the longest unit.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["KINDS"]
 
 UNITS: Final = 200
 IDLE_SECONDS: Final = 12.0
-"""Two sweeps for runs whose worker has died."""
+"""The time of two sweeps: in a sweep, the store looks for runs whose worker has died."""
 
 TRIM_SECONDS: Final = 3.0
 BODY: Final = b"x" * 200
@@ -58,7 +59,7 @@ async def made(store: Store, paths: list[str], new: NewStream) -> None:
 
 
 async def watched(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """An append beside streams that are followed, and have a time to live."""
+    """An append to one stream, beside `count` others that are followed and have a time to live."""
     store = await stack.enter_async_context(SQLiteStore(file))
     await store.create("other", NewStream())
     paths = [f"s/{number}" for number in range(count)]
@@ -70,7 +71,7 @@ async def watched(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 def fill(file: Path, count: int, *, ago_ms: int) -> None:
-    """Records of a stream `kept`, faster than they could be appended."""
+    """Write records of the stream `kept` into the database; appending them would take too long."""
     connection = apsw.Connection(str(file))
     generation = int(connection.execute("SELECT id FROM stream WHERE path = 'kept'").get)
     now = time.time_ns() // 1_000_000
@@ -85,7 +86,7 @@ def fill(file: Path, count: int, *, ago_ms: int) -> None:
 
 
 async def retained(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """Appends to a stream that keeps its last records; enough of them for some trims."""
+    """Appends to a stream that keeps its last `count` records; enough of them for some trims."""
     async with SQLiteStore(file) as store:
         await store.create("kept", NewStream(retention=Retention(max_records=count)))
     fill(file, count * 5 // 4, ago_ms=0)
@@ -99,7 +100,7 @@ async def retained(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 async def forked(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """An append to the source of forks."""
+    """An append to a stream that has `count` forks."""
     store = await stack.enter_async_context(SQLiteStore(file))
     await store.create("source", NewStream(data=BODY))
     paths = [f"f/{number}" for number in range(count)]
@@ -108,7 +109,7 @@ async def forked(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 async def gone(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """An append that is refused, for its stream was deleted and forks read it."""
+    """An append that is refused: the stream was deleted, and is kept only for its forks."""
     store = await stack.enter_async_context(SQLiteStore(file))
     await store.create("source", NewStream(data=BODY))
     paths = [f"f/{number}" for number in range(max(1, count))]
@@ -126,7 +127,7 @@ async def gone(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 async def deleted(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """The end of small streams that were deleted, for each, beside appends that never stop."""
+    """The time until the rows of `count` deleted streams are gone, for each, beside appends."""
     store = await stack.enter_async_context(SQLiteStore(file))
     await store.create("other", NewStream())
 
@@ -149,7 +150,7 @@ async def deleted(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 async def trimmed(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """Appends to another stream while records go that are too old; once."""
+    """Appends to one stream while the expired records of another are deleted; only one turn."""
     async with SQLiteStore(file) as store:
         await store.create("kept", NewStream(retention=Retention(max_age=60)))
         await store.create("other", NewStream())
@@ -183,12 +184,12 @@ async def _running(stack: AsyncExitStack, file: Path, count: int) -> Streams:
         await asyncio.gather(
             *(streams.run(f"r/{n}", _silent(), on_disconnect="continue") for n in some)
         )
-    await asyncio.sleep(7)  # the first sweep looks at all of them
+    await asyncio.sleep(7)  # until the first sweep has looked at all of them
     return streams
 
 
 async def idle(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """A second of runs that yield nothing."""
+    """One second in which `count` runs yield nothing."""
     await _running(stack, file, count)
 
     async def turn() -> list[float]:
@@ -199,7 +200,7 @@ async def idle(stack: AsyncExitStack, file: Path, count: int) -> Turn:
 
 
 async def started(stack: AsyncExitStack, file: Path, count: int) -> Turn:
-    """The start of another run beside idle ones."""
+    """The start of one more run, beside `count` idle ones."""
     streams = await _running(stack, file, count)
     number = iter(range(1_000_000))
 

@@ -1,4 +1,4 @@
-"""Takes a chunked response apart, piece by piece, after the clock stopped."""
+"""Decodes a chunked response, piece by piece, after the clock was stopped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["Dechunker"]
 
 _LONGEST_LINE: Final = 64
-"""Bytes that are looked at for a chunk's size; uvicorn writes a few hexadecimal digits."""
+"""Bytes in which the line with a chunk's size must end; uvicorn writes a few hexadecimal digits."""
 
 
 class Dechunker:
-    """Gives the body of one response to `sink`, whatever way the bytes are split.
+    """Gives the body of one response to `sink`, however the bytes were split on the way.
 
     Args:
         sink: Called with each piece of the body; the piece is valid only during the call.
@@ -23,16 +23,16 @@ class Dechunker:
         self.chunks = 0
         self.complete = False
         self._sink = sink
-        self._held = b""  # of a line or a head that has not ended
+        self._held = b""  # the beginning of a line or a head that has not ended
         self._in_head = True
         self._body_left = 0
-        self._skip = 0  # of the CRLF that ends a chunk
+        self._skip = 0  # bytes of the CRLF that ends a chunk
 
     def feed(self, data: memoryview) -> None:
         """Take the next bytes of the response.
 
         Raises:
-            RuntimeError: The response is not a chunked 200, or goes on after its end.
+            RuntimeError: The response is not a chunked 200, or bytes follow its end.
         """
         if self._held:
             data = memoryview(self._held + bytes(data))
@@ -51,7 +51,7 @@ class Dechunker:
                 at = self._size(data, at)
 
     def finish(self) -> None:
-        """Say that nothing follows.
+        """Say that no bytes follow.
 
         Raises:
             RuntimeError: The response was cut before its last chunk.

@@ -1,7 +1,7 @@
-"""The measuring client: blocking sockets that read into memory made before the clock starts.
+"""The client that measures: blocking sockets that read into memory made before the clock starts.
 
-It parses nothing while it is timed. A response is asked for with `Connection: close`, so its end
-is the end of the connection; what arrived is taken apart afterwards.
+It parses nothing while the clock runs. Requests have `Connection: close`, so the response ends with
+the connection. What arrived is parsed afterwards.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 TIMEOUT: Final = 600.0
-"""Seconds without a byte after which a row fails, so that none hangs for ever."""
+"""Seconds without a byte after which a row fails, so that it does not hang for ever."""
 
 _RECYCLED_BYTES: Final = 1024 * 1024
 _REMOTE_BUFFER_BYTES: Final = 4096
@@ -37,7 +37,7 @@ _ETHERNET_SEGMENT_BYTES: Final = 1460
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One response as it came: the seconds it took and its bytes on the wire."""
+    """One response: the seconds that it took, and its bytes on the wire, with head and framing."""
 
     seconds: float
     wire: memoryview
@@ -45,7 +45,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a response: how long it is and its digest."""
+    """The body of a response: its length in bytes and its digest."""
 
     length: int
     sha256: str
@@ -59,11 +59,18 @@ class Client:
     """
 
     def __init__(self, capacity_bytes: int) -> None:
-        # Multiplying writes every page now; bytearray(n) would fault them in under the clock.
+        # Multiplying writes every page now; with bytearray(n) the page faults would be measured.
         self._buffer = memoryview(bytearray(b"\x01") * capacity_bytes)
 
     def transfer(self, port: int, path: str) -> Transfer:
-        """One response, whole; valid until the next call. The clock starts after the connect."""
+        """Read one response to its end. The clock starts after the connect.
+
+        Returns:
+            The response; the next call overwrites its bytes.
+
+        Raises:
+            RuntimeError: It does not fit into the buffer.
+        """
         view, filled = self._buffer, 0
         with connect(port) as sock:
             request = request_bytes(path, close=True)
@@ -78,13 +85,18 @@ class Client:
 
 
 def discard(port: int, path: str, sink: Dechunker | None = None) -> float:
-    """Read a response to its end through one small buffer, for those too long to keep.
+    """Read a response that is too long to keep to its end, through one small buffer.
 
     Args:
-        sink: Is fed with all that arrives; None looks only at the last bytes.
+        port: The server's.
+        path: Of the request.
+        sink: Gets all that arrives; with None only the last bytes are checked.
 
     Returns:
-        The seconds it took.
+        The seconds that it took.
+
+    Raises:
+        RuntimeError: The response was cut.
     """
     buffer = memoryview(bytearray(b"\x01") * _RECYCLED_BYTES)
     last = b""
@@ -107,16 +119,17 @@ def connect(
     """A connection to the server.
 
     Args:
-        remote: Be like a client on an Ethernet with a small buffer. On loopback with its segments
-            of 64 KB the kernel keeps over 3 MB for a client that stops reading; some hundred of
-            them put all of the machine's TCP under memory pressure, and each transfer that loses
-            a segment for it waits 200 ms, whatever the server does.
-        buffer_bytes: The receive buffer of a remote one.
+        port: The server's.
+        remote: Act like a client on an Ethernet with a small receive buffer. For a client on
+            loopback (segments of 64 KB) that stops reading, the kernel keeps over 3 MB. A few
+            hundred of them put the machine's whole TCP under memory pressure. Then segments of
+            other transfers are lost, and each of these waits 200 ms, whatever the server does.
+        buffer_bytes: The receive buffer of a remote client.
     """
     sock = socket.socket()
     sock.settimeout(TIMEOUT)
     if remote:
-        # Before the connect: both are agreed on in the handshake.
+        # Before the connect, because the handshake announces both.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _ETHERNET_SEGMENT_BYTES)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -125,10 +138,10 @@ def connect(
 
 
 def order(port: int, method: str, path: str, body: bytes = b"") -> None:
-    """One request whose answer says no more than that it was done.
+    """Send one request, and check only the status of its answer.
 
     Raises:
-        RuntimeError: It was not.
+        RuntimeError: The status is not 2xx.
     """
     with connect(port) as sock:
         sock.sendall(request_bytes(path, method=method, body=body))
@@ -157,7 +170,7 @@ def body_of(transfer: Transfer) -> bytes:
     """The body of a transfer without its chunk framing.
 
     Raises:
-        RuntimeError: It is not a 200, not chunked, or was cut.
+        RuntimeError: The response is not a 200, is not chunked, or was cut.
     """
     kept = bytearray()
     parser = Dechunker(kept.extend)
@@ -167,7 +180,7 @@ def body_of(transfer: Transfer) -> bytes:
 
 
 def digest_of(transfer: Transfer) -> Body:
-    """The length and digest of a transfer's body, without a copy of it."""
+    """The length and digest of a transfer's body, without a copy of it. Raises as `body_of`."""
     digest = hashlib.sha256()
     parser = Dechunker(digest.update)
     parser.feed(transfer.wire)

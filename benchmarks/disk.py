@@ -1,4 +1,4 @@
-"""Files for the rows that send one, in the page cache or out of it."""
+"""Files for the rows that send one: in the page cache, or dropped from it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _SAMPLES: Final = 2_000
 
 
 def make(path: Path, mebibytes: int) -> Body:
-    """A file of random bytes, on the disk and in the page cache; its length and digest."""
+    """Write random bytes to the disk and the page cache. Returns their number and digest."""
     sha256 = hashlib.sha256()
     with path.open("wb") as file:
         for _ in range(mebibytes):
             piece = os.urandom(_MIB)
             sha256.update(piece)
             file.write(piece)
-        # Written back now, not while the first side has its turn.
+        # To the disk now: the kernel would do it while the first side has its turn.
         os.fsync(file.fileno())
     return Body(mebibytes * _MIB, sha256.hexdigest())
 
 
 def evict(path: Path) -> None:
-    """Drop a file from the page cache; what is not yet on the disk stays."""
+    """Drop a file from the page cache, except for what is not on the disk yet."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def cached_share(path: Path) -> float | None:
-    """How much of a file is in the page cache, 0 to 1; None where the file system cannot tell."""
+    """How much of a file is in the page cache, 0 to 1; None if the file system cannot tell."""
     size = path.stat().st_size
     step = max(1, size // _SAMPLES)
     found = asked = 0

@@ -16,15 +16,15 @@ _LINE_END: Final = b"\r\n"
 
 
 class Follower:
-    """One connection, kept open, and one buffer for an answer at a time.
+    """One connection that is kept open, with a buffer for one answer at a time.
 
     Args:
         port: The server's.
-        capacity_bytes: The longest answer with its head and chunk framing.
+        capacity_bytes: The size of the longest answer, with its head and chunk framing.
     """
 
     def __init__(self, port: int, capacity_bytes: int) -> None:
-        # Multiplying writes every page now; bytearray(n) would fault them in under the clock.
+        # Multiplying writes every page now; with bytearray(n) the page faults would be measured.
         self._buffer = memoryview(bytearray(b"\x01") * capacity_bytes)
         self._filled = self._at = 0
         self._socket = connect(port)
@@ -41,13 +41,13 @@ class Follower:
         self._socket.close()
 
     def time(self, path: str) -> float:
-        """The seconds to read a stream from its beginning to its tail."""
+        """Read a stream from its beginning to its tail. Returns the seconds that it took."""
         started = time.perf_counter()
         self._follow(path, None)
         return time.perf_counter() - started
 
     def read(self, path: str) -> bytes:
-        """All that a stream holds."""
+        """All bytes of a stream."""
         held = bytearray()
         self._follow(path, held.extend)
         return bytes(held)

@@ -1,4 +1,4 @@
-"""Sides that take turns, and the middle of what they needed."""
+"""Sides that take turns, and the median of what their turns needed."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Side:
     """One of the sides of a row.
 
     Args:
-        name: How the tables call it.
-        server: Where its CPU is counted.
-        turn: Does the work once; gives the seconds it took and what checks it, run unmeasured.
-        rounds: How often it has its turn.
+        name: Its name in the tables.
+        server: The server whose CPU is counted.
+        turn: Does the work once. It returns the seconds that this took, and a function that checks
+            the result; that is called when nothing is measured.
+        rounds: How many turns it has.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Side:
 
 
 def in_turn(sides: Sequence[Side]) -> dict[str, list[Cost]]:
-    """Let the sides work one after the other, A B A B A B; each by its number of rounds."""
+    """Let the sides work in turn, A B A B A B; each has its own number of rounds."""
     costs: dict[str, list[Cost]] = {side.name: [] for side in sides}
     for done in range(max(side.rounds for side in sides)):
         for side in sides:
@@ -74,7 +75,7 @@ def middle(costs: Sequence[Cost], account: Account) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of the values do not exceed."""
+    """The smallest value that at least `share` (0 to 1) of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * round(share * 1000) // 1000) - 1)]
 

@@ -1,7 +1,7 @@
-"""Servers of others: nginx, with Nchan where it is there, granian, and that of Durable Streams.
+"""Other servers: nginx (with Nchan, if installed), granian, and that of Durable Streams.
 
-Each is started here, with a configuration of its own, on a free port of the loopback, one worker;
-and ended here.
+Each is started here with one worker, its own configuration and a free port of the loopback, and is
+ended here.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 NOT_INSTALLED: Final = "not installed"
-"""What a row says in place of the numbers of a peer that is missing."""
+"""What a row says instead of numbers if a peer is missing."""
 
 ELSEWHERE: Final = "/usr/sbin"
-"""Where Debian has nginx, and where only root looks."""
+"""The directory of Debian's nginx; only root has it in its PATH."""
 
 _NODE: Final = ROOT / ".cache" / "node"
 
@@ -65,14 +65,14 @@ http {{
     }}
 }}
 """
-"""What Debian's nginx.conf sets too (sendfile, tcp_nopush), without an access log, as our side."""
+"""As Debian's nginx.conf (sendfile, tcp_nopush), but without an access log, as on our side."""
 
 
 class Nginx(Housed):
     """nginx with one worker.
 
     Args:
-        locations: The `location` blocks of its one server.
+        locations: The `location` blocks of its `server` block.
         nchan: Load Nchan.
     """
 
@@ -84,7 +84,7 @@ class Nginx(Housed):
     def _command(self) -> list[str]:
         text = _CONFIGURATION.format(
             module=f"load_module {_nchan_module()};" if self._nchan else "",
-            # The worker of root becomes nobody, who cannot read what the benchmark made.
+            # As root, nginx runs its worker as the user nobody, which cannot read our files.
             user="user root;" if os.geteuid() == 0 else "",
             folder=self.folder,
             port=self.port,
@@ -96,7 +96,7 @@ class Nginx(Housed):
 
 
 class Granian(Server):
-    """granian with one worker, without a log: "module:attribute" as for uvicorn."""
+    """granian with one worker and without a log; `app` is "module:attribute", as for uvicorn."""
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"]
@@ -132,7 +132,9 @@ def has_node_server() -> bool:
 
 
 def node_server_version() -> str | None:
-    """The reference server's, as scripts/install-node-packages.sh has installed it."""
+    """The reference server's version, as scripts/install-node-packages.sh has installed it; None if
+    it is not installed.
+    """
     described = _NODE / "node_modules" / "@durable-streams" / "server" / "package.json"
     if not described.exists():
         return None
@@ -141,7 +143,7 @@ def node_server_version() -> str | None:
 
 
 def nginx_version() -> str | None:
-    """What it says of itself, "with Nchan" where that is there; None without it."""
+    """nginx's version, followed by "with Nchan" if that is installed; None if nginx is not."""
     found = re.search(r"nginx/(\S+)", _told())
     if found is None:
         return None
@@ -158,7 +160,7 @@ def _nchan_module() -> Path | None:
 
 
 def _told() -> str:
-    """What nginx tells of its version and how it was built; nothing without it."""
+    """What `nginx -V` prints: its version and how it was built; "" if it is not installed."""
     program = _nginx()
     if program is None:
         return ""

@@ -1,7 +1,7 @@
-"""Readers in Python of one stream, and what a delivery costs them.
+"""Many tasks that read one stream in Python, and the cost of a delivery to one of them.
 
-`python -m benchmarks.readers READERS APPENDS ROUNDS FILE`: a line of JSON for each round, with the
-seconds of CPU for a delivery and the calls of the store for an append.
+`python -m benchmarks.readers READERS APPENDS ROUNDS FILE`: it prints a line of JSON for each round,
+with the seconds of CPU for one delivery and the number of reads of the store for one append.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Readers:
                 self._all_have_it.set()
 
     async def deliver(self, number: int) -> None:
-        """Append an item, and wait until all have it."""
+        """Append an item, and wait until all readers have it."""
         self._wanted, self._missing = number, self._count
         self._all_have_it.clear()
         await self._streams.append("s", {"n": number, "text": TEXT})

@@ -1,4 +1,4 @@
-"""What a row found, as a table for the screen and for RESULTS.md."""
+"""The results of the rows as a table, for the screen and for RESULTS.md."""
 
 from __future__ import annotations
 
@@ -37,8 +37,14 @@ class Finding:
     """One line of the table.
 
     Args:
-        holds: Whether the target was met; None where there is no target.
-        rounds: The single turns behind the numbers, in words.
+        what: What was measured.
+        peer: The name of the other side; "" if there is none.
+        theirs: The peer's result, with its unit.
+        ours: Our result.
+        ratio: How the two compare, in words.
+        target: What our result should be; "" if there is no target.
+        holds: Whether the target was met; None if there is no target.
+        rounds: The single turns behind the numbers, a line for each side.
     """
 
     what: str
@@ -65,11 +71,15 @@ def compare(
     account: Account,
     at_least: float | None = None,
 ) -> Finding:
-    """Two sides of a row that did the same work.
+    """A line for two sides that did the same work.
 
     Args:
-        account: What the target counts; the other account is told beside it.
-        at_least: How many times cheaper ours must be; None where there is no target.
+        what: What the work was.
+        costs: The turns of each side, by its name.
+        peer: The name of the other side in `costs`.
+        ours: The name of our side in `costs`.
+        account: What the ratio compares, time or CPU; the other is shown beside it.
+        at_least: How many times cheaper our side must be; None if there is no target.
     """
     ratio = middle(costs[peer], account) / middle(costs[ours], account)
     target = "" if at_least is None else f"at least {at_least:g}x ({account})"
@@ -86,7 +96,7 @@ def compare(
 
 
 def machine() -> list[str]:
-    """The machine and the versions, a line each."""
+    """The machine and the versions, one line for each."""
     versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     return [
         f"Date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}",

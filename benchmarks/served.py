@@ -11,7 +11,7 @@ __all__ = ["Served"]
 
 
 class Served(Housed):
-    """Its streams are below /v1/stream/, durable before they are acknowledged; without a log.
+    """`tailrace serve`, without a log. Its streams are below /v1/stream/, and durable.
 
     Args:
         workers: How many processes serve.
@@ -24,7 +24,7 @@ class Served(Housed):
     def _command(self) -> list[str]:
         tailrace = Path(sys.executable).with_name("tailrace")
         command = [str(tailrace), "serve", str(self.folder), "--port", str(self.port)]
-        # A name that the directory's listing leaves out; any other place would be refused.
+        # A hidden name, because `tailrace serve` refuses a store that clients could download.
         store = f"sqlite:///{self.folder / '.streams.db'}"
         command += ["--store", store, "--workers", str(self._workers)]
         return [*command, "--log-level", "warning"]

@@ -1,4 +1,4 @@
-"""A server under test: uvicorn in a process of its own, and what the kernel says of it."""
+"""A server under test: uvicorn in a process of its own, and its CPU and memory from the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOP_TIMEOUT: Final = 5.0
 PAGE_BYTES: Final = os.sysconf("SC_PAGESIZE")
 
 _REST: Final = 0.02
-"""Seconds given to a server to end what it does after the last byte, before its CPU is read."""
+"""Seconds that a server has for its work after the last byte, before its CPU is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Server:
 
     Args:
         app: "module:attribute", as uvicorn takes it.
-        env: Variables added to the environment.
-        http: What `--http` names; None leaves the flag out.
+        env: Variables that are added to the environment.
+        http: The value of `--http`; None leaves the flag out.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Server:
         try:
             self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            # uvicorn waits for open streams for ever; the row is done with them.
+            # uvicorn waits for open streams for ever, but the row needs them no more.
             self._process.kill()
             self._process.wait()
 
@@ -82,15 +82,15 @@ class Server:
         return self._process.pid
 
     def pids(self) -> list[int]:
-        """The processes that serve: this one, and those that it started."""
+        """The processes of the server: the one that was started, and all that it has started."""
         return _with_descendants(self.pid)
 
     def cpu(self) -> float:
-        """Seconds of CPU that its processes have used, user and system, of all their threads.
+        """Seconds of CPU, user and system, that its processes have used, with all their threads.
 
-        The same account as utime + stime in /proc/PID/stat, read through the process's CPU clock:
-        stat counts in ticks of 10 ms, too coarse for the short rows. Rests first, because the
-        kernel adds a thread's time to the account when it stops running.
+        It is utime + stime of /proc/PID/stat, but read from the process's CPU clock: stat counts in
+        ticks of 10 ms, which is too coarse for the short rows. It sleeps first, because the kernel
+        adds a thread's time only when the thread stops running.
 
         Source: clock_getcpuclockid(3); the kernel's include/linux/posix-timers.h (~pid << 3 | 2).
         """
@@ -105,7 +105,7 @@ class Server:
         return int(self._status("Threads"))
 
     def sockets(self) -> int:
-        """How many sockets the process has open, listening and its own ones included."""
+        """How many sockets the process has open, with the listening one and those of its loop."""
         names = (entry.readlink() for entry in Path(f"/proc/{self.pid}/fd").iterdir())
         return sum(str(name).startswith("socket:") for name in names)
 
@@ -113,10 +113,10 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def settle(self, quiet: float = 0.3, timeout: float = 60.0) -> None:
-        """Wait until the process does next to nothing: under 2% of a core for `quiet` seconds.
+        """Wait until the server is idle: it uses less than 2% of a core for `quiet` seconds.
 
         Raises:
-            RuntimeError: It did not come to rest within `timeout` seconds.
+            RuntimeError: It was not idle within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         before = self.cpu()
@@ -149,7 +149,7 @@ class Server:
 
 
 class Housed(Server):
-    """A server that has a folder of its own for as long as it runs."""
+    """A server that has a temporary folder of its own while it runs."""
 
     def __enter__(self) -> Self:
         self._house = tempfile.TemporaryDirectory(prefix="tailrace-bench-")

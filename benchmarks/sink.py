@@ -1,8 +1,8 @@
-"""A client that costs next to nothing: the kernel throws away what it receives.
+"""A client that needs almost no CPU: the kernel throws away what it receives.
 
-`MSG_TRUNC` on a TCP socket takes bytes off the queue without a copy, so that of two processes that
-share a loopback it is the server that is measured. `python -m benchmarks.sink PORT PATH` does one
-transfer in a process of its own and prints its bytes and seconds.
+`MSG_TRUNC` on a TCP socket removes bytes from the queue without a copy. Client and server share the
+machine, so this is how the server is measured and not the client. `python -m benchmarks.sink PORT
+PATH` does one transfer in a process of its own, and prints its length in bytes and its seconds.
 
 Source: tcp(7), MSG_TRUNC.
 """
@@ -28,20 +28,22 @@ _HEAD_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One response whose body nobody looked at: seconds, and the bytes of its body."""
+    """One response whose body was not read: its seconds, and the length of its body in bytes."""
 
     seconds: float
     length: int
 
 
 def take(port: int, path: str, *, copies: bool = False) -> Taken:
-    """Take a response with a content-length, without a look at its body.
+    """Receive a response that has a Content-Length, and drop its body.
 
     Args:
-        copies: Let the kernel copy it to here, as to a client that wants it.
+        port: The server's.
+        path: Of the request.
+        copies: Let the kernel copy the body into this process, as for a client that uses it.
 
     Raises:
-        RuntimeError: It is no 200 with a content-length, or was cut.
+        RuntimeError: The response is not a 200 with a Content-Length, or was cut.
     """
     buffer = memoryview(bytearray(b"\x01") * _AT_ONCE)
     flags = 0 if copies else socket.MSG_TRUNC
@@ -53,7 +55,9 @@ def take(port: int, path: str, *, copies: bool = False) -> Taken:
 
 
 def digest(port: int, path: str) -> Body:
-    """Take a response and hash its body: what checks a server before it is measured."""
+    """Receive a response and hash its body, to check a server before it is measured. Raises as
+    `take`.
+    """
     sha256 = hashlib.sha256()
     buffer = memoryview(bytearray(_AT_ONCE))
 
@@ -72,9 +76,9 @@ def _transfer(
     read: Callable[[socket.socket, int], int],
     first: Callable[[bytes], object],
 ) -> Taken:
-    """Receive a head and what came with it, then `read` up to the content-length."""
+    """Receive the head, give `first` what came with it, and `read` the rest of the body."""
     with connect(port) as sock:
-        # Blocking in the kernel: with a timeout Python asks poll() before each read.
+        # Without a timeout, because with one Python calls poll() before each read.
         sock.settimeout(None)
         started = time.perf_counter()
         sock.sendall(request_bytes(path, close=True))

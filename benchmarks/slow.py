@@ -1,4 +1,4 @@
-"""Many clients that read slowly, in a process of their own, which can be held and let go on."""
+"""Many clients that read slowly, in a process of their own, which can be stopped and continued."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BUFFER_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What the slow clients did: seconds that they were at work, bytes that all of them read."""
+    """What the slow clients did: the seconds in which they read, and the bytes of all of them."""
 
     seconds: float
     length: int
@@ -34,9 +34,9 @@ class SlowClients:
 
     Args:
         port: The server's.
-        path: What they ask for.
-        count: How many.
-        rate_bytes: Bytes that each reads in a second.
+        path: Of their requests.
+        count: The number of clients.
+        rate_bytes: Bytes that each client reads in a second.
     """
 
     def __init__(self, port: int, path: str, count: int, rate_bytes: int) -> None:
@@ -64,7 +64,7 @@ class SlowClients:
         self._process.communicate()
 
     def hold(self) -> None:
-        """Let them do nothing at all."""
+        """Stop their process, until `go_on`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -73,7 +73,7 @@ class SlowClients:
         self._process.send_signal(signal.SIGCONT)
 
     def finish(self) -> Pace:
-        """End their reading; what they did."""
+        """End their reading. Returns what they did."""
         assert self._process is not None
         told, _ = self._process.communicate("\n", timeout=30)
         seconds, length = told.split()
@@ -81,7 +81,9 @@ class SlowClients:
 
 
 def _read_slowly(socks: list[socket.socket], rate_bytes: int) -> Pace:
-    """Read until a line comes in; some of the sockets at each tick, each of them once a second."""
+    """Read until a line comes on standard input. At each tick some of the sockets are read, so that
+    each is read once a second.
+    """
     buffer = memoryview(bytearray(rate_bytes))
     ticks, length = 0, 0
     share = len(socks) * _TICK
@@ -98,7 +100,7 @@ def _read_slowly(socks: list[socket.socket], rate_bytes: int) -> Pace:
                 raise RuntimeError("the server ended the response of a slow client")
             length += got
         ticks += 1
-        # What was late stays late: after a hold they do not read faster than before.
+        # Lost time is not made up: after a hold they do not read faster than before.
         time.sleep(max(0.0, started + _TICK - time.perf_counter()))
     return Pace(ticks * _TICK, length)
 

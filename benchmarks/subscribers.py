@@ -1,4 +1,4 @@
-"""Many clients that hold a stream open and read what is published."""
+"""Many clients that keep a stream open and read what is published."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Subscribers"]
 _EVENT: Final = b"data:"
 _READ_BYTES: Final = 64 * 1024
 _QUIET: Final = 0.1
-"""Seconds in which nobody gets anything, and therefore nobody will."""
+"""Seconds of silence after which no other subscriber is expected to get an event."""
 
 
 class Subscribers:
-    """Connections that each asked for `path` and got the response's head.
+    """Connections that have each requested `path` and received the head of the response.
 
     Args:
         port: The server's.
-        path: The endpoint of the stream; with `{}` in it, that of each is numbered.
-        count: How many.
-        first_event: Wait for an event on each, for streams that begin with one.
-        keep: Keep what each receives, in `received`, to be looked at afterwards.
+        path: The path of the stream. `{}` in it becomes the number of the subscriber, from 0.
+        count: The number of subscribers.
+        first_event: Wait until each has an event, not only the head.
+        keep: Keep what each receives in `received`, for a check afterwards.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Subscribers:
         self._selector = selectors.DefaultSelector()
         self._keep = keep
         self.delays: list[float] = []
-        """Seconds from each publishing until each subscriber had it."""
+        """Seconds from each `publish` until each subscriber had its event, in no order."""
         self.received: dict[socket.socket, list[bytes]] = {}
 
     def __enter__(self) -> Self:
-        # Without this header Nchan has nothing for a subscriber; EventSource sends it.
+        # Nchan sends events only to requests with this `accept`; EventSource sends it, too.
         for number in range(self._count):
             path = self._path.replace("{}", str(number))
             request = request_bytes(path, headers=["accept: text/event-stream"])
@@ -88,7 +88,7 @@ class Subscribers:
         return seconds
 
     def append(self, path: str, body: bytes) -> int:
-        """POST to `path`, and see who gets anything.
+        """POST to `path`, and wait until no subscriber gets an event any more.
 
         Returns:
             How many subscribers got an event.
@@ -102,7 +102,7 @@ class Subscribers:
         return len(told)
 
     def append_unheard(self, path: str, body: bytes) -> None:
-        """POST to `path`; what subscribers get of it waits in their sockets."""
+        """POST to `path`, and do not read what the subscribers get."""
         assert self._publisher is not None
         self._publisher.sendall(request_bytes(path, method="POST", body=body))
         if not self._publisher.recv(_READ_BYTES).startswith(b"HTTP/1.1 2"):
@@ -110,7 +110,7 @@ class Subscribers:
 
     def _await(self, wanted: bytes, started: float | None = None) -> None:
         """Read until each subscriber has got `wanted` once."""
-        # What came before the piece at hand, for a mark that is split between two reads.
+        # What each has received so far, because `wanted` may be split between two reads.
         missing = dict.fromkeys(self._sockets, b"")
         deadline = time.monotonic() + TIMEOUT
         while missing:

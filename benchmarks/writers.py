@@ -1,4 +1,4 @@
-"""Many clients that each append to a stream, one append after the other."""
+"""Many clients that append at the same time; each sends its next append after the last answer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _TYPE: Final = "content-type: application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """What one client appends, in this order.
+    """What one client appends.
 
     Args:
         path: The stream's.
-        bodies: An append each.
+        bodies: The bodies of its appends, in this order.
     """
 
     path: str
@@ -33,7 +33,7 @@ class Writer:
 
 
 def create(port: int, path: str) -> None:
-    """Make a stream of bytes."""
+    """Create a stream of bytes."""
     _ask(port, request_bytes(path, method="PUT", close=True, headers=[_TYPE]), 201)
 
 
@@ -50,7 +50,7 @@ def write_all(port: int, writers: Sequence[Writer]) -> float:
     Raises:
         RuntimeError: An append was not answered 204, or a connection ended.
     """
-    # Made before the clock starts, so that next to nothing of what is measured is this client.
+    # Made before the clock starts, so that the client's own work is hardly measured.
     requests = [
         [_append(writer.path, body) for body in reversed(writer.bodies)] for writer in writers
     ]
@@ -86,7 +86,7 @@ def write_all(port: int, writers: Sequence[Writer]) -> float:
 
 def _take_answer(sock: socket.socket) -> None:
     answer = sock.recv(_READ_BYTES)
-    # A 204 is its head; in practice it comes in one piece.
+    # A 204 has only a head. In practice it comes in one piece.
     while not answer.endswith(_END):
         piece = sock.recv(_READ_BYTES)
         if not piece:

@@ -1,8 +1,8 @@
-"""Fixtures for every test, and what holds for the whole run.
+"""Settings and checks for every test and for the whole run.
 
-A run depends on nothing that whoever started it has set: a shell that starts a job with `&` ignores
-SIGINT in it, and every child would inherit that. And it leaves nothing behind: a test that was
-ended by its time limit may not have come to its own cleaning up.
+A run does not depend on the signals of the process that started it: if a shell starts a job with
+`&`, SIGINT is ignored in the job and in every child. And a run leaves no processes behind: a test
+that was ended by its time limit may not have reached its own cleanup.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if hasattr(signal, "SIGHUP"):  # taken away by `tests.machines`
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
-# An example that takes long says only that the machine is busy.
+# No deadline: an example that takes long shows only that the machine is busy.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 TEST_TIMEOUT = 120.0
-"""Seconds that an async test may take. It is less than the plugin's own `timeout`, which raises in
-the middle of the event loop: trio does not survive that, and the tests behind it hang as well."""
+"""Seconds that an async test may take. It is less than the `timeout` of pytest-timeout, which
+raises within the event loop: trio does not survive that, and the tests after it hang as well."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Bound an async test by a scope of its own; another plugin calls it."""
+    """Limit the time of an async test with a cancel scope; another plugin then calls the test."""
     if inspect.iscoroutinefunction(pyfuncitem.obj):
         marker = pyfuncitem.get_closest_marker("timeout")
         pyfuncitem.obj = bounded(pyfuncitem.obj, 0.8 * marker.args[0] if marker else TEST_TIMEOUT)
@@ -54,7 +54,7 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
     @functools.wraps(test)
     async def run(**fixtures: Any) -> None:
         with anyio.CancelScope() as scope:
-            # A thread's clock: the event loop's may stand still, for the test moves it.
+            # The time of a thread: the event loop's clock may stand still, if the test moves it.
             alarm = threading.Timer(timeout, current_loop().call_from_thread, [scope.cancel])
             alarm.daemon = True
             alarm.start()
@@ -70,9 +70,9 @@ def bounded(test: Callable[..., Awaitable[None]], timeout: float) -> Callable[..
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts servers as slow, and run files with slow tests first.
+    """Mark tests that start a server as slow, and run files with slow tests first.
 
-    Where two processes share the files, they end together then.
+    If two processes share the files, both are then done at about the same time.
     """
     for item in items:
         if isinstance(item, pytest.Function) and starts_a_server(item):
@@ -86,7 +86,7 @@ SERVING = {"tests.servers", "tests.cli.running_demo", "tests.cli.running_serve"}
 
 
 def starts_a_server(test: pytest.Function) -> bool:
-    """By its fixtures, or by what the file that it is in has imported."""
+    """Whether a test starts a server: its fixtures and the imports of its file tell."""
     if not {"shared_server", "server_name"}.isdisjoint(test.fixturenames):
         return True
     return file_serves(test.module)
@@ -98,19 +98,20 @@ def file_serves(module: ModuleType) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """Take what is loaded by now out of the garbage collector's sight.
+    """Let the garbage collector ignore all objects that exist now.
 
     `no_leaks` walks over every object that the collector tracks, twice for each block. A million of
-    them are modules and collected tests, which live until the end: half a second a block.
+    them are modules and collected tests, which live until the end. Without this, a block takes half
+    a second longer.
     """
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the processes that tests have left, and fail the run that left them."""
+    """End the processes that tests have left behind, and fail the run if there are any."""
     if hasattr(session.config, "workerinput"):
-        return  # the process that began this one looks at all of them
+        return  # the main process of `pytest -n` looks at the processes of all workers
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     left = [
         process
@@ -127,5 +128,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """It runs half of the tests: `pytest -n 2`."""
+    """Whether it is a worker of `pytest -n`, which runs a part of the tests."""
     return process.ppid() == os.getpid() and any("execnet" in part for part in process.cmdline())

@@ -1,4 +1,4 @@
-"""The Python examples in the project's pages, and how one is loaded."""
+"""Finds the Python examples in README.md and docs/, and loads one as a module."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Example:
     """One block of Python in a page.
 
     Attributes:
-        page: The page's path in the checkout.
-        line: The number of the block's first line of code.
-        code: The block.
+        page: The page's path, from the root of the checkout.
+        line: The line of the page in which the code starts, from 1.
+        code: The code, without the indentation of the block.
     """
 
     page: str
@@ -42,10 +42,14 @@ def pages() -> list[Path]:
 
 
 def examples_in(text: str, page: str) -> Iterator[Example]:
-    """Each block that is fenced as Python, under any of its names.
+    """Each block of Python in a page: its fence says `python`, `python3` or `py`.
+
+    Args:
+        text: The page's text.
+        page: Its path.
 
     Raises:
-        ValueError: A fence that is never closed.
+        ValueError: A block is never closed.
     """
     opened: re.Match[str] | None = None
     start, code = 0, list[str]()
@@ -67,8 +71,8 @@ def examples_in(text: str, page: str) -> Iterator[Example]:
 def load(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Run an example as a module of its own, with `folder` as the current directory.
 
-    A module, since FastAPI looks up annotations in the module of the endpoint. Its lines are those
-    of the page, so that a traceback points there.
+    It is a module because FastAPI looks up annotations in the endpoint's module. Its lines have the
+    same numbers as in the page, so that a traceback shows where the error is.
     """
     name = f"example_{re.sub(r'[^a-z]+', '_', example.page.lower())}_{example.line}"
     path = folder / f"{name}.py"

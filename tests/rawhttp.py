@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 client on a bare socket, for what other clients hide.
+"""A small HTTP/1.1 client on a plain socket, for tests of what other clients hide.
 
-It knows whether a body came to its end or was cut, reads no byte before it is told to, and can
-half-close or reset. Of HTTP it speaks only what tests need: no continuation lines, no trailers.
+It tells whether a body was complete or cut, reads only when it is told to, and can half-close or
+reset the connection. It supports only what tests need of HTTP: no continuation lines, no trailers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ READ_BYTES = 64 * 1024
 
 
 class ReplyError(Exception):
-    """What came is not an HTTP/1 response, or it ended within its head."""
+    """The bytes that came are not an HTTP/1 response, or end within its head."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A status line and its header fields; names in lower case, equal ones joined by ", "."""
+    """A status line and its header fields. Names are in lower case; values of the same name are
+    joined by ", ".
+    """
 
     version: str
     status: int
@@ -36,9 +38,9 @@ class Reply:
     """A whole response.
 
     Attributes:
-        complete: The message's own framing says that it ended: the last chunk came, or as many
-            bytes as content-length says. For a body that lasts until the connection closes, which
-            nothing frames: the connection was closed in order, not reset.
+        complete: Whether the body came to its end: the last chunk came, or as many bytes as
+            Content-Length says. If the body has neither, it lasts until the connection closes; it
+            is complete if the connection was closed and not reset.
     """
 
     status: int
@@ -49,16 +51,17 @@ class Reply:
 
 @dataclass(slots=True)
 class Connection:
-    """One connection; a context manager.
+    """One connection; as a context manager, it is closed at the end.
 
     Args:
         host: The address.
         port: The port.
-        timeout: Seconds that any single read or write may wait.
-        receive_buffer: Bytes of the socket's receive buffer, for a client that soon stalls.
+        timeout: Seconds that a single read or write may wait.
+        receive_buffer: Bytes of the socket's receive buffer; small for a client that soon stalls.
+            None is the system's default.
 
     Attributes:
-        ended: How the peer ended its side, once a read has met the end.
+        ended: How the peer ended its side; None until a read has come to the end.
     """
 
     host: str
@@ -74,7 +77,7 @@ class Connection:
         self.sock = socket.socket()
         self.sock.settimeout(self.timeout)
         if self.receive_buffer is not None:
-            # Before connect: the window that the handshake offers depends on it.
+            # Before connect, because the window that the handshake offers depends on it.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         try:
             self.sock.connect((self.host, self.port))
@@ -104,7 +107,7 @@ class Connection:
         body: bytes = b"",
         version: Literal["1.0", "1.1"] = "1.1",
     ) -> None:
-        """Send a request; several in a row are a pipeline, and their replies are read in order."""
+        """Send a request. Several in a row are a pipeline; their replies are read in order."""
         fields = {"host": f"{self.host}:{self.port}", **(headers or {})}
         if body:
             fields["content-length"] = str(len(body))
@@ -113,11 +116,11 @@ class Connection:
         self._methods.append(method)
 
     def half_close(self) -> None:
-        """Say that nothing more will be sent; replies can still be read."""
+        """End our side, so that nothing more can be sent. Replies can still be read."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Drop the connection with an RST, as a client does that is gone for good."""
+        """Drop the connection with an RST, as when the client's program dies."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -127,10 +130,10 @@ class Connection:
     # Reading ------------------------------------------------------------------------------------
 
     def read_head(self) -> Head:
-        """The next head; informational ones (1xx) are passed over.
+        """The next head; heads of informational responses (1xx) are skipped.
 
         Raises:
-            ReplyError: The connection ended before or within it, or it is no HTTP/1 head.
+            ReplyError: The connection ended before or within the head, or it is not HTTP/1.
         """
         while True:
             raw = self._take_through(b"\r\n\r\n")
@@ -141,19 +144,22 @@ class Connection:
                 return head
 
     def read_some(self) -> bytes:
-        """The next bytes as they come, with the body's framing in them; b"" at the end."""
+        """The next bytes as they come, still with the body's framing; b"" at the end."""
         if not self._buffer:
             self._fill()
         return self._take(len(self._buffer))
 
     def read_chunk(self) -> bytes | None:
-        """The next chunk of a chunked body: b"" for the last one, None if it was cut before.
+        """The next chunk of a chunked body: b"" for the last one, None if the body was cut.
 
-        What came of a chunk that was cut stays unread: `read_some` gives it.
+        The part that came of a chunk that was cut is given by `read_some`.
+
+        Raises:
+            ReplyError: The chunk does not end with a line break.
         """
         line = self._take_through(b"\r\n")
         if line is None:
-            self._buffer.clear()  # part of a size line is no data
+            self._buffer.clear()  # a part of the line with the size is not data
             return None
         size = int(line.split(b";")[0], 16)
         data = self._take_exactly(size + 2)
@@ -165,7 +171,7 @@ class Connection:
         return data[:size]
 
     def read_reply(self) -> Reply:
-        """The next response to its end, however it ends."""
+        """Read the next response to its end, also if it is cut. Raises as `read_head`."""
         head = self.read_head()
         method = self._methods.pop(0) if self._methods else "GET"
         body, complete = self._read_body(head, method)
@@ -187,7 +193,7 @@ class Connection:
         while chunk := self.read_chunk():
             body += chunk
         if chunk is None:
-            # Part of a chunk may have come; a client that shows data as it arrives has seen it.
+            # A part of the chunk may have come, and clients that show data at once have shown it.
             body += self._take(len(self._buffer))
         return bytes(body), chunk is not None
 
@@ -237,7 +243,7 @@ def request(
     body: bytes = b"",
     version: Literal["1.0", "1.1"] = "1.1",
 ) -> Reply:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own, and read the response."""
     with Connection(host, port) as connection:
         connection.send(path, method=method, headers=headers, body=body, version=version)
         return connection.read_reply()

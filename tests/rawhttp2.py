@@ -1,6 +1,7 @@
-"""`tests.rawhttp` for HTTP/2 without TLS: one request on a connection of its own.
+"""As `tests.rawhttp`, for HTTP/2 without TLS: one request on a connection of its own.
 
-The server is known to speak HTTP/2. A body that was cut ends with RST_STREAM or the connection.
+There is no upgrade from HTTP/1.1: the client knows that the server speaks HTTP/2. A body that was
+cut ends with RST_STREAM, or with the connection.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ READ_BYTES = 64 * 1024
 
 
 class Connection:
-    """One connection with one stream; a context manager.
+    """One connection with one stream; as a context manager, it is closed at the end.
 
     Args:
         host, port: The address.
-        timeout: Seconds that any single read or write may wait.
+        timeout: Seconds that a single read or write may wait.
     """
 
     def __init__(self, host: str, port: int, timeout: float = 10.0) -> None:
@@ -38,7 +39,7 @@ class Connection:
         self._unread = bytearray()
         self._to_send = b""
         self._ended: bool | None = None
-        """Whether the body came to its end; None while it comes."""
+        """True: the body is complete. False: it was cut. None: it goes on."""
 
     def __enter__(self) -> Connection:
         return self
@@ -55,7 +56,7 @@ class Connection:
         self.sock.close()
 
     def leave(self) -> None:
-        """Give the request up; the connection stays."""
+        """Cancel the request (RST_STREAM); the connection stays open."""
         self._http.reset_stream(1, error_code=8)
         self._flush()
 
@@ -67,7 +68,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> None:
-        """Send the request. A body is sent as the server takes it, while the reply is read."""
+        """Send the request. The rest of a large body is sent while the reply is read."""
         fields = {":method": method, ":path": path, ":scheme": "http"}
         fields |= {":authority": self._authority, **(headers or {})}
         self._http.send_headers(1, list(fields.items()), end_stream=not body)
@@ -83,7 +84,7 @@ class Connection:
         return some
 
     def read_reply(self) -> Reply:
-        """The response to its end, however it ends."""
+        """Read the response to its end, whether it is complete or cut."""
         body = bytearray()
         while some := self.read_some():
             body += some

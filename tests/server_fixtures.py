@@ -1,4 +1,4 @@
-"""Fixtures that give running servers, loaded by the root conftest."""
+"""Fixtures with running servers; the conftest at the root loads them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["server_name", "shared_server"]
 
 @pytest.fixture(params=SERVERS)
 def server_name(request: pytest.FixtureRequest) -> ServerName:
-    """Each server in turn, for a test that must hold under all of them."""
+    """Each server in turn, for a test that must pass under all of them."""
     name: ServerName = request.param
     return name
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Callable[..., RunningServer]]:
-    """`serve` as a call, for tests that leave the server as they found it.
+    """`serve` as a function, for tests that do not change the server's state.
 
-    A start takes a second, so one server runs for all tests that ask for the same application,
-    server and options; all end with the session.
+    A start takes a second, so all tests that ask for the same application, server and options share
+    one server. All servers end with the session.
     """
     with contextlib.ExitStack() as stack:
         running: dict[tuple[object, ...], RunningServer] = {}

@@ -3,7 +3,7 @@
     with serve("tests.apps.streams:app", "granian") as server:
         Connection(server.host, server.port)
 
-A server is ended when the block is left, however it is left.
+The server is ended when the block is left, also by an error.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ ServerName = Literal[
 ]
 ALL_SERVERS: tuple[ServerName, ...] = get_args(ServerName)
 SERVERS: tuple[ServerName, ...] = ALL_SERVERS[:8]
-"""Those that a test with `server_name` runs on; `tests/sockets/test_matrix.py` runs on all."""
+"""The servers for tests with the fixture `server_name`; `tests/sockets/test_matrix.py` uses all."""
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
 
 START_DEADLINE = 20.0
-"""Seconds until a server must accept; they take 1 s alone, more on a machine that is busy."""
+"""Seconds in which a server must accept. A start takes 1 s, and more on a busy machine."""
 
 STOP_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -57,8 +57,8 @@ STOP_GRACE = 5.0
 POLL = 0.02
 """Seconds between two attempts to connect."""
 
-# A HTTP/1.1 server in one process, where the server can do that. uvicorn's loop is named: with
-# uvloop installed it would take that one.
+# HTTP/1.1, in one process if the server can do that. uvicorn's loop is always set, because by
+# default it takes uvloop if that is installed.
 COMMANDS: dict[ServerName, list[str]] = {
     "uvicorn": ["uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio"],
     "uvicorn-h11": [
@@ -74,7 +74,7 @@ COMMANDS: dict[ServerName, list[str]] = {
         "--http=tailrace.server:HttpProtocol",
     ],
     "granian": ["granian", "{app}", "--host={host}", "--port={port}", "--interface=asgi"],
-    # No workers: hypercorn serves in the process that was started.
+    # With no workers, hypercorn serves in the process that was started.
     "hypercorn": ["hypercorn", "{app}", "--bind={host}:{port}", "--workers=0"],
     "hypercorn-trio": [
         *("hypercorn", "{app}", "--bind={host}:{port}", "--workers=0", "--worker-class=trio")
@@ -86,8 +86,8 @@ COMMANDS: dict[ServerName, list[str]] = {
         *("uvicorn", "{app}", "--host={host}", "--port={port}", "--loop=asyncio"),
         *("--http=zttp", "--http2"),
     ],
-    # The heartbeat of its worker touches a file: not on a disk that is busy. Its control socket
-    # would be one for all, in the home directory.
+    # gunicorn's worker touches a file as its heartbeat, which must not be on a busy disk. Its
+    # control socket is in the home directory, so all gunicorns of a user would share it.
     "gunicorn-uvicorn": [
         *("gunicorn", "{app}", "--bind={host}:{port}", "--worker-tmp-dir=/dev/shm"),
         *("--no-control-socket", "--worker-class=uvicorn.workers.UvicornWorker"),
@@ -105,8 +105,10 @@ class RunningServer:
     """A server that accepts connections.
 
     Attributes:
+        host: Its address.
+        port: Its port.
         pid: The process that was started.
-        log_path: The file that its output goes to.
+        log_path: The file to which its output is written.
     """
 
     host: str
@@ -120,19 +122,19 @@ class RunningServer:
 
     @property
     def log(self) -> str:
-        """What the server has written so far, both streams."""
+        """What the server has written so far to stdout and stderr."""
         return self.log_path.read_text(errors="replace")
 
     @property
     def worker(self) -> psutil.Process:
-        """The process that runs the application: granian always serves from a child."""
+        """The process that runs the application. granian, for example, serves from a child."""
         process = psutil.Process(self.pid)
         children = [child for child in process.children() if not is_tracker(child)]
         return children[0] if children else process
 
 
 def is_tracker(process: psutil.Process) -> bool:
-    """Whether this is the process in which multiprocessing counts its semaphores."""
+    """Whether this is multiprocessing's resource tracker, which serves nothing."""
     return any("resource_tracker" in word for word in process.cmdline())
 
 
@@ -148,13 +150,13 @@ def serve(
 
     Args:
         app: "module:attribute", importable from the root of the checkout.
-        server: One of `SERVERS`.
-        env: Environment variables beside those of the test's own process.
-        options: Further options of that server's command line, in its own words:
-            `timeout_keep_alive=1` is `--timeout-keep-alive=1`, True is a flag, False leaves it out.
+        server: One of `ALL_SERVERS`.
+        env: Environment variables, beside those of the test's own process.
+        options: More options of that server's command line: `timeout_keep_alive=1` becomes
+            `--timeout-keep-alive=1`. True is a flag without a value, False leaves it out.
 
     Raises:
-        RuntimeError: The server ended or did not accept in time; the message holds its log.
+        RuntimeError: The server ended or did not accept in time; the message has its log.
     """
     port = free_port()
     command = [
@@ -172,7 +174,7 @@ def serve(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A group of its own: what it forked can be ended with it, and nothing else.
+                # In a process group of its own, so that `stop` also ends what it has forked.
                 start_new_session=True,
             )
         try:
@@ -193,11 +195,11 @@ def command_line(options: Mapping[str, str | float | bool]) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on.
+    """A port on which nothing listens.
 
-    Below the kernel's range for outgoing connections (from 32768): a port of that range can be
-    taken by any connection between here and the server's bind, also by our own attempt to connect,
-    which then meets itself.
+    It is below the kernel's range for outgoing connections (from 32768). A port in that range may
+    be taken by any connection before the server binds it, even by our own attempt to connect, which
+    then connects to itself.
     """
     for _ in range(100):
         port = random.randrange(20_000, 32_000)
@@ -223,7 +225,7 @@ def wait_until_accepting(process: subprocess.Popen[bytes], server: RunningServer
 
 
 def stop(process: subprocess.Popen[Any], grace: float = STOP_GRACE) -> None:
-    """End the process, and whatever of its group is left."""
+    """End the process: SIGTERM, and after `grace` seconds SIGKILL to its whole group."""
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):

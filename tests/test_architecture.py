@@ -1,6 +1,6 @@
-"""The import rules: those that import-linter cannot say, and that it catches what it is for.
+"""The rules for imports that import-linter cannot express, and a check that it finds the others.
 
-And that ARCHITECTURE.md names files that exist.
+Also: ARCHITECTURE.md names only files that exist.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGES = [
 ]
 MODULES = ["errors", "limits", "types"]
 
-# importer, imported: each breaks one contract of pyproject.toml
+# importer, imported: each pair breaks one contract of pyproject.toml
 OFFENCES = [
     ("errors", "limits"),
     ("limits", "framing"),
@@ -81,7 +81,7 @@ ALLOWED = [
 
 @pytest.fixture(scope="module")
 def verdict(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What import-linter says of a package of the same shape in which every rule is broken."""
+    """The output of import-linter for a package of the same structure that breaks every rule."""
     root = tmp_path_factory.mktemp("offenders")
     (root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     package = root / "tailrace"
@@ -166,7 +166,7 @@ def is_submodule(name: str) -> bool:
 
 
 EXAMPLES = [SOURCE / "app" / "tour.py"]
-"""Shipped, but written as a user would write them: they come in by the front door."""
+"""Packages that are shipped but written as a user's code: they import from `tailrace` itself."""
 
 
 def test_nobody_inside_imports_the_front_door() -> None:
@@ -217,8 +217,8 @@ def test_the_check_of_the_front_door_lets_a_submodule_pass(code: str, package: s
 
 
 def imports_of_source() -> dict[str, set[str]]:
-    """Each module of the package, and those of the package that it imports, wherever it does so:
-    also within functions, and for types alone."""
+    """Each module of the package, and the modules of the package that it imports. Imports within
+    functions and for types count, too."""
     files = {module_of(path): path for path in SOURCE.rglob("*.py")}
     return {
         name: set(imported(path.read_text(), package_of(path), files.keys()))
@@ -244,7 +244,8 @@ def imported(code: str, package: str, known: Collection[str]) -> Iterator[str]:
 
 
 def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
-    """What imports itself, over others or not: Tarjan's strongly connected components."""
+    """The groups of modules that import each other in a circle, by Tarjan's algorithm for strongly
+    connected components. A module that imports itself is a group of one."""
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     path: list[str] = []
@@ -309,9 +310,9 @@ def late():
 
 
 def absent_files(text: str) -> list[str]:
-    """The files of Python that a text names, and that are neither below the package nor the root.
+    """The Python files that a text names and that exist neither in the package nor below the root.
 
-    Wherever it names them: the walks are no prose, and have no backticks.
+    A name need not have backticks: the page also has lists of files without them.
     """
     named = sorted(set(re.findall(r"[\w./]+\.py\b", text)))
     return [name for name in named if not any((at / name).is_file() for at in (SOURCE, ROOT))]

@@ -1,4 +1,4 @@
-"""What holds for every run of the tests: shown by a run of a few that misbehave."""
+"""What tests/conftest.py does for every run, tested with a run of a few tests that misbehave."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_a_file_that_starts_servers_is_seen_by_what_it_imports() -> None:
 
 @pytest.mark.slow
 def test_a_hanging_test_fails_alone_and_nothing_is_left(tmp_path: Path) -> None:
-    """Kind of fault: a test that depends on signals, or that ends the run with it."""
+    """A test that hangs must not end the run, and a test must not depend on inherited signals."""
     (tmp_path / "test_misbehaving.py").write_text(MISBEHAVING)
     plugins = ("-p", "tests.conftest", "-p", "no:cacheprovider")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rA", *plugins, "--rootdir", tmp_path, tmp_path],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        # As a job that a shell has started with `&`.
+        # As in a job that a shell has started with `&`.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         capture_output=True,
         text=True,

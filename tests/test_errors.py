@@ -109,7 +109,7 @@ STATUS = {
     OriginRefused: 403,
     Overloaded: 503,
     ContentTypeMismatch: 409,
-    ForkRefused: 404,  # of the example; it is told
+    ForkRefused: 404,  # as the example is made: the status is an argument
     OffsetGone: 410,
     ProducerFenced: 403,
     ProducerGap: 409,
@@ -118,10 +118,10 @@ STATUS = {
     StreamExists: 409,
     StreamNotFound: 404,
     StreamGone: 410,
-    SubscriptionRefused: 409,  # of the example; it is told
+    SubscriptionRefused: 409,  # as the example is made: the status is an argument
     TooLarge: 413,
 }
-"""What is neither the server's fault (500), nor its store's (503), nor a bad request (400)."""
+"""The errors whose status is not the usual one of `usual_status`."""
 
 
 def usual_status(error: TailraceError) -> int:
@@ -160,7 +160,7 @@ def test_codes_are_stable_and_tell_the_errors_apart() -> None:
         "transfer_failed",
         "path_refused",
         "archive_too_large",
-        "stream_failed",  # a run's error has the code of what ended it
+        "stream_failed",  # the error of a run has the code of what ended the run
         "store_unavailable",
         "store_corrupt",
         "store_full",

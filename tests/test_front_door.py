@@ -1,4 +1,4 @@
-"""The front door: which names it has, that each is loaded when it is asked for, and old places."""
+"""The package `tailrace`: its names, that each is loaded at its first use, and names that moved."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ MOVED = [
 
 
 def documented() -> str:
-    """Every page that a user reads."""
+    """The text of every page that a user reads."""
     root = Path(__file__).parent.parent
     pages = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
     return "\n".join(page.read_text() for page in pages if page.exists())
 
 
 def run(code: str, *options: str) -> str:
-    """What a fresh interpreter prints."""
+    """What a new interpreter prints that runs the code."""
     done = subprocess.run(
         [sys.executable, *options, "-c", code], capture_output=True, text=True, timeout=60
     )
@@ -73,7 +73,7 @@ def test_each_name_has_a_docstring_of_its_own(name: str) -> None:
     thing = getattr(tailrace, name)
     text = thing.__doc__ or ""
     first = text.strip().partition("\n")[0]
-    # A dataclass without one is given its signature.
+    # A dataclass without a docstring has its signature as its `__doc__`.
     assert not first.startswith(f"{name}(")
     assert re.fullmatch(r"[A-Z\"`].{10,}[.:]", first), first
     assert inspect.getdoc(thing) == inspect.cleandoc(text)
@@ -259,11 +259,11 @@ def test_an_old_place_has_nothing_else(module: str) -> None:
 
 
 MADE_INSIDE = {"Channel.__init__", "Run.__init__"}
-"""Made by `Streams`, and by nobody else."""
+"""Only `Streams` makes these, so a user never calls them."""
 
 
 def public_objects() -> set[int]:
-    """What a user can import by a public path: `id` of each."""
+    """The `id` of each object that a user can import from a public module."""
     found = {id(getattr(tailrace, name)) for name in tailrace.__all__}
     for module in pkgutil.iter_modules(tailrace.__path__, "tailrace."):
         if not module.name.rpartition(".")[2].startswith("_"):
@@ -273,7 +273,7 @@ def public_objects() -> set[int]:
 
 
 def callables(name: str) -> Iterator[tuple[str, FunctionType]]:
-    """A public function, or the public methods and properties of a public class."""
+    """A public function; or the public methods and properties of a class, with their names."""
     thing = getattr(tailrace, name)
     if isinstance(thing, FunctionType):
         yield name, thing
@@ -293,7 +293,7 @@ def classes_in(hint: Any) -> Iterator[type]:
         yield origin
     for part in typing.get_args(hint):
         yield from classes_in(part)
-    if isinstance(hint, list):  # of a Callable
+    if isinstance(hint, list):  # the arguments of a Callable
         for part in hint:
             yield from classes_in(part)
 
@@ -301,7 +301,7 @@ def classes_in(hint: Any) -> Iterator[type]:
 @pytest.mark.parametrize("name", tailrace.__all__)
 def test_what_a_signature_names_can_be_imported(name: str) -> None:
     public = public_objects()
-    # What a file imports for its annotations alone.
+    # Names that a file imports only for its annotations.
     for_types = {**vars(tailrace), "APIRouter": fastapi.APIRouter, **vars(subscriptions)}
     for where, function in callables(name):
         hints = typing.get_type_hints(function, localns=for_types)

@@ -12,7 +12,7 @@ BODY = ast.parse(Path(limits.__file__).read_text()).body
 
 
 def constants() -> dict[str, str | None]:
-    """Each constant and the text that stands right below it."""
+    """Each constant, and the docstring below it."""
     found: dict[str, str | None] = {}
     for statement, following in zip(BODY, [*BODY[1:], ast.Pass()], strict=True):
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):

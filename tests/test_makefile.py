@@ -1,4 +1,4 @@
-"""What `make demo` says and where it serves, and what `make check` leaves out."""
+"""What `make demo` prints and on which port it serves; and which tests `make check` leaves out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MADE = ("made.stamp", "demo.stamp")
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with what make reads, and a command that says how it was called."""
+    """A folder with the files that make reads, and a `tailrace` that only prints its arguments."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     (tmp_path / "pyproject.toml").touch()
@@ -28,7 +28,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # Not as a part of the make that has started the tests.
+    # Without the variables of the make that may have started the tests.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     inherited.pop("PORT", None)
     return subprocess.run(
@@ -75,7 +75,7 @@ def test_before_anything_takes_time_it_says_what_it_does(clone: Path) -> None:
 
 def test_before_it_installs_anything_it_says_so(clone: Path) -> None:
     (clone / ".venv/made.stamp").touch()
-    end = make(clone, "demo")  # there is no pip
+    end = make(clone, "demo")  # it fails, because there is no pip
     assert end.returncode != 0
     assert end.stdout.startswith("make: installing what the tour needs into .venv")
 

@@ -28,7 +28,7 @@ def client(listener: socket.socket) -> Iterator[Connection]:
 
 @pytest.fixture
 def peer(listener: socket.socket, client: Connection) -> Iterator[socket.socket]:
-    """The server's end: what a test writes there waits in the kernel for the client."""
+    """The server's end of the connection. What a test writes to it waits in the kernel."""
     sock, _ = listener.accept()
     sock.settimeout(5)
     with sock:

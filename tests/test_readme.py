@@ -1,4 +1,4 @@
-"""Every Python example of the README and of docs/ runs, and what it serves answers."""
+"""Every Python example of the README and of docs/ runs, and the routes of its app answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = [
 ]
 
 FIRST_BYTES_DEADLINE = 10.0
-"""Seconds until the first bytes of an example must be there: for a stream it is the first item."""
+"""Seconds in which a route of an example must send its first bytes."""
 
 FILES = {
     "film.mp4": bytes(range(256)) * 4096,
@@ -33,7 +33,7 @@ FILES = {
 
 @pytest.fixture
 def anyio_backend() -> str:
-    # An example is free to use asyncio by name.
+    # Not trio: an example may import asyncio.
     return "asyncio"
 
 
@@ -46,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def get_paths(app: FastAPI) -> Iterator[str]:
-    """The path of each route that a GET without further knowledge can reach."""
-    # Not `app.routes`: FastAPI keeps a router that was included as one entry there.
+    """The path of each GET route without parameters in its path."""
+    # Not `app.routes` alone: there a router that was included is a single entry.
     for route in iter_route_contexts(app.routes):
         path = getattr(route, "path", None)
         if path and "{" not in path and "GET" in (getattr(route, "methods", None) or ()):
@@ -55,7 +55,7 @@ def get_paths(app: FastAPI) -> Iterator[str]:
 
 
 async def check_answers(app: FastAPI) -> list[str]:
-    """Ask each GET route of an application for its first bytes; the paths that were asked."""
+    """Check that each GET route of an application sends its first bytes. Returns their paths."""
     asked = []
     async with Client(app, lifespan=True) as client:
         for path in get_paths(app):

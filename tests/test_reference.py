@@ -1,4 +1,4 @@
-"""The reference that `make reference` writes, and the docstrings that it is made of."""
+"""The reference that `make reference` writes, and the docstrings from which it is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGES: dict[str, tuple[str, ...]] = runpy.run_path(str(SCRIPT))["PAGES"]
 
 
 def shown(module: str) -> list[str]:
-    """The names on a module's page."""
+    """The names that a module's page must show."""
     found = importlib.import_module(module)
     return list(PAGES[module] or getattr(found, "__all__", None) or constants(found))
 
@@ -64,14 +64,14 @@ def test_the_reference_is_of_every_module_that_the_front_door_names() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """Something public that is called: its docstring, and what that has to tell."""
+    """A public function or class: its docstring, and what the docstring must name."""
 
     where: str
     doc: str
     function: FunctionType
 
     def section(self, name: str) -> set[str]:
-        """The names that a section of the docstring begins its entries with."""
+        """The names with which the entries of a section of the docstring begin."""
         found = re.search(rf"^{name}:\n((?:    .*\n|\n)+)", f"{self.doc}\n", re.MULTILINE)
         entries = re.findall(r"^    ([*\w., ]+?):(?: |$)", found[1] if found else "", re.MULTILINE)
         return {name.strip("* ") for entry in entries for name in entry.split(",")}
@@ -88,7 +88,7 @@ class Documented:
 
     @property
     def raised(self) -> set[str]:
-        """The classes that the function itself raises."""
+        """The classes that the function raises in its own body."""
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body
         return {
             node.exc.func.id
@@ -127,12 +127,12 @@ def documented_in(where: str, thing: Any) -> Iterator[Documented]:
 
 
 def is_ours(function: FunctionType) -> bool:
-    """Not what `dataclass` and `Protocol` have made."""
+    """Whether the function is in our source. Those that `dataclass` and `Protocol` make are not."""
     return function.__code__.co_filename.startswith(str(SCRIPT.parent.parent))
 
 
 def overrides_another_package(thing: type, name: str) -> bool:
-    """A method that is documented there."""
+    """Whether a method overrides one of another package, which documents it."""
     return any(
         name in vars(base)
         for base in thing.__mro__
@@ -146,7 +146,7 @@ MADE_INSIDE = {
     *("tailrace.streams.Step", "tailrace.streams.Thinned", "tailrace.testing.Exchange"),
     "tailrace.connection.Attached",
 }
-"""Classes whose objects a user is given, and does not make."""
+"""Classes whose objects a user gets, but does not make."""
 
 DOCUMENTED = list(documented())
 

@@ -85,7 +85,7 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
     )
     assert process.stdout is not None
     with process.stdout:
-        process.stdout.readline()  # it ignores the signal from here on
+        process.stdout.readline()  # from this line on it ignores the signal
     stop(process, grace=0.05)
     assert process.returncode == -signal.SIGKILL
 

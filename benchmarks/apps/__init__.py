@@ -1,1 +1,1 @@
-"""The applications under test: the same endpoints, with the response class as the difference."""
+"""The applications under test: they have the same endpoints, and differ in the response class."""

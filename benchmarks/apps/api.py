@@ -1,4 +1,4 @@
-"""The FastAPI application of the `yield` rows, for either set of response classes."""
+"""The FastAPI application of the rows with `yield` endpoints, for any set of response classes."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def build(
     Args:
         streaming: The response class of the raw endpoints.
         events: The response class of the SSE endpoints.
-        lines: The response class of the JSON Lines endpoints; None for FastAPI's own, which it
-            takes where an endpoint names none.
-        route_class: What the endpoints are made into.
+        lines: The response class of the JSON Lines endpoints. None sets no class: then FastAPI uses
+            its own.
+        route_class: The class of the routes.
     """
     app = FastAPI()
     app.router.route_class = route_class

@@ -1,4 +1,4 @@
-"""The least that an ASGI application can be: what the first byte is measured against."""
+"""The smallest ASGI application that streams: the first byte of others is compared with its."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def app(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
-    """Send the first chunk, wait, send the second."""
+    """Send the first chunk, wait `sources.FIRST_BYTE_PAUSE`, send the second."""
     if scope["type"] != "http":
         return
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})

@@ -1,4 +1,4 @@
-"""Tailrace in FastAPI with its route class: items are validated, as FastAPI's own streams do."""
+"""Tailrace's responses with `StreamRoute` in FastAPI: items are validated, as by FastAPI itself."""
 
 from __future__ import annotations
 

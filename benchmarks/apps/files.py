@@ -1,4 +1,4 @@
-"""A file by Tailrace's FileResponse and by Starlette's, and an endpoint to be polled beside it."""
+"""A file in Tailrace's FileResponse and in Starlette's, and a small endpoint that can be polled."""
 
 from __future__ import annotations
 

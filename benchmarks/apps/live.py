@@ -1,7 +1,7 @@
-"""Streams read live, one path each, over a store in memory: `LiveResponse` without anything above.
+"""Streams in a store in memory, one for each path, read live: only `LiveResponse`, no framework.
 
-`PUT /NAME` creates a stream, `POST /NAME` appends to it: the body as a string of JSON. `GET /NAME`
-subscribes from its tail, `GET /NAME?from=start` from its first byte.
+`PUT /NAME` creates a stream. `POST /NAME` appends the body to it, as a JSON string. `GET /NAME`
+subscribes from the tail, `GET /NAME?from=start` from the first byte.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Starlette application of the raw rows, for either response class."""
+"""The Starlette application of the rows with plain streams, for either response class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FIXED: Final[dict[str, Callable[[], Any]]] = {
 
 
 def build(streaming: type[StreamingResponse]) -> Starlette:
-    """An application whose every endpoint answers with `streaming`."""
+    """An application in which every endpoint answers with the class `streaming`."""
 
     def counted(source: Callable[[int], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What the event rows stream: prices, all at once or as they are published."""
+"""The items of the rows with events: prices, all at once or when they are published."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plain_prices(count: int) -> Iterator[dict[str, Any]]:
 
 
 class Ticker:
-    """A broadcast: every subscriber gets every price published after it came."""
+    """A broadcast: every subscriber gets every price that is published after it subscribed."""
 
     def __init__(self) -> None:
         self._published: list[Price] = []

@@ -1,6 +1,6 @@
-"""What is streamed: the same sources for every side.
+"""The sources that are streamed, the same for every side.
 
-The client imports them too, to know which bytes must arrive.
+The client imports them too, so that it knows which bytes must arrive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def numbers_async(count: int) -> AsyncIterator[str]:
 
 
 async def numbers_with_turns(count: int) -> AsyncIterator[str]:
-    """The async source that gives the event loop its turn after each item."""
+    """An async source that lets the event loop run other tasks after each item."""
     for i in range(count):
         yield f"Number {i}\n"
         await asyncio.sleep(0)
@@ -49,7 +49,7 @@ def file_chunks() -> Iterator[bytes]:
 
 
 def big_chunks(count: int) -> Iterator[bytes]:
-    """Chunks of 64 KiB that differ in their first 8 bytes: a lost or doubled one shows."""
+    """Chunks of 64 KiB that differ in their first 8 bytes, so a lost or repeated one is found."""
     rest = bytes(range(256)) * (BIG_CHUNK_BYTES // 256)
     for i in range(count):
         yield i.to_bytes(8, "big") + rest[8:]
@@ -83,7 +83,7 @@ def short_sync() -> Iterator[bytes]:
 
 
 async def one_then_idle() -> AsyncIterator[bytes]:
-    """One event, ready for the wire, then silence: an idle subscriber."""
+    """One event as bytes, then silence: the source of an idle subscriber."""
     yield IDLE_EVENT
     async for _ in never():
         yield b""

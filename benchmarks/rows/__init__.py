@@ -1,4 +1,4 @@
-"""The rows by name; each module has `run(scale)`, which measures and gives its findings."""
+"""The rows by name. Each module has `run(scale)`, which measures and returns the findings."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def run(name: str, scale: float) -> list[Finding]:
 
     Args:
         name: A key of `ROWS`.
-        scale: 1 for the sizes of the table, less for smaller ones.
+        scale: 1 for the full sizes, less for smaller ones.
     """
     return load(name)(scale)
 
 
 def load(name: str) -> Callable[[float], list[Finding]]:
-    """The `run` of a row's script."""
+    """The `run` of a row's module; `name` is a key of `ROWS`."""
     script: Callable[[float], list[Finding]] = import_module(
         f"benchmarks.rows.{_MODULES[name]}"
     ).run

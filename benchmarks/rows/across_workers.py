@@ -1,4 +1,4 @@
-"""An append through one worker process, and when readers on the others have its first byte."""
+"""The time from an append in one worker process until readers on the others have its first byte."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from benchmarks.served import Served
 
 WORKERS = 4
 READERS = 3
-"""For each of the other workers."""
+"""Readers on each of the other workers."""
 APPENDS = 300
 PAUSE = 0.01
-"""Seconds between an append and the next: it is the delay that is measured, not the rate."""
+"""Seconds between two appends, because the delay is measured and not the rate."""
 AT_MOST_MS = 5.0
 
 STREAM: Final = "/v1/stream/bench/across"
 TRIES: Final = 400
-"""Connections that are tried until each worker has enough of them."""
+"""How many connections are made, at most, until each worker has enough of them."""
 
 
 def run(scale: float) -> list[Finding]:
@@ -44,7 +44,7 @@ def run(scale: float) -> list[Finding]:
 
 
 def _await_workers(server: Served) -> None:
-    """Until every worker accepts: a connection reaches only those that do."""
+    """Wait until every worker accepts: the kernel gives connections only to workers that do."""
     deadline = time.monotonic() + 30
     while len(_seen(server)) < WORKERS:
         if time.monotonic() > deadline:
@@ -52,7 +52,7 @@ def _await_workers(server: Served) -> None:
 
 
 def _seen(server: Served) -> set[int]:
-    """The workers that connections are given to."""
+    """The workers that have accepted some of many connections."""
     with ExitStack() as stack:
         socks = [stack.enter_context(connect(server.port)) for _ in range(16 * WORKERS)]
         for sock in socks:
@@ -63,7 +63,7 @@ def _seen(server: Served) -> set[int]:
 
 
 def _owners(server: Served, socks: list[socket.socket]) -> dict[socket.socket, int]:
-    """Which process has accepted each connection, as the kernel tells."""
+    """The process that has accepted each connection, as the kernel knows it."""
     owner: dict[int, int] = {}
     for pid in server.pids():
         for known in psutil.Process(pid).net_connections("tcp4"):
@@ -89,7 +89,7 @@ def _spread(server: Served, stack: ExitStack) -> tuple[socket.socket, list[socke
             on.setdefault(pid, []).append(stack.enter_context(sock))
     else:
         raise RuntimeError("the kernel did not spread the connections over the workers")
-    # Last, for the server lets go of a connection that is idle for 5 s.
+    # The writer comes last, because the server closes a connection that is idle for 5 s.
     writer = stack.enter_context(connect(server.port))
     writer.sendall(request_bytes("/healthz"))
     writer.recv(65536)

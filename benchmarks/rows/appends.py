@@ -22,10 +22,10 @@ ROUNDS = 5
 AT_LEAST = 3
 
 STREAMS: Final = (50, 1)
-"""How many streams the writers share.
+"""How many streams the writers share, in each of the two measurements.
 
-Not one each: the reference server keeps 100 files open, and answers 404 to an append that needs
-one more.
+There is none with a stream for each writer: the reference server keeps 100 files open, and answers
+404 to an append that needs another one.
 """
 
 OURS: Final = "Tailrace, SQLite"
@@ -83,7 +83,7 @@ def _body(writer: int, at: int) -> bytes:
 
 
 def _check(held: bytes, writers: Sequence[Writer]) -> None:
-    """Every append once, and those of each writer in its order."""
+    """Check that the stream holds every append once, and those of each writer in its order."""
     records = [held[at : at + BODY_BYTES] for at in range(0, len(held), BODY_BYTES)]
     if Counter(records) != Counter(body for writer in writers for body in writer.bodies):
         raise RuntimeError("a stream does not hold each append once")

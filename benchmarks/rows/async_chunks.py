@@ -1,4 +1,4 @@
-"""Small chunks from an async generator: as it is, with turns of the loop, and in FastAPI."""
+"""Small chunks from an async generator: plain, with a `sleep(0)` after each, and in FastAPI."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def run(scale: float) -> list[Finding]:
     subscribers, messages = scaled(SUBSCRIBERS, scale), scaled(MESSAGES, scale)
     costs: dict[str, list[Cost]] = {}
     for _ in range(ROUNDS):
-        # Servers of their own for each turn: Nchan gives old messages to new subscribers.
+        # New servers for each turn, because Nchan gives old messages to new subscribers.
         if has_nchan():
             with Nginx(_LOCATIONS, nchan=True) as theirs:
                 cost = _broadcast(theirs, subscribers, messages, "/subscribe", "/publish")
@@ -47,7 +47,7 @@ def run(scale: float) -> list[Finding]:
 def _broadcast(
     server: Server, subscribers: int, messages: int, path: str, publish: str | None = None
 ) -> Cost:
-    """Publish all messages, each when every subscriber has the one before."""
+    """Publish all messages; each one when every subscriber has the one before it."""
     sent = [(b"%d " % n).ljust(MESSAGE_BYTES, b"x") for n in range(messages + 1)]
     with Subscribers(server.port, path, subscribers, keep=True) as crowd:
         crowd.publish(publish or path, sent[0])  # so that nothing is cold

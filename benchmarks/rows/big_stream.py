@@ -1,4 +1,4 @@
-"""A stream far larger than memory should ever hold of it."""
+"""A stream that is much larger than what the server may keep of it in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(scale: float) -> list[Finding]:
     count = scaled(CHUNKS, scale)
     total = count * sources.BIG_CHUNK_BYTES
     path = f"/big?count={count}"
-    # Theirs is timed for comparison only: one transfer of each, ours a second time to be hashed.
+    # One transfer of each is measured. Ours is transferred a second time, to check its digest.
     with Server("benchmarks.apps.starlette_theirs:app") as theirs:
         their_growth, their_seconds = _grow(theirs, path)
     with Server("benchmarks.apps.starlette_ours:app") as ours:
@@ -54,7 +54,7 @@ def run(scale: float) -> list[Finding]:
 
 
 def _grow(server: Server, path: str) -> tuple[int, float]:
-    """Bytes by which the peak grew over one transfer, and its seconds."""
+    """The bytes by which one transfer raised the server's peak memory, and its seconds."""
     discard(server.port, "/numbers?count=100")
     before = server.memory().peak_bytes
     seconds = discard(server.port, path)

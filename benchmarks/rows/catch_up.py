@@ -15,10 +15,10 @@ from benchmarks.server import Server
 from benchmarks.writers import Writer, create, write_all
 
 APPENDS: Final = {200: 10_000, 4096: 4_000}
-"""Bytes of an append, and how many the stream has: as many as are made in some seconds."""
+"""Bytes of an append, and how many appends the stream has: what can be made in some seconds."""
 
 TURN_BYTES = 64 * 1024 * 1024
-"""What is read in a turn; the stream again and again until it is that much."""
+"""Bytes that are read in a turn: the stream is read again and again, until it is about so much."""
 
 ROUNDS = 5
 WRITERS = 100

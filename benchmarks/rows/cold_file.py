@@ -1,4 +1,4 @@
-"""An endpoint that is polled while another client downloads a file that is not in the cache."""
+"""An endpoint that is polled while another client downloads a file from the disk."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Polls:
 
     Args:
         idle: Seconds of each answer without a download.
-        during: Seconds of each answer beside one.
+        during: Seconds of each answer during a download.
         rates: Bytes per second of each download.
-        cached: How much of the file was in the page cache before each, 0 to 1.
+        cached: How much of the file was in the page cache before each download, 0 to 1.
     """
 
     idle: list[float] = field(default_factory=list)
@@ -90,7 +90,7 @@ def _poll(polls: Polls, server: Server, path: str) -> None:
     with connect(server.port) as sock:
         for _ in range(IDLE_POLLS):
             polls.idle.append(_ask(sock))
-        # In a process of its own, so that it shares no interpreter lock with the clock here.
+        # In a process of its own, so that it does not take the interpreter lock of this one.
         command = [sys.executable, "-m", "benchmarks.sink", str(server.port), path]
         with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) as download:
             _while(lambda: download.poll() is None, polls.during, sock)
@@ -105,7 +105,7 @@ def _while(holds: Callable[[], bool], answers: list[float], sock: socket.socket)
 
 
 def _ask(sock: socket.socket) -> float:
-    """Seconds of one request on a connection that is kept, after a pause."""
+    """Wait `_PAUSE`, then send a request on a kept connection. Returns the seconds it took."""
     time.sleep(_PAUSE)
     started = time.perf_counter()
     sock.sendall(request_bytes("/ping"))

@@ -20,10 +20,10 @@ FASTAPI = "FastAPI EventSourceResponse"
 SSE_STARLETTE = "sse-starlette"
 OURS = "Tailrace EventSourceResponse"
 CHECKED = "Tailrace EventSourceResponse, StreamRoute"
-"""With the route class that validates each item by the annotation, as FastAPI does of itself."""
+"""With the route class that validates each item by the annotation, as FastAPI always does."""
 
 WIRE_BYTES = 160
-"""More than one event takes on the wire, chunk framing included."""
+"""More bytes than one event has on the wire, with its chunk framing."""
 
 
 def run(scale: float) -> list[Finding]:
@@ -60,7 +60,7 @@ def _burst(servers: dict[str, Server], endpoint: str, count: int) -> dict[str, l
     path = f"{endpoint}?count={count}"
 
     def check(transfer: Transfer) -> None:
-        # The three differ in spaces and line ends, which SSE and JSON allow: the data must agree.
+        # The sides differ in spaces and line ends, as JSON and SSE allow. The data must be equal.
         lines = body_of(transfer).splitlines()
         if [json.loads(line[5:]) for line in lines if line.startswith(b"data:")] != expected:
             raise RuntimeError(f"{path} did not send what its generator gave")
@@ -76,7 +76,7 @@ def _burst(servers: dict[str, Server], endpoint: str, count: int) -> dict[str, l
 
 
 def _live(servers: dict[str, Server], subscribers: int, events: int) -> dict[str, list[Cost]]:
-    """Costs of publishing `events` to all subscribers, each event when all have the one before."""
+    """The costs of publishing `events` events; each waits until all have the one before."""
     costs: dict[str, list[Cost]] = {name: [] for name in servers}
     for _ in range(3):
         for name, server in servers.items():

@@ -30,7 +30,7 @@ def run(scale: float) -> list[Finding]:
 
 
 def _make(path: Path, mebibytes: int) -> Body:
-    """A file of random bytes, which is in the page cache once written; its length and digest."""
+    """Write a file of random bytes, which is then in the page cache. Returns length and digest."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for _ in range(mebibytes):
@@ -55,7 +55,7 @@ def _send(path: Path, expected: Body) -> dict[str, list[Cost]]:
     ):
         for server in (theirs, ours):
             client.transfer(server.port, "/numbers?count=100")
-        # Theirs takes the better part of a minute: once is enough to see a factor of 30.
+        # Theirs takes most of a minute, and one turn is enough to see a factor of 30.
         return in_turn(
             [
                 Side(PEER, theirs, download(client, theirs, "/file", check), rounds=1),

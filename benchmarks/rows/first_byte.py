@@ -26,7 +26,7 @@ STARLETTE = "Starlette StreamingResponse"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a side is asked."""
+    """What is requested of one side: the application and the path."""
 
     name: str
     app: str
@@ -67,7 +67,7 @@ def run(scale: float) -> list[Finding]:
 
 
 def _first_byte(sock: socket.socket, path: str) -> float:
-    """Seconds from the request to the first byte of the body, on a connection already warm."""
+    """Seconds from the request to the first chunk of the body, on a connection that is open."""
     buffer = bytearray(4096)
     view = memoryview(buffer)
     filled = 0

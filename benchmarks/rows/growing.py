@@ -1,4 +1,4 @@
-"""What grows with what is only there: the same work beside 1, 4 and 16 times as much of it."""
+"""How the cost of work grows with idle things in the store: with 1, 4 and 16 times as many."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ AT_MOST: Final = 1.2
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of what is there.
+    """One kind of idle things, and the work that is measured beside them.
 
     Args:
-        kind: As `benchmarks.beside` names it.
-        what: In words.
-        sizes: How much of it.
-        rounds: How often each size has its turn.
-        cpu_bound: Seconds of CPU for a unit, where it is not the ratio that counts.
-        wait_bound: Seconds that the longest unit may take, where it is that.
+        kind: Its name in `benchmarks.beside`.
+        what: The work, in words.
+        sizes: How many idle things there are; each size is measured.
+        rounds: How many turns each size has.
+        cpu_bound: Seconds of CPU that a unit may take. None: the ratio counts, or `wait_bound`.
+        wait_bound: Seconds of the clock that the longest unit may take. None: it does not count.
     """
 
     kind: str
@@ -50,7 +50,8 @@ CASES: Final = (
     Case("gone", "an append to a deleted stream with forks", (1, 125, 500, 2000)),
     Case("deleted", "the end of each of deleted streams, beside appends", (500, 2000, 8000), 5),
     Case("started", "the start of a run beside idle ones", (250, 1000, 4000), 5),
-    # Each second has its bounded part of a round, and a small round is over before that.
+    # A sweep looks at a bounded number of runs, and the smallest size is below that bound. So the
+    # ratio says nothing here.
     Case("idle", "a second of idle runs", (250, 1000, 4000), 2, cpu_bound=0.02),
     Case(
         "trimmed",
@@ -64,7 +65,7 @@ CASES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Seconds for one unit of work, of the clock and of CPU; and the longest, of the clock."""
+    """Seconds for one unit of work, of the clock and of CPU; and of the clock for the longest."""
 
     wall: float
     cpu: float
@@ -72,7 +73,7 @@ class Turn:
 
 
 class Beside:
-    """A process with so much of something."""
+    """A process of `benchmarks.beside`, with `count` idle things."""
 
     def __init__(self, kind: str, count: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -93,7 +94,7 @@ class Beside:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Its runs would have time to end: nothing of it is needed any more.
+        # Not ended properly: that would wait for its runs, and nothing of it is needed any more.
         self._process.kill()
         self._process.communicate()
         self._folder.cleanup()

@@ -1,4 +1,4 @@
-"""What an idle subscriber costs the server in memory."""
+"""The memory that an idle subscriber needs in the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNDER_BYTES = 24 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who is asked for the idle stream."""
+    """A side: its name, and the application with the idle stream."""
 
     name: str
     app: str
@@ -64,8 +64,8 @@ def run(scale: float) -> list[Finding]:
 
 
 def _bytes_each(endpoint: Endpoint, count: int) -> float:
-    """Growth of the resident memory for each subscriber, each with its first event received."""
-    # A server of its own for each: memory that another run gave back to malloc would hide growth.
+    """Growth of the resident memory for each subscriber; each has received its first event."""
+    # A new server for each, because memory that was used before and freed would hide the growth.
     with Server(f"benchmarks.apps.{endpoint.app}:app") as server:
         with Subscribers(server.port, "/idle", WARM_UP, first_event=True):
             server.settle()

@@ -1,5 +1,5 @@
-"""What an idle reader of a stream costs in memory, each of a stream of his own; and what an append
-to one of the streams costs beside all the others."""
+"""The memory of an idle reader, when each reads a stream of its own; and the CPU of an append to
+one of these streams."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def run(scale: float) -> list[Finding]:
 
 
 def _theirs(readers: int) -> float:
-    """Growth of the resident memory for each reader; all read one generator that does nothing."""
+    """Growth of the resident memory for each reader; each reads a generator that is idle."""
     with Server("benchmarks.apps.starlette_theirs:app") as server:
         return _growth(server, readers, "/idle", "/idle", first_event=True)
 
 
 def _ours(readers: int, appends: int) -> tuple[float, list[int], float]:
-    """The same; how many got something of each append; and the CPU that one took."""
+    """The memory as `_theirs`; how many readers got each append; seconds of CPU for an append."""
     with Server(_APP, http=_PROTOCOL) as server:
-        # The streams are there before: their own memory is not their readers'.
+        # The streams are created before, so that their memory is not counted as the readers'.
         for number in range(readers):
             order(server.port, "PUT", f"/s{number}")
         for number in range(WARM_UP):

@@ -15,10 +15,10 @@ LINES = 20_000
 PEER = "FastAPI JSON Lines"
 OURS = "Tailrace JSONLinesResponse"
 CHECKED = "Tailrace JSONLinesResponse, StreamRoute"
-"""With the route class that validates each item by the annotation, as FastAPI does of itself."""
+"""With the route class that validates each item by the annotation, as FastAPI always does."""
 
 WIRE_BYTES = 160
-"""More than one line takes on the wire, chunk framing included."""
+"""More bytes than one line has on the wire, with its chunk framing."""
 
 
 def run(scale: float) -> list[Finding]:
@@ -45,7 +45,7 @@ def _costs(servers: dict[str, Server], endpoint: str, count: int) -> dict[str, l
     path = f"{endpoint}?count={count}"
 
     def check(transfer: Transfer) -> None:
-        # They differ in spaces, which JSON allows: the values must agree.
+        # The sides differ in spaces, as JSON allows. The values must be equal.
         if [json.loads(line) for line in body_of(transfer).splitlines()] != expected:
             raise RuntimeError(f"{path} did not send what its generator gave")
 

@@ -1,4 +1,4 @@
-"""What an append costs many readers in Python of one stream (`streams.read(follow=True)`)."""
+"""The cost of an append to a stream that tasks read in Python (`streams.read(follow=True)`)."""
 
 from __future__ import annotations
 

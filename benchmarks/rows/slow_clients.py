@@ -30,12 +30,19 @@ PEER: Final = "Starlette FileResponse, plain uvicorn"
 OURS: Final = "Tailrace FileResponse, --http tailrace"
 
 _BEFORE_A_READ: Final = 0.5
-"""Seconds for which the slow clients read before the fast one does."""
+"""Seconds in which only the slow clients read, before the fast one starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """What one side did: the fast client's seconds, and what the slow ones got and cost."""
+    """The results of one side.
+
+    Args:
+        alone: Seconds of each transfer of the fast client, without slow ones.
+        beside: Seconds of each transfer beside the slow clients.
+        bytes_each: Memory of the server for each slow client.
+        pace: What the slow clients read.
+    """
 
     alone: list[float]
     beside: list[float]
@@ -82,7 +89,7 @@ def run(scale: float) -> list[Finding]:
 
 
 def _measure(quiet: Server, busy: Server, path: str, count: int) -> Company:
-    """Two servers take turns: one with the slow clients, one without any, while those are held."""
+    """Two servers take turns: one with slow clients; one without, while these are stopped."""
     alone, beside = [], []
     with quiet, busy:
         for server in (quiet, busy):

@@ -22,14 +22,23 @@ AT_MOST = 1.5
 STATED_BYTES = (2 * 64 + 64 + 64 + 40) * 1024
 
 IDLE_THREADS = 11.0
-"""Seconds after which anyio's pool has given up a thread that has nothing to do (10 s)."""
+"""Seconds after which anyio's pool has ended a thread without work (it does so after 10 s)."""
 
 PEER = "Starlette StreamingResponse"
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """What one side did: the reader's times, and what the stalled clients cost."""
+    """The results of one side.
+
+    Args:
+        alone: Seconds of each read on a server without stalled clients.
+        beside: Seconds of each read on a server with them.
+        threads_alone: Threads of the server without stalled clients, after the reads.
+        threads_beside: Threads of the server with them, after the reads.
+        bytes_each: Memory of the server for each stalled client.
+        still_open: Connections of stalled clients that were still open after the last read.
+    """
 
     alone: list[float]
     beside: list[float]
@@ -57,7 +66,7 @@ def run(scale: float) -> list[Finding]:
             ours=f"{ours.threads_alone}, {ours.threads_beside}",
             ratio=f"{held:+d}",
             target="no thread held for them",
-            # The pool may keep one more or less of those that the reader used.
+            # The pool may have kept one thread more or less for the reader itself.
             holds=held <= 2,
         ),
         Finding(
@@ -75,7 +84,7 @@ def run(scale: float) -> list[Finding]:
 def _measure(app: str, count: int, reads: int) -> Stall:
     """Two servers of one side take turns: one with the stalled clients, one without them.
 
-    So what else the machine does hits both alike.
+    So other work of the machine affects both.
     """
     path = f"/stall?count={STREAM_BYTES}"
     client = Client(2 * STREAM_BYTES)

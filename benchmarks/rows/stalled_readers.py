@@ -1,4 +1,4 @@
-"""Readers of one stream, beside others of it that stopped reading."""
+"""Readers of one stream, beside readers of the same stream that stopped reading."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MESSAGE_BYTES = 8 * 1024
 WARM_UP = 10
 AT_MOST = 1.5
 STATED_BYTES = 24 * 1024 + 64 * 1024
-"""An idle reader, and what may wait for one who is attached (`limits.ATTACH_BUFFER_BYTES`)."""
+"""An idle reader, and the bytes that may wait for it (`limits.ATTACH_BUFFER_BYTES`)."""
 
 _PATH: Final = "/bench"
 _NUMBER: Final = re.compile(rb"^data: (\d+) x", re.MULTILINE)
@@ -33,9 +33,9 @@ class Side:
     """One server's readers.
 
     Args:
-        delays: Seconds of each delivery to each reader who reads.
-        bytes_each: What each stalled reader cost.
-        missed: Messages that stalled readers did not get when they read again.
+        delays: Seconds of each delivery to each reader that reads.
+        bytes_each: Memory of the server for each stalled reader.
+        missed: Messages that stalled readers did not get when they read again, all together.
     """
 
     delays: list[float]
@@ -119,7 +119,7 @@ def _stall(port: int) -> socket.socket:
 
 
 def _read_rest(sock: socket.socket, messages: int) -> int:
-    """How many messages came in order, each once, until the last."""
+    """Read until the last message. Returns how many messages came; they must be in order."""
     got = bytearray()
     last = b"data: %d x" % (messages - 1)
     while last not in got[-2 * MESSAGE_BYTES :] and (some := sock.recv(1024 * 1024)):

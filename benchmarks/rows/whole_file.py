@@ -36,7 +36,7 @@ GRANIAN: Final = "granian, pathsend"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One side: how it is started, and what it is asked for."""
+    """One side: how its server is started, and the path of the file on it."""
 
     name: str
     start: Callable[[], Server]
@@ -54,7 +54,7 @@ def run(scale: float) -> list[Finding]:
         closest = [each for each in contenders if each.name in (NGINX, OURS)]
         copied = _send(closest, expected, copies=True)
     what = f"a {mebibytes} MB file from the page cache"
-    # Half of what is measured then is the client, so there is no target.
+    # Half of the measured time is then the client's, so there is no target.
     beside = f"{what}, a client that copies it"
     size = expected.length
     return [
@@ -122,7 +122,7 @@ def _against(
     target: str,
     at_least: float | None,
 ) -> Finding:
-    """Two sides; the CPU is told for each gigabyte (10^9 bytes)."""
+    """A line for two sides; CPU is given for each gigabyte (10^9 bytes)."""
     what = f"{what}, {ours}: {'CPU per GB' if account == 'cpu' else 'wall'}"
     if peer not in costs:
         told = _told(costs[ours], size, account)

@@ -1,9 +1,9 @@
 """Streaming for FastAPI that survives production.
 
-The names of daily use. Each is loaded from its package when it is first asked for, so that
+These are the names of daily use. Each is loaded from its package when it is first used, so that
 `from tailrace import StreamingResponse` loads neither streams nor a store. All errors are in
-`tailrace.errors`, all bounds in `tailrace.limits`; a type that a signature here names is in the
-package that defines it: `tailrace.store`, `tailrace.streams`, `tailrace.protocol`,
+`tailrace.errors`, and all bounds in `tailrace.limits`. The other types in signatures are in the
+packages that define them: `tailrace.store`, `tailrace.streams`, `tailrace.protocol`,
 `tailrace.subscriptions`, `tailrace.connection`.
 """
 
@@ -104,10 +104,10 @@ _HOMES = {
     "SyncStreams": "streams",
     "StreamOptions": "types",
 }
-"""The package, or module, of each name in `__all__`."""
+"""The package or module that defines each name in `__all__`."""
 
 _MODULES = frozenset({"errors", "limits"})
-"""Modules that `import tailrace` alone gives as well: `tailrace.errors.StreamClosed`."""
+"""Modules that are attributes after `import tailrace` alone: `tailrace.errors.StreamClosed`."""
 
 _MOVED = frozenset(
     {
@@ -129,23 +129,23 @@ _MOVED = frozenset(
         "WrongLength",
     }
 )
-"""Errors that stood here before 0.2; they are in `tailrace.errors`."""
+"""Errors that have moved to `tailrace.errors`; until 0.2 they can be imported from here, too."""
 
-if not TYPE_CHECKING:  # to a type checker this would give any name that is asked for
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Load a name when it is first asked for (PEP 562)."""
+        """Load a name when it is first used (PEP 562)."""
         if name in _MODULES:
             return import_module(f"tailrace.{name}")
         if name in _MOVED:
             return moved(__name__, name, "tailrace.errors")
         if name not in _HOMES:
-            here = sys.modules[__name__]  # with it Python says which name was meant
+            here = sys.modules[__name__]  # with this, Python suggests a similar name
             raise AttributeError(
                 f"module {__name__!r} has no attribute {name!r}", name=name, obj=here
             )
         value = getattr(import_module(f"tailrace.{_HOMES[name]}"), name)
-        globals()[name] = value  # so this function is not asked again
+        globals()[name] = value  # so that this function is called only once for each name
         return value
 
 

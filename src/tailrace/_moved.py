@@ -1,4 +1,4 @@
-"""Public names that have moved: until 0.2 their old place gives them too, with a warning."""
+"""Public names that have moved: until 0.2 the old module still gives them, with a warning."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["moved"]
 
 
 def moved(old: str, name: str, new: str, new_name: str | None = None) -> Any:
-    """What a module's `__getattr__` gives for a name that has moved; it warns its caller.
+    """The object of a name that has moved, for a module's `__getattr__`; warns the importer.
 
     Args:
-        old: The module that is asked.
-        name: The name that is asked for.
-        new: The module that has it now. It is imported here by its name, so that no rule about who
-            imports whom is broken for the sake of an old name.
-        new_name: Its name there; None: the same.
+        old: The module that had the name.
+        name: The name.
+        new: The module that has it now. It is imported when the old name is used, so that an old
+            name needs no exception from the rules about which package imports which.
+        new_name: The name in the new module; None: the same.
     """
     new_name = new_name or name
     warnings.warn(

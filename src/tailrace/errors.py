@@ -45,8 +45,8 @@ TailraceError
 └── WrongLength      a range source gave more or fewer bytes than it was asked for
 ```
 
-Each class has its facts as fields. `status` is the HTTP status that a
-response gives for it while its status line has not been sent; `code` is a stable name for programs.
+Each class has its facts as attributes. `status` is the HTTP status of the response, if its status
+line was not sent before the error; `code` is a stable name for programs.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ __all__ = [
 
 
 _MOST_SHOWN = 200
-"""Characters of what a client sent that a message repeats."""
+"""How many characters a message repeats of what a client sent."""
 
 
 class TailraceError(Exception):
@@ -115,7 +115,7 @@ class TailraceError(Exception):
 
 
 class ArchiveTooLarge(TailraceError):
-    """A directory has too many files for one ZIP; raised before its first byte is sent.
+    """A directory has too many files for one ZIP; nothing of the ZIP was sent.
 
     Args:
         most: Entries that one archive may have.
@@ -172,10 +172,10 @@ class InvalidChunk(TailraceError, TypeError):
     """A source gave an item that its format cannot carry.
 
     Args:
-        item: The item itself, or the cell of it; only its type is named in the message.
+        item: The item, or the cell of a row; the message names only its type.
         format: The framing's name: "raw", "sse", "csv".
         wanted: What the format takes, in words.
-        column: The cell of the row: its name, or its number from 1; None: the item as a whole.
+        column: The column of the cell: its name, or its number from 1; None: the item as a whole.
 
     Attributes:
         number: Which item it was, from 1 (in CSV the row, without the header); None if it is not
@@ -304,8 +304,8 @@ class RunEnded(TailraceError):
 
     Args:
         path: The stream of the run.
-        status: "failed", "cancelled" or "lost" (its worker died).
-        reason: A stable code: that of the error, "cancelled" or "worker_lost".
+        status: "failed", "cancelled" or "lost" (its worker died); the attribute is `run_status`.
+        reason: A stable code: that of the error, "cancelled" or "worker_lost"; `code` is the same.
         message: A sentence for people.
     """
 
@@ -324,7 +324,7 @@ _ENDED = {"failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
 
 
 class SourceBusy(TailraceError):
-    """All threads for sync sources were busy for too long, so the source never began.
+    """All threads for sync sources were busy for too long, so the source did not begin.
 
     Args:
         waited: Seconds for which the source waited for a thread.
@@ -423,18 +423,18 @@ class StoreVersion(StoreUnavailable):
 
 
 class StreamError(TailraceError):
-    """An operation on a stream cannot be done; its message is what the client is told."""
+    """An operation on a stream cannot be done; the client gets the error's message."""
 
     status = 400
     code = "stream_error"
 
 
 class AccessRefused(StreamError):
-    """The application's `authorize` does not let a request do what it asks for.
+    """The application's `authorize` refused a request.
 
     Args:
         status: The HTTP status.
-        detail: What the client is told; if it is empty, a general sentence.
+        detail: What the client is told; "" gives a general sentence.
         headers: Header fields of the answer, such as `WWW-Authenticate`.
     """
 
@@ -487,7 +487,7 @@ class ForkRefused(StreamError):
 
     Args:
         source: The path of the stream that was to be forked.
-        reason: Why not.
+        reason: Why it cannot be forked.
         status: 400, 403 (forks are turned off), 404 or 409.
     """
 
@@ -504,7 +504,7 @@ class InvalidBody(StreamError):
     """What was sent cannot be appended.
 
     Args:
-        reason: Why not.
+        reason: Why it cannot be appended.
     """
 
     code = "invalid_body"
@@ -567,7 +567,7 @@ class InvalidRequest(StreamError):
 
 
 class OffsetGone(StreamError):
-    """What is to be read is no longer retained, or belonged to a stream that was here before.
+    """What was to be read is no longer retained, or was in an earlier stream of the same path.
 
     Args:
         offset: The offset that was asked for.
@@ -692,7 +692,7 @@ class StreamExists(StreamError):
 
     Args:
         path: The stream.
-        reason: What differs.
+        reason: What differs from what was asked for.
     """
 
     status = 409
@@ -735,7 +735,7 @@ class SubscriptionRefused(StreamError):
         wire_code: The protocol's code: "FENCED", "ALREADY_CLAIMED".
         status: 400 to 503.
         reason: A sentence for people.
-        **facts: What else the protocol tells: `current_holder`, `generation`.
+        **facts: What else the client gets by the protocol: `current_holder`, `generation`.
 
     Source: Durable Streams 6 and 7.
     """
@@ -822,12 +822,13 @@ class Problem:
 
 
 def problem_of(error: BaseException, *, expose: bool) -> Problem:
-    """What the end of a stream tells its client of an error.
+    """What a client is told when an error ends its stream.
 
     Args:
         error: What ended the source.
-        expose: Tell the exception's own type and text. They may hold secrets (a database URL, a
-            path); without it only the code of an error of ours is told.
+        expose: Give the exception's own type and text, which may hold secrets (a database URL, a
+            path). Otherwise the client gets a general sentence, and the code: "stream_failed" for
+            an error that is not Tailrace's.
 
     Returns:
         The code and the message for the client.
@@ -839,12 +840,12 @@ def problem_of(error: BaseException, *, expose: bool) -> Problem:
 
 
 def _escaped(path: str) -> str:
-    # A name on disk may hold line breaks, and must not make lines in a log.
+    # A name on disk may have line breaks, which must not make lines in a log.
     return ascii(path)[1:-1]
 
 
 def _shown(text: str) -> str:
-    # What a client sent, in a message that it gets back and that is logged: short and printable.
+    # What a client sent becomes short and printable: the message is sent back, and logged.
     return ascii(text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "...")
 
 

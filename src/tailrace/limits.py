@@ -9,12 +9,13 @@ from typing import Final
 MAX_BATCH_BYTES: Final = 64 * 1024
 """Bytes in one batch, the default of `StreamOptions.max_batch_bytes`.
 
-One TCP send of this size costs about as much as one of 1 KiB; more bought nothing in our
-measurements (benchmarks/RESULTS.md). Stops: a fast source that fills the memory for a slow client.
+One TCP send of this size costs about as much as one of 1 KiB; in our measurements, larger batches
+gained nothing (benchmarks/RESULTS.md). Stops: a fast source that fills the memory for a slow
+client.
 """
 
 MIN_BATCH_BYTES: Final = 1024
-"""Smallest allowed `max_batch_bytes`: below it the cost for a batch outweighs the data."""
+"""Smallest allowed `max_batch_bytes`: with less, a batch costs more than its data."""
 
 LARGEST_BATCH_BYTES: Final = 16 * 1024 * 1024
 """Largest allowed `max_batch_bytes`. Stops: a setting that undoes the backpressure."""
@@ -34,9 +35,10 @@ HEARTBEAT: Final = 15.0
 START_GRACE: Final = 0.1
 """Seconds that the status line waits for the first item, so that an early error has its own status.
 
-Responses of events do not wait: their head is sent alone, and after so many seconds an empty body
-follows, because hypercorn, granian, daphne and Starlette's GZipMiddleware keep the head back until
-a body comes. Not at once, so that the first body is the first item where one comes in time."""
+Responses of events do not wait: their head is sent at once. If no item comes in these seconds, an
+empty body follows, because hypercorn, granian, daphne and Starlette's GZipMiddleware keep the head
+back until a body comes. It does not follow at once, so that the first item can be the first body.
+"""
 
 CLEANUP_TIMEOUT: Final = 5.0
 """Seconds that a source's own cleanup may take. Stops: a `finally` that waits for ever."""
@@ -45,42 +47,43 @@ DRAIN_TIMEOUT: Final = 10.0
 """Seconds that `drain()` gives open streams. Kubernetes waits 30 s before SIGKILL."""
 
 FAREWELL_RETRY: Final = (2.0, 5.0)
-"""Seconds after the end of the old server after which a farewell asks an SSE client to come back,
-at random between these two. A FastAPI application needs one to two seconds to start.
+"""Seconds after the end of the old server at which a farewell asks an SSE client to come back: at
+random between these two. A FastAPI application needs one to two seconds to start.
 
 Stops: clients that come back before the new server listens (a browser then gives up for ever), and
 all clients of a server that restarts coming back in the same instant.
 """
 
 FAREWELL_RETRY_IN_LINE: Final = (0.1, 1.0)
-"""The same seconds where the listening socket outlives the server (uvicorn's `--reload`): a client
-that comes early waits until the next server answers."""
+"""The same seconds if the listening socket stays open for the next server (uvicorn's `--reload`): a
+client that comes early waits until that server answers."""
 
 LONGEST_STOP: Final = 30.0
-"""Seconds that a server takes to stop, if it has no limit of its own and so would wait for ever.
-Kubernetes kills after 30 s, Docker after 10."""
+"""Seconds that a server is assumed to need to stop, if it has no limit of its own: SSE clients are
+asked to come back after them. Kubernetes kills after 30 s, Docker after 10."""
 
 SERVER_WATCH: Final = 0.25
 """Seconds between two checks whether the server was told to stop, while streams are open."""
 
 TURN_BUDGET: Final = 0.005
-"""Seconds of work without a real wait after which the event loop gets its turn.
+"""Seconds for which a source may work without a wait; then the event loop gets its turn.
 
-CPython's own switch interval between threads. Stops: a tight generator that freezes its worker.
+CPython switches between threads after as many. Stops: a tight generator that freezes its worker.
 """
 
 SYNC_SOURCE_THREADS: Final = 4096
-"""Threads for sync sources in one process, apart from those that serve anything else.
+"""Threads for sync sources in one process; nothing else uses them.
 
-One that sleeps in a generator has touched 20 KiB, and the kernel keeps 16 KiB for it: 150 MB for
-all of them. Where the system gives fewer (a container's `pids.max`), those have to do. Stops:
-blocked generators without end.
+A thread that sleeps in a generator has touched 20 KiB, and the kernel keeps 16 KiB for it: 150 MB
+for all of them. If the system allows fewer (a container's `pids.max`), only those are used. Stops:
+more and more blocked generators.
 """
 
 SYNC_SOURCE_WAIT: Final = 5.0
 """Seconds that a response waits for a thread, when all are busy, before it is refused with 503.
 
-Most load balancers wait longer than this for a status (nginx: 60 s). Stops: 200 and then silence.
+Most load balancers wait longer for a status (nginx: 60 s). Stops: a status of 200, and then
+silence.
 """
 
 SYNC_SOURCE_RETRY_AFTER: Final = 5
@@ -89,32 +92,32 @@ SYNC_SOURCE_RETRY_AFTER: Final = 5
 FILE_THREADS: Final = 64
 """Threads that wait for disks. nginx's `thread_pool` has 32, and queues 65,536 tasks.
 
-Reads from the page cache are over in microseconds; 64 keep any disk busy. Stops: a disk that hangs
-and takes the threads of everything else.
+Reads from the page cache take microseconds; 64 threads keep any disk busy. Stops: a disk that hangs
+and blocks the threads that everything else needs.
 """
 
 SHORT_CALL_THREADS: Final = 16
-"""Threads for what only computes: Python's lock lets one of them run at a time."""
+"""Threads for short calls that only compute: Python's lock lets one of them run at a time."""
 
 FULL_TOLD_EVERY: Final = 60.0
-"""Seconds between two lines of the log that say that all threads of a set are busy."""
+"""Seconds between two log lines that say that all threads of one kind are busy."""
 
 THREAD_LINGER: Final = 0.01
-"""Seconds that a sync source's thread waits for room before it is given back.
+"""Seconds that a sync source's thread waits until the client takes more; then it is given back.
 
-A fast client takes a batch in well under a millisecond, so the same thread goes on; a stalled
-client holds it no longer than this.
+A fast client takes a batch in well under a millisecond, so the same thread goes on. A client that
+stalls holds the thread no longer than this.
 """
 
 # Server-sent events -----------------------------------------------------------------------------
 
 MAX_RETRY_MS: Final = 24 * 60 * 60 * 1000
-"""Milliseconds in an event's `retry`, at most a day. Stops: a client told to stay away for ever."""
+"""Milliseconds in an event's `retry`: at most a day. Stops: clients that are sent away for ever."""
 
 # Negotiation ------------------------------------------------------------------------------------
 
 MAX_ACCEPT_BYTES: Final = 4096
-"""Bytes of an Accept or Accept-Encoding header that are read; what is beyond is not looked at.
+"""Bytes of an Accept or Accept-Encoding header that are read; the rest is ignored.
 
 Browsers send under 200. Stops: a header of a megabyte that costs time to parse.
 """
@@ -128,15 +131,14 @@ Stops: a small request that makes a large answer of part heads (CVE-2011-3192, "
 """
 
 MAX_RANGE_HEADER_BYTES: Final = 4096
-"""Bytes of a Range header that is read; a longer one is ignored. 100 ranges in 10 TB need 2,900.
+"""Bytes that a Range header may have; a longer one is ignored. 100 ranges in 10 TB need 2,900.
 
 Stops: a header of a megabyte that costs time to parse.
 """
 
 COALESCE_GAP_BYTES: Final = 80
-"""Bytes between two ranges up to which they are sent as one range: another part's head has
-"typically around 80 bytes", says RFC 9110 15.3.7.2. Stops: a hundred ranges of one byte, each with
-a head.
+"""Bytes between two ranges that are sent as one range: a further part needs a head, of "typically
+around 80 bytes" (RFC 9110 15.3.7.2). Stops: a hundred ranges of one byte, each with a head.
 """
 
 MAX_CONDITION_BYTES: Final = 8192
@@ -152,23 +154,24 @@ Stops: a name that makes a header longer than proxies take (nginx: 4 or 8 KiB fo
 """
 
 ZERO_COPY_SPAN_BYTES: Final = 16 * 1024 * 1024
-"""Bytes that the server is told to copy of a file at a time, where it shows its progress.
+"""Bytes of a file that the server is told to send at a time, by zero copy.
 
-The file is checked between two spans: so at most one span of a file that is being overwritten is
-sent before the connection is cut. CPU for 512 MiB under our protocol, in spans of 1, 4, 16 and 64
-MiB: 97, 74, 64 and 63 ms; of a whole path 59.
+The file is checked after each span: if it is being overwritten, at most one span of it is sent
+before the connection is cut. CPU for 512 MiB under our protocol, in spans of 1, 4, 16 and 64 MiB:
+97, 74, 64 and 63 ms; for a whole path 59 ms.
 """
 
 # Directories ------------------------------------------------------------------------------------
 
 MAX_LINK_TURNS: Final = 40
-"""Links and turns back in one path beneath a served directory; Linux's own MAXSYMLINKS is 40.
+"""Links that are followed, and walks begun again for a "..", in one path beneath a served
+directory; Linux's own MAXSYMLINKS is 40.
 
-Stops: links that point at each other, and links made to be walked for ever.
+Stops: links that point at each other, and links that are made to be walked for ever.
 """
 
 MAX_LISTING_ENTRIES: Final = 10_000
-"""Entries of a directory's listing; a longer one says that it was cut. Apache sends all of them.
+"""Entries in a directory's listing, which says if there are more. Apache sends all of them.
 
 10,000 rows are 3.3 MB of HTML (0.2 MB where a proxy compresses it) and 0.3 s of CPU in threads.
 Stops: a directory of millions that is read, sorted and held for each request.
@@ -177,74 +180,74 @@ Stops: a directory of millions that is read, sorted and held for each request.
 MAX_ARCHIVE_ENTRIES: Final = 100_000
 """Files and directories in a ZIP that is made of a directory; counted before its first byte.
 
-The archive's own directory is held in memory until its end, about 700 bytes for each. Stops: a
-download that costs more memory the longer it runs.
+The archive's central directory is held in memory until the end, about 700 bytes for each. Stops: a
+download that needs more memory the longer it runs.
 """
 
 # Live streams -----------------------------------------------------------------------------------
 
 RECENT_BYTES: Final = 256 * 1024
-"""Bytes of a live stream's last changes that are kept for readers a little behind, as they were
-appended and in each format that was asked for; the very last change is kept whatever its size.
+"""Bytes of a live stream's last changes that are kept in memory for readers that are a little
+behind, as appended and in each format that is read. The last change is kept whatever its size.
 
-Stops: a stream that fills the memory because somebody reads it. What is older is in the log.
+Stops: a stream that fills the memory because it is read. Older changes are in the log.
 """
 
 RECENT_AGE: Final = 5.0
 """Seconds without a change after which a live stream forgets its last changes."""
 
 CATCH_UP_BYTES: Final = 64 * 1024
-"""Bytes of the log that a reader that is behind gets at a time, as `max_batch_bytes`.
+"""Bytes of the log that are read at a time for a reader that is behind; as `max_batch_bytes`.
 
-Stops: a thousand stalled readers that each hold a megabyte of it.
+Stops: a thousand stalled readers that each hold a megabyte of the log in memory.
 """
 
 EARLY_CHANGES: Final = 64
-"""Changes that are kept while the log is being read; with more, it is read again.
+"""Changes that are kept while the log is being read; if there are more, the log is read again.
 
-Stops: a read that hangs, and changes that pile up meanwhile.
+Stops: changes that pile up while a read hangs.
 """
 
 # The server protocol ----------------------------------------------------------------------------
 
 WRITE_PIECE_BYTES: Final = 16 * 1024
-"""Bytes of a message from which on it is not given to the transport as a whole; one TLS record.
+"""Bytes of a message above which it is not given to the transport as a whole; one TLS record.
 
-A transport copies what it cannot send. Stops: a stalled client that holds a whole batch a second
-time.
+A transport copies what it cannot send. Stops: a second copy of a whole batch in memory for each
+client that stalls.
 """
 
 STALLED_PIECE_BYTES: Final = 4 * 1024
-"""Bytes of a message that the transport holds while the socket is full, and waits to send.
+"""Bytes of a message that the transport gets to send when the socket is full.
 
-All behind them stays where it is, and goes to the socket directly when there is room again.
+The rest of the message is not copied, and goes to the socket directly when there is room again.
 """
 
 ATTACH_BUFFER_BYTES: Final = 64 * 1024
-"""Bytes of frames that wait for one attached client, over which it gets no more.
+"""Bytes of frames that may wait for one attached client; with more, it gets no further frame.
 
-The frames are shared by all clients that wait for them; uvicorn's own mark for one client is as
-high. Stops: one client that stops reading and keeps every message since in memory.
+All clients that wait for a frame share its bytes. uvicorn's own high-water mark is the same. Stops:
+one client that stops reading and keeps every later message in memory.
 """
 
 SENDFILE_BYTES: Final = (256 * 1024, 2 * 1024 * 1024)
 """Bytes of a file in one `sendfile`, after which the event loop gets its turn: the least, and the
-most, which all files that are being sent share.
+most, which is divided by the number of files that are being sent.
 
 The most is 0.5 ms of work, and nginx's own step (`sendfile_max_chunk`). Stops: many fast downloads
 that keep all other responses waiting.
 """
 
 SMALL_FILE_BYTES: Final = 32 * 1024
-"""Bytes of a file up to which it is read and written as one message, if it is in the page cache.
+"""Bytes of a file up to which it is read and sent as one message, if it is in the page cache.
 
-For less the kernel's copy costs less than watching the socket does.
+Up to this size, the copy costs less than it costs to watch the socket for `sendfile`.
 """
 
 READ_AHEAD_BYTES: Final = (256 * 1024, 2 * 1024 * 1024)
-"""Bytes of a cold file that are read into the page cache at a time: the first step, and the most.
+"""Bytes of a file that are read into the page cache at a time: in the first step, and at most.
 
-Small at first for an early first byte; the kernel's own read-ahead is 128 KiB.
+The first step is small so that the first byte is early; the kernel's own read-ahead is 128 KiB.
 """
 
 COPY_BYTES: Final = 64 * 1024
@@ -252,10 +255,10 @@ COPY_BYTES: Final = 64 * 1024
 are 2 x 32 KiB."""
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Bytes of a request's head, and of what else is not body: trailers, extensions of chunks.
+"""Bytes of a request's head, and of all else that is not body: trailers, extensions of chunks.
 
-nginx takes 32 KiB, uvicorn's parser in Python 64 KiB, the one that is used here whatever comes. It
-is looked at after each piece that was read, of 256 KiB at most.
+nginx takes 32 KiB, uvicorn's h11 protocol 64 KiB; its httptools protocol, which is used here, has
+no limit. The bytes are counted after each piece that is parsed.
 
 Stops: a head without an end, which would be kept in memory.
 """
@@ -268,7 +271,7 @@ Stops: connections that are opened and say nothing, until no descriptor is left 
 """
 
 MAX_PIPELINED_BYTES: Final = 64 * 1024
-"""Bytes that are read ahead while a request is answered; then nothing more is read. They are not
+"""Bytes that are read ahead while a request is answered; with more, reading stops. They are not
 parsed before the answer is complete. nginx keeps as much as its buffer for a head, 1 to 32 KiB.
 
 Stops: requests that are sent without end by a client that takes no answer.
@@ -276,22 +279,22 @@ Stops: requests that are sent without end by a client that takes no answer.
 
 INPUT_PIECE_BYTES: Final = 4 * 1024
 """Bytes of a head, or of a body in chunks, that are parsed in one go. A chunk of one byte takes six
-of them and a call of Python: so these are half a millisecond.
+of them and one call of Python, so this is half a millisecond of work.
 
-Stops: bodies in pieces of a byte that hold the event loop for as long as there are any.
+Stops: chunks of one byte that hold the event loop for as long as they come.
 """
 
 INPUT_TURN: Final = 0.001
-"""Seconds in which one connection's input is parsed before others have their turn; with a piece
-that was begun, about twice as much.
+"""Seconds for which one connection's input is parsed before others have their turn; with the last
+piece, which is not interrupted, it may be twice as long.
 
-Stops: as above.
+Stops: the same.
 """
 
 HALF_CLOSE_GRACE: Final = 0.5
-"""Seconds in which a client that has ended its side right behind its request has to acknowledge a
-byte of an endless response; then it is known to read. Two round trips to the other side of the
-world.
+"""Seconds in which a client that has ended its side right after its request has to acknowledge a
+byte of an endless response, which shows that it still reads. Two round trips to the other side of
+the world.
 
 Stops: event streams that are kept open for clients that have left.
 """
@@ -300,14 +303,14 @@ TLS_CLOSE_TIMEOUT: Final = 1.0
 """Seconds that a client has to answer the end of TLS, once it has all that was sent. asyncio and
 uvloop wait for 30 s.
 
-Stops: clients that keep idle connections in a pool and do not read from them, which would hold a
-server that stops.
+Stops: clients that do not read from the idle connections in their pool, and so delay a server that
+stops.
 """
 
 MAX_HOST_BYTES: Final = 512
 """Bytes of a request's Host. A name of DNS has 253, and a port follows it.
 
-Stops: names that fill the cache of those that were found to be good.
+Stops: long names that fill the cache of valid ones.
 """
 
 # The access log ----------------------------------------------------------------------------------
@@ -324,21 +327,21 @@ MAX_APPEND_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one append, which is held in memory and written as one record. Kafka's brokers take 1
 MiB, NATS 1 to 64 MiB; the conformance suite's largest is 10 MiB.
 
-Stops: a body without an end, and one that makes every reader's answer as large.
+Stops: a body without an end, and one that makes the answer to every reader as large.
 """
 
 READ_BYTES: Final = 1024 * 1024
-"""Bytes of a stream in one answer to a reader; it ends with the append that reaches the next whole
-multiple, so that all who read from an offset get the same bytes, and a cache can answer them.
+"""Bytes of a stream in one answer to a reader. The answer ends with the append that reaches the
+next multiple of this, so that all readers at one offset get the same bytes, and a cache can answer.
 
 Stops: one request that reads a whole history into memory.
 """
 
 LIST_STREAMS: Final = 1000
-"""Streams in one page of a list. S3 gives as many keys."""
+"""Streams in one page of a list. S3 gives as many keys in one."""
 
 MAX_STREAM_PATH_BYTES: Final = 1024
-"""Bytes of a stream's path in UTF-8; S3's keys have as many. Stops: names that fill the index."""
+"""Bytes of a stream's path in UTF-8; S3 allows as many. Stops: names that fill the index."""
 
 MAX_PRODUCER_ID_BYTES: Final = 256
 """Bytes of a Producer-Id in UTF-8. Stops: producers' names that fill the store."""
@@ -347,36 +350,35 @@ MAX_STREAM_SEQ_BYTES: Final = 256
 """Bytes of a Stream-Seq. Stops: one that fills the store."""
 
 MAX_SEQUENCE: Final = 2**53 - 1
-"""Greatest Producer-Epoch and Producer-Seq: what JavaScript counts exactly."""
+"""Greatest Producer-Epoch and Producer-Seq: up to here JavaScript counts exactly."""
 
 MAX_TTL: Final = 10 * 365 * 24 * 60 * 60
-"""Seconds of a stream's `ttl`, ten years. Stops: a sum that no clock can hold."""
+"""Seconds of a stream's `ttl`: ten years. Stops: a time of expiry that no clock can hold."""
 
 MAX_CONTENT_TYPE_BYTES: Final = 256
 """Bytes of a stream's Content-Type. Stops: one that fills the index and every answer's head."""
 
 MAX_JSON_DEPTH: Final = 128
-"""Arrays and objects within each other in one message of a JSON stream; serde_json takes as many,
-System.Text.Json 64. Stops: a few hundred bytes of brackets that make every reader's parser fail.
+"""Nested arrays and objects in one message of a JSON stream; serde_json takes as many,
+System.Text.Json 64. Stops: a few hundred bytes of brackets with which every reader's parser fails.
 """
 
 MAX_APPEND_MESSAGES: Final = 256 * 1024
 """Messages in one append of JSON: a megabyte of tokens. Kinesis takes 500 in one request, Google's
 Pub/Sub 1,000.
 
-Stops: millions of `[],`, which take seconds to check, and are ten times as long when they are sent
-as events.
+Stops: millions of `[],`, which take seconds to check, and ten times as many bytes as events.
 """
 
 MAX_JSON_CONTAINERS: Final = 1024 * 1024
-"""Arrays and objects in one append of JSON, with the brackets and braces in its strings; 16 MiB of
-coordinates have fewer. They take up to a second to look at, in a thread, and 64 MiB.
+"""Arrays and objects in one append of JSON; brackets and braces in strings are counted as well. 16
+MiB of coordinates have fewer. To parse so many takes up to a second, in a thread, and 64 MiB.
 
-Stops: brackets that become twenty times as much memory.
+Stops: brackets that take twenty times their size in memory.
 """
 
 MAX_FORK_DEPTH: Final = 64
-"""Forks of forks. Stops: a chain whose every read walks through thousands of streams."""
+"""Forks of forks in one chain. Stops: a read that has to walk through thousands of streams."""
 
 # The protocol -----------------------------------------------------------------------------------
 
@@ -385,12 +387,12 @@ LONG_POLL_TIMEOUT: Final = 20.0
 and most load balancers at 60 s."""
 
 SSE_LIFETIME: Final = 60.0
-"""Seconds after which the protocol's SSE answer ends and the client comes back, give or take
-`SSE_LIFETIME_SPREAD`; "roughly every ~60 seconds", says Durable Streams 5.8."""
+"""Seconds after which the protocol's SSE answer ends and the client comes back, or up to
+`SSE_LIFETIME_SPREAD` earlier; "roughly every ~60 seconds", says Durable Streams 5.8."""
 
 SSE_LIFETIME_SPREAD: Final = 0.2
-"""Part of an SSE answer's seconds by which it is made shorter, drawn evenly. Stops: all readers
-that came back together after a restart coming back together for ever."""
+"""Largest part of an SSE answer's seconds by which it is made shorter, at random. Stops: readers
+that came back at the same time after a restart, and then would do so for ever."""
 
 SSE_RETRY: Final = 1.0
 """Seconds that a browser's EventSource waits before it comes back; browsers take 3 s by default."""
@@ -407,8 +409,8 @@ Stops: a client that sends a byte now and then, and holds its body for ever ("R-
 """
 
 BODY_SURE: Final = 1.0
-"""Seconds that the server waits for a body before the body can lose its room to another one, when
-`BODIES_BYTES` are held.
+"""Seconds that the server waits for a body before it may cut it off to make room for another one,
+when `BODIES_BYTES` are held.
 
 To hold all the room, a client must send that much each second. Without this, bodies that come at
 the same time would cut each other off, and none would be appended.
@@ -417,40 +419,41 @@ the same time would cut each other off, and none would be appended.
 LINGER: Final = 30.0
 """Seconds for which the rest of a request is still read, and thrown away, after an answer that ends
 the connection; nginx's `lingering_time`. Without it the connection is reset, the client may never
-see why it was refused, and a proxy says 502 in place of 413.
+see why it was refused, and a proxy says 502 instead of 413.
 
 Stops, as a bound: a client that goes on sending for ever.
 """
 
 LINGER_SILENCE: Final = 5.0
 """Seconds without a byte of that rest after which the connection is closed; nginx's
-`lingering_timeout`. Our own server asks for `BODY_MIN_RATE`, also where the connection is kept."""
+`lingering_timeout`. Our own server asks for `BODY_MIN_RATE`, also if the connection is kept."""
 
 THROWN_AWAY_BYTES: Final = 2 * 1024 * 1024
-"""Bytes behind the last request of a connection that are still read, so that its answer is not lost
-with a reset. A pipeline that long is an attack.
+"""Bytes after the last request of a connection that are still read, so that no reset overtakes its
+answer. A pipeline that long is an attack.
 
 Stops: a client that sends for as long as the server reads.
 """
 
 BODY_LINGER_BYTES: Final = 1024 * 1024
-"""Bytes of a refused body that are read for the sake of its connection, which is then kept."""
+"""Bytes of a refused body that are read so that its connection can be kept."""
 
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, each from its first byte until its append is made;
 bodies of up to `BODY_FREE_BYTES` are not counted. If a body would exceed this, the slowest bodies
 are cut off (408); if none is slower than this body, it is refused (503).
 
-Sixteen of the largest. Stops: many clients that each send most of a large body, and stall.
+Sixteen of the largest bodies. Stops: many clients that send most of a large body, and stall.
 """
 
 BODY_FREE_BYTES: Final = 64 * 1024
-"""Bytes of a body that the server may hold for each connection anyway; uvicorn's own mark."""
+"""Bytes of a body that the server may hold for each connection anyway; uvicorn's high-water mark.
+"""
 
 JSON_INLINE_BYTES: Final = 128 * 1024
-"""Bytes of a JSON body that are looked at in the event loop; that takes up to 5 ms, and 40 if it is
-all brackets. A longer one is looked at in a thread: 13 MiB of messages hold up everything else for
-10 ms then, instead of 520.
+"""Bytes of a JSON body up to which it is parsed in the event loop: that takes up to 5 ms, or 40 ms
+if it is all brackets. A longer one is parsed in a thread: 13 MiB of messages then delay everything
+else by 10 ms, instead of 520 ms.
 
 Stops: one large body that freezes its worker.
 """
@@ -460,21 +463,21 @@ MAX_QUERY_BYTES: Final = 4096
 """
 
 CURSOR_INTERVAL: Final = 20.0
-"""Seconds of one cursor: Durable Streams 10.1."""
+"""Seconds for which a cursor stays the same: Durable Streams 10.1."""
 
 CURSOR_JITTER: Final = 3600.0
-"""Seconds by which a cursor is moved on at most when a client gives back the newest: Durable
-Streams 10.1. Stops: a cache that answers a waiting client with its own old answer for ever."""
+"""Seconds by which a cursor is moved on, at most, if a client sends the newest one: Durable Streams
+10.1. Stops: a cache that answers a waiting client with its own old answer for ever."""
 
 CACHE_MAX_AGE: Final = 60
-"""Seconds for which a cache may answer a read of what was appended: Durable Streams 10.1."""
+"""Seconds for which a cache may keep an answer with appended data: Durable Streams 10.1."""
 
 CACHE_STALE: Final = 300
-"""Seconds for which it may do so while it asks again: Durable Streams 10.1."""
+"""Seconds for which a cache may then still use it, while it asks again: Durable Streams 10.1."""
 
 PREFLIGHT_MAX_AGE: Final = 24 * 60 * 60
-"""Seconds for which a browser remembers what other origins may do; Chromium keeps it for 2 hours,
-Firefox for a day. Stops: a second request before each append."""
+"""Seconds for which a browser remembers what another origin may do; Chromium does so for 2 hours at
+most, Firefox for a day. Stops: a second request before each append."""
 
 RETRY_AFTER: Final = 1
 """Seconds after which a client is asked to try again while the store cannot work."""
@@ -482,30 +485,31 @@ RETRY_AFTER: Final = 1
 # The embedded store -----------------------------------------------------------------------------
 
 STORE_QUEUE_OPS: Final = 4096
-"""Requests that wait for the writer thread of one process; the next caller waits for room.
+"""Requests that wait for the writer thread of one process; further callers wait for room.
 
-At 20,000 a second that is a fifth of a second of work. Stops: a slow disk that fills the memory.
+At 20,000 a second they are a fifth of a second of work. Stops: memory that fills while the disk is
+slow.
 """
 
 STORE_QUEUE_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of data that wait for the writer thread; the next caller waits for room.
+"""Bytes of data that wait for the writer thread; further callers wait for room.
 
-Four of the largest appends. Stops: large appends to a slow disk that fill the memory.
+Four of the largest appends. Stops: memory that fills with large appends while the disk is slow.
 """
 
 STORE_BATCH_OPS: Final = 511
-"""Requests in one commit: with its guard they are 512 rows, the longest statement that is kept
-prepared. Over 100 the disk's sync is shared well enough; more would only make the first wait."""
+"""Requests in one commit: with a guard row they are 512 rows, the longest statement that is kept
+prepared. Already 100 share the disk's sync well; more would only make the first one wait longer."""
 
 STORE_BATCH_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of data in one commit; the append that reaches them is its last. Stops: a commit that keeps
-all other processes from theirs for seconds."""
+"""Bytes of data in one commit; the append that reaches them is its last. Stops: a commit for which
+all other processes wait for seconds."""
 
 STORE_CACHED_STREAMS: Final = 10_000
-"""Entries for streams whose state the writer keeps in memory, about 1 KiB each.
+"""Entries for streams whose state the writer keeps in memory, about 1 KiB each. For any other
+stream, it reads the file.
 
-Stops: memory that grows with the number of streams. A stream that is not kept costs a read of the
-file.
+Stops: memory that grows with the number of streams.
 """
 
 STORE_CACHED_PRODUCERS: Final = 50_000
@@ -514,7 +518,7 @@ STORE_CACHED_PRODUCERS: Final = 50_000
 STORE_LOCK_TIMEOUT: Final = 5.0
 """Seconds to wait for another process that holds the file; our own commits take milliseconds.
 
-`sqlite3` of Python waits 5 s as well. Stops: a writer that never ends from holding all the others.
+Python's `sqlite3` waits 5 s as well. Stops: a writer that never ends and keeps all others waiting.
 """
 
 STORE_READ_THREADS: Final = 4
@@ -527,36 +531,36 @@ STORE_WRITE_CACHE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of pages that the writing connection keeps: the index pages of streams in use."""
 
 STORE_SLICE_ROWS: Final = 1000
-"""Entries that are deleted in one go, some 5 ms, so that no append waits long behind a deletion."""
+"""Entries that are deleted in one go, some 5 ms, so that no append waits long for a deletion."""
 
 STORE_SLICE_BYTES: Final = 16 * 1024 * 1024
-"""Bytes that are deleted in one go, for the same reason; one append may be as large alone."""
+"""Bytes that are deleted in one go, for the same reason; one append alone may have as many."""
 
 STORE_TRIM_ROWS: Final = 10_000
-"""Entries beyond a stream's retention that one commit removes, some 5 ms; the rest follows with the
-next. This is more than one commit can add: otherwise it would never end."""
+"""Entries beyond a stream's retention that one commit removes, some 5 ms; the next commit goes on.
+This is more than one commit can add: otherwise the removal would never end."""
 
 STORE_CHORE_STREAMS: Final = 200
-"""Streams whose time has come (to expire, to be trimmed) that one commit handles, some 5 ms, for
-the same reason; the rest follows with the next."""
+"""Streams that are due (to expire or to be trimmed) and that one commit handles, some 5 ms; the
+next commit goes on."""
 
 STORE_WAL_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of the write-ahead log from which on it is copied into the file. SQLite's default is half
-as much; a reader searches an index of it, and a restart reads all of it."""
+"""Bytes of the write-ahead log after which it is copied into the file. SQLite's default is half as
+much. A reader searches an index of the log, and a restart reads all of it."""
 
 STORE_WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
-"""Bytes to which a write-ahead log that a long reader made larger is cut back.
+"""Bytes to which a write-ahead log is cut back that grew larger during a long read.
 
-Stops: one that stays as large as it ever was.
+Stops: a log that stays as large as it ever was.
 """
 
 HINT_BYTES: Final = 32 * 1024
-"""Bytes of data that go with a datagram to the other processes; if there is more, they read it from
-the file. The kernel's own bound for one datagram is 208 KiB here, and 11 of them queue."""
+"""Bytes of data that a datagram to the other processes has; if there is more, they read it from the
+file. The kernel's own bound for one datagram is 208 KiB here, and 11 of them can wait."""
 
 MAX_PEERS: Final = 256
-"""Connections to other processes of one file, for datagrams. Stops: a directory filled with sockets
-by somebody else."""
+"""Connections to other processes with the same file, for datagrams. Stops: a directory that another
+program fills with sockets."""
 
 HINT_RETRY: Final = 0.005
 """Seconds until a process whose queue of datagrams was full is told again that it missed some."""
@@ -571,42 +575,42 @@ SAFETY_STREAMS: Final = 1000
 # Subscriptions ----------------------------------------------------------------------------------
 
 MAX_SUBSCRIPTIONS: Final = 1000
-"""Subscriptions of one store. Each process watches them all. Stops: clients that make them without
-end, and with them requests to other servers."""
+"""Subscriptions of one store. Each process watches them all. Stops: clients that make more and more
+of them, and so more and more requests to other servers."""
 
 MAX_SUBSCRIPTION_STREAMS: Final = 5000
-"""Streams of one subscription, whose cursors are written with each wake: half a megabyte, for which
-the event loop stands still for about 20 ms. Stops: a pattern over everything that makes each append
-as costly as everything."""
+"""Streams of one subscription. Their cursors are written with each wake: half a megabyte, for which
+the event loop stops for about 20 ms. Stops: a pattern that matches all streams, so that each append
+costs as much as all of them."""
 
 MAX_SUBSCRIPTION_PATH_BYTES: Final = 2 * 1024 * 1024
-"""Bytes of the paths of one subscription's streams, so that what is stored of it is no larger than
-one append may be. Stops: ten thousand of the longest paths."""
+"""Bytes of the paths of one subscription's streams, so that its record is not larger than one
+append may be. Stops: ten thousand of the longest paths."""
 
 MAX_WAKE_STREAMS: Final = 1000
 """Streams that one wake names; the others come with the next wake. Stops: a webhook of
 megabytes."""
 
 MAX_SUBSCRIPTION_ID_BYTES: Final = 256
-"""Bytes of a subscription's id in UTF-8. Stops: names that fill the directory."""
+"""Bytes of a subscription's id in UTF-8. Stops: names that fill the index."""
 
 MAX_SUBSCRIPTION_BODY_BYTES: Final = 1024 * 1024
 """Bytes of a request to a subscription: thousands of paths. Stops: a body without an end."""
 
 MAX_PATTERN_BYTES: Final = 1024
-"""Bytes of a pattern, as many as a path may have."""
+"""Bytes of a pattern; a path may have as many."""
 
 MAX_PATTERN_SEGMENTS: Final = 32
 """Segments of a pattern. Stops: matching that costs each append thousands of steps."""
 
 MAX_DESCRIPTION_BYTES: Final = 1024
-"""Bytes of a subscription's description. Stops: documents kept where cursors belong."""
+"""Bytes of a subscription's description. Stops: whole documents as descriptions."""
 
 MAX_WORKER_NAME_BYTES: Final = 256
-"""Bytes of the name that a worker claims with, which others get to see."""
+"""Bytes of the name with which a worker claims a wake; other workers can see it."""
 
 MAX_WEBHOOK_URL_BYTES: Final = 2048
-"""Bytes of a webhook's URL; what browsers and proxies take."""
+"""Bytes of a webhook's URL; browsers and proxies take as many."""
 
 MIN_LEASE_MS: Final = 1000
 """Milliseconds of the shortest lease: Durable Streams 6.2. Stops: wakes in a tight loop."""
@@ -619,37 +623,37 @@ LEASE_MS: Final = 30_000
 """Milliseconds of a lease unless a client asks for another: Durable Streams 6.2."""
 
 WAKE_TOKEN_LIFETIME: Final = 24 * 60 * 60
-"""Seconds for which the token of a wake is good, however often its lease is extended. What makes it
-useless earlier is the next wake. Stops: one that was found in an old log."""
+"""Seconds for which the token of a wake is valid, however often its lease is extended; the next
+wake makes it invalid earlier. Stops: the use of a token that was found in an old log."""
 
 WEBHOOK_TIMEOUT: Final = 30.0
-"""Seconds for a webhook's answer, unless its lease is shorter; a receiver that needs longer answers
-at once, and calls back later. GitHub waits 10 s. Stops: receivers that never answer."""
+"""Seconds to wait for a webhook's answer, unless its lease is shorter. A receiver that needs longer
+answers at once, and calls back later. GitHub waits 10 s. Stops: receivers that never answer."""
 
 WEBHOOK_CONNECT_TIMEOUT: Final = 10.0
-"""Seconds for a connection to a webhook's receiver. Stops: addresses that swallow everything."""
+"""Seconds to connect to a webhook's receiver. Stops: addresses that never answer."""
 
 MAX_WEBHOOK_ANSWER_BYTES: Final = 64 * 1024
 """Bytes of a webhook's answer that are read; `{"done": true}` is all that it can say. Stops: an
 answer without an end."""
 
 MAX_DELIVERIES: Final = 256
-"""Webhooks under way at once in one process; others wait. Stops: receivers that hang and take all
-descriptors."""
+"""Webhooks that one process sends at the same time; others wait. Stops: receivers that hang, and
+take all descriptors."""
 
 MIN_WEBHOOK_RETRY: Final = 1.0
 """Seconds before the first repetition of a delivery: Durable Streams 7.1."""
 
 MAX_WEBHOOK_RETRY: Final = 60.0
-"""Seconds between repetitions at most: Durable Streams 7.1."""
+"""Seconds between two repetitions, at most: Durable Streams 7.1."""
 
 WEBHOOK_RETRY_JITTER: Final = 0.2
-"""Part by which a repetition comes earlier or later, drawn evenly: Durable Streams 7.1. Stops: all
-that failed together coming back together."""
+"""Part by which a repetition comes earlier or later, at random: Durable Streams 7.1. Stops:
+deliveries that failed at the same time being repeated at the same time."""
 
 ANNOUNCE_GRACE: Final = 5.0
-"""Seconds that a process has to write a wake event before another one does it. Stops: a wake that
-died with its process."""
+"""Seconds that a process has to write a wake event before another process does it. Stops: a wake
+that is lost when its process dies."""
 
 SUBSCRIPTION_SWEEP: Final = 300.0
 """Seconds between two checks of every subscription. They find what this process was not notified
@@ -664,45 +668,46 @@ signatures for five minutes, caches keep the keys for as long."""
 LEASE: Final = 6
 """Whole seconds without a sign of life after which a worker counts as dead, and its runs as lost.
 
-It gives a sign each third of that. Kafka's consumers have 45 s, etcd's leases a few. Stops: readers
-that wait for ever for a worker that was killed, or that holds its event loop for so long.
+A worker gives a sign after each third of them. Kafka's consumers have 45 s, etcd's leases a few.
+Stops: readers that wait for ever for a worker that was killed, or whose event loop hangs.
 """
 
 SWEEP_RUNS: Final = 250
-"""Entries of the list of runs that a worker looks at in each `LEASE`, some 20 ms of work, for one
-whose worker has died unseen.
+"""Entries of the list of runs that a worker checks in each `LEASE`, some 20 ms of work, to find a
+run of a worker that it has never seen alive.
 
-When a worker dies that was seen alive, all entries are looked at. Stops: thousands of idle runs
-that each process reads again and again."""
+When a worker dies that it has seen, it checks all entries. Stops: thousands of idle runs that each
+process reads again and again."""
 
 RUN_BATCH_BYTES: Final = 256 * 1024
 """Bytes of a run's items that wait while the append before them is being committed.
 
-Half a millisecond of a disk's work; more bought nothing. Stops: a fast source that fills the memory
-while the store is slow.
+Half a millisecond of a disk's work; larger ones gained nothing. Stops: a fast source that fills the
+memory while the store is slow.
 """
 
 FIRST_CLIENT: Final = 10.0
-"""Seconds that a run waits for its first client, where it ends when its last one leaves.
+"""Seconds that a run waits for its first client, if it is to end when its last client leaves.
 
-Stops: a source that runs to its end for a client that has left before it began to listen.
+Stops: a source that runs to its end for a client that left before it began to listen.
 """
 
 STORE_PATIENCE: Final = 30.0
-"""Seconds that a run waits for a store that cannot work; then it fails. Its source is held back."""
+"""Seconds that a run, and so its source, waits for a store that cannot work; then the run fails."""
 
 STORE_RETRY: Final = (0.1, 2.0)
-"""Seconds before a run asks such a store again: the first wait, doubled each time, and the
-longest."""
+"""Seconds before a run tries such a store again: the first wait, which is doubled each time, and
+the longest."""
 
 MAX_END_CHARS: Final = 1000
-"""Characters of the sentence that says how a run ended. Stops: an error's text of a megabyte."""
+"""Characters of the sentence that says how a run ended. Stops: an error with a text of a megabyte.
+"""
 
 PROGRESS_INTERVAL: Final = 0.1
-"""Seconds between two events of a progress: ten a second are what a person can read."""
+"""Seconds between two events of a `Progress`: a person can read ten in a second."""
 
 PROGRESS_WINDOW: Final = 5.0
-"""Seconds over which a progress's rate is averaged, newer ones weighing more."""
+"""Seconds over which the rate of a `Progress` is averaged; newer ones weigh more."""
 
 STORE_REOPEN: Final = 5.0
 """Seconds after which `tailrace serve` tries again to open a store that could not work."""

@@ -17,39 +17,39 @@ _FLAGS = ("release_dependencies", "pin_thread", "expose_errors", "blank_lines", 
 class StreamOptions:
     """How a stream behaves; one frozen object, given to a response or to the application.
 
-    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`. It holds
-    for the applications that are mounted in it as well, unless they have options of their own. The
-    options of a response replace those of the application as a whole.
+    For a whole application: `app.state.stream_options = StreamOptions(send_timeout=10)`. The
+    applications that are mounted in it use the same, unless they have options of their own. If a
+    response is given options, none of the application's are used.
 
     Args:
         send_timeout: Seconds without progress on a write before the client is cut off; None: it is
             never cut off.
         min_rate: Bytes per second that a client must take, counted over
-            `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default) asks for none.
+            `limits.MIN_RATE_WINDOW` seconds of waiting for it; None (the default): any rate.
         heartbeat: Seconds of silence before the format's heartbeat is sent, where it has one
             (SSE: a comment); None sends none.
-        blank_lines: JSON Lines have a heartbeat too, an empty line, which their readers must then
-            skip. For proxies that cut silent connections.
+        blank_lines: Send a heartbeat in JSON Lines, too: an empty line, which readers must skip.
+            For proxies that cut silent connections.
         start_grace: Seconds that the status line waits for the first item, so that an error
             before it is an ordinary error response; 0 sends the status line at once. None (the
             default) is `limits.START_GRACE`, and 0 for events: a browser is connected only when it
             has the status line, and a source of events may be silent for long.
         cleanup_timeout: Seconds that closing the source may take, more than 0.
-        shutdown_grace: Seconds that the source has to end by itself when the server stops, as
+        shutdown_grace: Seconds that the source has to end by itself after the server stops, which
             `shutdown_event()` tells it; 0 ends it at once. Only for formats with a farewell (SSE):
             all others have as long as the server gives them.
         max_batch_bytes: Bytes that are put together for one write, from `limits.MIN_BATCH_BYTES`
-            to `limits.LARGEST_BATCH_BYTES`. A stalled client holds twice as many here: one batch
-            that is being sent, and one that waits.
+            to `limits.LARGEST_BATCH_BYTES`. For a stalled client, twice as many are in memory: one
+            batch that is being sent, and one that waits.
         release_dependencies: Close the request's `yield` dependencies before the source starts,
             so that a stream does not hold a pooled database session. The source must not use them.
-        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for objects
-            that belong to a thread, such as those of `sqlite3`, and locks. It holds that thread
-            until the end, also while the client is slow.
-        expose_errors: Tell the client the type and text of an error in mid-stream.
+        pin_thread: Run a sync source in one thread, from its first line to its cleanup: for locks,
+            and for objects that belong to a thread, such as those of `sqlite3`. The source keeps
+            that thread until its end, also while the client is slow.
+        expose_errors: Tell the client the type and text of an error that ends the stream.
         compress: Compress by Accept-Encoding, unless the content is compressed already, or a
-            middleware that may look at bodies is in front. An open stream then holds 60 to 350 KiB
-            more.
+            middleware that may look at bodies is in front. An open stream then takes 60 to 350 KiB
+            more memory.
 
     Raises:
         InvalidOption: A value is out of its range; the error names the option, value and range.

@@ -1,8 +1,8 @@
-"""What is looked at through proxies: streams of each format, and when their clients have left.
+"""The application behind proxies: streams of each format, and when their sources were closed.
 
-`/{kind}/{format}`: kind is `ticks` (a line at once and one every half second), `fails` (a line,
-another half a second later, and then the source fails), or `silent` (one line, and then nothing).
-`/left/{name}` tells how long after what the source was closed.
+`/{kind}/{format}`: kind is `ticks` (a line at once, and then one every half second), `fails` (a
+line, another one half a second later, and then the source fails), or `silent` (one line, and then
+nothing). `/left/{name}` tells when the source of that name was closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ app.include_router(streams.router(ProtocolOptions(shared=True, forks=True)), pre
 
 PAUSE = 0.5
 ended: dict[str, float] = {}
-"""When the source of a name was closed, by the machine's clock."""
+"""When the source of each name was closed, in seconds of the machine's monotonic clock."""
 
 
 async def source(kind: str, name: str) -> AsyncIterator[str]:
@@ -51,7 +51,7 @@ async def left(name: str) -> Any:
 
 @app.post("/refused")
 async def refused() -> Response:
-    """An upload that nobody reads."""
+    """Refuses an upload without reading it."""
     return Response("too much\n", 413, media_type="text/plain")
 
 
@@ -63,7 +63,7 @@ async def run(name: str, request: Request) -> Any:
 @app.get("/{kind}/{form}")
 async def stream(kind: str, form: str, name: str = "") -> Any:
     items = source(kind, name)
-    # A second: half a minute of silence is not to be waited for, and the heartbeat is a setting.
+    # One second instead of 15, so that no test has to wait long for a heartbeat.
     options = StreamOptions(heartbeat=1.0, compress=form == "compressed")
     if form == "events":
         return EventSourceResponse(items, options=options)

@@ -1,4 +1,4 @@
-"""An application whose requests take a session of a small pool by a `yield` dependency."""
+"""An application whose requests take a session from a small pool, by a `yield` dependency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.apps.record import Gate, gates
 __all__ = ["FILE_VARIABLE", "POOL_SIZE", "app"]
 
 FILE_VARIABLE = "TAILRACE_TEST_DATABASE"
-"""The environment variable that names the database's file."""
+"""The environment variable with the path of the database's file."""
 
 POOL_SIZE = 5
 
@@ -39,7 +39,7 @@ def session() -> Iterator[Session]:
 Pooled = Annotated[Session, Depends(session)]
 
 app = FastAPI()
-# What the `yield` endpoint goes by; the others say it themselves.
+# For the `yield` endpoint. The other endpoints give options to their response.
 app.state.stream_options = StreamOptions(release_dependencies=True)
 
 
@@ -51,7 +51,7 @@ async def row(pooled: Pooled) -> int:
 
 @app.get("/stream")
 async def stream(pooled: Pooled, key: str, release: bool) -> StreamingResponse:
-    """Open until the gate is; what it needs of the session it has read before."""
+    """A stream that waits until its gate is opened. It reads from the session before it starts."""
     value = pooled.execute(text("select 42")).scalar_one()
     options = StreamOptions(release_dependencies=release)
     return StreamingResponse(waiting(f"{value}", gates.of(key)), options=options)
@@ -65,7 +65,7 @@ async def yielding(pooled: Pooled, key: str) -> AsyncIterator[str]:
 
 @app.get("/checked-out")
 async def checked_out() -> int:
-    """Connections that are taken from the pool now."""
+    """How many connections of the pool are in use."""
     pool = engine.pool
     assert isinstance(pool, QueuePool)
     return pool.checkedout()

@@ -1,4 +1,4 @@
-"""`Files` as a user mounts it, of the directory that `TAILRACE_TEST_DIRECTORY` names."""
+"""`Files`, mounted as a user does it, of the directory whose path is `TAILRACE_TEST_DIRECTORY`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The application that every server of `tests.servers` runs: each kind of stream, in each temper.
+"""The application that every server of `tests.servers` runs: each kind of stream, with each source.
 
 A source notes "started" and "closed" under the request's `?key=`, and waits at the gate of that
-name (`record.py`); `/record` tells what was noted.
+key (`record.py`). `/record` tells what was noted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def read_record(of: str) -> list[str]:
 
 @api.post("/echo")
 async def echo(request: Request) -> StreamingResponse:
-    """The body, as it comes."""
+    """Sends the request's body back while it comes."""
     return StreamingResponse(request.stream(), media_type="application/octet-stream")
 
 
@@ -50,7 +50,7 @@ async def subscription(request: Request, key: str) -> Response:
 
 @api.get("/{kind}/waits")
 async def waits(kind: str, request: Request, key: str) -> Response:
-    """An item, then nothing until the gate is opened."""
+    """One item, and then nothing until the gate is opened."""
     return await answer(kind, request, key, waiting(key))
 
 

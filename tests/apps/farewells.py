@@ -1,4 +1,4 @@
-"""What servers stop under: event streams, and finite and endless bodies beside them."""
+"""The application of servers that are stopped: event streams, and finite and endless bodies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""File responses under a real server, bare and behind Starlette's middlewares.
+"""File responses under a real server, directly and behind Starlette's middlewares.
 
-`FOLDER` in the environment holds `film.bin` and `small.txt`.
+The environment variable `FOLDER` is the path of a folder with `film.bin` and `small.txt`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLDER = Path(os.environ.get("FOLDER", "."))
 
 
 class Generated:
-    """What `film.bin` holds, by a range source."""
+    """The bytes of `film.bin`, as a range source."""
 
     @property
     def size(self) -> int:
@@ -56,13 +56,13 @@ async def generated(request: Any) -> Any:
 
 
 async def descriptors(request: Any) -> Any:
-    """How many descriptors of this process lead into the folder."""
+    """How many descriptors of this process are open on files of the folder."""
     count = 0
     for number in os.listdir("/proc/self/fd"):
         try:
             count += os.readlink(f"/proc/self/fd/{number}").startswith(str(FOLDER))
         except FileNotFoundError:
-            continue  # the one by which the folder was listed
+            continue  # the descriptor of `listdir` itself
     return PlainTextResponse(str(count))
 
 
@@ -71,7 +71,7 @@ async def starlettes(request: Any) -> Any:
 
 
 async def offered(scope: Any, receive: Any, send: Any) -> None:
-    """Whether files are offered to who asks here."""
+    """Whether the server offers `pathsend` and `zerocopysend` to this application."""
     names = ("http.response.pathsend", "http.response.zerocopysend")
     extensions = scope["extensions"]
     said = [names[0] in extensions, names[1] in extensions]
@@ -83,14 +83,14 @@ async def passing(request: Any, call_next: Any) -> Any:
 
 
 async def shouting(request: Any, call_next: Any) -> Any:
-    """Collects a body and sends another, as middlewares of applications do."""
+    """Reads the whole body and sends another, as middlewares of applications do."""
     response = await call_next(request)
     body = b"".join([part async for part in response.body_iterator])
     return Response(body.upper(), response.status_code, dict(response.headers))
 
 
 class Shouting:
-    """Changes each part of a body on its way."""
+    """A middleware that changes each part of a body as it passes."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

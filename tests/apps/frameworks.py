@@ -1,7 +1,7 @@
-"""`Files` and `streams.asgi()` mounted in frameworks that are not Starlette's.
+"""`Files` and `streams.asgi()`, mounted in frameworks that are not built on Starlette.
 
-`FRAMEWORK` in the environment is its name, `FOLDER` what is served at `/files/`; streams are at
-`/v1/stream/`, and `/own` is the framework's own.
+The environment variable `FRAMEWORK` is the name of the framework, `FOLDER` the path of what is
+served at `/files/`. Streams are at `/v1/stream/`. `/own` is an endpoint of the framework itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tailrace.protocol import ProtocolOptions
 __all__ = ["FRAMEWORKS"]
 
 urlpatterns: list[Any] = []
-"""Django's."""
+"""The routes of Django, which looks for them under this name."""
 
 FILES, STREAMS, CLEAR = "/files", "/v1/stream", "/clear"
 
@@ -29,7 +29,7 @@ options = ProtocolOptions(forks=True)
 
 
 async def clear(scope: Any, receive: Any, send: Any) -> None:
-    """Whether nothing between here and the server may look at bodies; nothing of a lifespan."""
+    """Tells whether `send` leads to the server without a middleware that may read bodies."""
     if scope["type"] == "lifespan":
         await answer_lifespan(receive, send)
     else:

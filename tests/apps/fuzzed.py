@@ -1,8 +1,8 @@
-"""The application behind tests/fuzz: responses of every kind, made of the mark in their path.
+"""The application of tests/fuzz: responses of every kind, made from the mark in their path.
 
-Every byte of an answer says whose it is: the body is made of the path's mark, and `x-answers` is
-the mark with the request's number (`?r=`), where the response has fields of its own. `/state` tells
-what the process holds, and which requests were carried out that nobody should have sent.
+So every answer shows to which request it belongs: its body consists of the path's mark, and its
+header `x-answers` is the mark with the request's number (`?r=`), if the response can have headers.
+`/state` tells what the process holds, and which requests it served that were never sent.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from tailrace.testing import leaks
 __all__ = ["app", "broken"]
 
 TICKS = 5
-"""Messages of a stream that is subscribed to."""
+"""How many messages are appended to the stream of `/subscribed`."""
 
 TICK = 0.01
-"""Seconds between two of them."""
+"""Seconds between two of these messages."""
 
 streams = Streams("memory://")
 folder = Path(tempfile.mkdtemp(prefix="tailrace-fuzzed-"))
@@ -84,7 +84,7 @@ async def state() -> dict[str, Any]:
 
 @api.api_route("/smuggled/{mark}", methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
 async def smuggle(mark: str) -> PlainTextResponse:
-    """Only asked for by bytes that are no request."""
+    """Called only if a server takes bytes for a request that are not one."""
     smuggled.append(mark)
     return PlainTextResponse(f"smuggled by {mark}\n")
 
@@ -118,7 +118,7 @@ async def chunks(mark: str, r: int = 0, count: int = 3, sync: bool = False) -> S
 
 @api.get("/blocks/{mark}")
 async def blocks(mark: str, r: int = 0, count: int = 3) -> StreamingResponse:
-    """Large chunks, which a slow reader keeps the server from sending."""
+    """Chunks so large that a slow reader holds up the server."""
 
     async def source() -> AsyncIterator[bytes]:
         for _ in range(count):
@@ -156,7 +156,7 @@ async def tick(path: str, mark: str) -> None:
 
 @api.get("/subscribed/{mark}")
 async def subscribed(request: Request, mark: str, r: int = 0) -> Response:
-    """A stream that is written while it is read, and whether or not anybody still does."""
+    """A stream that is written while it is read; the writing goes on when the reader leaves."""
     path = f"ticks/{mark}/{r}"
     task = asyncio.create_task(tick(path, mark))
     tickers.add(task)
@@ -182,7 +182,7 @@ async def run(request: Request, mark: str, r: int = 0, count: int = 3) -> Respon
 
 @api.api_route("/file/{mark}", methods=["GET", "HEAD"])
 async def file(mark: str, r: int = 0, count: int = 100) -> FileResponse:
-    """A file of this request alone; gone with its answer."""
+    """A file that exists only for this request, and is deleted after the answer."""
     path = folder / f"{mark}-{r}"
     path.write_text(mark * count)
     background = BackgroundTask(path.unlink, missing_ok=True)
@@ -210,7 +210,7 @@ async def upload(request: Request, mark: str, r: int = 0) -> PlainTextResponse:
 
 @api.post("/echo/{mark}")
 async def echo(request: Request, mark: str, r: int = 0) -> StreamingResponse:
-    """Reads the body while it answers."""
+    """Sends its first line before it reads the body."""
 
     async def source() -> AsyncIterator[str]:
         yield f"{mark} {r}\n"
@@ -240,11 +240,11 @@ async def ws(socket: WebSocket, mark: str) -> None:
 app = api
 
 
-# What the fuzz must find --------------------------------------------------------------------------
+# Faults that the fuzz must find -------------------------------------------------------------------
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:
-    """The same application with faults in it, by the mark's last digit."""
+    """The same application with faults; the last digit of the mark tells which."""
     if scope["type"] != "http" or not scope["path"].startswith("/text/"):
         await api(scope, receive, send)
         return

@@ -1,6 +1,6 @@
-"""The application behind tests/sockets: sources of every temper, and what became of them.
+"""The application of tests/sockets: sources that behave in every way, and a record of each.
 
-Streams take `?key=` (see `record.py`) and come as `/sync/...` and `/async/...`.
+Each stream has the parameter `?key=` (see `record.py`), and is at `/sync/...` and at `/async/...`.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ async def release(of: str) -> None:
 
 @api.get("/quick")
 def quick() -> str:
-    """A `def` endpoint: answered by a thread of the pool that all of them share."""
+    """A `def` endpoint: Starlette answers it in a thread of the pool that all of these share."""
     return "quick"
 
 
 @api.post("/drain")
 async def drain_now(timeout: float, note: str = "drains") -> dict[str, int]:
-    record.note(note, "draining")  # nobody sees it before `drain` first waits
+    record.note(note, "draining")  # clients can see this only when `drain` waits
     return asdict(await drain(timeout))
 
 
@@ -90,7 +90,7 @@ async def late(style: Style, key: str, start_grace: float = 30.0) -> StreamingRe
 
 @api.get("/{style}/nothing-first")
 async def nothing_first(style: Style, key: str) -> StreamingResponse:
-    """A chunk of nothing, a wait at the gate, a chunk."""
+    """An empty chunk, a wait at the gate, a chunk."""
     options = StreamOptions(start_grace=30.0)
     return StreamingResponse(waiting(style, key, b"", b"second"), options=options)
 
@@ -104,13 +104,13 @@ async def endless(style: Style, key: str, send_timeout: float = 30.0) -> Streami
 
 @api.get("/{style}/small")
 async def small(style: Style, key: str) -> StreamingResponse:
-    """Small chunks without end and without a wait: the tight loop."""
+    """Small chunks without end and without a wait: a tight loop."""
     return StreamingResponse(producing(style, key, None, lambda _: b"0123456789"))
 
 
 @api.get("/{style}/empty")
 async def empty(style: Style, key: str) -> StreamingResponse:
-    """Chunks of nothing, without end and without a wait."""
+    """Empty chunks without end and without a wait."""
     return StreamingResponse(producing(style, key, None, lambda _: b""))
 
 
@@ -133,7 +133,7 @@ async def fails(
 
 @api.get("/{style}/exits/{form}")
 async def exits(style: Style, form: Literal["jsonl", "sse"], key: str) -> StreamingResponse:
-    """Some items, then what `sys.exit()` raises."""
+    """Some items, then SystemExit."""
     source = failing(style, key, ITEMS, SystemExit(3), lambda n: {"n": n})
     return JSONLinesResponse(source) if form == "jsonl" else EventSourceResponse(source)
 
@@ -146,7 +146,7 @@ async def forbidden(style: Style, key: str, items: int) -> StreamingResponse:
 
 @api.api_route("/{style}/lines", methods=["GET", "HEAD"])
 async def lines(style: Style, key: str, count: int = 3) -> StreamingResponse:
-    """Some lines that name their request."""
+    """Some lines with the key of their request."""
     source = producing(style, key, count, lambda n: f"{key} {n}\n")
     closable = SyncClosable if style == "sync" else AsyncClosable
     return StreamingResponse(closable(key, source), media_type="text/plain")
@@ -177,7 +177,7 @@ async def events(style: Style, key: str) -> EventSourceResponse:
 
 @api.get("/same-object")
 async def same_object(request: Request) -> Response:
-    """The same response for every request, which is a mistake."""
+    """The same response object for every request, which is a mistake of the application."""
     if not hasattr(api.state, "response"):
         api.state.response = StreamingResponse(chunk for chunk in [b"once"])
     response: Response = api.state.response
@@ -188,7 +188,7 @@ async def same_object(request: Request) -> Response:
 
 
 def waiting(style: Style, key: str, *items: Any) -> Items:
-    """The items, with a wait at the gate before the last one."""
+    """Yields the items, and waits at the gate before the last one."""
     gate = gates.of(key)
 
     def in_thread() -> Iterator[Any]:
@@ -219,7 +219,7 @@ def producing(
     *,
     pause: float | None = None,
 ) -> Items:
-    """So many items, or endlessly many."""
+    """Yields `count` items; None: items without end."""
 
     def in_thread() -> Iterator[Any]:
         with recorded(key, in_task=False):
@@ -247,7 +247,7 @@ def producing(
 def failing(
     style: Style, key: str, count: int, error: BaseException, make: Callable[[int], Any]
 ) -> Items:
-    """So many items, then an error."""
+    """Yields `count` items, then raises the error."""
 
     def make_or_fail(n: int) -> Any:
         if n == count:
@@ -258,9 +258,9 @@ def failing(
 
 
 class SyncClosable:
-    """A source that also notes that it was closed when it was never started.
+    """A source that notes its `close`, also if it was never started.
 
-    The `finally` of a generator that never ran does not run either.
+    A generator cannot do that: if it was never started, its `finally` does not run.
     """
 
     def __init__(self, key: str, items: Items) -> None:
@@ -279,7 +279,7 @@ class SyncClosable:
 
 
 class AsyncClosable:
-    """The same, asynchronous."""
+    """As `SyncClosable`, for an async generator."""
 
     def __init__(self, key: str, items: Items) -> None:
         self._key = key
@@ -303,7 +303,7 @@ async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Respo
 
 
 class Again:
-    """A middleware that has read the body for a log, and gives it again whenever it is asked."""
+    """A middleware that has read the body, for a log, and repeats it in each call of `receive`."""
 
     def __init__(self, below: ASGIApp) -> None:
         self._below = below
@@ -322,7 +322,7 @@ class Again:
 
 
 async def log_body(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """The same, as it is done in a BaseHTTPMiddleware."""
+    """The dispatch function of a BaseHTTPMiddleware that does the same."""
     body = await request.body()
 
     async def again() -> Message:

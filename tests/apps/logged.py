@@ -75,7 +75,7 @@ def file() -> FileResponse:
 
 
 class Attaching(Response):
-    """Writes to its connection past `send`."""
+    """A response that writes to its connection directly, without `send`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         offer = attach_offer(scope)

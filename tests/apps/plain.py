@@ -1,4 +1,4 @@
-"""A bare ASGI application, to test the servers and the clients of the tests themselves."""
+"""A small ASGI application, for tests of the tests' own servers and clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["app"]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """`/` says hello, `/pid` names the process, `/cut` fails after its first chunk."""
+    """`/` answers hello, `/pid` answers the process's id, `/cut` fails after its first chunk."""
     if scope["type"] == "lifespan":
         await live(receive, send)
         return

@@ -1,9 +1,9 @@
-"""What an application under test remembers of its sources, for a test to ask over HTTP.
+"""What an application under test records of its sources; a test reads it over HTTP.
 
-Each request names itself by `?key=`. Its source notes "started" and "closed" under that name, and
-the application around it notes "returned" when the response's call is over, so the order of the
-three can be seen from outside; with `&watch=1` also "client gone". A source waits at a gate of the
-same name until the test opens it.
+Each request has a key, `?key=`. Its source notes "started" and "closed" under that key. The
+application around it notes "returned" when the call of the response is over, and with `&watch=1`
+also "client gone". So a test sees the order in which these happened. A source waits at the gate of
+the same key until the test opens it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tailrace.connection import leaving_of
 __all__ = ["Gate", "Gates", "Record", "Recorded", "gates", "record", "recorded"]
 
 GATE_SECONDS = 60.0
-"""A gate opens by itself after so long, so that a test that fails leaves no thread behind."""
+"""Seconds after which a gate opens by itself, so that a failed test leaves no thread behind."""
 
 
 class Record:
-    """What happened, by key, in the order in which it did."""
+    """What happened to each key, in order."""
 
     def __init__(self) -> None:
         self.entries: defaultdict[str, list[str]] = defaultdict(list)
@@ -39,12 +39,12 @@ class Record:
         self.entries[key].append(entry)
 
     def count(self, key: str) -> None:
-        """One more item was taken from the source."""
+        """Count one more item of the source."""
         self.produced[key] += 1
 
 
 class Gate:
-    """Waited for by tasks and threads alike; opened in the event loop."""
+    """Something that tasks and threads can wait for. It is opened in the event loop."""
 
     def __init__(self) -> None:
         self._for_threads = threading.Event()
@@ -63,7 +63,7 @@ class Gate:
 
 
 class Gates:
-    """The gates by key, each made when it is first asked for."""
+    """The gates by key; each is made at its first use."""
 
     def __init__(self) -> None:
         self._gates: dict[str, Gate] = {}
@@ -78,7 +78,7 @@ request_key: contextvars.ContextVar[str] = contextvars.ContextVar("request_key",
 
 
 class Recorded:
-    """An application whose requests are known by their key, and noted when they are over."""
+    """A middleware that notes "returned" (and "client gone") for each request with a key."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,7 +103,7 @@ class Recorded:
 
 @contextmanager
 def recorded(key: str, *, in_task: bool) -> Iterator[None]:
-    """The life of a source: "closed" only where it was closed in its own task and context."""
+    """Notes "started", and "closed" at the end; "closed elsewhere" in another task or context."""
     record.note(key, "started")
     began = place(in_task=in_task)
     try:

@@ -1,4 +1,4 @@
-"""The application of the design's first page, for tests on real servers: reports, and a ticker."""
+"""An application as in the README, for tests on real servers: reports and a ticker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page whose `EventSource` counts on across restarts, and a download that holds each of them."""
+"""A page whose `EventSource` goes on across restarts, and a download, which delays a restart."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""`tailrace serve`, of an application with more in it than files.
+"""`tailrace serve` with a few more routes.
 
     python -m tests.apps.served serve DIRECTORY
 
-is the command itself, and so are its server, its log and its end. Only the application has beside
-its own routes events, a disk that fails, and what the process holds. `MARK_AT_SHUTDOWN` in the
-environment names a file that the lifespan's shutdown makes.
+runs the command itself, with its own server, log and shutdown. Only the application has more
+routes: events, a file on a disk that fails, and a list of what the process holds. If the
+environment has `MARK_AT_SHUTDOWN`, the lifespan writes a file with that path at shutdown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tailrace.runtime import source_threads
 __all__ = ["FAILS_AT", "create"]
 
 FAILS_AT = 3_000_000
-"""The byte from which on `/failing` cannot be read."""
+"""The first byte of `/failing` that cannot be read."""
 
 
 def create() -> ASGIApp:
@@ -56,11 +56,11 @@ def mark_the_end() -> None:
 
 
 connections: list[ServerConnection] = []
-"""Of the clients that were sent events without end."""
+"""The connections of clients that get events without end."""
 
 
 async def events(request: Request, size: int = 0) -> EventSourceResponse:
-    """One event, and then none, or as many of a size as the client takes."""
+    """One event and then nothing; with `size`, events of that size without end."""
     if size:
         connections.append(request.scope["extensions"][CONNECTION])
 
@@ -74,7 +74,7 @@ async def events(request: Request, size: int = 0) -> EventSourceResponse:
 
 
 class FailingDisk:
-    """A range source whose storage gives up half-way."""
+    """A range source whose storage fails half-way."""
 
     size = 2 * FAILS_AT
 

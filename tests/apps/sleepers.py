@@ -1,4 +1,4 @@
-"""The application behind tests/sockets/sleepers.py: live pages that sleep, and what is beside."""
+"""The application of tests/sockets/sleepers.py: pages that sleep, and files, streams and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tailrace import Files, StreamingResponse, Streams, limits, stats
 from tailrace.runtime import source_threads
 
-if "SLEEPERS_THREADS" in os.environ:  # as if there were so few, and less patience
+if "SLEEPERS_THREADS" in os.environ:  # fewer threads, and a shorter wait for them
     source_threads.limit = int(os.environ["SLEEPERS_THREADS"])
     limits.SYNC_SOURCE_WAIT = 0.5  # type: ignore[misc] # final
 
@@ -37,7 +37,7 @@ async def page() -> StreamingResponse:
 
 @app.get("/stuck")
 async def stuck() -> StreamingResponse:
-    """A query, or a socket without a time-out."""
+    """One line, and then a call that blocks for long, as a query without a time-out."""
 
     def lines() -> Iterator[str]:
         yield "line\n"

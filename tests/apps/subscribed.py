@@ -1,4 +1,4 @@
-"""Streams with subscriptions, over the store that TAILRACE_STORE names."""
+"""Streams with subscriptions, in the store whose URL is TAILRACE_STORE."""
 
 from __future__ import annotations
 

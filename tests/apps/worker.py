@@ -1,4 +1,4 @@
-"""A worker for tests of runs: starts one, says so, and goes on until it is killed.
+"""A worker process for tests of runs: it starts a run, says so, and goes on until it is killed.
 
 python -m tests.apps.worker URL PATH LEASE
 """

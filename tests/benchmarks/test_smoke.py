@@ -1,4 +1,4 @@
-"""The benchmarks still run; what they measure is no matter for a test."""
+"""The benchmarks still run. What they measure is not checked here."""
 
 from __future__ import annotations
 

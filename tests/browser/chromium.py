@@ -1,4 +1,4 @@
-"""A real Chromium, as Debian packages it; a plugin of the root conftest."""
+"""A fixture with a real Chromium, Debian's package; the conftest at the root loads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARGUMENTS", "chromium", "path_of_chromium", "running_chromium"]
 
-# Nothing of the browser's own goes over the network, and it needs no GPU and no sandbox.
+# The browser sends no requests of its own, and needs no GPU and no sandbox.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -33,7 +33,7 @@ def path_of_chromium() -> str:
 
 @contextlib.contextmanager
 def running_chromium() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright  # half a second, which most runs need not wait
+    from playwright.sync_api import sync_playwright  # takes half a second, which most runs save
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path_of_chromium(), args=ARGUMENTS)
@@ -43,6 +43,6 @@ def running_chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Of a module and no longer: Playwright's loop must not run beside those of async tests."""
+    """A Chromium for one module, because Playwright's loop must not run beside async tests."""
     with running_chromium() as browser:
         yield browser

@@ -1,4 +1,4 @@
-"""A TCP proxy that resets connections under way, as a bad network does."""
+"""A TCP proxy that resets open connections, as a bad network does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.servers import HOST
 __all__ = ["CuttingProxy", "cutting_proxy"]
 
 _RESET = struct.pack("ii", 1, 0)
-"""A linger of no time: closing sends an RST, and what was not delivered is thrown away."""
+"""A linger of 0 s: closing sends an RST, and bytes that were not delivered are dropped."""
 
 _WAIT = 30.0
-"""Seconds for anything that must come."""
+"""Seconds to wait for anything that must come."""
 
 
 @dataclass(eq=False)
@@ -25,7 +25,8 @@ class _Pair:
     """A client's connection, and ours to the server.
 
     Attributes:
-        left: Bytes of the server's that may still pass before both are reset; None: all.
+        asked: What the client has sent.
+        left: How many bytes of the server may still pass before both are reset; None: all.
     """
 
     client: socket.socket
@@ -37,19 +38,19 @@ class _Pair:
         for sock in (self.client, self.server):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                # Wakes the thread that reads from it; closing alone does not.
+                # This wakes the thread that reads from it; `close` alone does not.
                 sock.shutdown(socket.SHUT_RD)
             sock.close()
 
 
 class CuttingProxy:
-    """Forwards to a port of this machine, and cuts what it forwards when it is told to.
+    """Forwards to a port of this machine, and resets a connection when it is told to.
 
     Attributes:
-        port: Where it listens.
-        cuts: Connections that it has reset under way.
-        requests: The first line of each request, in the order of their connections; of those that
-            came later on the same connection too.
+        port: The port on which it listens.
+        cuts: How many connections it has reset.
+        requests: The first line of each request, ordered by connection; also of later requests on
+            the same connection.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -69,12 +70,12 @@ class CuttingProxy:
         return [line for line in asked.decode("latin-1").splitlines() if " HTTP/1." in line]
 
     def cut_after(self, count: int, path: str) -> None:
-        """Let so many bytes of the newest answer to a path pass, then reset its connection.
+        """Let `count` more bytes of the newest answer to a path pass, then reset its connection.
 
         Returns when that has happened.
 
         Raises:
-            TimeoutError: Nothing like it came.
+            TimeoutError: Not so many bytes came in time.
         """
         with self._changed:
             pair = next(p for p in reversed(self._pairs) if path.encode() in p.asked)

@@ -1,7 +1,7 @@
-"""Tabs of one Chromium window, of which one is seen and the others are hidden, as a person's are.
+"""Tabs of one Chromium window: one is visible and the others are hidden, as when a person uses it.
 
-Playwright keeps every page in the foreground, so this speaks the DevTools protocol itself: only
-what is needed to open a tab, to show it and to ask it something.
+Playwright keeps every page in the foreground. So this speaks the DevTools protocol itself, but only
+what is needed to open a tab, to show it and to evaluate JavaScript in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.servers import stop
 __all__ = ["DEADLINE", "Tab", "Window", "open_window"]
 
 DEADLINE = 20.0
-"""Seconds until something must be so."""
+"""Seconds to wait for a condition."""
 
 _COMMAND = (
     "--headless=new",
@@ -37,14 +37,14 @@ _COMMAND = (
 
 
 class Window:
-    """A window, and its DevTools."""
+    """A window, and the connection to its DevTools."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = itertools.count(1)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the DevTools; its result."""
+        """Call a method of the DevTools. Returns its result."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         self._connection.send(json.dumps(message | ({"sessionId": session} if session else {})))
@@ -56,7 +56,7 @@ class Window:
                 return result
 
     def open(self, url: str) -> Tab:
-        """A new tab, which is seen; the one that was seen is hidden."""
+        """Open a new tab, which is then visible; the one that was visible is hidden."""
         target = self.call("Target.createTarget", url=url)["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         return Tab(self, target, attached["sessionId"])
@@ -64,36 +64,36 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """One page."""
+    """One tab and its page."""
 
     window: Window
     target: str
     session: str
 
     def show(self) -> None:
-        """See this tab, and no other."""
+        """Make this tab visible, and hide the others."""
         self.window.call("Target.activateTarget", targetId=self.target)
 
     def go(self, url: str) -> None:
-        """Go to another page."""
+        """Load another page in this tab."""
         self.window.call("Page.navigate", self.session, url=url)
 
     def back(self) -> None:
-        """Go back to the page before."""
+        """Go back in the tab's history to the page before."""
         self.ask("history.back()")
 
     def ask(self, expression: str) -> Any:
-        """What a JavaScript expression gives, once there is a page."""
+        """The value of a JavaScript expression in the page; None if it has none, as on an error."""
         result = self.window.call(
             "Runtime.evaluate", self.session, expression=expression, returnByValue=True
         )
         return result["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true.
+        """Wait until a JavaScript expression is true.
 
         Raises:
-            TimeoutError: It was not, in time.
+            TimeoutError: It was not true in time.
         """
         end = time.monotonic() + DEADLINE
         while not self.ask(expression):
@@ -102,14 +102,14 @@ class Tab:
             time.sleep(0.05)
 
     def picture(self, path: Path) -> None:
-        """Write what is seen to a file, as PNG."""
+        """Write a screenshot to a file, as PNG."""
         taken = self.window.call("Page.captureScreenshot", self.session)
         path.write_bytes(base64.b64decode(taken["data"]))
 
 
 @contextlib.contextmanager
 def open_window() -> Iterator[Window]:
-    """A Chromium of its own, closed with the block."""
+    """A window of a new Chromium, which is closed at the end of the block."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         subprocess.Popen(

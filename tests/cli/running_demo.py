@@ -19,12 +19,12 @@ __all__ = ["TAILRACE", "RunningDemo", "running_demo"]
 TAILRACE = Path(sys.executable).with_name("tailrace")
 
 START_DEADLINE = 20.0
-"""Seconds until the address must be printed; it takes 1 s alone, more on a machine that is busy."""
+"""Seconds in which the demo must print its address. It takes 1 s, and more on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningDemo:
-    """A demo that listens.
+    """A demo that accepts connections.
 
     Attributes:
         said: Its first line on stdout.
@@ -45,11 +45,11 @@ def running_demo(port: int = 0, store: str | None = None) -> Iterator[RunningDem
     """The demo while the block runs, on a free port unless one is given.
 
     Args:
-        port: Where it listens; 0: anywhere.
-        store: The URL of its store; None: a file that goes with it.
+        port: The port on which it listens; 0 is any free one.
+        store: The URL of its store; None is a file that is deleted with it.
 
     Raises:
-        RuntimeError: It ended, or said nothing in time; the message holds what it wrote.
+        RuntimeError: It ended, or printed nothing in time; the message has its output.
     """
     folder = tempfile.TemporaryDirectory(prefix="tailrace-demo-")
     store = store or f"sqlite:///{folder.name}/tour.db"
@@ -74,7 +74,7 @@ def running_demo(port: int = 0, store: str | None = None) -> Iterator[RunningDem
 
 
 def _interruptible() -> None:
-    # What runs in the background of a shell ignores SIGINT, and so do its children.
+    # A job in the background of a shell ignores SIGINT, and so do its children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

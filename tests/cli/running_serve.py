@@ -1,4 +1,4 @@
-"""`tailrace serve` as a process of its own, and the lines of its access log as they come."""
+"""`tailrace serve` as a process of its own, and the lines of its access log, one by one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ from tests.servers import ROOT, free_port, stop
 __all__ = ["Running", "running_serve", "running_uvicorn"]
 
 DEADLINE = 20.0
-"""Seconds for whatever must come; a start takes 1 s alone, more on a machine that is busy."""
+"""Seconds to wait for what must come. A start takes 1 s, and more on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is up.
+    """A server that accepts connections.
 
     Attributes:
-        port: Where it listens, on 127.0.0.1.
-        log_path: What it writes to stderr.
+        process: The server's process.
+        port: The port of 127.0.0.1 on which it listens.
+        log_path: The file with what it writes to stderr.
+        unread: Bytes of the access log that `entry` has not returned yet.
     """
 
     process: subprocess.Popen[bytes]
@@ -47,10 +49,10 @@ class Running:
         """The next line of the access log.
 
         Raises:
-            RuntimeError: None came in time.
+            RuntimeError: No line came in time.
         """
         assert self.process.stdout is not None
-        # Read from the descriptor: select knows nothing of what a file object has buffered.
+        # Read from the descriptor, because select does not know what a file object has buffered.
         descriptor = self.process.stdout.fileno()
         while b"\n" not in self.unread:
             ready, _, _ = select.select([descriptor], [], [], DEADLINE)
@@ -73,9 +75,12 @@ def running_serve(
     """`tailrace serve` with these arguments, on a free port, while the block runs.
 
     Args:
-        arguments: What follows `serve`.
-        env: Environment variables beside those of the test's own process.
-        command: What runs in place of `tailrace`.
+        arguments: The arguments after `serve`.
+        env: Environment variables, beside those of the test's own process.
+        command: The command that runs instead of `tailrace`.
+
+    Raises:
+        RuntimeError: It ended, or did not start in time; the message has its log.
     """
     words = [*command, "serve", "--port", "0", *arguments]
     with _running(words, env or {}) as (process, log):
@@ -85,7 +90,7 @@ def running_serve(
 
 @contextlib.contextmanager
 def running_uvicorn(app: str, *arguments: str) -> Iterator[Running]:
-    """uvicorn with our protocol and this application, which logs to stdout itself."""
+    """uvicorn with our protocol and an application that writes its access log to stdout itself."""
     port = free_port()
     command = [
         *(sys.executable, "-m", "uvicorn", app, "--no-access-log", f"--port={port}"),

@@ -1,8 +1,8 @@
 """`tailrace serve` with its streams on a disk that is full, or that cannot be written.
 
-A small disk is a tmpfs in a mount namespace of the server's own: nobody else sees it, and it is
-gone with the server. Not every machine allows that (a container, a user in a chroot), so it is
-asked first; what is to hold there is also shown by a system call that says that the disk is full.
+A small disk is a tmpfs in the server's own mount namespace: no other process sees it, and it is
+gone with the server. Not every machine allows that (a container or a chroot may not), so
+`may_mount` tells. What must hold on a full disk is also tested with writes that fail with ENOSPC.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _WITHOUT_OVERRIDE = "--bounding-set=-dac_override,-dac_read_search"
 
 
 def may_mount() -> bool:
-    """Whether this machine lets us have mounts of our own."""
+    """Whether this machine allows a mount namespace of our own."""
     asked = ["unshare", *_OWN_MOUNTS, "true"]
     return subprocess.run(asked, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
-    """A disk.
+    """A small disk that only the server sees.
 
     Args:
-        pid: The server, in whose namespace it is.
-        place: Where it is mounted there.
+        pid: The server's process, whose mount namespace has the disk.
+        place: The path at which it is mounted there.
     """
 
     pid: int
@@ -51,11 +51,11 @@ class SmallDisk:
 
     @property
     def root(self) -> Path:
-        """Where it is for us."""
+        """The path of the disk for this process."""
         return Path(f"/proc/{self.pid}/root{self.place}")
 
     def fill(self) -> None:
-        """Take all the room that is left."""
+        """Fill the disk."""
         with (self.root / "filling").open("ab", buffering=0) as file:
             for size in (1 << 16, 1 << 12, 1):
                 with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class SmallDisk:
         assert os.statvfs(self.root).f_bavail == 0
 
     def make_room(self) -> None:
-        """Give back what `fill` took."""
+        """Free what `fill` has taken."""
         (self.root / "filling").unlink()
 
 
@@ -72,12 +72,12 @@ class SmallDisk:
 def serve_on_small_disk(
     directory: Path, place: Path, *options: str
 ) -> Iterator[tuple[Running, SmallDisk]]:
-    """The server while the block runs, its store on a disk of 2 MiB; where `may_mount`.
+    """The server while the block runs, with its store on a disk of 2 MiB. It needs `may_mount`.
 
     Args:
         directory: What is served under /files/.
-        place: An existing directory, over which the disk is mounted.
-        options: Further ones of `tailrace serve`.
+        place: An existing directory; the disk is mounted over it.
+        options: More options of `tailrace serve`.
     """
     unshare = [tool("unshare"), *_OWN_MOUNTS]
     command: list[str | Path] = [*unshare, "sh", "-c", _MOUNT, "sh", "size=2m", place, TAILRACE]
@@ -89,7 +89,7 @@ def serve_on_small_disk(
 def serve_with_full_disk(
     directory: Path, place: Path, first: int, last: int, *options: str
 ) -> Iterator[Running]:
-    """The server while the block runs; its writes number `first` to `last` find the disk full."""
+    """The server while the block runs; its writes from number `first` to `last` get ENOSPC."""
     full = f"inject=pwrite64:error=ENOSPC:when={first}..{last}"
     strace = [tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", full]
     with running_serve(directory, _store(place), *options, command=[*strace, TAILRACE]) as server:
@@ -98,7 +98,7 @@ def serve_with_full_disk(
 
 @contextlib.contextmanager
 def serve_without_rights(directory: Path, place: Path, *options: str) -> Iterator[Running]:
-    """The server while the block runs; also as root it may write only what its user may."""
+    """The server while the block runs; as root, too, it may write only what its user may."""
     root = [tool("setpriv"), _WITHOUT_OVERRIDE] if os.geteuid() == 0 else []
     with running_serve(directory, _store(place), *options, command=[*root, TAILRACE]) as server:
         yield server

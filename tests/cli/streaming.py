@@ -1,4 +1,4 @@
-"""Requests to the streams of a `tailrace serve` that runs."""
+"""Requests to the streams of a running `tailrace serve`."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ TEXT = "text/plain"
 
 
 def send(server: Running, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
-    """One request for a stream; underscores in names of headers stand for hyphens.
+    """Send one request for a stream.
 
     Args:
-        server: Who is asked.
-        method: Of HTTP.
+        server: The server.
+        method: The HTTP method.
         path: What follows `/v1/stream/`, as it is sent.
-        body: Of the request.
-        headers: Of the request.
+        body: The request's body.
+        headers: The request's headers, with `_` for `-`.
     """
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return request(HOST, server.port, STREAMS + path, method=method, headers=fields, body=body)
@@ -57,7 +57,7 @@ def append(server: Running, path: str, body: bytes, **headers: str) -> Reply:
 
 
 def problem_of(reply: Reply) -> dict[str, Any]:
-    """The problem that a refusal carries."""
+    """The problem (RFC 9457) in the body of a refusal."""
     assert reply.headers["content-type"] == "application/problem+json", reply
     told: dict[str, Any] = json.loads(reply.body)
     assert told["status"] == reply.status
@@ -65,14 +65,14 @@ def problem_of(reply: Reply) -> dict[str, Any]:
 
 
 def connect(server: Running, path: str, **options: Any) -> Connection:
-    """A connection on which a stream was asked for; to be closed."""
+    """A connection on which a stream was requested. The caller must close it."""
     connection = Connection(HOST, server.port, timeout=DEADLINE, **options)
     connection.send(STREAMS + path)
     return connection
 
 
 def until_said(connection: Connection, what: bytes) -> bytes:
-    """What comes on a connection, until there is this in it.
+    """Read from a connection until `what` is in the bytes. Returns all these bytes.
 
     Raises:
         AssertionError: The connection ended before.
@@ -86,7 +86,7 @@ def until_said(connection: Connection, what: bytes) -> bytes:
 
 
 def entry_of(server: Running, path: str) -> dict[str, Any]:
-    """The next line of the access log that tells of a stream."""
+    """The next line of the access log for this stream; other lines are skipped."""
     while True:
         entry = server.entry()
         if entry["path"] == STREAMS + path:
@@ -94,14 +94,14 @@ def entry_of(server: Running, path: str) -> dict[str, Any]:
 
 
 def ready(server: Running) -> tuple[int, dict[str, Any]]:
-    """What `/readyz` says."""
+    """The status and the JSON of `/readyz`."""
     reply = request(HOST, server.port, "/readyz")
     assert reply.headers["cache-control"] == "no-store"
     return reply.status, json.loads(reply.body)
 
 
 def until_ready(server: Running, seconds: float = DEADLINE) -> tuple[int, dict[str, Any]]:
-    """What `/readyz` says once it is 200; a supervisor accepts before anybody answers."""
+    """As `ready`, when the status is 200: a supervisor accepts before any worker answers."""
 
     def look() -> tuple[int, dict[str, Any]]:
         try:
@@ -113,17 +113,17 @@ def until_ready(server: Running, seconds: float = DEADLINE) -> tuple[int, dict[s
 
 
 def workers_of(server: Running) -> list[psutil.Process]:
-    """The processes that serve, without one that has just been killed."""
+    """The worker processes, without one that has just been killed."""
     workers = []
     for child in psutil.Process(server.process.pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # what a zombie is, too
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie raises it, too
             if not is_tracker(child):
                 workers.append(child)
     return workers
 
 
 def worker_of(server: Running, connection: Connection) -> psutil.Process | None:
-    """The process that has a connection's other end."""
+    """The worker process that has the other end of a connection; None if there is none."""
     port = connection.sock.getsockname()[1]
     for worker in workers_of(server):
         for each in worker.net_connections("tcp"):

@@ -1,4 +1,4 @@
-"""A server for the clients: `tailrace serve`, or the one that TAILRACE_CONFORMANCE_URL names."""
+"""A server for the clients: `tailrace serve`, or the one whose URL is TAILRACE_CONFORMANCE_URL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(scope="session")
 def streams_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where its streams are."""
+    """The URL below which the server has its streams."""
     named = os.environ.get("TAILRACE_CONFORMANCE_URL")
     if named is not None:
         yield f"{named}/v1/stream"
@@ -27,5 +27,5 @@ def streams_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def new_url(streams_url: str) -> Callable[[], str]:
-    """Gives the URL of a stream that does not exist yet."""
+    """A function that returns the URL of a stream that does not exist yet."""
     return lambda: f"{streams_url}/clients/{os.getpid()}-{next(_NUMBERS)}"

@@ -1,4 +1,4 @@
-"""Node, and the packages that scripts/install-node-packages.sh has put beside it."""
+"""Node, and the packages that scripts/install-node-packages.sh installs for it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
 
 
 def require() -> None:
-    """See that they are there.
+    """Check that Node and its packages are installed.
 
     Raises:
-        RuntimeError: They are not, or are not those of the lock; the message says what to do.
+        RuntimeError: They are missing, or differ from the lock file; the message says what to do.
     """
     wanted = ROOT / "tests" / "conformance" / "package-lock.json"
     installed = ROOT / ".cache" / "node" / "installed.json"

@@ -1,9 +1,9 @@
-"""The conformance suite by hand, against a server that runs already:
+"""Runs the conformance suite by hand, against a server that is running already:
 
     TAILRACE_CONFORMANCE_URL=http://127.0.0.1:8000 .venv/bin/python -m tests.conformance.run
 
-Its long-poll timeout is in TAILRACE_CONFORMANCE_LONG_POLL, in seconds; 0.5 without it. Without a
-URL it is run against the reference server.
+TAILRACE_CONFORMANCE_LONG_POLL is that server's long-poll timeout in seconds; 0.5 without it.
+Without a URL the suite runs against the reference server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Servers of streams, each a process of its own on a free port: ours, and the reference one."""
+"""Servers of streams: ours and the reference server, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.servers import HOST, ROOT, RunningServer, free_port, stop, wait_until
 __all__ = ["LONG_POLL", "reference_server", "stream_server"]
 
 LONG_POLL = 0.5
-"""Seconds that a long-poll waits, so that tests of one that ends empty are soon done."""
+"""Seconds that a long-poll waits; few, because some tests wait until it ends without data."""
 
 
 @contextlib.contextmanager
@@ -24,14 +24,14 @@ def stream_server(store: str, *, workers: int = 1) -> Iterator[RunningServer]:
 
     Args:
         store: The URL of the store.
-        workers: How many processes serve.
+        workers: The number of worker processes.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tailrace-served-") as directory:
         command: list[str | Path] = [
             *(TAILRACE, "serve", directory, f"--port={port}", f"--store={store}"),
             *(f"--workers={workers}", f"--long-poll-timeout={LONG_POLL}", "--log-level=warning"),
-            *("--webhooks-to-localhost", "--cors-origin=*"),  # the suite has its receiver here
+            *("--webhooks-to-localhost", "--cors-origin=*"),  # the suite receives them here
         ]
         with _running(command, port) as server:
             yield server
@@ -39,7 +39,7 @@ def stream_server(store: str, *, workers: int = 1) -> Iterator[RunningServer]:
 
 @contextlib.contextmanager
 def reference_server() -> Iterator[RunningServer]:
-    """The server that comes with the protocol, on its file store, while the block runs."""
+    """The reference server of the protocol, with its file store, while the block runs."""
     require()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tailrace-reference-") as folder:

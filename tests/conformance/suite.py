@@ -1,4 +1,4 @@
-"""The conformance suite of Durable Streams, run against a server, and what it found."""
+"""Runs the conformance suite of Durable Streams against a server, and reads its results."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ TESTS = 338
 """How many tests the suite has in the version that package.json names."""
 
 DEADLINE = 150.0
-"""Seconds for a whole run, which takes 30 s alone: much of it waits for streams to expire."""
+"""Seconds for a whole run. It takes 30 s on an idle machine, mostly to wait for expiry."""
 
 _FOLDER = Path(__file__).parent
 _SHOWN = 600
-"""Characters that are told of one failure."""
+"""Characters of the message of one failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run of the suite said.
+    """The result of a run of the suite.
 
     Attributes:
         passed: How many tests passed.
-        failures: A test that did not pass each, skipped ones too: its name and why.
+        failures: The name and the reason of each test that did not pass, skipped ones too.
     """
 
     passed: int
@@ -47,8 +47,8 @@ def judge(url: str, *, long_poll: float) -> Verdict:
     """Run the whole suite.
 
     Args:
-        url: The server's, without a path: the suite asks for paths below /v1/stream/.
-        long_poll: Seconds after which the server answers a long-poll that has nothing.
+        url: The server's, without a path. The suite requests paths below /v1/stream/.
+        long_poll: Seconds after which the server answers a long-poll for which nothing came.
 
     Raises:
         RuntimeError: The suite itself could not be run; the message holds its output.
@@ -65,7 +65,7 @@ def judge(url: str, *, long_poll: float) -> Verdict:
 def _run(url: str, long_poll: float, report: Path, log: Path) -> None:
     command: list[str | Path] = [
         *(NODE, NODE_MODULES / "vitest" / "vitest.mjs", "run", f"--root={_FOLDER}"),
-        # As it stands: a compiled copy of the configuration would be written beside it.
+        # Not compiled: vitest would write the compiled configuration beside the original.
         *("--configLoader=native", "--reporter=json", f"--outputFile={report}"),
     ]
     environment = {
@@ -92,7 +92,7 @@ def _run(url: str, long_poll: float, report: Path, log: Path) -> None:
 
 
 def verdict_of(report: dict[str, Any]) -> Verdict:
-    """What vitest's JSON report says."""
+    """The result in vitest's JSON report."""
     files = report["testResults"]
     tests = [test for file in files for test in file["assertionResults"]]
     failed = [test for test in tests if test["status"] != "passed"]

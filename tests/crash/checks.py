@@ -1,4 +1,4 @@
-"""What must hold of a store's file after a crash, and what may be asked of it then."""
+"""Checks of a store after a crash: what it must still hold, and that it can be written again."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ _numbers = itertools.count()
 
 
 Found = dict[str, int]
-"""How many of its steps each stream has taken, by path."""
+"""By path: how many of its steps a stream has kept."""
 
 
 class Lost(Exception):
-    """After a crash something is not as it must be."""
+    """Something was lost, torn or made up in a crash."""
 
 
 async def check_store(store: Store, history: History, place: int) -> Found:
-    """Check everything that can be read of a store after a crash at a place of the trace.
+    """Check everything that can be read from a store after a crash.
+
+    Args:
+        store: Opened again after the crash.
+        history: What was done to it before.
+        place: The place of the trace at which the crash came.
 
     Returns:
-        How much of the history was done.
+        How many steps of each stream were kept.
 
     Raises:
         Lost: Something was lost, torn or made up.
@@ -44,10 +49,12 @@ async def check_store(store: Store, history: History, place: int) -> Found:
 
 
 def check_order(history: History, found: Found, place: int) -> None:
-    """Check across streams: nothing is there that was begun after what is missing was done.
+    """Check the order across streams: if a step is missing, no later one may be there.
+
+    Later means: it was started when the missing one had been acknowledged.
 
     Raises:
-        Lost: Something is.
+        Lost: A later step is there.
     """
     begun = [history.steps[path][number - 1].started for path, number in found.items() if number]
     missing = [step for path, number in found.items() for step in history.steps[path][number:]]
@@ -59,16 +66,16 @@ def check_order(history: History, found: Found, place: int) -> None:
 async def go_on(store: Store, history: History, found: Found) -> None:
     """Write to a store as after a restart of all its writers.
 
-    Each repeats its last append and sends the next; a closed stream stays closed; a path that is
-    free can be used again.
+    Each writer repeats its last append and sends the next. A closed stream must stay closed. A path
+    without a stream can be used again.
 
     Raises:
-        Lost: Something was done twice, or refused as if it had been done.
+        Lost: Something was done twice, or was taken for a duplicate without having been done.
     """
     for path, number in found.items():
         state = history.state(path, number)
         if state.data is None:
-            with suppress(StreamExists):  # forks read what was there
+            with suppress(StreamExists):  # it was deleted, but forks still read it
                 await store.create(path, NewStream())
         elif state.closed:
             await _stays_closed(store, path, state)
@@ -77,17 +84,17 @@ async def go_on(store: Store, history: History, found: Found) -> None:
 
 
 def check_file(database: Path) -> None:
-    """Check what can be seen of a file that no store has open.
+    """Check the database file itself, while no store has it open.
 
     Raises:
-        Lost: Something is wrong with it.
+        Lost: The file is damaged.
     """
     if found := verify(database):
         raise Lost("; ".join(found))
 
 
 async def _find(store: Store, path: str, legal: dict[int, State]) -> int:
-    """Which of the legal states a stream is in, by the number of steps."""
+    """The number of steps after which a stream is as it was found; one of the keys of `legal`."""
     try:
         first, data = await read_all(store, path)
     except StreamNotFound:
@@ -135,7 +142,7 @@ async def _check_names(store: Store, history: History, found: Found) -> None:
 
 
 async def _append_on(store: Store, path: str, state: State) -> None:
-    """Every producer sends its last append once more, then its next one."""
+    """Let every producer repeat its last append, and send its next one."""
     before = await store.head(path)
     for last in state.last.values():
         again = await store.append(path, Append(data=last.data, producer=last.producer))

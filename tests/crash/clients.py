@@ -1,7 +1,7 @@
-"""Writers and readers over HTTP that live through the death of the server.
+"""Writers and readers over HTTP that go on when the server is killed and started again.
 
-Each is a thread. A writer sends an append until it is acknowledged, with the same sequence; a
-reader goes on from the offset that it was given last.
+Each is a thread. A writer repeats an append, with the same sequence, until it is acknowledged. A
+reader continues from the last offset that it received.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ __all__ = [
 ]
 
 TIMEOUT = 10.0
-"""Seconds that any read of a socket may wait."""
+"""Seconds that a read of a socket may wait."""
 
 PAUSE = 0.05
-"""Seconds before another attempt to connect: nothing tells a client that a server is back."""
+"""Seconds between two attempts to connect: a client can only try whether the server is back."""
 
 _BROKEN = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True)
 class Acked:
-    """What a writer was told.
+    """An acknowledgement of an append.
 
     Attributes:
-        end: The position after the append; None if it was told that it had been done before.
+        seq: The append's sequence.
+        end: The position after the append; None if the server said that it was a duplicate.
     """
 
     seq: int
@@ -48,12 +49,12 @@ class Acked:
 
 
 def create(port: int, path: str, content_type: str) -> None:
-    """Create a stream; the server is up."""
+    """Create a stream. The server must be running."""
     _ask(port, "PUT", path, {"content-type": content_type})
 
 
 def close(port: int, path: str) -> None:
-    """Close a stream; the server is up."""
+    """Close a stream. The server must be running."""
     _ask(port, "POST", path, {"stream-closed": "true"})
 
 
@@ -68,7 +69,7 @@ def _ask(port: int, method: str, path: str, headers: dict[str, str]) -> None:
 
 
 def catch_up(port: int, path: str) -> list[bytes]:
-    """All bodies of a stream, from its beginning to its tail."""
+    """Read a stream from its beginning to its tail. Returns the bodies of the answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=TIMEOUT)
     bodies, offset = [], "-1"
     while True:
@@ -117,7 +118,7 @@ class _Client(threading.Thread):
                 connection.close()
 
     def _work(self, connection: http.client.HTTPConnection) -> None:
-        """Do what it does until told to stop, or the connection is broken."""
+        """Work until the client is told to stop, or the connection breaks."""
         raise NotImplementedError
 
     def _complain(self, what: str) -> None:
@@ -126,15 +127,19 @@ class _Client(threading.Thread):
 
 
 class Writer(_Client):
-    """Appends its numbers, one after the other, as a producer.
+    """Appends numbered messages, one after the other, as a producer.
 
     Args:
-        pause: Seconds between two.
+        port: The server's.
+        path: The stream's.
+        name: Its id as a producer.
+        is_json: The stream is JSON.
+        pause: Seconds between two appends.
 
     Attributes:
-        acked: What was acknowledged.
-        sent: How many numbers it ever sent.
-        retried: How many appends had been done before they were acknowledged.
+        acked: The acknowledgements, in order.
+        sent: How many messages it has sent.
+        retried: How many appends were acknowledged only as duplicates.
     """
 
     def __init__(self, port: int, path: str, name: str, is_json: bool, pause: float = 0) -> None:
@@ -185,10 +190,10 @@ class Writer(_Client):
 
 
 class Reader(_Client):
-    """Reads a stream from its beginning and goes on across cuts.
+    """Reads a stream from its beginning, and goes on after its connection was cut.
 
     Attributes:
-        got: What it was given, in order.
+        got: What it received, in order.
     """
 
     def __init__(self, port: int, path: str) -> None:
@@ -197,7 +202,7 @@ class Reader(_Client):
         self._socket: socket.socket | None = None
 
     def finish(self) -> None:
-        """Stop, also in the middle of a wait for more."""
+        """Stop, even while it waits for more data."""
         super().finish()
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -205,7 +210,8 @@ class Reader(_Client):
 
     def _connected(self) -> http.client.HTTPConnection:
         connection = super()._connected()
-        # An answer that lasts until the end takes the socket from its connection.
+        # Kept here, because `http.client` takes the socket away from the connection for an answer
+        # that lasts until the connection closes.
         self._socket = connection.sock
         return connection
 
@@ -218,7 +224,7 @@ class Reader(_Client):
 
 
 class LongPollReader(Reader):
-    """Reads by long-poll; `got` are the bodies."""
+    """Reads by long-poll; `got` has the bodies."""
 
     def __init__(self, port: int, path: str) -> None:
         super().__init__(port, path)
@@ -232,7 +238,7 @@ class LongPollReader(Reader):
             if answer.status not in (200, 204):
                 self._refused(answer)
                 continue
-            body = answer.read()  # raises if it is cut short: then nothing of it counts
+            body = answer.read()  # raises if the body was cut: then none of it counts
             if body:
                 self.got.append(body)
             self._offset = answer.headers["Stream-Next-Offset"]
@@ -246,7 +252,7 @@ class _Event:
 
 
 class SseReader(Reader):
-    """Reads server-sent events as a browser does; `got` is the data of its data events."""
+    """Reads server-sent events as a browser does; `got` has the data of the events named "data"."""
 
     def __init__(self, port: int, path: str) -> None:
         super().__init__(port, path)
@@ -263,7 +269,7 @@ class SseReader(Reader):
         while not self._done.is_set():
             line = answer.readline()
             if not line.endswith(b"\n"):
-                return None  # the end, or cut in the middle of a line
+                return None  # the end, or a line that was cut
             event = self._take(event, line.rstrip(b"\r\n"))
         return None
 

@@ -1,22 +1,23 @@
-"""What a disk may hold after the power was cut: every legal state, one at random.
+"""What a disk may hold after a power cut: one of all legal states, at random.
 
-What is modelled, and where it is harder on a program than ext4 is:
+This is the model; some points are harder on a program than ext4:
 
-* What was written before a `sync` of the file was called is on the disk once it has returned. Of
-  what was written since, a file keeps nothing, everything, the first part (the last write of it
-  torn), or any of its blocks, each as it was after any of the writes to it: the kernel writes pages
-  back one by one, when it likes. A block is 4,096 bytes, or 512 on a disk that tears pages.
-* A block that was not written back and lies within the file's size reads as zeros; the size may
-  be ahead of the data. Within a block, bytes that were not written over keep what they were
-  (SQLite's "powersafe overwrite", which it assumes of every disk).
-* Truncation is atomic and ordered with what comes after it in the same file, as a journal of
-  metadata makes it: blocks that are allocated after it need it.
-* Files are independent of each other: no order of writes between two files, and a sync of one
-  brings nothing of another (on ext4 it brings all names and sizes).
-* A name that was made or taken away is certain only once the directory was synced, not when its
-  file was; each name is independent of the others (ext4 keeps their order).
+* When a `sync` of a file has returned, everything is on the disk that was written to the file
+  before the `sync` was called. Of what was written later, the file keeps nothing, or everything, or
+  a first part (its last write may be torn), or any of its blocks, each as it was after any of the
+  writes to it. For the kernel writes pages back one by one, at any time. A block is 4,096 bytes, or
+  512 on a disk that tears pages.
+* A block within the file's size that was not written back reads as zeros; the size may be ahead of
+  the data. Within a block, bytes that were not overwritten stay as they were (SQLite calls this
+  "powersafe overwrite", and assumes it of every disk).
+* A truncation is atomic, and ordered before later changes of the same file, as by a journal of
+  metadata: blocks that are allocated after it depend on it.
+* Files are independent of each other: writes to two files have no order, and a sync of one file
+  writes nothing of another (on ext4 it writes all names and sizes).
+* A name that was created or deleted is certain only when the directory was synced, not when its
+  file was. Each name is independent of the others (ext4 keeps their order).
 
-What is not modelled: a disk that lies about a sync, or loses what it had.
+Not in the model: a disk that reports a sync that it has not done, or that loses old data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.crash.trace import Deleted, Entered, Found, Record, Synced, Truncated
 __all__ = ["BLOCKS", "Disk", "Image"]
 
 BLOCKS = (4096, 512)
-"""Bytes that a disk writes whole or not at all: a page of the kernel, a sector."""
+"""Bytes that a disk writes completely or not at all: a page of the kernel, or a sector."""
 
 Image = dict[str, bytes]
 """The files of a directory, by name."""
@@ -39,15 +40,15 @@ _Change = Wrote | Truncated
 
 
 class Disk:
-    """A disk under a program: what is certain, and what is pending.
+    """The disk of a running program: what is certain, and what is pending.
 
     Args:
-        initial: The files that are certain from the start; the nth of them is inode n.
+        initial: The files that are on the disk at the start; the nth of them is inode n.
     """
 
     def __init__(self, initial: Mapping[str, bytes]) -> None:
         self._files = {inode: _File(bytearray(data)) for inode, data in enumerate(initial.values())}
-        # What a name may stand for, the oldest first; the first is certain.
+        # The files for which a name may stand, the oldest first; the first is certain.
         self._names: dict[str, list[int | None]] = {
             name: [inode] for inode, name in enumerate(initial)
         }
@@ -55,11 +56,11 @@ class Disk:
 
     @property
     def place(self) -> int:
-        """How many records it has seen."""
+        """How many records of the trace it has followed."""
         return self._place
 
     def follow(self, record: Record) -> None:
-        """Do what the next record of the trace says."""
+        """Apply the next record of the trace."""
         match record:
             case Entered(name, inode):
                 self._files[inode] = _File()
@@ -80,7 +81,7 @@ class Disk:
         self._place += 1
 
     def now(self) -> Image:
-        """What the running system sees: everything that was done."""
+        """The files as the running system sees them: with everything that was done."""
         return {
             name: _replayed(self._files[last].certain, self._files[last].changes)
             for name, (*_, last) in self._names.items()
@@ -88,7 +89,7 @@ class Disk:
         }
 
     def cut(self, rng: random.Random, block: int) -> Image:
-        """The power is cut now: one of the states in which the disk may be."""
+        """One of the states in which the disk may be if the power is cut now."""
         image = {}
         for name, versions in self._names.items():
             inode = _one_of(rng, versions)
@@ -102,17 +103,17 @@ class Disk:
 
 
 def _one_of(rng: random.Random, versions: list[int | None]) -> int | None:
-    # Mostly the last: an image without its database says little.
+    # Mostly the last one, because an image without its database tests little.
     return versions[-1] if len(versions) == 1 or rng.random() < 0.5 else rng.choice(versions)
 
 
 @dataclass(slots=True)
 class _File:
-    """One file: what is certain, and what came since.
+    """One file: what is certain, and what was done since.
 
     Attributes:
         certain: Its bytes on the disk.
-        pending: What was done since, with its place in the trace.
+        pending: The changes since then, each with its place in the trace.
     """
 
     certain: bytearray = field(default_factory=bytearray)
@@ -161,7 +162,7 @@ def _replayed(certain: bytearray, changes: list[_Change]) -> bytes:
 
 
 def _torn(rng: random.Random, changes: list[_Change], block: int) -> list[_Change]:
-    """The first of the changes; the last of these, if it was a write, up to the end of a block."""
+    """The first few of the changes; a write at their end may stop where a block ends."""
     kept = changes[: rng.randint(0, len(changes))]
     if kept and isinstance(last := kept[-1], Wrote):
         ends = range(last.at - last.at % block + block, last.at + len(last.data), block)
@@ -171,10 +172,10 @@ def _torn(rng: random.Random, changes: list[_Change], block: int) -> list[_Chang
 
 
 def _scattered(certain: bytearray, changes: list[_Change], rng: random.Random, block: int) -> bytes:
-    """Each block as it was after some of the changes, and the size as it was after others."""
+    """The file when each block, and the size, is as it was after some number of the changes."""
     data = bytearray(certain)
     first_lost = _first_lost_truncation(certain, changes, rng)
-    shrunk_to = None  # by a truncation that was lost: what lies behind it was not allocated yet
+    shrunk_to = None  # by a lost truncation: blocks behind it were not allocated yet
     version = _versions(rng, len(changes))
     size = len(certain)
     sizes = [size]
@@ -198,7 +199,7 @@ def _scattered(certain: bytearray, changes: list[_Change], rng: random.Random, b
 
 
 def _first_lost_truncation(certain: bytearray, changes: list[_Change], rng: random.Random) -> int:
-    """The number of the first truncation that is not on the disk; those before it are."""
+    """The number of the first truncation that was lost; all before it are on the disk."""
     shrinking = []
     size = len(certain)
     for number, change in enumerate(changes):
@@ -212,7 +213,7 @@ def _first_lost_truncation(certain: bytearray, changes: list[_Change], rng: rand
 
 
 def _versions(rng: random.Random, count: int) -> Callable[[int], int]:
-    """How many of the changes each block has seen, by its number."""
+    """A function from a block's number to the number of changes that it has on the disk."""
     seen: dict[int, int] = {}
     only_extremes = rng.random() < 0.5
 
@@ -225,7 +226,7 @@ def _versions(rng: random.Random, count: int) -> Callable[[int], int]:
 
 
 def _pieces(change: Wrote, block: int) -> list[Wrote]:
-    """A write, cut where blocks end."""
+    """A write, cut into pieces at the ends of blocks."""
     pieces = []
     at, end = change.at, change.at + len(change.data)
     while at < end:

@@ -1,7 +1,8 @@
-"""What was asked of a store, in the order in which each stream took it, and what must follow.
+"""The changes that were requested of a store, stream by stream, and the states that they allow.
 
-Each stream's changes happened one after the other, whatever was asked at once: after a crash a
-stream must be as it was after the first so many of them, with at least all that was acknowledged.
+The changes of a stream happen one after the other, even if they were requested at the same time.
+After a crash, a stream must be as it was after its first n changes, for some n; and these must
+include all changes that were acknowledged.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ class Made:
     """A stream was created.
 
     Attributes:
-        data: All that can be read of it at once: what it inherits, then its own.
-        source: The path it was forked from.
+        data: Its bytes at first: those that it inherits, and then its own.
+        closed: It was created closed.
+        source: The path of the stream from which it was forked.
         keeps: Bytes that it must retain; None: all.
-        trims: It, or what it was forked from, may lose its oldest bytes.
+        trims: The stream, or its source, may lose its oldest bytes.
     """
 
     data: bytes = b""
@@ -34,7 +36,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Something was appended, or the stream was closed, or both."""
+    """Data was appended, or the stream was closed, or both."""
 
     data: bytes
     producer: Producer | None = None
@@ -51,9 +53,9 @@ class Step:
     """One change of a stream.
 
     Attributes:
-        started: The place in the trace before it was asked for.
-        acked: The place in the trace after it was acknowledged; None: whoever asked has left.
-            Both are negative for what was there before the trace began.
+        started: The place in the trace just before it was requested.
+        acked: The place in the trace just after it was acknowledged; None: the caller was cancelled
+            before. Both are negative for a change before the trace began.
     """
 
     change: Made | Added | Removed
@@ -67,12 +69,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a stream must be like.
+    """A state in which a stream may be.
 
     Attributes:
-        data: None: there is no such stream.
-        last: What each producer appended last, by its id.
-        closer: The producer with whose append the stream was closed.
+        data: All its bytes; None: there is no such stream.
+        closed, source, keeps, trims: As in `Made`.
+        last: The last append of each producer, by the producer's id.
+        closer: The append of a producer that has closed the stream.
     """
 
     data: bytes | None = None
@@ -85,11 +88,11 @@ class State:
 
     @property
     def producers(self) -> list[Producer]:
-        """With the sequences that they used last."""
+        """The producers of the stream, each with its last sequence."""
         return [one.producer for one in self.last.values() if one.producer is not None]
 
     def after(self, change: Made | Added | Removed) -> State:
-        """What it must be like one change later."""
+        """The state after one more change."""
         match change:
             case Removed():
                 return State()
@@ -114,14 +117,16 @@ class History:
         self._states: dict[str, list[State]] = {}
 
     def add(self, path: str, *steps: Step) -> None:
-        """What was done to a stream next."""
+        """Add the next changes of a stream."""
         states = self._states.setdefault(path, [State()])
         self.steps.setdefault(path, []).extend(steps)
         for step in steps:
             states.append(states[-1].after(step.change))
 
     def pinned(self, done: Mapping[str, int]) -> History:
-        """Only so many steps of each stream, for certain: what was found after a crash."""
+        """The history that was found after a crash: only so many steps of each stream, and all of
+        them as acknowledged before the trace began.
+        """
         pinned = History()
         for path, number in done.items():
             steps = self.steps[path][:number]
@@ -129,14 +134,14 @@ class History:
         return pinned
 
     def state(self, path: str, number: int = -1) -> State:
-        """What a stream is like after so many steps; after all of them, unless told otherwise."""
+        """The state of a stream after so many of its steps; by default after all."""
         return self._states.get(path, [State()])[number]
 
     def legal(self, path: str, place: int) -> dict[int, State]:
-        """What a stream may be like if everything ended at this place of the trace.
+        """The states in which a stream may be after a crash at this place of the trace.
 
         Returns:
-            States by the number of steps that were done.
+            The states, by the number of steps that were done.
         """
         steps = self.steps[path]
         done = [n for n, step in enumerate(steps, 1) if step.was_acked(place)]

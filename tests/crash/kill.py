@@ -25,16 +25,16 @@ from tests.crash.served import Served
 __all__ = ["LEAST_KILLS", "Report", "kill_and_check"]
 
 WRITERS = 3
-"""For each stream."""
+"""How many writers each stream has."""
 
 LEAST_KILLS = 5
-"""Of workers; a machine that is too busy for them in time gets three times as long."""
+"""How many workers must be killed at least; until then, the run may take three times as long."""
 
 CATCH_UP = 20.0
-"""Seconds that readers have for the rest once nothing is killed any more."""
+"""Seconds that readers have to come to the tail, when nothing is killed any more."""
 
 _Message = tuple[str, int]
-"""Whose it is, and its number."""
+"""The name of the writer, and the number of the message."""
 
 
 @dataclass(slots=True)
@@ -42,10 +42,15 @@ class Report:
     """What was done, and what was found.
 
     Attributes:
-        retried: Appends that had been done, whose acknowledgement was cut off.
-        cuts: Connections of clients that broke.
-        read: Messages that readers were given.
-        problems: What was lost, doubled, reordered or refused; must be empty.
+        seconds: How long processes were killed.
+        worker_kills: How often a worker was killed.
+        server_kills: How often all processes were killed at once.
+        acked: How many appends were acknowledged.
+        retried: How many of these were acknowledged only when they were repeated.
+        cuts: How many connections of clients broke.
+        read: How many messages the readers received.
+        lost, doubled, reordered: How many messages of the stream; each must be 0.
+        problems: Everything else that was wrong, in words; must be empty.
     """
 
     seconds: float = 0
@@ -73,7 +78,7 @@ class Report:
 
 
 class Crowd:
-    """Writers and readers of a few streams, of which every other one is JSON."""
+    """Writers and readers of a few streams. Every other stream is JSON."""
 
     def __init__(self, port: int, streams: int) -> None:
         self._port = port
@@ -92,7 +97,7 @@ class Crowd:
             client.start()
 
     def finish(self, report: Report) -> None:
-        """Let the writers come to an end and the readers to the tail, and count."""
+        """Stop the writers, let the readers come to the tail, and add the result to the report."""
         _end(self.writers)
         data = {path: b"".join(self._bodies(path)) for path in self.paths}
         deadline = time.monotonic() + CATCH_UP
@@ -176,13 +181,14 @@ def _end(clients: Iterable[Writer | Reader]) -> None:
 def kill_and_check(
     folder: Path, seconds: float, workers: int = 4, streams: int = 4, seed: int = 0
 ) -> Report:
-    """Run a server in a folder, kill its processes at random, and look at what is left.
+    """Run a server in a folder, kill its processes at random, and check what is left.
 
     Args:
-        seconds: How long things are killed.
-        workers: Processes that serve.
-        streams: How many there are; each has three writers and two readers.
-        seed: Of the moments and the victims.
+        folder: For the store, the files and the log.
+        seconds: How long processes are killed.
+        workers: The number of worker processes.
+        streams: The number of streams; each has three writers and two readers.
+        seed: Decides which processes are killed, and when.
     """
     rng = random.Random(seed)
     report = Report()

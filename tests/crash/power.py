@@ -1,4 +1,4 @@
-"""Power cuts at random moments of what was recorded."""
+"""Power cuts at random places of a recorded trace."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PowerCut:
     """One power cut.
 
     Attributes:
-        place: In the trace: what came before it was done.
-        block: Bytes that the disk does not tear.
+        place: The place in the trace; everything before it was done.
+        block: The size of a block, which the disk does not tear.
         image: What is on the disk.
     """
 
@@ -31,7 +31,7 @@ class PowerCut:
     image: Image
 
     def restore(self, folder: Path) -> None:
-        """Write what is on the disk into a folder that does not exist."""
+        """Write the image into a folder, which must not exist yet."""
         folder.mkdir(parents=True)
         for name, data in self.image.items():
             (folder / name).write_bytes(data)
@@ -48,11 +48,14 @@ def power_cuts(
     rng: random.Random,
     since: int = 0,
 ) -> Iterator[PowerCut]:
-    """Cut the power at so many places of a trace, in their order.
+    """Cut the power at `count` random places of a trace, in their order.
 
     Args:
-        initial: The files that were there at its beginning.
-        since: The first place to cut at.
+        initial: The files that existed when the trace began.
+        records: The trace.
+        count: How many cuts.
+        rng: Draws the places and the images.
+        since: The first place at which the power may be cut.
     """
     disk = Disk(initial)
     for place in sorted(rng.randint(since, len(records)) for _ in range(count)):
@@ -64,7 +67,7 @@ def power_cuts(
 
 @contextlib.contextmanager
 def memory_folder() -> Iterator[Path]:
-    """A folder whose syncs cost nothing, where there is one: what is synced is in the trace."""
+    """A folder in memory, if the machine has one: syncs are fast there, and the trace has them."""
     shared = "/dev/shm"
     where = shared if os.access(shared, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="tailrace-crash-", dir=where) as folder:

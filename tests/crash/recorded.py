@@ -1,4 +1,4 @@
-"""Work on the SQLite store, recorded, and what is left of it after power cuts."""
+"""Records work on the SQLite store, and checks what is left of it after power cuts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ STREAMS = 5
 PHASES = 5
 
 Work = Callable[[Player], Awaitable[int]]
-"""Does something; returns the first place of the trace at which a cut says something about it."""
+"""Works on a store. Returns the first place of the trace at which a power cut tests this work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What was asked of a store, and what it did to its files.
+    """The work on a store, and what the store did to its files.
 
     Attributes:
-        initial: The files that were there before.
-        since: The first place at which a cut says something about the work.
+        initial: The files that existed before.
+        records: The trace of the files.
+        history: What was requested of the store.
+        since: The first place of the trace at which a power cut tests the work.
     """
 
     initial: Mapping[str, bytes]
@@ -45,7 +47,7 @@ class Recorded:
     since: int = 0
 
     def cuts(self, count: int, rng: random.Random) -> Iterator[PowerCut]:
-        """Cut the power at so many places, in their order."""
+        """Cut the power at `count` random places, in their order."""
         return power_cuts(self.initial, self.records, count, rng, self.since)
 
 
@@ -61,9 +63,12 @@ async def record(
     """Do work on a store in a folder, and record it.
 
     Args:
-        folder: With the files of a store, or without.
-        history: What those hold.
-        stores: How many write to the file at once.
+        folder: Empty, or with the files of a store.
+        work: What is done.
+        rng: Draws what is left to chance.
+        synchronous: SQLite's setting.
+        history: What was done to those files before.
+        stores: How many stores write to the file at the same time.
     """
     with recording(folder) as recorder:
 
@@ -93,10 +98,10 @@ def random_work(rng: random.Random, phases: int = PHASES) -> Work:
 
 
 def checkpoint_often(monkeypatch: pytest.MonkeyPatch, *, truncate: bool = False) -> None:
-    """Have the log copied into the file every few commits, so that cuts hit that as well.
+    """Make the store copy its log into the database every few commits, so that cuts hit this, too.
 
     Args:
-        truncate: The log is cut to nothing each time that no append waits.
+        truncate: Also truncate the log whenever no append waits.
     """
     monkeypatch.setattr(limits, "STORE_WAL_BYTES", 60_000)
     monkeypatch.setattr(connection, "_LOOK_BYTES", 20_000)
@@ -105,13 +110,15 @@ def checkpoint_often(monkeypatch: pytest.MonkeyPatch, *, truncate: bool = False)
 
 
 async def check_cut(cut: PowerCut, history: History, folder: Path) -> Found:
-    """Bring a machine up again after a power cut, and check that nothing was lost.
+    """Open the store again after a power cut, and check that nothing was lost.
 
     Args:
-        folder: One that does not exist; it is left with the files of the store.
+        cut: The power cut.
+        history: What was requested of the store before.
+        folder: A folder that does not exist yet; afterwards it has the files of the store.
 
     Returns:
-        How many of its steps each stream has taken.
+        How many steps of each stream were kept.
 
     Raises:
         Lost: Something was lost, doubled, torn or made up.

@@ -1,7 +1,7 @@
-"""A virtual file system for SQLite that passes everything on and writes down what was done.
+"""A virtual file system for SQLite that passes every call on, and records what was done.
 
-It stands on SQLite's own for Unix, so locking and shared memory are the real ones. The shared
-memory (`-shm`) does not come through here: it holds nothing that outlives a power cut.
+It inherits from SQLite's own VFS for Unix, so locking and shared memory are the real ones. The
+shared memory (`-shm`) is not recorded: nothing in it is needed after a power cut.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["Recorder", "recording"]
 _numbers = itertools.count()
 
 _CREATE = apsw.SQLITE_OPEN_CREATE
-# With these SQLite syncs the directory too, once, when the file is first synced (os_unix.c: a
-# journal whose name is lost would be a journal that is never rolled back).
+# For these files SQLite also syncs the directory, once, when the file is first synced (os_unix.c):
+# if the name of a journal were lost, the journal would never be rolled back.
 _JOURNALS = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL | apsw.SQLITE_OPEN_WAL
 
 
 @contextlib.contextmanager
 def recording(folder: Path) -> Iterator[Recorder]:
-    """A recorder for the files of a folder, registered with SQLite while the block runs.
+    """A recorder for the files of a folder; it is registered with SQLite while the block runs.
 
-    Every connection that was opened through it must be closed before the block is left.
+    All connections that were opened with it must be closed before the end of the block.
     """
     recorder = Recorder(folder)
     try:
@@ -42,12 +42,12 @@ def recording(folder: Path) -> Iterator[Recorder]:
 
 
 class Recorder(apsw.VFS):
-    """Records what connections do that are opened with `vfs=recorder.name`.
+    """Records what connections do that were opened with `vfs=recorder.name`.
 
     Attributes:
-        name: What SQLite knows it by.
+        name: The name of the VFS.
         trace: What was done so far.
-        initial: The files that were there before, by name: these are on the disk.
+        initial: The files that existed before, by name. They are on the disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Recorder(apsw.VFS):
 
 
 class _File(apsw.VFSFile):
-    """One open file. What it does is recorded after it was done, by the thread that did it."""
+    """One open file. The thread that has done something to it records that afterwards."""
 
     inode: int
 

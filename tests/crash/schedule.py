@@ -1,4 +1,4 @@
-"""Random work for a store: several streams at once, each with a life of its own."""
+"""Random work for a store, on several streams at the same time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Player", "read_all"]
 
 PRODUCERS = ("ada", "bob", "cy")
 KEPT_BYTES = 4000
-"""What a stream with a bound must retain."""
+"""Bytes that a stream with a bound must retain."""
 
 _numbers = itertools.count()
 _Opened = Callable[[], Store]
 
 
 async def read_all(store: Store, path: str) -> tuple[int, bytes]:
-    """All of a stream that is retained.
+    """Read everything that a stream has retained.
 
     Returns:
         The position of its first byte, and its bytes.
@@ -40,7 +40,13 @@ async def read_all(store: Store, path: str) -> tuple[int, bytes]:
 
 @dataclass(slots=True)
 class _Asked:
-    """An append that was sent off."""
+    """An append that was started.
+
+    Attributes:
+        append: What is appended.
+        started, acked: As in `Step`.
+        tail: The position after it; None: it was not done, or that is not known yet.
+    """
 
     append: Append
     started: int
@@ -58,8 +64,8 @@ class _Stream:
     """What the player knows of a stream, besides its history.
 
     Attributes:
-        seqs: The next sequence of each producer.
-        ends: Offsets that were given out for it.
+        seqs: The next sequence of each producer, by its id.
+        ends: The offsets that the store has returned for the stream.
     """
 
     seqs: dict[str, int] = field(default_factory=dict)
@@ -67,16 +73,16 @@ class _Stream:
 
 
 class Player:
-    """Works on a store and writes down what was asked and what was acknowledged.
+    """Works on a store, and records what was requested and what was acknowledged.
 
-    `create`, `append` and `delete` do one thing; `play` does what comes up.
+    `create`, `append` and `delete` each do one thing; `play` does random things.
 
     Args:
-        opened: Makes a store of the same file, not open yet.
-        mark: The place in the trace of this moment.
+        opened: Makes a store of the file, which is not open yet.
+        mark: Returns the place of this moment in the trace.
         rng: Draws what is done.
         history: What was done before.
-        stores: How many write to the file at once, each for itself, as processes do.
+        stores: How many stores write to the file at the same time, as several processes do.
     """
 
     def __init__(
@@ -95,7 +101,7 @@ class Player:
         self._streams: dict[str, _Stream] = {}
 
     async def start(self) -> None:
-        """Open the stores, and find what the history says is there."""
+        """Open the stores, and look up the streams that exist by the history."""
         for store in self._stores:
             await store.open()
         for path in self.history.steps:
@@ -105,7 +111,7 @@ class Player:
                 self._streams[path] = _Stream(seqs, [(await self._store().head(path)).tail])
 
     async def restart(self) -> None:
-        """Close one of the stores and open it again."""
+        """Close one of the stores, and open it again."""
         number = self._rng.randrange(len(self._stores))
         await self._stores[number].aclose()
         self._stores[number] = self._opened()
@@ -117,28 +123,30 @@ class Player:
             await store.aclose()
 
     async def play(self, paths: int) -> None:
-        """Live the next few changes of so many streams, of all at once."""
+        """Do a few random changes to each of `paths` streams, to all at the same time."""
         async with anyio.create_task_group() as group:
             for number in range(paths):
                 group.start_soon(self._live, f"s{number}")
 
     async def create(self, path: str, new: NewStream, change: Made) -> bool:
-        """Returns: It could be created."""
+        """Create a stream. Returns whether that was possible."""
         started = self.mark()
         try:
             created = await self._store().create(path, new)
         except StreamError:
-            # It was deleted while forks read it, or what it was to be forked from is gone.
+            # It was deleted but forks still read it, or the stream to fork from is gone.
             return False
         self.history.add(path, Step(change, started, self.mark()))
         self._streams[path] = _Stream(ends=[created.info.tail])
         return True
 
     async def append(self, path: str, *appends: Append, cancelled: int = 0) -> None:
-        """Append all of them at once.
+        """Do several appends at the same time.
 
         Args:
-            cancelled: Whoever asks for the first so many leaves before the answer.
+            path: The stream.
+            appends: What is appended.
+            cancelled: So many of them, the first ones, are cancelled before they are acknowledged.
         """
         asked: list[_Asked] = []
         store = self._store()
@@ -148,7 +156,8 @@ class Player:
                 used = store if cancelled else self._store()
                 group.start_soon(self._append, used, path, asked[-1], number < cancelled)
         if cancelled:
-            # A store does one after the other: what was given up is done, or never will be.
+            # A store does one append after the other. So when this one is done, a cancelled one is
+            # done, too, or never will be.
             last = _Asked(Append(data=self.payload(path)), 0)
             await self._append(store, path, last, False)
             asked.append(last)
@@ -222,7 +231,7 @@ class Player:
         at = self._rng.choice([START, *known.ends])
         if at.position > len(state.data):
             return False
-        # Not from the start, which is the same offset for every stream that has this path.
+        # Not from START: that offset is the same for every stream that ever had this path.
         more = min(self._rng.choice((0, 0, 7)), len(state.data) - at.position) if at != START else 0
         inherited = state.data[: at.position + more]
         data = self.payload(path) if self._rng.random() < 0.3 else b""
@@ -241,7 +250,7 @@ class Player:
         if not appends or self._rng.random() < 0.5:
             appends.append(Append(data=self.payload(path)))
         if close:
-            # Alone, so that nothing that is asked at once is refused.
+            # Alone, because the stream would refuse appends that come after the close.
             return await self.append(path, replace(appends[0], close=True))
         self._rng.shuffle(appends)
         leaving = self._rng.random() < 0.15 and not self.history.state(path).trims

@@ -1,4 +1,4 @@
-"""`tailrace serve` with several workers, that can be killed and started again on its port."""
+"""`tailrace serve` with several workers; a test can kill it and start it again on the same port."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.servers import HOST, ROOT, free_port, is_tracker, stop
 __all__ = ["Served"]
 
 START_DEADLINE = 30.0
-"""Seconds until it must answer; a start takes 2 s alone, more on a machine that is busy."""
+"""Seconds in which it must answer. A start takes 2 s, and more on a busy machine."""
 
 
 class Served:
-    """A server on a port and a folder of its own.
+    """A server with a port and a folder of its own.
 
     Attributes:
         database: The file of its store.
         files: The directory that it serves.
 
     Args:
-        folder: Where its store, its files and its log are.
-        workers: How many processes serve.
-        options: Further options of `tailrace serve`.
+        folder: The folder of its store, its files and its log.
+        workers: The number of worker processes.
+        options: More options of `tailrace serve`.
     """
 
     def __init__(self, folder: Path, workers: int, options: Sequence[str] = ()) -> None:
@@ -60,10 +60,10 @@ class Served:
         return self.log_path.read_text(errors="replace")
 
     def start(self) -> None:
-        """Start it, and return when it answers: a supervisor accepts before that.
+        """Start it, and wait until it answers; a supervisor accepts earlier than that.
 
         Raises:
-            RuntimeError: It ended or did not answer in time; the message holds its log.
+            RuntimeError: It ended or did not answer in time; the message has its log.
         """
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -85,7 +85,7 @@ class Served:
         raise RuntimeError(f"it did not start:\n{self.log}")
 
     def workers(self) -> list[int]:
-        """The processes that serve now, if it is not the one that was started."""
+        """The ids of the worker processes that exist now."""
         assert self._process is not None
         with contextlib.suppress(psutil.Error):
             children = psutil.Process(self._process.pid).children()
@@ -93,10 +93,10 @@ class Served:
         return []
 
     def kill_worker(self, rng: random.Random) -> bool:
-        """Kill one of the processes that serve; the supervisor starts another.
+        """Kill one of the worker processes; the supervisor starts another.
 
         Returns:
-            There was one.
+            Whether there was a worker.
         """
         pids = self.workers()
         if not pids:
@@ -110,13 +110,13 @@ class Served:
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        # Its port is free when the last of the workers is gone, not only the first.
+        # The port is free only when all workers are gone.
         deadline = time.monotonic() + START_DEADLINE
         while _group_lives(self._process.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def restart(self, *, kill: bool) -> None:
-        """End it, by force or in order, and start it again on its port."""
+        """End it, with SIGKILL or with SIGTERM, and start it again on the same port."""
         if kill:
             self.kill()
         else:
@@ -124,7 +124,7 @@ class Served:
         self.start()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """End it with SIGTERM."""
         if self._process is not None:
             stop(self._process, grace=15)
 

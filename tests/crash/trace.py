@@ -1,4 +1,4 @@
-"""What was done to the files of one directory, in order: what a power cut is made from."""
+"""A trace: what was done to the files of one directory, in order. Power cuts are made from it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A name was made for a new file.
+    """A name was created for a new file.
 
     Attributes:
-        inode: Ours: each file that was ever made has its own.
+        name: The file's name.
+        inode: A number that only this file has in the trace.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file was opened that somebody else has made; taken to be certain, as it is."""
+    """A file was opened that others have made. All its bytes count as certain."""
 
     name: str
     inode: int
@@ -50,7 +51,7 @@ class Wrote:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """A file was set to a size."""
+    """The size of a file was set."""
 
     inode: int
     size: int
@@ -61,9 +62,9 @@ class Synced:
     """A sync has returned.
 
     Attributes:
-        until: The place in the trace at which it was called: what was done to the file while it
-            ran is not covered by it.
-        names: The directory was synced as well.
+        until: The place in the trace at which the sync was called. Changes after it are not
+            covered, even if they came before the sync returned.
+        names: The directory was synced, too.
     """
 
     inode: int
@@ -73,7 +74,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A name was taken away.
+    """A file was deleted.
 
     Attributes:
         synced: The directory was synced after it.
@@ -85,7 +86,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """Nothing of a file: a moment that somebody wants to know the place of."""
+    """Nothing was done. The record only gives this moment a place in the trace."""
 
 
 Record = Entered | Found | Wrote | Truncated | Synced | Deleted | Marked
@@ -105,12 +106,12 @@ class Trace:
         """Append a record.
 
         Returns:
-            Its place.
+            Its place in the trace.
         """
         with self._lock:
             self.records.append(record)
             return len(self.records) - 1
 
     def mark(self) -> int:
-        """The place of this moment: what was recorded before it has happened, nothing else."""
+        """Give this moment a place in the trace. Returns the place."""
         return self.add(Marked())

@@ -2,8 +2,8 @@
 
     python -m tests.crash.worker URL '{"producer": [path, next sequence], ...}'
 
-All its producers append at once, so that what is killed is mostly a commit of many. It prints a
-line for each acknowledgement: the producer, its sequence, the position after it.
+All its producers append at the same time, so a kill mostly hits a commit of several appends. It
+prints a line for each acknowledgement: the producer, its sequence, the position after the append.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["message"]
 
 
 def message(name: str, seq: int) -> bytes:
-    """What a producer appends with a sequence."""
+    """The data of a producer's append with this sequence."""
     return f"{name} {seq} {'x' * (seq * 7919 % 300)}\n".encode()
 
 
@@ -30,7 +30,7 @@ async def append_on(store: Store, name: str, path: str, seq: int) -> None:
         producer = Producer(name, 0, number)
         done = await store.append(path, Append(data=message(name, number), producer=producer))
         end = "" if done.duplicate else done.tail.position
-        # One write of less than a page of the pipe: a kill does not tear it.
+        # One write, shorter than a page of the pipe, so that a kill does not tear it.
         os.write(1, f"{name} {number} {end}\n".encode())
 
 

@@ -20,7 +20,7 @@ class Reply:
 
 
 async def ask(app: Any, target: str, method: str = "GET", **headers: str) -> Reply:
-    """Headers by keyword, `_` for `-`."""
+    """Send one request to an application. Headers are keywords, with `_` for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with Client(app) as client, client.open(method, target, headers=named) as exchange:
         start = await exchange.response()

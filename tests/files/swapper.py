@@ -1,7 +1,7 @@
-"""Makes one name be two things in turn, as fast as it can, in a process of its own.
+"""Swaps what is at a path between two things, again and again and as fast as it can.
 
-A thread of the test's own process would be stopped whenever the test holds the interpreter, which
-is just between the look and the open that it is meant to come between.
+It is a process of its own. The swap must come between the check of a path and its opening; a thread
+of the test's process would be stopped just there, because the test then has the interpreter lock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Swapper(AbstractContextManager["Swapper"]):
     """Swaps while its block runs.
 
     Args:
-        place: What is there at first, and the name that is swapped.
-        other: What takes its place.
+        place: The path that is swapped.
+        other: The path of what takes its place in turn.
     """
 
     def __init__(self, place: Path, other: Path) -> None:
@@ -39,7 +39,8 @@ class Swapper(AbstractContextManager["Swapper"]):
 
 
 def swap_for_ever(place: str, other: str) -> None:
-    # A directory cannot be replaced by a rename, so it takes four; all else is there without a gap.
+    # A directory cannot be replaced by one rename, so four are needed, and for a moment the path
+    # does not exist. Everything else is replaced without such a gap.
     step = move_about if os.path.isdir(place) and not os.path.islink(place) else replace
     for turn in count():
         step(place, other)
@@ -57,7 +58,7 @@ def move_about(place: str, other: str) -> None:
 
 
 def replace(place: str, other: str) -> None:
-    # Hard links: of a symbolic link, too, it is the link itself that gets a second name.
+    # Hard links: if the source is a symbolic link, the link itself gets a second name.
     held, fresh = place + ".held", place + ".fresh"
     if not os.path.lexists(held):
         os.link(place, held, follow_symlinks=False)

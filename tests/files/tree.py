@@ -1,4 +1,4 @@
-"""A directory with everything in it that has ever led out of one, and a secret beside it."""
+"""A directory with everything that may lead out of a served directory, and a secret outside."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ HIDDEN = b"CANARY-HIDDEN"
 
 
 def make_tree(top: Path) -> Path:
-    """Make `top/root`, which is served, and `top/outside`, which is not; `top/root` is returned."""
+    """Make `top/root`, which is served, and `top/outside`, which is not. Returns `top/root`."""
     root, outside = top / "root", top / "outside"
     for directory in ("docs/deep", "site", "empty", ".git", ".data"):
         (root / directory).mkdir(parents=True)
     outside.mkdir()
     (outside / "secret.txt").write_bytes(SECRET)
-    # A name that begins as the directory's does: a check by prefix would let it through.
+    # Its name begins like the directory's: a check that compares only prefixes would accept it.
     (top / "root-too").mkdir()
     (top / "root-too" / "secret.txt").write_bytes(SECRET)
     write_files(root)
@@ -80,7 +80,8 @@ def make_links(root: Path, outside: Path) -> None:
 
 
 def make_socket(path: Path) -> None:
-    # A socket's path may have 108 bytes only; pytest's can be longer, so it is bound from within.
+    # A socket's path may have at most 108 bytes, and pytest's may be longer. So it is bound with a
+    # relative path.
     here = os.open(".", os.O_RDONLY)
     try:
         os.chdir(path.parent)

@@ -1,4 +1,4 @@
-"""Values that the property tests of several formats draw."""
+"""Strategies of hypothesis for the property tests of several formats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# All that UTF-8 can carry, with a bent for what line and cell splitters get wrong.
+# All characters of UTF-8; more often those that code which splits lines or cells gets wrong.
 text = st.text(
     st.one_of(
         st.characters(exclude_categories=["Cs"]),

@@ -99,7 +99,7 @@ except InvalidOption:
     ("name", "modules", "left"),
     [
         ("br", ["brotli"], "zstd gzip"),
-        # Python has it from 3.14 on, unless it was built on a machine without the library.
+        # Python has zstd from 3.14 on, unless it was built on a machine without the library.
         ("zstd", ["backports.zstd", "_zstd"], "gzip br"),
     ],
 )

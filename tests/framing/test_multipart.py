@@ -12,9 +12,9 @@ from tailrace.framing import MultipartMixedReplace, Part
 
 
 def parts_of(wire: bytes, boundary: str) -> tuple[list[tuple[dict[str, str], bytes]], bool]:
-    """The whole parts of a stream and whether it was closed; it looks at no Content-Length.
+    """The complete parts of a stream (headers, body), and whether the stream was closed.
 
-    A last part without a body, which is opened ahead of what it will hold, is left out.
+    Content-Length is ignored. A part at the end that has headers but no body yet is left out.
     """
     opening, *pieces = (b"\r\n" + wire).split(b"\r\n--" + boundary.encode())
     assert opening == b""

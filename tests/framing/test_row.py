@@ -1,4 +1,4 @@
-"""One reading of a row: each format gives the same names and values."""
+"""A row is read in one way only: each format writes the same names and values."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def cells_of(line: str) -> dict[str, str]:
 
 
 def readings(item: Any) -> list[Any]:
-    """What each format that carries JSON says of an item."""
+    """An item as each format writes it that carries JSON, parsed again."""
     return [
         json.loads(JSONLines().frame(item)),
         json.loads(JSONArray().frame(item)[1:]),

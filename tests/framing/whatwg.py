@@ -1,7 +1,7 @@
-"""A reader of server-sent events, written from the WHATWG text and from nothing of ours.
+"""A parser of server-sent events, written from the WHATWG's standard and not from our code.
 
-It goes byte by byte, as slow and as plain as the text itself, so that it shares no trick with what
-it checks.
+It reads one character after the other, as the standard describes it, so that it has no shortcut in
+common with the code that it checks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a page gets: one dispatched event."""
+    """One event, as the browser dispatches it to the page."""
 
     data: str
     type: str = "message"
@@ -21,7 +21,7 @@ class Message:
 
 
 class EventStreamReader:
-    """The parser of WHATWG HTML 9.2.6; give it chunks, read `messages`."""
+    """The parser of WHATWG HTML 9.2.6. Feed it chunks; its events are in `messages`."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -83,7 +83,7 @@ class EventStreamReader:
 
 
 def read(chunks: Iterable[bytes]) -> EventStreamReader:
-    """All chunks read by a new reader."""
+    """A new reader that has read all the chunks."""
     reader = EventStreamReader()
     for chunk in chunks:
         reader.feed(chunk)

@@ -1,4 +1,4 @@
-"""Reads the answers on one connection as their bytes come, and is strict about what they are."""
+"""A strict parser for the answers on one connection, which reads their bytes as they come."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ class _State(Enum):
 
 @dataclass(slots=True)
 class Answer:
-    """A final answer, whole or as much as came of it.
+    """A final answer, or the part of it that came.
 
     Attributes:
-        interim: The informational ones before it.
-        raw_head: Their bytes and its own.
+        head: Its status and headers.
+        raw_head: The bytes of its head and of the informational answers before it.
+        interim: The status of each informational answer before it.
+        body: What came of its body.
+        complete: It came to its end.
     """
 
     head: Head
@@ -48,17 +51,17 @@ class Answer:
 
 
 class Answers:
-    """All answers of a connection.
+    """All answers on a connection.
 
     Args:
-        methods: Of the requests, in order.
+        methods: The methods of the requests, in order.
 
     Attributes:
         found: The final answers; the last one may be incomplete.
-        fault: What cannot be read, if anything.
+        fault: Why the bytes cannot be parsed; None: they can.
         ended: How the server ended its side; None: it has not.
-        frames: What came behind a 101.
-        received: Bytes, of all.
+        frames: The bytes after a 101.
+        received: The number of all bytes.
     """
 
     def __init__(self, methods: Sequence[str]) -> None:
@@ -76,12 +79,12 @@ class Answers:
 
     @property
     def complete(self) -> int:
-        """Answers that have come to their end."""
+        """How many answers are complete."""
         return len(self.found) - (bool(self.found) and not self.found[-1].complete)
 
     @property
     def rest(self) -> bytes:
-        """What came and is no whole part of an answer."""
+        """The bytes that were not parsed yet."""
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
@@ -91,13 +94,13 @@ class Answers:
             pass
 
     def end(self, how: str) -> None:
-        """The server has ended its side: "closed" or "reset"."""
+        """Note that the server has ended its side: "closed" or "reset"."""
         self.ended = how
         if self._state is _State.UNTIL_CLOSED and how == "closed":
             self._finish()
 
     def _step(self) -> bool:
-        """One part more; False if more bytes are needed."""
+        """Parse one more part; False if that needs more bytes."""
         match self._state:
             case _State.HEAD:
                 return self._read_head()
@@ -169,7 +172,7 @@ class Answers:
             if not self._left:
                 self._finish()
             return not self._left
-        # The line break behind a chunk was counted with it.
+        # `_left` has counted the line break after the chunk, too.
         self.found[-1].body += part
         if self._left:
             return False
@@ -192,7 +195,7 @@ class Answers:
         return True
 
     def _read_trailers(self) -> bool:
-        """None are wanted here: an empty line."""
+        """Parse the empty line after the last chunk. A trailer is a fault here."""
         if len(self._buffer) < 2:
             return False
         if self._take(2) != b"\r\n":

@@ -28,34 +28,36 @@ MARK = re.compile(rb"mk[0-9a-f]{12}")
 
 
 def mark_of(seed: int, number: int) -> str:
-    """What only this conversation's answers may hold."""
+    """The mark of a conversation: no other's answers may contain it."""
     return f"mk{seed & 0xFFFF:04x}{number & 0xFFFFFFFF:08x}"
 
 
 class Ends(Enum):
-    """What becomes of the connection with the answer to a request."""
+    """Whether the answer to a request ends the connection."""
 
     NO = "no"
-    """It is answered, and the next one too."""
+    """The request is answered, and so is the next one."""
     MAY = "may"
-    """The server may refuse it, or not answer it, if it then closes the connection."""
+    """The server may refuse the request, or not answer it, if it then closes the connection."""
     MUST = "must"
-    """Nothing that comes behind it may be answered."""
+    """Nothing that comes after the request may be answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, right or wrong, and the answers that are right.
+    """One request, right or wrong, and the answers that are allowed.
 
     Attributes:
         kind: A name for reports.
-        raw: Its bytes; of a wrong one also those behind it that might be taken for another.
-        method: What an answer's framing depends on.
+        raw: Its bytes. For a wrong one also the bytes after it that a server could take for another
+            request.
+        method: Its method, on which the framing of the answer depends.
         number: Its place in the conversation, which `x-answers` repeats.
-        statuses: Of the final answer.
-        body: What the body of a 2xx has to be or to match; None where nothing is known of it.
-        interim: Informational answers that may come before.
-        frames: Of a handshake that is taken: what the server's frames hold, in order.
+        statuses: The allowed statuses of the final answer.
+        body: The body of a 2xx, or what it must match; None if it is not known.
+        interim: The statuses of informational answers that may come before.
+        ends: Whether the answer ends the connection.
+        frames: For a handshake that is accepted: the payloads of the server's frames, in order.
     """
 
     kind: str
@@ -81,45 +83,45 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """Wait for so many final answers in all, or for the end of the connection."""
+    """Wait until so many answers are complete in all, or the connection has ended."""
 
     answers: int
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitBytes:
-    """Wait for so many bytes in all, or for the end of the connection, or a moment."""
+    """Wait until so many bytes came in all, or the connection has ended, or a moment is over."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitFrames:
-    """Wait for so many text frames in all, or for the end of the connection."""
+    """Wait until so many text frames came in all, or the connection has ended."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Read nothing for a while."""
+    """Read nothing for so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class HalfClose:
-    """Send nothing more, and still read."""
+    """End the client's side; it still reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Leave, with a FIN or with what the kernel makes of unread data."""
+    """Leave with a FIN. If there is unread data, the kernel sends an RST instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Leave, with an RST."""
+    """Leave with an RST."""
 
 
 Step = Send | Pause | Await | AwaitBytes | AwaitFrames | Stall | HalfClose | Close | Reset
@@ -130,10 +132,13 @@ class Conversation:
     """What one connection does.
 
     Attributes:
-        requests: In the order in which they are sent; the bytes of the `Send` steps are theirs.
-        excused_from: The first request that need not be answered though the client stays: a wrong
-            one came while it was open, for which the server may give the connection up.
-        small_buffer: The client's receive buffer is as small as can be.
+        seed, number: What it was made from.
+        mark: Its mark.
+        requests: The requests, in the order in which they are sent.
+        steps: What the client does. The `Send` steps have the bytes of the requests.
+        excused_from: The first request that need not be answered although the client stays: a wrong
+            request came before its answer was complete, and the server may close the connection.
+        small_buffer: The client's receive buffer is very small.
     """
 
     seed: int
@@ -146,12 +151,12 @@ class Conversation:
 
     @property
     def leaves(self) -> bool:
-        """Whether the client goes before it has its answers."""
+        """Whether the client leaves before it has all answers."""
         return any(isinstance(step, Close | Reset) for step in self.steps)
 
     @property
     def half_closes(self) -> bool:
-        """Whether the client ends its side before it has its answers."""
+        """Whether the client ends its side before it has all answers."""
         return any(isinstance(step, HalfClose) for step in self.steps)
 
     @property

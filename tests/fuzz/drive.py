@@ -1,4 +1,4 @@
-"""Plays many conversations at once, on non-blocking sockets and one selector."""
+"""Plays many conversations at the same time, on non-blocking sockets and one selector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.fuzz.frames import Opcode, messages
 __all__ = ["PATIENCE", "Played", "play"]
 
 PATIENCE = 20.0
-"""Seconds for a whole conversation; alone it takes less than one."""
+"""Seconds for a whole conversation. On an idle machine it takes less than one."""
 
 ENOUGH = 0.3
 """Seconds to wait for bytes that may not come."""
@@ -49,7 +49,7 @@ class Played:
 
 
 class _Player:
-    """One conversation under way."""
+    """A conversation that is being played."""
 
     def __init__(self, conversation: Conversation, address: tuple[str, int]) -> None:
         self.conversation = conversation
@@ -77,7 +77,7 @@ class _Player:
         )
 
     def advance(self, now: float) -> None:
-        """Do steps until one has to wait, or all are done."""
+        """Do steps until one must wait, or all are done."""
         while self.step is not None:
             if not self._do(self.step, now):
                 return
@@ -88,7 +88,7 @@ class _Player:
             self.sock.close()
 
     def _do(self, step: Step, now: float) -> bool:
-        """Whether the step is done."""
+        """Do a step, as far as possible. Returns whether it is done."""
         gone = self.answers.ended is not None
         match step:
             case Send(data):
@@ -124,14 +124,14 @@ class _Player:
         return now >= self.wake
 
     def _send(self, data: bytes) -> bool:
-        """Send what the kernel takes."""
+        """Send what the kernel takes. Returns whether all was sent."""
         rest = self.outbox or data
         try:
             count = self.sock.send(rest)
         except BlockingIOError:
             count = 0
-        except OSError:  # gone; what came before is still read
-            self.reset = True  # the kernel tells it once
+        except OSError:  # the server is gone; what it sent before is still read
+            self.reset = True  # the kernel reports it only once
             return True
         self.sent = min(self.sent + count, self.asked)
         self.outbox = rest[count:]
@@ -158,23 +158,23 @@ class _Player:
 
 
 def _to_the_end(conversation: Conversation) -> Iterator[Step]:
-    """The steps, and behind them what every client does that has not left: it waits for all."""
+    """The steps of a conversation; if the client has not left then, it waits for all answers."""
     yield from conversation.steps
     if not conversation.leaves:
         yield Await(len(conversation.requests))
         yield HalfClose()
-        yield Await(1 << 30)  # the server ends its side, too
+        yield Await(1 << 30)  # until the server ends its side, too
 
 
 def play(
     conversations: Iterable[Conversation], address: tuple[str, int], at_once: int
 ) -> Iterator[Played]:
-    """Play conversations; those that are over come in the order in which they end.
+    """Play conversations. They are yielded in the order in which they end.
 
     Args:
-        conversations: They are taken one by one, as room for them is.
-        address: Of the server.
-        at_once: Connections at the same time.
+        conversations: The next one is taken when a connection is free.
+        address: The server's.
+        at_once: The number of connections at the same time.
     """
     with selectors.DefaultSelector() as selector:
         stage = _Stage(selector)
@@ -188,7 +188,7 @@ def play(
 
 
 class _Stage:
-    """Those that are under way."""
+    """The conversations that are being played."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.players: dict[int, _Player] = {}
@@ -203,7 +203,7 @@ class _Stage:
         self._advance(player, time.monotonic())
 
     def turn(self) -> Iterator[Played]:
-        """Wait for something, and go on with whom it concerns."""
+        """Wait for events, and go on with the conversations that they concern."""
         now = time.monotonic()
         wait = min(0.5, max(0.0, self._timers[0][0] - now)) if self._timers else 0.5
         for key, events in self._selector.select(0 if self._done else wait):

@@ -1,4 +1,4 @@
-"""WebSocket frames: masked ones of a client, and what a server's hold."""
+"""WebSocket frames: makes those of a client, and reads those of a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Opcode(IntEnum):
 
 
 def masked(opcode: Opcode, payload: bytes, mask: bytes = b"") -> bytes:
-    """One frame, as a client sends it; payloads of up to 64 KiB."""
+    """One masked frame, as a client sends it; its payload has up to 64 KiB."""
     mask = mask or os.urandom(4)
     size = len(payload)
     length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
@@ -26,10 +26,10 @@ def masked(opcode: Opcode, payload: bytes, mask: bytes = b"") -> bytes:
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The opcode and payload of each whole frame of a server.
+    """The opcode and payload of each complete frame of a server.
 
     Raises:
-        ValueError: They are no frames of a server that has agreed to no extension.
+        ValueError: These are not frames of a server without extensions.
     """
     while len(data) >= 2:
         first, size = data[0], data[1]

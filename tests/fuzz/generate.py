@@ -1,4 +1,4 @@
-"""Makes conversations: the same one from the same seed and number, on every machine."""
+"""Makes conversations. The same seed and number give the same conversation on every machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_PIPELINED: Final = 50
 
 @dataclass(slots=True)
 class _Draft:
-    """A conversation while it is made."""
+    """A conversation that is being made."""
 
     rng: Random
     mark: str
@@ -45,7 +45,7 @@ class _Draft:
     small_buffer: bool = False
 
     def make(self, *tables: Mapping[str, tuple[int, Make]]) -> Request:
-        """One request more, of these kinds."""
+        """Add one more request, of one of these kinds."""
         kinds = {name: each for table in tables for name, each in table.items()}
         names = [name for name in kinds if name not in self.left_out] or list(kinds)
         weights = [kinds[name][0] for name in names]
@@ -55,7 +55,7 @@ class _Draft:
         return request
 
     def send(self, data: bytes) -> None:
-        """All of it, in one piece or several."""
+        """Add steps that send the data, in one piece or in several."""
         cuts = self.rng.choice((0, 0, 0, 1, 2, 5))
         places = sorted(self.rng.randrange(len(data)) for _ in range(cuts)) if data else []
         for start, stop in zip([0, *places], [*places, len(data)], strict=True):
@@ -71,7 +71,7 @@ class _Draft:
         self.steps.append(self.rng.choice((Close(), Close(), Reset())))
 
 
-# Shapes: each fills a draft -----------------------------------------------------------------------
+# Shapes: each of them fills a draft ---------------------------------------------------------------
 
 
 def _one_by_one(draft: _Draft) -> None:
@@ -85,7 +85,7 @@ def _one_by_one(draft: _Draft) -> None:
 
 
 def _send_expecting(draft: _Draft, request: Request) -> None:
-    """The head, and the body when the server wants it, or soon after."""
+    """Send the head, and after a short pause the body."""
     at = request.raw.index(b"\r\n\r\n") + 4
     draft.steps += [Send(request.raw[:at]), Pause(draft.rng.choice((0.0, 0.01, 0.03)))]
     if at < len(request.raw):
@@ -96,8 +96,8 @@ def _pipelined(draft: _Draft) -> None:
     most = draft.rng.choice((2, 5, 10, 20, MOST_PIPELINED))
     for _ in range(draft.rng.randint(2, most)):
         if draft.make(RIGHT).ends is Ends.MUST:
-            # Much behind it would be unread when the server closes, and the reset that follows
-            # may take the answers away.
+            # Only a little after it: what the server has not read when it closes makes the kernel
+            # send a reset, which may overtake the answers.
             draft.make({"text": RIGHT["text"]})
             break
     draft.send(b"".join(request.raw for request in draft.requests))
@@ -105,7 +105,7 @@ def _pipelined(draft: _Draft) -> None:
 
 
 def _wrong(draft: _Draft) -> None:
-    """Right ones, and a wrong one behind them while they are open or when they are answered."""
+    """Right requests, and then a wrong one, before or after the right ones are answered."""
     first = 0
     for _ in range(draft.rng.randrange(4)):
         draft.send(draft.make(RIGHT).raw)
@@ -128,7 +128,7 @@ def _offers(draft: _Draft) -> None:
 
 
 def _offer_behind(draft: _Draft) -> None:
-    """An upgrade behind an answer that is open; often the client then leaves."""
+    """An upgrade while an answer is still coming; often the client then leaves."""
     for _ in range(draft.rng.randint(1, 2)):
         open_ones = {name: RIGHT[name] for name in ("subscribed", "poll", "run", "file", "blocks")}
         draft.send(draft.make(open_ones).raw)
@@ -184,7 +184,7 @@ def _trickle(draft: _Draft) -> None:
     data = b"".join(request.raw for request in requests)
     at = 0
     while at < len(data):
-        size = 1 if at < 300 else 4096  # a byte costs as much as a piece
+        size = 1 if at < 300 else 4096  # one byte takes as long as a piece
         draft.steps.append(Send(data[at : at + size]))
         if draft.rng.random() < 0.05:
             draft.steps.append(Pause(0.001))
@@ -203,7 +203,7 @@ def _slow_reader(draft: _Draft) -> None:
 
 
 def _streams(draft: _Draft) -> None:
-    """The protocol of streams, one by one or pipelined."""
+    """Requests of the streams protocol, one by one or pipelined."""
     model = StreamsModel(draft.rng, draft.mark)
     waits = draft.rng.random() < 0.5
     for number in range(draft.rng.randint(1, 15)):
@@ -214,7 +214,7 @@ def _streams(draft: _Draft) -> None:
 
 
 def _silent(draft: _Draft) -> None:
-    """Nothing is asked, so nothing may come."""
+    """The client sends nothing, so nothing may come."""
     draft.steps.append(Pause(draft.rng.choice((0.01, 0.05, 0.2))))
 
 
@@ -236,9 +236,9 @@ def conversation(seed: int, number: int, left_out: Iterable[str] = ()) -> Conver
     """The conversation of this number.
 
     Args:
-        seed: Of the run.
-        number: 0 or more.
-        left_out: Kinds of requests that are not sent.
+        seed: The seed of the run.
+        number: The number of the conversation, 0 or more.
+        left_out: Kinds of requests that must not be sent.
     """
     rng = Random(f"{seed}:{number}")
     draft = _Draft(rng, mark_of(seed, number), frozenset(left_out))
@@ -260,7 +260,7 @@ def conversation(seed: int, number: int, left_out: Iterable[str] = ()) -> Conver
 
 
 def _cut(draft: _Draft) -> None:
-    """Leave somewhere on the way: before a head, in it, in a body, in an answer."""
+    """Let the client leave early: before a head, within it, within a body or within an answer."""
     at = draft.rng.randrange(len(draft.steps) + 1)
     kept = draft.steps[:at]
     step = draft.steps[at] if at < len(draft.steps) else None
@@ -277,7 +277,7 @@ def _cut(draft: _Draft) -> None:
 
 
 def _whole(draft: _Draft) -> int:
-    """How many requests the steps send whole."""
+    """How many requests the steps send completely."""
     left = sum(len(step.data) for step in draft.steps if isinstance(step, Send))
     for number, request in enumerate(draft.requests):
         left -= len(request.raw)

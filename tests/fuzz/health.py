@@ -1,8 +1,8 @@
-"""Asks a server how it is, again and again, from a process of its own.
+"""Requests a page of a server again and again, from a process of its own, and measures the answers.
 
     python -m tests.fuzz.health HOST PORT PATH
 
-It ends when its input does, and prints what it measured as one line of JSON.
+It ends when its standard input ends, and prints the result as one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.servers import ROOT
 __all__ = ["Health", "watched"]
 
 PERIOD = 0.02
-"""Seconds between two questions."""
+"""Seconds between two requests."""
 
 
 @dataclass(slots=True)
 class Health:
-    """How the server was, once the block around it has ended."""
+    """How the server has answered; filled when the block of `watched` has ended."""
 
     asked: int = 0
     failed: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Health:
 
 @contextlib.contextmanager
 def watched(host: str, port: int, path: str) -> Iterator[Health]:
-    """Ask while the block runs."""
+    """Request the page while the block runs."""
     command = [sys.executable, "-m", "tests.fuzz.health", host, str(port), path]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ def watched(host: str, port: int, path: str) -> Iterator[Health]:
 
 
 def ask(host: str, port: int, path: str) -> Health:
-    """Until standard input ends."""
+    """Request the page until standard input ends."""
     health, took = Health(), []
     while not select.select([sys.stdin], [], [], PERIOD)[0]:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Says what is wrong with the answers of one connection. Pure."""
+"""Finds what is wrong with the answers on one connection, without I/O."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tests.fuzz.frames import Opcode, messages
 __all__ = ["judge"]
 
 OWN_ERRORS = frozenset({501, 503, 505})
-"""Of the 5xx, those that are no failure of a program."""
+"""The 5xx that do not mean that a program has failed."""
 
 CUT = frozenset({400, 408})
-"""To a request that ends within."""
+"""Allowed for a request that was not sent completely."""
 
 PROBE = frozenset({100})
-"""What a client may be sent that has ended its side, and whose answer takes its time."""
+"""May be sent to a client that has ended its side, if its answer takes long."""
 
 
 def judge(conversation: Conversation, answers: Answers, sent_bytes: int) -> list[str]:
-    """What is wrong; empty if nothing is.
+    """What is wrong, in words; empty if nothing is.
 
     Args:
-        conversation: What was to be done.
+        conversation: What the client wanted to do.
         answers: What came.
-        sent_bytes: How many bytes of the requests were sent: a step may have found the connection
-            closed.
+        sent_bytes: How many bytes of the requests were sent; there may be fewer than wanted,
+            because the connection was closed.
     """
     return [*_judge(conversation, answers, sent_bytes)]
 
@@ -54,7 +54,7 @@ def _judge(conversation: Conversation, answers: Answers, sent: int) -> Iterator[
 
 
 def _begun(requests: Sequence[Request], sent: int) -> list[Request]:
-    """The requests of which any byte was sent; one that ends within is a wrong one."""
+    """The requests of which any byte was sent. One that was not sent completely may be refused."""
     begun, at = [], 0
     for request in requests:
         if at >= sent:
@@ -149,7 +149,7 @@ def _judge_missing(conversation: Conversation, answers: Answers, sent: int) -> I
             continue
         if number < len(answers.found):
             if conversation.half_closes and _is_endless(answers.found[number]):
-                return  # of a server that is slow, it may be taken for one that has left
+                return  # a slow server may think that the client has left
             yield f"the answer to #{number} {request.kind} was cut ({answers.ended})"
         elif at <= sent:
             yield f"no answer to #{number} {request.kind} ({answers.ended})"
@@ -163,7 +163,7 @@ def _is_endless(answer: Answer) -> bool:
 
 
 def _is_last(request: Request, answers: Answers, number: int) -> bool:
-    """Whether nothing is owed behind this request, nor, if it was not answered, for itself."""
+    """Whether no later request need be answered; nor this one, if its answer is not complete."""
     if number >= answers.complete:
         return request.ends is not Ends.NO
     return request.ends is Ends.MUST or (

@@ -1,4 +1,4 @@
-"""Requests of the streams protocol, with a model that knows what each has to be answered."""
+"""Requests of the streams protocol, with a model that knows the right answer to each."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class _Stream:
 
 @dataclass(slots=True)
 class StreamsModel:
-    """The streams of one connection, below its mark, as they are when all so far is answered."""
+    """The streams of one connection, below its mark, as they are after all requests so far."""
 
     rng: Random
     mark: str
     streams: dict[str, _Stream] = field(default_factory=dict)
 
     def request(self, number: int) -> Request:
-        """The next request, done in the model."""
+        """A random next request. The model applies it."""
         verbs: tuple[tuple[int, Callable[[str, int], Request]], ...] = (
             *((4, self._create), (6, self._append), (6, self._read), (1, self._close)),
             *((1, self._delete), (1, self._look), (4, self._odd)),
@@ -95,7 +95,8 @@ class StreamsModel:
         return self._asked("look", "HEAD", name, number, (status,))
 
     def _odd(self, _: str, number: int) -> Request:
-        """Anything, to a stream that nothing else is asked of: answered, and with no failure."""
+        """A strange request, for a stream that no other request uses. Any 2xx, 3xx or 4xx is
+        right."""
         verb = self.rng.choice(("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"))
         fields = [
             (name, self.rng.choice(_VALUES))

@@ -1,8 +1,8 @@
-"""The requests that conversations are made of, each with the answers that are right.
+"""The requests of which conversations are made, each with the answers that are allowed.
 
-`RIGHT` are requests that every server answers; `WRONG` are those that it refuses, most of them with
-a well-formed request behind or inside them that must not be carried out; `OFFERS` are between:
-upgrades and methods that a server may take, ignore or refuse, but not misread.
+`RIGHT` are requests that every server must answer. `WRONG` are requests that it must refuse; after
+or inside most of them there is a well-formed request that must not be served. `OFFERS` are between:
+upgrades and methods that a server may accept, ignore or refuse, but must not misread.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.fuzz.conversation import Ends, Request
 __all__ = ["OFFERS", "RIGHT", "WRONG", "Make", "chunked", "handshake", "head", "smuggled"]
 
 Make = Callable[[Random, str, int], Request]
-"""From a source of chance, the connection's mark and the request's number."""
+"""Makes a request from a random generator, the connection's mark and the request's number."""
 
 Fields = Sequence[tuple[str, str]]
 
 OK: Final = frozenset({200})
 REFUSED: Final = frozenset({400})
 NOT_TAKEN: Final = frozenset({200, 400, 403, 404, 405, 426, 501})
-"""To an offer: ignored, or refused."""
+"""The statuses for an offer that is ignored or refused."""
 
 AGENTS: Final = (
     ("User-Agent", "fuzz/1"),
@@ -39,19 +39,19 @@ AGENTS: Final = (
 
 
 def head(method: str, target: str, fields: Fields = (), *, version: str = "1.1") -> bytes:
-    """A head with the empty line behind it; `Host` is first."""
+    """A head, with `Host` as its first field and the empty line at its end."""
     lines = [f"{method} {target} HTTP/{version}", "Host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in fields]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def smuggled(mark: str) -> bytes:
-    """What nobody has asked for, wherever it stands."""
+    """A request that the server must never serve: it stands where no request can begin."""
     return head("GET", f"/smuggled/{mark}")
 
 
 def chunked(rng: Random, body: bytes) -> bytes:
-    """A body in chunks of random sizes, some with extensions, some with trailers behind them."""
+    """A body in chunks of random sizes, some with extensions; sometimes with trailers."""
     out = bytearray()
     at = 0
     while at < len(body):
@@ -64,7 +64,7 @@ def chunked(rng: Random, body: bytes) -> bytes:
 
 
 def handshake(target: str, rng: Random) -> bytes:
-    """The request with which a WebSocket begins."""
+    """The request that opens a WebSocket."""
     key = base64.b64encode(rng.randbytes(16)).decode()
     return head("GET", target, [*_upgrade("websocket"), *_KEY(key)])
 
@@ -82,7 +82,7 @@ def _agent(rng: Random) -> Fields:
 
 
 def _payload(rng: Random, mark: str) -> bytes:
-    """A body: small or large; often one that reads as requests."""
+    """A small or large body; often it looks like requests."""
     if rng.random() < 0.5:
         return smuggled(mark) * rng.randint(1, 3)
     size = rng.choice((0, 1, 10, 100, 1000, 1000, 20_000, 100_000))
@@ -255,7 +255,7 @@ def _get_with_body(rng: Random, mark: str, number: int) -> Request:
 def _post(
     rng: Random, mark: str, number: int, path: str, extra: Fields = ()
 ) -> tuple[bytes, bytes]:
-    """A POST, sized or in chunks, and its body."""
+    """A POST, with Content-Length or chunked; and its body."""
     data = _payload(rng, mark)
     target = f"/{path}/{mark}?r={number}"
     if rng.random() < 0.5:
@@ -313,7 +313,7 @@ RIGHT: Final[Mapping[str, tuple[int, Make]]] = {
     "unread": (4, _unread),
     "expect": (3, _expecting),
 }
-"""By name: how often, and how it is made."""
+"""By name: how often it is chosen, and the function that makes it."""
 
 
 # Offers -------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def _offer_with_body(rng: Random, mark: str, number: int) -> Request:
 
 
 def _refused_handshake(rng: Random, mark: str, number: int) -> Request:
-    """For a path that has no WebSocket."""
+    """A handshake for a path that is not a WebSocket."""
     raw = handshake(f"/text/{mark}?r={number}", rng)
     body = f"{mark} {number}\n".encode()
     return Request("refused handshake", raw, "GET", number, NOT_TAKEN, body, Ends.MAY)
@@ -462,7 +462,7 @@ def _bad_chunks(rng: Random, mark: str, number: int) -> Request:
     wrong = _wrong("bad chunks", raw, number, method="POST")
     if path == "upload":
         return wrong
-    # The answer has begun before the wrong byte came.
+    # 200 is allowed, too: the answer may have begun before the wrong byte came.
     return Request(
         wrong.kind, raw, "POST", number, frozenset({200, 400}), re.compile(rb"(?!)"), Ends.MUST
     )
@@ -510,7 +510,7 @@ def _first_line(rng: Random, mark: str, number: int) -> Request:
 
 
 def _raw_path(rng: Random, mark: str, number: int) -> Request:
-    """Bytes that no target may have."""
+    """A target with bytes that no target may have."""
     part = rng.choice((b"\xff\xfe", b"\xc3\xa4", b"\x00", b"\x7f", b"\x01"))
     raw = b"GET /text/%b%b?r=%d HTTP/1.1\r\nHost: h\r\n\r\n" % (mark.encode(), part, number)
     wrong = _wrong("raw path", raw, number, 404)
@@ -527,7 +527,7 @@ def _huge_head(rng: Random, mark: str, number: int) -> Request:
         2: [(f"X-{n}", "x" * 1000) for n in range(size // 1000)],
     }[where]
     wrong = _wrong("huge head", head("GET", target, fields), number, 414, 431)
-    # The bound is looked at for each piece that comes, and a piece may be 256 KiB.
+    # The limit is checked after each piece that comes, and a piece may have 256 KiB.
     small = frozenset({200}) if size < 2**18 else frozenset()
     ends = Ends.MAY if small else Ends.MUST
     body = f"{mark} {number}\n".encode()
@@ -553,7 +553,7 @@ def _hosts(rng: Random, mark: str, number: int) -> Request:
 
 
 def _folded(rng: Random, mark: str, number: int) -> Request:
-    """Refused, or read as one line: RFC 9112, 5.2."""
+    """A folded header line: it may be refused, or be read as one line (RFC 9112, 5.2)."""
     raw = head("GET", f"/text/{mark}?r={number}", [("X-Folded", "a\r\n b")])
     body = f"{mark} {number}\n".encode()
     return Request("folded", raw, "GET", number, frozenset({200, 400}), body, Ends.MAY)

@@ -1,4 +1,4 @@
-"""One run: conversations until there are enough, and the report."""
+"""One run of the fuzz: it plays conversations until there are enough, and reports."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.fuzz.target import Target
 __all__ = ["MOST_FAILURES", "Failure", "Report", "conversations", "fuzz", "replay"]
 
 MOST_FAILURES = 200
-"""After so many the run ends: what is wrong is known by then."""
+"""The run ends after so many failures: by then it is known what is wrong."""
 
 SHOWN = 3
-"""Failures of each kind, in a report."""
+"""How many failures of each kind a report shows."""
 
 _NUMBER = re.compile(r"(?<!\d)\d{1,2}(?!\d)|mk[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What was wrong with one conversation."""
+    """A conversation that went wrong, and what was wrong."""
 
     conversation: Conversation
     faults: list[str]
@@ -43,7 +43,8 @@ class Report:
     """What was done, and what was wrong.
 
     Attributes:
-        left: What the server had not let go, had carried out or logged.
+        left: What the server still held at the end, what it served that was never sent, and what it
+            logged.
     """
 
     seed: int
@@ -84,7 +85,8 @@ class Report:
         return "\n".join(lines)
 
     def _by_kind(self) -> Iterator[str]:
-        """Some of each kind: what stands first in the fault, without its numbers."""
+        """Some failures of each kind. A kind is the beginning of the fault's text, without
+        numbers."""
         kinds: defaultdict[str, list[Failure]] = defaultdict(list)
         for failure in self.failures:
             kinds[_NUMBER.sub("N", failure.faults[0])[:40]].append(failure)
@@ -96,7 +98,7 @@ class Report:
 def conversations(
     seed: int, requests: int | None, deadline: float | None, left_out: Iterable[str] = ()
 ) -> Iterator[Conversation]:
-    """Those of a seed, until there are so many requests, or it is so late."""
+    """The conversations of a seed, until they have so many requests, or the deadline is over."""
     number = made = 0
     left_out = frozenset(left_out)
     while (requests is None or made < requests) and (
@@ -117,7 +119,7 @@ def fuzz(
     left_out: Iterable[str] = (),
     most_failures: int = MOST_FAILURES,
 ) -> Report:
-    """Play until `requests` are sent or `seconds` have passed, and look at what is left."""
+    """Play until `requests` are sent or `seconds` have passed, and check what the server holds."""
     report = Report(seed)
     began = time.monotonic()
     deadline = None if seconds is None else began + seconds
@@ -154,7 +156,7 @@ def _note(report: Report, played: Played) -> None:
 
 
 def replay(target: Target, which: Iterable[Conversation], at_once: int = 1) -> list[Failure]:
-    """Play these, and say which went wrong."""
+    """Play these conversations. Returns those that went wrong."""
     report = Report(0)
     for played in play(which, target.address, at_once):
         _note(report, played)

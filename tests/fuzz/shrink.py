@@ -1,4 +1,4 @@
-"""Takes requests away from a conversation that goes wrong, while it still does."""
+"""Removes requests from a conversation that goes wrong, as long as it still goes wrong."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["shrink"]
 
 @dataclass(slots=True)
 class _Part:
-    """A request, whole, and what is done behind it; of the first part there is none."""
+    """A request, and the steps after it. The first part has no request."""
 
     request: Request | None
     behind: list[Step] = field(default_factory=list)
 
 
 def shrink(conversation: Conversation, goes_wrong: Callable[[Conversation], bool]) -> Conversation:
-    """A smaller conversation that goes wrong, too; the same one if there is none.
+    """A smaller conversation that also goes wrong; the same one if there is none.
 
-    In the smaller one each request is sent whole and in one piece.
+    In the smaller one, each request is sent completely and in one piece.
 
     Args:
-        conversation: One that goes wrong.
-        goes_wrong: Plays one, and says whether it does.
+        conversation: A conversation that goes wrong.
+        goes_wrong: Plays a conversation, and returns whether it goes wrong.
     """
     parts = _parts(conversation)
     smallest = conversation
@@ -53,7 +53,7 @@ def _parts(conversation: Conversation) -> list[_Part]:
             parts.append(_Part(left.pop(0)))
             begins += len(parts[-1].request.raw)  # type: ignore[union-attr] # just given
         if sent > begins:
-            parts[-1].behind.append(step)  # frames: they belong to no request
+            parts[-1].behind.append(step)  # frames, which belong to no request
     return parts
 
 

@@ -1,4 +1,4 @@
-"""The server under the fuzz, and what it must not have kept when all clients have left."""
+"""The server that is tested by the fuzz, and what it must not hold when all clients have left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["GROWTH_BYTES", "Loop", "Target", "server_name", "target"]
 Loop = Literal["asyncio", "uvloop"]
 
 REST = 30.0
-"""Seconds in which everything of clients that have left must be gone."""
+"""Seconds after which the server must hold nothing of clients that have left."""
 
 GROWTH_BYTES = 128 * 1024 * 1024
-"""What the process may have grown by at the end: caches, arenas of the allocator."""
+"""Bytes by which the process may have grown at the end: caches, arenas of the allocator."""
 
 COUNTED = ("tasks", "descriptors", "busy_threads", "generators", "open")
 
@@ -37,7 +37,7 @@ _WARM = ("text", "chunks", "lines", "events", "subscribed", "run", "file")
 
 
 def server_name(server: str, loop: Loop) -> ServerName:
-    """The name in `tests.servers` of a server on an event loop."""
+    """The name in `tests.servers` of the server with this event loop."""
     names: dict[tuple[str, str], ServerName] = {
         ("tailrace", "asyncio"): "uvicorn-tailrace",
         ("tailrace", "uvloop"): "uvloop-tailrace",
@@ -52,7 +52,7 @@ def server_name(server: str, loop: Loop) -> ServerName:
 
 @dataclass(slots=True)
 class Target:
-    """A server that runs the fuzz's application."""
+    """A server that runs the application of the fuzz."""
 
     running: RunningServer
     before: dict[str, int]
@@ -71,7 +71,8 @@ class Target:
         return int(self.running.worker.memory_info().rss) - self.rss_before
 
     def faults(self) -> list[str]:
-        """What is left, what was carried out, and what the log says, once all have left."""
+        """What is wrong when all clients have left: what the server still holds, what it served
+        that was never sent, and what it logged."""
         deadline = time.monotonic() + self.rest
         state = self.state()
         while (left := self._left(state)) and time.monotonic() < deadline:
@@ -89,7 +90,7 @@ class Target:
         return ", ".join(f"{count} {name}" for name, count in more.items() if count > 0)
 
     def log_faults(self) -> list[str]:
-        """The kinds of trouble that the log tells of, with how often, and one of each."""
+        """The errors in the log: the kinds, how often each came, and the text of the first."""
         log = self.running.log
         found = list(_TROUBLE.finditer(log))
         if not found:
@@ -102,13 +103,13 @@ class Target:
 
 @contextlib.contextmanager
 def target(server: ServerName, app: str = "tests.apps.fuzzed:app") -> Iterator[Target]:
-    """A server that has warmed up, while the block runs."""
+    """A server that is warmed up, while the block runs."""
     options: dict[str, Any] = {"no_access_log": True, "log_level": "warning"}
     with serve(app, server, **options) as running:
         for kind in _WARM:
             request(running.host, running.port, f"/{kind}/{mark_of(0, 0)}")
         found = Target(running, {}, psutil.Process(running.pid).memory_info().rss)
-        # The stream of the warm-up goes on for a moment.
+        # The stream of the warm-up goes on for a moment: wait until nothing changes.
         deadline = time.monotonic() + REST
         found.before = _counted(found.state())
         while time.monotonic() < deadline:

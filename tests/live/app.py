@@ -67,7 +67,7 @@ async def state(request: Request) -> Response:
 
 
 class Passing(BaseHTTPMiddleware):
-    """Starlette's own way to write a middleware; it holds `receive` and `send` of its own."""
+    """A middleware as Starlette advises to write it, which replaces `receive` and `send`."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         return await call_next(request)

@@ -1,4 +1,4 @@
-"""A store with one stream, its hub, and clients whose reading a test holds."""
+"""A store with one stream, its hub, and clients that a test can keep from reading."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.live.wire import Wire
 
 
 class Site:
-    """One stream, "s", and those who read it live.
+    """One stream, "s", and the clients that read it live.
 
     Args:
-        group: Where their requests run.
-        attach: The server hands connections over.
-        offered: The server lets its connections be seen.
+        group: The task group in which their requests run.
+        attach: The server hands its connections over to the hub.
+        offered: The server gives the application its connections.
     """
 
     def __init__(self, group: anyio.abc.TaskGroup, *, attach: bool, offered: bool = True) -> None:
@@ -40,7 +40,7 @@ class Site:
         await settle()
 
     async def hint(self, data: bytes, *, settled: bool = True) -> None:
-        """Append as another process does: of the change comes a hint without its bytes."""
+        """Append as another process does: the hub gets a hint of the change, without its bytes."""
         self.store.bare_hints = True
         await self.store.append("s", Append(data=data))
         self.store.bare_hints = False
@@ -56,7 +56,7 @@ class Site:
         method: str = "GET",
         **options: Any,
     ) -> Wire:
-        """Begin to read; returns when it has come to rest."""
+        """Begin to read. Returns when the client has received what there is."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             made = LiveResponse(self.hub, path, start, format or Traced(), **options)
@@ -75,7 +75,7 @@ def seen(wire: Wire) -> Seen:
 
 @pytest.fixture(params=["attached", "by send"])
 async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """A stream, under a server that hands connections over, and under one that does not."""
+    """A stream, under a server that hands its connections over, and under one that does not."""
     async with anyio.create_task_group() as group:
         made = Site(group, attach=request.param == "attached", offered=request.param != "unseen")
         await made.store.create("s", NewStream())

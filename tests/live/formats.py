@@ -1,4 +1,4 @@
-"""Formats in which a test can see what a reader got."""
+"""A format from whose bytes a test can read what a reader received."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Seen", "Traced", "seen_in"]
 
 @dataclass(frozen=True, slots=True)
 class Traced(Format):
-    """Each part as `<start-end>`, its bytes and `;`; gaps and the end in the same way.
+    """Writes each part as `<start-end>`, its bytes and `;`; and gaps and the end in a similar way.
 
     Args:
-        name: To tell readers apart.
-        begins: Something is sent at once, so that the connection can be attached.
+        name: Makes formats of different readers differ.
+        begins: Send something at once, so that the connection can be attached.
     """
 
     name: str = ""
@@ -47,15 +47,16 @@ class Traced(Format):
 
 @dataclass(slots=True)
 class Seen:
-    """What a reader got.
+    """What a reader received.
 
     Args:
-        start: Where it began.
-        at: Up to where it has everything.
+        start: The position at which it began; -1: nothing came yet.
+        at: The position up to which it has received everything.
         data: All bytes.
-        gaps: What it was told to be missing.
-        end: Why it ended.
-        closed, up_to_date: What it was told last.
+        gaps: The gaps that it was told of, as (start, stop).
+        end: The reason of the end; None: it goes on.
+        closed, up_to_date: Whether the last part was marked so.
+        beats: How many heartbeats came.
     """
 
     start: int = -1
@@ -78,7 +79,7 @@ def seen_in(body: bytes) -> Seen:
     """Read what `Traced` wrote.
 
     Raises:
-        AssertionError: Something is doubled, missing or out of order.
+        AssertionError: Something came twice, is missing or is out of order.
     """
     seen, at = Seen(), 0
     body = bytes(body)

@@ -1,4 +1,4 @@
-"""Stores whose hints and reads are as unreliable as the interface allows."""
+"""Stores that count their calls, or whose hints are as unreliable as the interface allows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["CountingStore", "HintingStore"]
 
 
 class CountingStore(MemoryStore):
-    """Counts what is asked of it; a read takes some turns of the loop."""
+    """A store that counts its calls. A read takes some turns of the event loop."""
 
     def __init__(self) -> None:
         super().__init__(lambda: time.time_ns() // 1_000_000 + self.later_ms)
         self.later_ms = 0
-        """How far its clock was put forward."""
+        """Milliseconds by which its clock is fast."""
         self.asked: Counter[str] = Counter()
         self.watched = 0
         self.bare_hints = False
-        """Changes are told without their bytes."""
+        """The hints of changes come without their bytes."""
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         self.asked["read"] += 1
@@ -58,11 +58,11 @@ class CountingStore(MemoryStore):
 
 
 class HintingStore(CountingStore):
-    """As the stores that several processes share: a change may be told late, twice, without its
-    bytes, or only together with a later one.
+    """Gives hints as a store does that several processes share: a hint may come late, twice, or
+    without its bytes.
 
     Args:
-        random: What decides.
+        random: Decides which.
     """
 
     def __init__(self, random: Random) -> None:
@@ -106,7 +106,7 @@ class HintingStore(CountingStore):
         return stop_all
 
     def tell_late(self) -> None:
-        """Tell what was held back, in any order."""
+        """Give the hints that were held back, in any order."""
         late, self._late = self._late, []
         self._random.shuffle(late)
         for tell, change in late:

@@ -1,7 +1,7 @@
-"""The far end of a live response: a client whose reading a test holds and lets go on.
+"""The client of a live response. A test tells it to stop reading, and to go on.
 
-With `attach` it stands for our server protocol too: it hands the connection over as that does, with
-the same bound. What waits for the client is counted; what it has got is `body`.
+With `attach` it also does what our server protocol does: it hands the connection over, with the
+same bound for bytes that wait. `waiting_bytes` are those; what the client has received is `body`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Wire:
     """One request and its client.
 
     Args:
-        app: What is asked.
-        attach: The server hands connections over.
+        app: The application that answers the request.
+        attach: The server hands its connections over.
         path, method: Of the request.
-        offered: The server lets its connection be seen.
+        offered: The server gives the application its connection.
     """
 
     def __init__(
@@ -52,22 +52,22 @@ class Wire:
         self._released = True
         self._asked = False
         self.task = anyio.CancelScope()
-        """To be cancelled as a server does that stops."""
+        """The scope of the request's task. A test cancels it, as a server does that stops."""
         self.body = bytearray()
-        """What the client has got."""
+        """What the client has received."""
         self.status: int | None = None
         self.headers: dict[str, str] = {}
         self.complete = False
-        """The response came to its end."""
+        """The response is complete."""
         self.error: BaseException | None = None
-        """What it raised."""
+        """What the application raised."""
         self.over = False
         """The application has returned, or raised."""
         self.aborted: str | None = None
         self.frames: list[Frame] = []
         """Frames that were written to the attached connection."""
         self.wakes = 0
-        """How often its task was given its turn."""
+        """How often the event loop has run the task."""
         self._stalled_since: float | None = None
         extensions: dict[str, Any] = {ATTACH: _Offer(self)} if attach else {}
         if offered:
@@ -84,7 +84,7 @@ class Wire:
         }
 
     async def run(self) -> None:
-        """Be the request's task."""
+        """Run the application, as the request's task."""
         try:
             with self.task:
                 await self._counted(self._app(self.scope, self._receive, self._send))
@@ -108,7 +108,7 @@ class Wire:
     # What the client does
 
     def stall(self) -> None:
-        """Read nothing any more."""
+        """Stop reading."""
         self._reading = False
 
     def go_on(self) -> None:
@@ -128,7 +128,7 @@ class Wire:
 
     @property
     def waiting_bytes(self) -> int:
-        """What was written and not read."""
+        """How many bytes were written and not read yet."""
         return len(self._waiting)
 
     def _take(self) -> None:
@@ -164,7 +164,7 @@ class Wire:
         await self._room()
 
     async def _room(self) -> None:
-        """As uvicorn: wait while more waits than the high-water mark."""
+        """Wait as uvicorn does: until no more bytes wait than the high-water mark."""
         most = 0 if self._attach else limits.ATTACH_BUFFER_BYTES
         if len(self._waiting) > most and not self._left.is_set():
             self._drained = anyio.Event()
@@ -179,7 +179,7 @@ class Wire:
         elif self._stalled_since is None and self._waiting:
             self._stalled_since = self._loop.time()
 
-    # `tailrace.pump.Attached`
+    # `tailrace.connection.Attached`
 
     @property
     def buffered_bytes(self) -> int:
@@ -209,7 +209,7 @@ class Wire:
     def release(self) -> None:
         self._released = True
 
-    # `tailrace.pump.ServerConnection`
+    # `tailrace.connection.ServerConnection`
 
     def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
         if self._left.is_set():

@@ -1,6 +1,7 @@
 """Run tests as on another system: `python -m tests.machines windows tests/responses -x`.
 
-Without tests named, those run that are for each system (see `EVERYWHERE`), in some minutes.
+If no tests are named, it runs those that must pass on every system (see `EVERYWHERE`), which takes
+some minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _BOTH = (
     "testing",
 )
 EVERYWHERE = {"windows": _BOTH, "macos": (*_BOTH, "files", "server", "cli")}
-"""The folders of tests that pass on each, but for those that are marked."""
+"""The folders of tests that must pass on every system, except for tests that are marked."""
 
 
 def main(system: str, *arguments: str) -> int:
@@ -33,7 +34,7 @@ def main(system: str, *arguments: str) -> int:
 
     named = arguments or [f"tests/{each}" for each in EVERYWHERE[system]]
     lacking = " and ".join(f"not {each}" for each in ("slow", "browser", *_MARKS[system]))
-    # Its own directory: pytest asks who the user is, to make one.
+    # A directory is given, because pytest would need the user's name to make one.
     with tempfile.TemporaryDirectory() as directory:
         options = ["-m", lacking, "--basetemp", f"{directory}/tests", "-o", "timeout_method=thread"]
         return pytest.main([*named, *options])

@@ -1,7 +1,7 @@
-"""What a developer of an application does, on a system as `tests.machines.lacking` makes it.
+"""An application as a developer writes it, on a system as `tests.machines.lacking` makes it.
 
-`python -m tests.machines.application SYSTEM` prints what a client gets, line by line, with
-one store and then with the other.
+`python -m tests.machines.application SYSTEM` prints what a client receives, line by line, first
+with one store and then with the other.
 """
 
 import sys

@@ -1,13 +1,13 @@
-"""What other systems lack, taken away from this one.
+"""Removes from this Python what other systems lack.
 
-There is no Mac and no Windows among the machines that run the tests. So their tests run in a Python
-from which is taken what those systems do not have, before anything else is imported. What they have
-and Linux has not cannot be shown like this.
+The tests run on Linux only: there is no Mac and no Windows machine. So the tests for these systems
+run in a Python from which everything was removed that such a system does not have, before anything
+else is imported. What they have and Linux has not cannot be tested in this way.
 
-Some of what they do in another way is played here. macOS tells the path of a descriptor by a call
-(`F_GETPATH`). On Windows the event loop watches no descriptors; a socket pair goes over TCP; a file
-that is open can be neither deleted nor replaced; and a file has no time of its last change
-(`st_ctime` is when it was made), and no owner.
+Some differences are simulated. On macOS a call gives the path of a descriptor (`F_GETPATH`). On
+Windows the event loop watches no descriptors; a socket pair uses TCP; an open file can be neither
+deleted nor replaced; and a file has no owner and no time of its last change (`st_ctime` is the time
+of its creation).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _modules = {"os": os, "select": select, "signal": signal, "socket": socket}
 
 
 def become(system: str) -> None:
-    """Take away what a system lacks; call this before anything else is imported.
+    """Remove what a system lacks. Call this before anything else is imported.
 
     Args:
         system: One of `SYSTEMS`.
@@ -70,7 +70,7 @@ def _macos() -> None:
 
 
 def _windows() -> None:
-    _refuse_to_remove_what_is_open()  # first: it looks into /proc
+    _refuse_to_remove_what_is_open()  # first, because it needs /proc
     _macos()
     _pair_over_tcp()
     _take_away(_POSIX_ALONE)
@@ -83,7 +83,7 @@ def _windows() -> None:
     os.supports_dir_fd = set()
     os.supports_fd = set()
     os.supports_follow_symlinks = set()
-    vars(shutil)["_use_fd_functions"] = False  # it has looked already whether it can
+    vars(shutil)["_use_fd_functions"] = False  # shutil has checked this at its import
     _give_no_owner_and_no_change()
     _watch_no_descriptors()
 
@@ -92,7 +92,7 @@ SYSTEMS: dict[str, Callable[[], None]] = {"macos": _macos, "windows": _windows}
 
 
 def _let_others_be() -> None:
-    """Leave other libraries what they run on here: elsewhere they have something else."""
+    """Let other libraries keep what they use on Linux: on that system they use something else."""
     import psutil
     from trio._core import _io_epoll
 
@@ -121,7 +121,7 @@ def _tell_paths() -> None:
 
 
 _GETPATH = 50
-"""On macOS."""
+"""The value of `F_GETPATH` on macOS."""
 
 
 def _hide_proc() -> None:

@@ -2,10 +2,10 @@
 
     python -m tests.peers [fastapi] [sse-starlette]
 
-Each suite is fetched from PyPI at the version named here, and runs twice, with theirs and with
-ours, in an environment of its own below `.cache`; the first time takes minutes. A test that passes
-with theirs and fails with ours has a row with its reason in `docs/differences.md`; a row whose test
-passes is an error as well.
+Each suite is fetched from PyPI in the version below. It runs twice, with their classes and with
+ours, in an environment of its own below `.cache`; the first run takes minutes. A test that passes
+with theirs and fails with ours must have a row with its reason in `docs/differences.md`; a row
+whose test passes with ours is an error, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOME = CACHE / "peers"
 PYTHON = HOME / "venv" / "bin" / "python"
 
 DEADLINE = 600.0
-"""Seconds for one run; the longer one takes 50 on two quiet cores."""
+"""Seconds for one run. The longer one takes 50 s on two idle cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Suite:
 
     Args:
         package: Its name on PyPI.
-        version: The newest that was looked at.
-        files: What pytest is given: files and folders.
-        parts: What is unpacked of the source.
-        needs: What its tests import.
-        options: For pytest.
+        version: The newest version that was compared.
+        files: The files and folders that pytest runs.
+        parts: The parts of the source distribution that are unpacked.
+        needs: The packages that the tests import.
+        options: Options for pytest.
     """
 
     package: str
@@ -94,14 +94,14 @@ SUITES = {
                 *("dirty-equals", "inline-snapshot", "pytest-timeout", "pytest-xdist"),
                 *("httpx", "orjson", "ujson", "pyyaml", "python-multipart", "trio"),
             ),
-            options=("-p", "no:asyncio"),  # of the other suite
+            options=("-p", "no:asyncio"),  # a plugin for the other suite
         ),
     )
 }
 
 
 def main() -> int:
-    """Run the suites that are named, or all; 1 if one of them differs from the page."""
+    """Run the suites that are named, or all. Returns 1 if one differs from docs/differences.md."""
     names = sys.argv[1:] or list(SUITES)
     if unknown := set(names) - set(SUITES):
         print(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")  # noqa: T201
@@ -111,7 +111,7 @@ def main() -> int:
 
 
 def prepare(suites: list[Suite]) -> None:
-    """Make the environment, and fetch the tests."""
+    """Make the environment, install the packages, and fetch the tests."""
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", str(HOME / "venv")], check=True)
     wanted = ["--editable", str(ROOT), "pytest"]
@@ -123,7 +123,7 @@ def prepare(suites: list[Suite]) -> None:
 
 
 def compare(suite: Suite) -> int:
-    """Run a suite with theirs and with ours; 1 if the page does not know a difference."""
+    """Run a suite with theirs and with ours. Returns 1 if it differs from docs/differences.md."""
     theirs, ours = run(suite, ours=False), run(suite, ours=True)
     passed = {test for test, outcome in theirs.items() if outcome == "passed"}
     differ = {test for test in passed if ours.get(test) != "passed"}
@@ -142,10 +142,10 @@ def compare(suite: Suite) -> int:
 
 
 def run(suite: Suite, *, ours: bool) -> dict[str, str]:
-    """What each test came to, by its id.
+    """Run a suite. Returns the outcome of each test, by its id.
 
     Raises:
-        RuntimeError: pytest itself could not run them; the message holds its output.
+        RuntimeError: pytest could not run the tests; the message has its output.
     """
     outcomes = HOME / f"{suite.package}-{'ours' if ours else 'theirs'}.json"
     outcomes.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""A pytest plugin that puts our names in the place of a package's, as a changed import does.
+"""A pytest plugin that replaces a package's names with ours, as a changed import does.
 
-It runs in the process that runs the package's tests, where `tests` is theirs: so it is loaded as
-the top-level module `swap`, and imports nothing of our tests.
+It runs in the process that runs the package's tests. There `tests` is the package's own, so this is
+loaded as the top-level module `swap`, and imports nothing of our tests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PRIVATE = (
     *("_ensure_watcher_started_on_this_loop", "_get_shutdown_state", "_get_uvicorn_server"),
     "_shutdown_watcher",
 )
-"""What tests of sse-starlette import of its inside; to be missed by those alone that use it."""
+"""Private names that sse-starlette's tests import. With ours, only tests that call them fail."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def complete_sse_starlette(config: pytest.Config) -> None:
-    """What its tests need of its repository and its source on PyPI does not have."""
+    """Add what sse-starlette's tests need of its repository, and its source on PyPI lacks."""
     helper = types.ModuleType("tests.anyio_compat")
     utils = importlib.import_module("sse_starlette._utils")
     helper.collapse_excgroups = utils.collapse_excgroups  # type: ignore[attr-defined]
@@ -52,7 +52,7 @@ def complete_sse_starlette(config: pytest.Config) -> None:
 
 
 class Fixtures:
-    """sse-starlette's tests are for asyncio, and each begins with a server that goes on."""
+    """Fixtures for sse-starlette's tests: asyncio alone, and no server that is stopping."""
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -62,7 +62,7 @@ class Fixtures:
     def status(self) -> Iterator[None]:
         module = importlib.import_module("sse_starlette.sse")
         yield
-        module.AppStatus.should_exit = True  # whatever still waits for it ends
+        module.AppStatus.should_exit = True  # ends everything that still waits for it
         module.AppStatus.should_exit = False
         module.AppStatus.enable_automatic_graceful_drain = True
         vars(getattr(module, "_thread_state", types.SimpleNamespace())).clear()
@@ -94,7 +94,7 @@ def swap_fastapi() -> None:
     for module in places:
         for name in {"StreamingResponse", "FileResponse"} & vars(module).keys():
             setattr(module, name, getattr(tailrace, name))
-    # Not in its routing: a class of its own is what it knows as "mine, to be framed here".
+    # Not in `fastapi.routing`, which recognises its own class by this name and frames the items.
     for module in (fastapi.responses, fastapi.sse):
         setattr(module, "EventSourceResponse", tailrace.EventSourceResponse)  # noqa: B010
     made = fastapi.routing.APIRouter.__init__
@@ -110,14 +110,14 @@ SWAPS = {"sse-starlette": swap_sse_starlette, "fastapi": swap_fastapi}
 
 
 class Outcomes:
-    """Writes what each test came to."""
+    """Writes the outcome of each test to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._outcomes: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # A test fails if any of its phases does; "passed" is what its own phase, the call, says.
+        # A test fails if any of its phases fails; it passes if its call passes.
         if report.failed or (report.when == "call" and report.nodeid not in self._outcomes):
             self._outcomes[report.nodeid] = report.outcome
 

@@ -1,4 +1,4 @@
-"""Requests to streams in this process."""
+"""Requests to the streams of an application in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def problem(self) -> Mapping[str, Any]:
-        """What a refusal says."""
+        """The problem (RFC 9457) in the body of a refusal."""
         assert self.headers["content-type"] == "application/problem+json"
         problem: Mapping[str, Any] = json.loads(self.body)
         assert problem["status"] == self.status
@@ -50,7 +50,7 @@ class Streams:
     async def ask(
         self, method: str, path: str, body: bytes | Iterable[bytes] = b"", **headers: str
     ) -> Answer:
-        """Headers by keyword, `_` for `-`."""
+        """Send a request. Headers are keywords, with `_` for `-`."""
         async with self.open(method, path, body, **headers) as exchange:
             start = await exchange.response()
             return Answer(start.status, start.headers, await exchange.read_all())
@@ -75,7 +75,7 @@ class Streams:
 async def streams(
     store: Store | None = None, options: ProtocolOptions | None = None, **more: Any
 ) -> AsyncIterator[Streams]:
-    """Streams of a store, a new one in memory by default."""
+    """A client of the streams of a store; by default of a new one in memory."""
     store = store or MemoryStore()
     options = options or ProtocolOptions(forks=True)
     app = Starlette(routes=[Mount(ROOT, DurableStreams(store, options, **more))])

@@ -1,4 +1,4 @@
-"""The streams of `served`, in a process that does not read for long what it has refused."""
+"""The streams of `served`, in a process that reads a refused body only for a second."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from tests.protocol.served import app
 
 __all__ = ["app"]
 
-vars(limits)["LINGER"] = 1.0  # for the whole process: so no test imports this
+vars(limits)["LINGER"] = 1.0  # for the whole process, so no test may import this

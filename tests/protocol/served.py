@@ -13,20 +13,20 @@ from tailrace.types import StreamOptions
 __all__ = ["BODY_TIMEOUT", "MOST", "SEND_TIMEOUT", "app"]
 
 MOST = 1000
-"""Bytes of one append below /small."""
+"""The largest append below /small, in bytes."""
 
 BODY_TIMEOUT = 0.5
-"""Seconds without a byte of a body below /small."""
+"""Seconds that a request's body below /small may pause."""
 
 SEND_TIMEOUT = 0.5
-"""Seconds in which a client of /small must take something of a large answer."""
+"""Seconds in which a client of /small must take some bytes of a large answer."""
 
 _hub = Hub(MemoryStore())
 
 app = Starlette(
     routes=[
         Mount("/v1/stream", DurableStreams(_hub)),
-        # The same streams, for clients that are served with less patience.
+        # The same streams, with lower limits and shorter timeouts.
         Mount(
             "/small",
             DurableStreams(

@@ -1,4 +1,4 @@
-"""By hand: what needs real proxies and more time than a test has."""
+"""Measurements with real proxies that take longer than a test may; they are run by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVERS: tuple[ServerName, ...] = (
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Both browsers behind every proxy, ten restarts."""
+    """Run ten restarts, with both browsers behind every proxy; or `table`."""
     if context.invoked_subcommand is None:
         restarts()
 
@@ -45,7 +45,7 @@ def restarts() -> None:
 @click.option("--setup", "setups", multiple=True, type=click.Choice(SETUPS))
 @click.option("--caddy", default="", help="Another program than the one on the path.")
 def table(servers: tuple[ServerName, ...], setups: tuple[str, ...], caddy: str) -> None:
-    """What becomes of a stream behind each proxy."""
+    """Measure what happens to a stream behind each proxy, and print the tables."""
     rows = [
         row
         for server in servers or SERVERS

@@ -1,4 +1,4 @@
-"""Browsers that listen through proxies while the server restarts, with a download that holds it.
+"""Browsers that listen through proxies while the server restarts; a download delays each restart.
 
 python -m tests.proxies      # both browsers, each proxy, ten restarts: some three minutes
 """
@@ -25,20 +25,22 @@ from tests.servers import HOST, free_port
 __all__ = ["Reports", "run_restarts"]
 
 DRAIN = 3
-"""Seconds that the download holds each restart."""
+"""Seconds by which the download delays each restart."""
 COMING_BACK = 40.0
 """Seconds in which every browser must be back: the drain, the start, and the longest `retry`."""
 
 
 @dataclass
 class Reports:
-    """What the pages have told: the numbers of their events, in order, and who has given up."""
+    """What the pages have reported: the numbers of their events, and which pages have given up."""
 
     numbers: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     gone: set[str] = field(default_factory=set)
 
     def in_order(self, name: str) -> bool:
-        """Every event came once. Reports travel on connections of their own: any order."""
+        """Whether every event came once. The order of the reports says nothing, because each comes
+        on a connection of its own.
+        """
         numbers = sorted(self.numbers[name])
         return numbers == list(range(1, len(numbers) + 1))
 
@@ -102,11 +104,11 @@ BROWSERS = {"chromium": chromium, "firefox": firefox}
 
 
 def run_restarts(browsers: dict[str, list[str]], restarts: int) -> Reports:
-    """Restart a server while pages listen: each browser with a page through each of its proxies.
+    """Restart a server while pages listen: each browser has a page through each of its proxies.
 
     Args:
-        browsers: The proxies of each browser; "direct" is none.
-        restarts: How often, each time with a download that holds the drain.
+        browsers: The proxies of each browser; "direct" is no proxy.
+        restarts: How many restarts; a download delays each of them.
     """
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "tests.apps.restarted:app", f"--host={HOST}"]

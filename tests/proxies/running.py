@@ -1,4 +1,4 @@
-"""Real proxies, each a process of its own in front of a server."""
+"""Real proxies, each in a process of its own and in front of a server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CONFIGS = {
     "haproxy": "haproxy.cfg",
     "varnish": "varnish.vcl",
     "apache": "apache.conf",
-    # As they are.
+    # With the proxy's defaults, or with a single setting.
     "nginx-plain": "nginx-plain.conf",
     "caddy-plain": "Caddyfile-plain",
     "caddy-flush": "Caddyfile-flush",
@@ -41,10 +41,10 @@ CONFIGS = {
     "haproxy-http2": "haproxy-http2.cfg",
     "varnish-plain": "varnish-plain.vcl",
     "apache-plain": "apache-plain.conf",
-    # With a cache; Varnish is one.
+    # With a cache. Varnish always is one.
     "nginx-cache": "nginx-cache.conf",
 }
-"""The configuration of each way to set up a proxy, whose name is before the dash."""
+"""The configuration file of each setup. The name before the dash is the proxy's."""
 PROXIES = ("nginx", "caddy", "haproxy", "varnish", "apache")
 _SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
@@ -84,12 +84,12 @@ def wait_until(true: object, what: str, seconds: float = 20.0) -> None:
 
 @contextlib.contextmanager
 def proxy(name: str, upstream: int, caddy: str = "") -> Iterator[int]:
-    """A proxy in front of what listens on `upstream`; gives its port.
+    """A proxy in front of a server, while the block runs. Yields the proxy's port.
 
     Args:
-        name: Of `CONFIGS`.
+        name: A name of `CONFIGS`.
         upstream: The server's port.
-        caddy: Another program than the `caddy` on the path.
+        caddy: The path of a Caddy that is used instead of the one in PATH.
     """
     config, command = CONFIGS[name], _COMMANDS[name.partition("-")[0]]
     if caddy and command[0] == "caddy":
@@ -97,7 +97,7 @@ def proxy(name: str, upstream: int, caddy: str = "") -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"tailrace-{name}-") as folder:
         Path(folder).chmod(0o755)
-        Path(folder, "away").write_text("retry: 1000\n\n")  # what Apache answers meanwhile
+        Path(folder, "away").write_text("retry: 1000\n\n")  # Apache's answer without a server
         values = {"folder": folder, "port": port, "upstream": upstream}
         path = Path(folder, config)
         path.write_text((HERE / config).read_text().format(**values))

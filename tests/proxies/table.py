@@ -1,4 +1,4 @@
-"""What becomes of a stream behind each proxy, measured: the tables of docs/production.md.
+"""Measures what happens to a stream behind each proxy: the tables of docs/production.md.
 
 python -m tests.proxies table                   # every proxy and server: some four minutes
 python -m tests.proxies table --caddy PATH      # with another Caddy
@@ -29,9 +29,9 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "compressed, gzip accepted": ("/ticks/compressed", _GZIP),
     "compressed, not accepted": ("/ticks/compressed", {}),
 }
-"""What is looked at whether it is live."""
+"""The forms of a stream for which it is measured whether it comes live."""
 PATIENCE = 6.0
-"""Seconds after which nothing more is waited for."""
+"""Seconds after which a measurement stops waiting."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Row:
     """One server behind one proxy.
 
     Attributes:
-        live: By form: seconds until the first line was there and until the second was; None: they
-            were not within `PATIENCE`.
-        cut: By form: a source that fails came as a cut, not as a clean end.
-        revalidated: The status that a client gets which asks by the ETag that it was given.
-        leaving: By kind of stream: seconds until the source was closed after its client had left.
-        away: What a client is answered while no server listens, and after how many seconds.
+        live: By form: seconds until the first line came, and until the second came; None: they did
+            not come within `PATIENCE`.
+        cut: By form: whether the client sees that a source has failed, because the body was cut.
+        revalidated: The status of a second request with the ETag of the first response.
+        leaving: By kind of stream: seconds from when the client left until the source was closed.
+        away: The proxy's answer while no server listens, and the seconds until it came.
     """
 
     setup: str
@@ -64,8 +64,8 @@ def measure(
     Args:
         server_name: The server.
         setups: Names of `CONFIGS`, or "direct".
-        is_short: Leave out what takes more than some seconds.
-        caddy: Another program than the `caddy` on the path.
+        is_short: Leave out the measurements that take more than a few seconds.
+        caddy: The path of a Caddy that is used instead of the one in PATH.
     """
     with contextlib.ExitStack() as stack:
         running = contextlib.ExitStack()
@@ -125,7 +125,7 @@ def _connect(setup: str, port: int) -> Client:
 
 
 def _parts(client: Client) -> Iterator[bytes]:
-    """The body's bytes, decoded, as they come."""
+    """The decoded bytes of a body, as they come."""
     is_chunked, decoder = False, None
     if isinstance(client, rawhttp.Connection):
         is_chunked = "chunked" in client.read_head().headers.get("transfer-encoding", "")
@@ -144,7 +144,7 @@ def _some_of(client: Client, is_chunked: bool) -> bytes:
 def seconds_of_lines(
     setup: str, port: int, path: str, headers: Mapping[str, str]
 ) -> tuple[float, float] | None:
-    """Seconds until the first line was there, and the second; None if they were not."""
+    """Seconds until the first line came, and until the second; None if they did not come."""
     began, came, first = time.monotonic(), b"", 0.0
     with _connect(setup, port) as client, contextlib.suppress(TimeoutError):
         client.send(path, headers=headers)
@@ -217,7 +217,7 @@ def _away(setup: str, port: int) -> tuple[str, float]:
 
 
 def lines_of(rows: list[Row]) -> Iterator[str]:
-    """A table in Markdown."""
+    """The lines of a table in Markdown."""
     yield "| proxy | server | " + " | ".join((*KINDS, "a cut", "by ETag", "leaving", "away")) + " |"
     yield "|---" * (len(KINDS) + 6) + "|"
     for row in rows:

@@ -1,4 +1,4 @@
-"""A whole response, for tests that do not look at how it comes."""
+"""A whole response, for tests that do not depend on how its body is split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Fetched", "fetch"]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a client got."""
+    """The response as a client received it."""
 
     status: int
     headers: Headers
@@ -22,7 +22,7 @@ class Fetched:
 
 
 async def fetch(app: ASGIApp, target: str = "/", *, method: str = "GET", **headers: str) -> Fetched:
-    """Ask an application once; `accept_encoding="br"` is a header."""
+    """Send one request to an application. Headers are keywords: `accept_encoding="br"`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
         Client(app, raise_app_exceptions=False) as client,
@@ -30,5 +30,5 @@ async def fetch(app: ASGIApp, target: str = "/", *, method: str = "GET", **heade
     ):
         start = await exchange.response()
         body = await exchange.read_all()
-        await exchange.finished()  # with what runs behind the response
+        await exchange.finished()  # also wait for its background tasks
         return Fetched(start.status, start.headers, body)

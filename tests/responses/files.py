@@ -1,4 +1,4 @@
-"""What the tests of file responses share."""
+"""Helpers for the tests of file responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tailrace.testing import Client
 __all__ = ["LONG_AGO", "Copying", "Reply", "get", "parts_of", "write_old"]
 
 LONG_AGO = 1_600_000_000
-"""A modification time that no write of a test can have by accident."""
+"""A modification time in the past, which no file has that a test writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Reply:
 
 
 def write_old(path: Path, content: bytes) -> Path:
-    """A file that was not just written."""
+    """Write a file and set its modification time to the past, so that it is not new."""
     path.write_bytes(content)
     os.utime(path, (LONG_AGO, LONG_AGO))
     return path
 
 
 async def get(app: ASGIApp, method: str = "GET", **headers: str) -> Reply:
-    """Ask for `/`; underscores in the names of headers are hyphens."""
+    """Send a request for `/`. Headers are keywords, with `_` for `-`."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     async with Client(app) as client, client.open(method, "/", headers=names) as exchange:
         start = await exchange.response()
@@ -60,10 +60,10 @@ def parts_of(reply: Reply) -> list[tuple[str, bytes]]:
 
 
 class Copying:
-    """In the place of our server: an application is called as by one that copies files itself.
+    """A middleware that calls an application as our server does, which offers `zerocopysend`.
 
-    To be opened with `extensions={"http.response.zerocopysend": {}}`. What it offers is true: the
-    way to it is judged by the server's own rules, and its progress is that of the client.
+    Open it with `extensions={"http.response.zerocopysend": {}}`. It answers as the server does:
+    `reached_by` follows the server's own rules, and `progress` is what the client has taken.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -73,7 +73,7 @@ class Copying:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
-        # Whether the client leaves is known as it would be without this offer.
+        # That the client has left is found out in the same way as without this middleware.
         async with leaving_of(scope, receive, send) as leaving:
             self.on_lost = leaving.on_left
             extensions = {**scope["extensions"], "tailrace.connection": self}

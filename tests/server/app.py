@@ -1,8 +1,8 @@
 # ruff: noqa: ASYNC230, ASYNC240 - small files of the tests, opened where they are sent
-"""An ASGI application that asks the server for all that `tailrace.server` offers.
+"""An ASGI application that uses everything that `tailrace.server` offers.
 
-What a test wants is in the query: `/path?file=/tmp/x&length=5` is a pathsend of that file with that
-content-length, without `length` in chunks.
+The query tells what to do: `/path?file=/tmp/x&length=5` sends that file by `pathsend`, with that
+Content-Length; without `length` the body is chunked.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ async def start(send: Any, query: dict[str, str], **more: str) -> None:
 
 
 async def refuse(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Ends the connection, and reads nothing of the body."""
+    """Answers 413 and ends the connection, without reading the body."""
     headers = [(b"content-length", b"0"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body"})
@@ -91,7 +91,7 @@ async def path(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> No
 
 
 async def zero(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Parts are `offset:count`, either may be missing, or `=text` for an ordinary body."""
+    """A part is `offset:count`, of which either may be missing, or `=text` for an ordinary body."""
     await start(send, query)
     parts = query["parts"].split(",")
     with open(query["file"], "rb") as file:
@@ -131,7 +131,7 @@ async def pipe(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> No
 
 
 async def cancelled(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """A transfer that the application gives up after a moment."""
+    """The application cancels its transfer after a moment."""
     await start(send, query)
     try:
         async with asyncio.timeout(0.1):
@@ -141,7 +141,7 @@ async def cancelled(scope: Any, receive: Any, send: Any, query: dict[str, str]) 
 
 
 async def impatient(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """A message that the application does not wait for, and then the next ones."""
+    """The application cancels the wait for its first message, and sends the next ones."""
     await start(send, query)
     messages = [
         {"type": "http.response.body", "body": letter * int(query["size"]), "more_body": True}
@@ -158,7 +158,7 @@ async def impatient(scope: Any, receive: Any, send: Any, query: dict[str, str]) 
 
 
 async def at_once(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """A second message while a file is being sent."""
+    """The application sends a message while a file is being sent."""
     await start(send, query)
     sending = asyncio.create_task(send({"type": "http.response.pathsend", "path": query["file"]}))
     await asyncio.sleep(0)
@@ -181,7 +181,9 @@ async def extensions(scope: Any, receive: Any, send: Any, query: dict[str, str])
 
 
 def is_offered(name: str, extensions: Any, send: Any) -> bool:
-    """Asked, as by Starlette's FileResponse, in a function that has `send`."""
+    """Whether the server offers an extension. As in Starlette's FileResponse, the function that
+    looks has `send` as an argument.
+    """
     return name in extensions
 
 
@@ -211,7 +213,7 @@ def is_open(fd: str) -> bool:
 async def endless(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
     """Messages of `size` bytes for as long as the client takes them."""
     await start(send, query)
-    # One for all: what a client costs is then the server's alone.
+    # One object for all responses, so that the memory of a client is only that of the server.
     body = bodies.setdefault(query["size"], b"x" * int(query["size"]))
     connection = scope["extensions"].get(CONNECTION)
     gone = asyncio.create_task(listen(receive))
@@ -227,7 +229,7 @@ bodies: dict[str, bytes] = {}
 
 
 async def connection(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """What can be seen of the connection of an `endless` response."""
+    """What the server's connection of an `endless` response tells."""
     there = seen[query["name"]]
     await answer(
         send,
@@ -247,7 +249,7 @@ async def abort(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> N
 
 
 async def give_up(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Drop the client behind the head, and return in the same turn of the loop."""
+    """Abort the connection right after the head, and return in the same turn of the loop."""
     await start(send, query)
     scope["extensions"][CONNECTION].abort()
 
@@ -258,7 +260,7 @@ async def listen(receive: Any) -> None:
 
 
 async def events(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Server-sent events: one, or with `size` as many of that size as the client takes."""
+    """Server-sent events: one; with `size`, events of that size without end."""
 
     async def source() -> Any:
         yield "hello"
@@ -283,7 +285,7 @@ async def ticks(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> N
 
 
 async def attach(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Attach the connection, and hold it until the client leaves or `/release` is asked for."""
+    """Attach the connection, and keep it until the client leaves or `/release` is requested."""
     global refused
     offer = attach_offer(scope)
     assert offer is not None
@@ -315,7 +317,9 @@ releases: list[asyncio.Event] = []
 
 
 async def publish(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """Write `count` messages to all who are attached: how many took each, and what waits."""
+    """Write `count` messages to all attached connections. Answers how many took each message, and
+    how many bytes wait in each connection.
+    """
     size = int(query.get("size", 0))
     took = []
     for at in range(int(query.get("count", 1))):
@@ -337,7 +341,7 @@ async def hello(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> N
 
 
 async def large(scope: Any, receive: Any, send: Any, query: dict[str, str]) -> None:
-    """One message that the server buffers whole."""
+    """A response in one message, which the server must buffer as a whole."""
     await start(send, {"length": query["size"]})
     await send({"type": "http.response.body", "body": bytes(int(query["size"]))})
 

@@ -1,4 +1,4 @@
-"""An application that records what it was asked, in what order, and who has left."""
+"""An application that records its requests, their order, and which clients have left."""
 
 from __future__ import annotations
 

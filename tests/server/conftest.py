@@ -1,4 +1,4 @@
-"""The servers that speak our protocol, and files to send."""
+"""The servers that run with `tailrace.server.HttpProtocol`, and files to send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OURS: tuple[ServerName, ...] = ("uvicorn-tailrace", "uvloop-tailrace")
 
 
 class Site:
-    """A running server, asked in short words."""
+    """A running server, with short methods for requests."""
 
     def __init__(self, server: RunningServer) -> None:
         self.server = server
@@ -49,9 +49,9 @@ LOWEST = "the lowest uvicorn"
 
 @pytest.fixture(params=[*OURS, pytest.param(LOWEST, marks=pytest.mark.slow)])
 def site(request: pytest.FixtureRequest, shared_server: Callable[..., RunningServer]) -> Site:
-    """A server with our protocol, shared by the tests.
+    """A server with our protocol, which the tests share.
 
-    Under asyncio's loop and under uvloop, and on the lowest uvicorn that the package allows.
+    It runs on asyncio's loop, on uvloop, and with the lowest uvicorn that the package allows.
     """
     if request.param == LOWEST:
         server: RunningServer = request.getfixturevalue("lowest_uvicorn")
@@ -61,13 +61,13 @@ def site(request: pytest.FixtureRequest, shared_server: Callable[..., RunningSer
 
 @pytest.fixture(scope="session")
 def lowest_uvicorn() -> Iterator[RunningServer]:
-    """A server on the lowest uvicorn that `tailrace.server` knows."""
+    """A server with the lowest uvicorn that `tailrace.server` supports."""
     with serve(APP, OURS[0], env=with_uvicorn(OLDEST), log_level="info") as server:
         yield server
 
 
 def with_uvicorn(version: tuple[int, int]) -> dict[str, str]:
-    """An environment in which Python finds another uvicorn, installed once under `.cache`."""
+    """An environment in which Python imports another uvicorn; it is installed once, in `.cache`."""
     folder = ROOT / ".cache" / "uvicorn-{}.{}".format(*version)
     if not folder.exists():
         wanted = "uvicorn=={}.{}.*".format(*version)
@@ -81,13 +81,13 @@ def with_uvicorn(version: tuple[int, int]) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def content() -> bytes:
-    """Three million bytes that are nowhere the same."""
+    """Three million random bytes, so that each part differs from the others."""
     return random.Random(3).randbytes(3_000_000)
 
 
 @pytest.fixture(scope="session")
 def file(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> Path:
-    """A file on a real disk: /tmp may be one in memory."""
+    """A file with `content`."""
     path = tmp_path_factory.mktemp("files") / "three-million"
     path.write_bytes(content)
     return path

@@ -1,4 +1,4 @@
-"""An application that tells what it got, in a process that waits for no head for long."""
+"""An application that answers what it received, in a process with a short time for a head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tailrace import limits
 
 __all__ = ["app"]
 
-# For the whole process: so no test imports this.
+# This is for the whole process, so no test may import this module.
 vars(limits).update(HEAD_TIMEOUT=0.6, LINGER=0.8, LINGER_SILENCE=0.3)
 
 
@@ -29,13 +29,13 @@ async def echo(request: Request) -> Response:
 
 
 async def slow(_request: Request) -> Response:
-    """Takes longer than a head may."""
+    """Takes longer to answer than a head may take to arrive."""
     await asyncio.sleep(3 * limits.HEAD_TIMEOUT)
     return Response("done")
 
 
 async def kept(_request: Request) -> Response:
-    """Does not read the body."""
+    """Answers without reading the body; the connection is kept."""
     return Response("too much", 413)
 
 
@@ -48,14 +48,14 @@ async def fails(_request: Request) -> Response:
 
 
 class Silent:
-    """Gives no answer: uvicorn then does."""
+    """Returns without an answer; uvicorn then gives one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         return
 
 
 async def late(_request: Request) -> Response:
-    """Fails behind its answer, when `behind` is asked for."""
+    """Answers, and fails in its background task when `/behind` is requested."""
     may_fail = asyncio.Event()
 
     async def fail() -> None:
@@ -77,7 +77,8 @@ failing: list[tuple[asyncio.Event, Any]] = []
 
 
 async def remembered(_request: Request) -> Response:
-    """How many connections this process remembers; none is forgotten by the collector alone."""
+    """How many connections are in memory. The garbage collector is off, so that connections that
+    only it could free are counted."""
     if gc.isenabled():
         gc.collect()
         gc.disable()

@@ -1,11 +1,11 @@
-"""A crowd of clients of sync generators that sleep, and what goes on beside them.
+"""Thousands of clients of sync generators that sleep, and other requests beside them.
 
 python -m tests.sockets.sleepers --clients 2000
 
-Every client must get its lines within twice the generator's own pace; a download, an append, a
-listing and a run must be as fast as alone, within 1.5 times; and the server must end within its
-time when it is told to. The crowd is read by a process of its own, so that what is measured here
-waits for nobody here.
+Every client must get its next line within twice the time that its generator sleeps. A download, an
+append, a listing and a run may take 1.5 times as long as without these clients. When the server is
+told to end, it must end in time. A process of its own reads for the clients, so that it does not
+delay what is measured here.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ __all__ = ["Readers", "Report", "ask", "end", "measure"]
 
 FILE_BYTES = 50_000_000
 BIG = b"[" + b"1," * 150_000 + b"1]"
-"""JSON long enough that it is looked at in a thread."""
+"""JSON that is so long that the server checks it in a thread."""
 
 GRACE = 2
-"""Seconds that the server gives open responses when it is told to stop."""
+"""Seconds that the server waits for open responses when it is told to stop."""
 
 CONNECTING = 60.0
-"""Seconds in which all clients must have had their first line."""
+"""Seconds in which all clients must have received their first line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """What the clients met: the longest silence of any, and how many had which end.
+    """What the clients received.
 
     Attributes:
-        lines: Of all clients.
-        longest: Seconds between two lines of one client, or its first and the time before.
-        late: Clients with a silence of more than twice the pace.
-        silent: Clients that never had a line.
-        refused: Clients that were answered by 503.
+        lines: The number of lines, of all clients together.
+        longest: The longest silence of any client, in seconds.
+        late: How many clients had a silence of more than twice the pace.
+        silent: How many clients received no line.
+        refused: How many clients received a 503.
     """
 
     lines: int
@@ -71,7 +71,12 @@ class Report:
     """What was measured.
 
     Attributes:
-        beside: By what was asked: the median of its seconds alone, and beside the crowd.
+        clients: The number of clients.
+        pace: Seconds that each generator sleeps between two lines.
+        crowd: What the clients received.
+        beside: For each of the other requests: the median of its seconds without the clients, and
+            beside them.
+        core: CPU of the server beside the clients, as a share of one core.
         ended: Seconds from SIGTERM to the end of the process.
     """
 
@@ -86,7 +91,7 @@ class Report:
     def is_good(self) -> bool:
         slowest = max(beside / alone for alone, beside in self.beside.values())
         met = self.crowd.late + self.crowd.silent + self.crowd.refused
-        # What was cut waits for its `next()`, which sleeps.
+        # A response that was cut waits until the `next()` of its generator returns.
         return not met and slowest <= 1.5 and self.ended <= GRACE + limits.CLEANUP_TIMEOUT
 
     def __str__(self) -> str:
@@ -112,14 +117,14 @@ def measure(
     server: ServerName = "uvloop-tailrace",
     store: str | None = None,
 ) -> Report:
-    """Serve a crowd, do a few things beside it, and end the server.
+    """Serve many clients, send other requests beside them, and end the server.
 
     Args:
-        clients: Of pages whose generators sleep.
-        pace: Seconds that they sleep.
-        times: How often each of the other things is done, alone and beside.
-        server: Which.
-        store: Its URL; None: a file.
+        clients: The number of clients; each reads a page whose generator sleeps.
+        pace: Seconds that the generators sleep.
+        times: How often each of the other requests is sent, without the clients and beside them.
+        server: The server that is started.
+        store: The URL of the store; None is a new SQLite file.
     """
     _allow_descriptors(2 * clients + 200)
     with tempfile.TemporaryDirectory(prefix="tailrace-sleepers-") as folder:
@@ -136,13 +141,13 @@ def measure(
         ) as running:
             ask(running, "PUT", "/v1/stream/notes")
             runs = count()
-            _in_turn(running, runs, 3)  # what is done for the first time is slow
+            _in_turn(running, runs, 3)  # not measured: the first requests are slow
             alone = _in_turn(running, runs, times)
             with _crowd(running, clients, pace) as crowd:
                 worker = running.worker
                 cpu, began = _cpu(worker), time.monotonic()
                 found = _in_turn(running, runs, times)
-                # Long enough that each page has some lines.
+                # Long enough that each client receives some lines.
                 time.sleep(max(0.0, began + 5 * pace - time.monotonic()))
                 core = (_cpu(worker) - cpu) / (time.monotonic() - began)
                 met = crowd()
@@ -152,7 +157,7 @@ def measure(
 
 
 def _in_turn(server: RunningServer, runs: Iterator[int], times: int) -> dict[str, float]:
-    """The median seconds of each thing that is asked, one after the other."""
+    """Send the other requests in turn, `times` times. Returns the median seconds of each."""
     asked: dict[str, Callable[[], bytes]] = {
         "a download of 50 MB": lambda: ask(server, "GET", "/files/film.bin"),
         "an append of 200 bytes": lambda: _append(server, b'"' + b"a" * 198 + b'"'),
@@ -205,7 +210,7 @@ def _allow_descriptors(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
 
-# The crowd, in a process of its own
+# The clients, in a process of their own
 
 
 @contextmanager
@@ -235,7 +240,14 @@ def _crowd(server: RunningServer, clients: int, pace: float) -> Iterator[Callabl
 
 
 class Readers:
-    """Clients of one page, that note when they hear something."""
+    """Clients of one page, which record when each receives a line.
+
+    Args:
+        port: The server's.
+        clients: The number of clients.
+        pace: Seconds between two lines of the page; a silence of twice that is late.
+        path: The page.
+    """
 
     def __init__(self, port: int, clients: int, pace: float, path: str = "/page") -> None:
         self._pace = pace
@@ -259,7 +271,7 @@ class Readers:
             sock.close()
 
     def begin(self) -> None:
-        """Forget what was heard: it is measured from now on."""
+        """Forget what was received so far: the report begins here."""
         now = time.monotonic()
         self._last = [now] * len(self._socks)
         self._longest = [0.0] * len(self._socks)

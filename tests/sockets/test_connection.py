@@ -1,4 +1,4 @@
-"""What a stream leaves of its connection: keep-alive, pipelines, HTTP/1.0, half-closed clients."""
+"""The connection after a stream: keep-alive, pipelines, HTTP/1.0, clients that half-close."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_http_1_0_client_gets_the_whole_body_and_the_end(live: LiveServer, st
     key = new_key()
     with live.connect(f"/{style}/lines?key={key}", version="1.0") as connection:
         if live.name == "hypercorn-trio":
-            # It leaves the connection open after the body, whatever the response class.
+            # hypercorn on trio leaves the connection open after the body, with any response class.
             head = connection.read_head()
             body = b""
             while len(body) < len(lines(key)):

@@ -1,4 +1,4 @@
-"""Clients that stop reading cost a constant each, hold no thread, and are cut off."""
+"""Clients that stop reading: each costs little memory, none holds a thread, and all are cut off."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ STALLED = 500
 CUT_OFF = 200
 
 SERVER_BUFFER_BYTES = 128 * 1024
-"""uvicorn takes writes until its buffer holds 64 KiB, and then one batch of ours is in it more."""
+"""uvicorn accepts writes until its buffer has 64 KiB; the last of them may be a whole batch."""
 
 BOOKKEEPING_BYTES = 40 * 1024
-"""The connection, the request, three tasks and the source, in Python's objects."""
+"""The Python objects of one connection: the request, three tasks and the source."""
 
 STALLED_CLIENT_BYTES = 2 * limits.MAX_BATCH_BYTES + SERVER_BUFFER_BYTES + BOOKKEEPING_BYTES
-"""What a client that reads nothing may cost, beside the kernel's buffers."""
+"""Memory that a client that reads nothing may cost the server, without the kernel's buffers."""
 
 
 @pytest.fixture(scope="module")
 def fresh() -> Iterator[LiveServer]:
-    """A server whose memory no other test has grown."""
+    """A new server, whose memory no other test has increased."""
     with serve("tests.apps.live:app", "uvicorn") as server:
         yield LiveServer("uvicorn", server)
 
 
 @contextlib.contextmanager
 def crowd(live: LiveServer, path: str, count: int) -> Iterator[list[Connection]]:
-    """Clients that send a request and read nothing."""
+    """`count` clients that send a request and read nothing."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(live.connect(path, receive_buffer=4096)) for _ in range(count)]
 
 
 def wait_until_all_stalled(live: LiveServer, count: int) -> dict[str, Any]:
-    """Wait until so many streams are open and none of them moves; the state then."""
+    """Wait until `count` streams are open and none of them sends. Returns the server's state."""
     states: list[dict[str, Any]] = [{}, {}]
 
     def holds() -> bool:
@@ -55,7 +55,7 @@ def wait_until_all_stalled(live: LiveServer, count: int) -> dict[str, Any]:
 
 
 def open_connections(live: LiveServer) -> int:
-    """Connections that the server holds, one of which may be this question's own."""
+    """The number of connections that the server has. One of them may be that of `/state`."""
     connections = live.server.worker.net_connections("tcp")
     return sum(connection.status == psutil.CONN_ESTABLISHED for connection in connections)
 
@@ -92,7 +92,7 @@ def test_clients_that_stop_reading_are_cut_off(fresh: LiveServer, style: str) ->
         assert fresh.ask("/state")["stalled"] - before == CUT_OFF
         wait_until(lambda: open_connections(fresh) <= 1, lambda: open_connections(fresh))
         for connection in connections[::10]:
-            # What the kernel had taken may still come; then it ends, and not in order.
+            # The bytes in the kernel's buffers may still come. Then the body ends early.
             reply = connection.read_reply()
             assert len(reply.body) < MEGABYTES * 2**20
             assert not reply.complete
@@ -107,7 +107,7 @@ def test_a_client_that_stops_reading_is_cut_off_under_each_server(
     with live.connect(path, receive_buffer=4096) as connection:
         live.wait_for(key, "closed")
         if live.name == "hypercorn-trio":
-            # It shields its write from cancellation: its task stays until the client reads or goes.
+            # It shields its write from cancellation, so its task stays until the client leaves.
             connection.reset()
             live.wait_for(key, "returned")
             return

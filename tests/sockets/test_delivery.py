@@ -1,4 +1,4 @@
-"""What is there goes out before the source waits."""
+"""Items that a source has yielded are sent before it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams that let go of a pooled database session, and streams that hold it."""
+"""Streams that give their database session back to the pool, and streams that keep it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @contextlib.contextmanager
 def streams(database: LiveServer, path: str) -> Iterator[list[Connection]]:
-    """Streams that stay open while the block runs, and have ended after it."""
+    """Streams that are open while the block runs, and have ended after it."""
     key = new_key()
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(database.connect(f"{path}key={key}")) for _ in range(STREAMS)]

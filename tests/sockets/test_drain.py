@@ -1,4 +1,4 @@
-"""`drain()` with clients connected: a farewell, or a cut that they can see."""
+"""`drain()` while clients are connected: they get a farewell, or can tell that the body was cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source that fails, over real sockets: the client can tell, whatever the server."""
+"""A source that fails, over real sockets: under every server the client can tell."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_error_is_logged_with_its_traceback(uvicorn: LiveServer, style: str) 
     key = new_key()
     uvicorn.request(f"/{style}/fails/jsonl?key={key}")
     uvicorn.wait_for(key, "returned")
-    uvicorn.request("/quick")  # uvicorn logs after the call has returned, before it serves this
+    uvicorn.request("/quick")  # uvicorn logs the error before it serves this
     log = uvicorn.server.log
     assert log.count(SECRET) > before
     assert "make_or_fail" in log

@@ -1,4 +1,4 @@
-"""A source that never waits freezes nobody, and blocked sync sources hold up no endpoint."""
+"""Sources that never wait, and sync sources that block, do not stop other requests."""
 
 from __future__ import annotations
 

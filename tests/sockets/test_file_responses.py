@@ -1,4 +1,4 @@
-"""Files under each real server: the same bytes, whoever reads them, and no end that is false."""
+"""Files under each real server: the bytes are right, and a cut body never looks complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 CONTENT = bytes(at % 251 for at in range(3_000_000))
 MANY = 64 * 1024 * 1024
-"""Bytes of a file that no socket takes whole."""
+"""The size of a file that does not fit into the buffers of a socket."""
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -104,7 +104,7 @@ def replace(path: Path) -> None:
     path.with_name("new").replace(path)
 
 
-# granian opens the path itself and looks at the file no more.
+# Not granian: it opens the path itself, and does not notice changes of the file.
 THAT_READ: list[ServerName] = ["uvicorn", "uvicorn-tailrace", "uvloop-tailrace", "hypercorn"]
 
 

@@ -1,4 +1,4 @@
-"""Mounted in Litestar, Quart, Django and BlackSheep, files and streams are as under Starlette."""
+"""Files and streams, mounted in Litestar, Quart, Django and BlackSheep, work as under Starlette."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_stream_is_made_appended_to_forked_and_read(server: RunningServer) -> 
     assert ask("PUT", "fork", **source).status == 201
     assert get(server, "/v1/stream/fork?offset=-1")[2] == b"one two"
     assert ask("DELETE", "a/b").status == 204
-    assert get(server, "/v1/stream/a/b")[0] in (404, 410)  # its fork keeps it from being gone
+    assert get(server, "/v1/stream/a/b")[0] in (404, 410)  # 410: it is kept for its fork
     assert get(server, "/v1/stream/none")[0] == 404
 
 

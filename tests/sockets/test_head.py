@@ -1,4 +1,4 @@
-"""HEAD: the headers, and the source is closed without having been started."""
+"""HEAD: the headers are sent, and the source is closed without being started."""
 
 from __future__ import annotations
 

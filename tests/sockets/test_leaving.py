@@ -1,6 +1,6 @@
 """A client that leaves: its source is closed, in its own task and context, before the call returns.
 
-Under every server: each of them tells the application of a client that is gone.
+It is so under every server, because each tells the application when a client is gone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from tests.sockets.live_server import LiveServer, new_key
 How = Literal["reset", "close"]
 
 CLOSED_WHEN_IT_RETURNS = ["started", "client gone", "released", "closed", "returned"]
-"""A sync source that blocked: its item is taken, and it is not asked for another ("finished")."""
+"""The notes of a sync source that blocked: its item is taken, but it is not asked for another one,
+which would note "finished"."""
 
 
 @pytest.fixture(params=["reset", "close"])
 def how(request: pytest.FixtureRequest) -> How:
-    """With an RST, as when a program dies; with a FIN, as when a page is closed."""
+    """How the client leaves: with an RST, as when a program dies; with a FIN, as a closed page."""
     way: How = request.param
     return way
 

@@ -1,6 +1,6 @@
-"""Every kind of stream under every server that FastAPI applications are served by.
+"""Every kind of stream, under every server that FastAPI applications use.
 
-What a server cannot do has its row in docs/production.md, and is named here.
+If a server cannot do something, docs/production.md says so, and so do the tests here.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ EVENTS = {"accept": "text/event-stream"}
 JSON = {"content-type": "application/json"}
 RUNS = 50
 PARTS = [random.Random(n).randbytes(16_384) for n in range(320)]
-"""5 MB."""
+"""The body of an upload, in parts: 5 MB."""
 
 
 class Site:
-    """One server with `tests.apps.every`."""
+    """One server that runs `tests.apps.every`."""
 
     def __init__(self, name: ServerName, server: RunningServer) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Site:
 
 
 WITH_RUNS = [name for name in ALL_SERVERS if name != "daphne"]
-"""daphne knows no lifespan, which runs live in, and leaves a response open that fails."""
+"""Not daphne: it has no lifespan, which runs need, and leaves a failed response open."""
 
 
 @pytest.fixture(scope="module", params=ALL_SERVERS)
@@ -87,7 +87,7 @@ def test_a_client_that_leaves_is_noticed(site: Site) -> None:
             client.send(f"/{kind}/waits?key={keys[-1]}", headers=EVENTS)
             read_until(client, b'"n":')
     until_each(site, keys, "returned")
-    # Its policy is to be cancelled with its last client.
+    # A run's source is closed, too: its policy is to cancel it. A subscription has no source.
     until_each(site, [key for key in keys if not key.startswith("subscription")], "closed")
 
 
@@ -138,7 +138,7 @@ def test_an_upload_comes_back_whole_from_a_source_that_reads_it(site: Site, fram
 
 
 def upload(server: RunningServer, framed: str) -> bytes:
-    """What comes back while the body is sent part by part."""
+    """Send the parts to an endpoint that echoes them. Returns what comes back meanwhile."""
     with socket.create_connection((server.host, server.port), timeout=DEADLINE) as sock:
         length = f"content-length: {sum(map(len, PARTS))}"
         how = length if framed == "length" else "transfer-encoding: chunked"

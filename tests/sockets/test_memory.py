@@ -1,4 +1,4 @@
-"""A large stream passes through; it does not pile up."""
+"""The server does not keep a large stream in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ GROWTH_BYTES = 16 * 2**20
 
 @pytest.fixture(scope="module")
 def fresh() -> Iterator[LiveServer]:
-    """A server whose memory no other test has grown."""
+    """A new server, whose memory no other test has increased."""
     with serve("tests.apps.live:app", "uvicorn") as server:
         yield LiveServer("uvicorn", server)
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has had in use at once."""
+    """The peak of a process's resident memory."""
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def read_whole(live: LiveServer, path: str) -> int:
-    """The bytes of a body, none of which is kept."""
+    """Read a body to its end, and keep none of it. Returns its length."""
     with live.connect(path) as connection:
         assert connection.read_head().status == 200
         size = 0

@@ -1,4 +1,4 @@
-"""Middleware in front that passes a response on piece by piece or changes it."""
+"""Streams behind a middleware that passes the response on piece by piece, or changes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def base(shared_server: Callable[..., RunningServer]) -> LiveServer:
 def base_under_each(
     shared_server: Callable[..., RunningServer], server_name: ServerName
 ) -> LiveServer:
-    """The same under each server, for what the server has a part in."""
+    """Starlette's BaseHTTPMiddleware in front, under each server, for tests that depend on it."""
     server = shared_server("tests.apps.live:behind_base_middleware", server_name)
     return LiveServer(server_name, server)
 
@@ -169,14 +169,14 @@ def test_an_error_behind_gzip_middleware_is_visible(gzip: LiveServer, style: str
     assert not reply.complete
 
 
-# A body that is given again and again ------------------------------------------------------------
+# A middleware that repeats the request's body ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("app", "server"),
     [
         *(("behind_again", name) for name in ("uvicorn", "uvicorn-h11", "uvloop-tailrace")),
-        ("behind_log_body", "uvicorn-tailrace"),  # nothing leads from it to plain uvicorn
+        ("behind_log_body", "uvicorn-tailrace"),  # not plain uvicorn: its connection is hidden
     ],
 )
 def test_a_client_is_noticed_that_leaves_behind_a_middleware_which_repeats_the_body(
@@ -203,6 +203,6 @@ def test_an_idle_stream_behind_it_costs_no_time(
         assert connection.read_chunk() == b"first"
         worker = live.server.worker
         before = sum(worker.cpu_times()[:2])
-        time.sleep(1)  # the second that is measured
+        time.sleep(1)  # CPU is measured over this second
         assert sum(worker.cpu_times()[:2]) - before < 0.1
         live.release(key)

@@ -1,4 +1,4 @@
-"""Sync generators that sleep or block, up to the bound of their threads and beyond it.
+"""Sync generators that sleep or block: as many as there are threads for them, and more.
 
 `python -m tests.sockets.sleepers` is the long run, with 2,000 clients.
 """
@@ -40,7 +40,7 @@ def test_generators_that_block_stop_nothing_that_is_not_theirs(name: str, tmp_pa
     with serve(app, name, env=env, timeout_graceful_shutdown=GRACE) as server:  # type: ignore[arg-type] # one of them
         with Readers(server.port, 2 * THREADS, 1.0, "/stuck") as stuck:
             hear_all(stuck)
-            # Those that came too late to have been given a thread were told so.
+            # The clients for which there was no thread were refused.
             refused = len(stuck.refused)
             assert refused <= THREADS
             with Readers(server.port, 1, 1.0, "/page") as late:
@@ -59,7 +59,7 @@ def test_generators_that_block_stop_nothing_that_is_not_theirs(name: str, tmp_pa
 
 
 def hear_all(readers: Readers) -> None:
-    """Until each has had a line, or was refused."""
+    """Read until each client has received a line, or was refused."""
     until = time.monotonic() + 30
     while not readers.are_all_served:
         assert time.monotonic() < until

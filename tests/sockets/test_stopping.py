@@ -1,4 +1,4 @@
-"""SIGTERM on each server, with streams open and not a line of the application's own for it."""
+"""SIGTERM to each server while streams are open; the application has no code of its own for it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ WATCHED: tuple[ServerName, ...] = (
     *("uvicorn", "uvicorn-h11", "uvloop", "uvicorn-zttp", "uvicorn-tailrace", "granian"),
     *("hypercorn", "hypercorn-trio", "gunicorn-uvicorn", "gunicorn-asgi"),
 )
-"""daphne cancels what is open, which docs/production.md says."""
+"""Not daphne: it cancels open responses, as docs/production.md says."""
 
 LIMIT = 2.0
-"""Seconds in which a server with nothing but event streams has ended."""
+"""Seconds in which a server that has only event streams must have ended."""
 
 pytestmark = pytest.mark.slow
 
 
 def options(name: ServerName) -> dict[str, Any]:
-    # Without a supervisor hypercorn's trio worker does not handle SIGTERM at all.
+    # Without a supervisor process, hypercorn's trio worker does not handle SIGTERM at all.
     return {"workers": 1} if name.startswith("hypercorn") else {}
 
 
@@ -42,7 +42,7 @@ def opened(stack: contextlib.ExitStack, server: RunningServer, path: str) -> Con
 
 
 def rest(connection: Connection) -> bytes:
-    """The body from here on, which must end cleanly."""
+    """The rest of the body, which must be complete."""
     body, until = b"", time.monotonic() + 10
     while (chunk := connection.read_chunk()) and time.monotonic() < until:
         body += chunk
@@ -71,7 +71,7 @@ def test_twenty_event_streams_say_farewell_and_the_server_ends(name: ServerName)
         for connection in own:
             body = rest(connection)
             assert b"data: the source's own farewell\n\nevent: farewell\n" in body
-        stack.close()  # clients that were told to come back leave
+        stack.close()  # the clients leave, as the farewell has told them
         assert wait_for_end(server.pid) - asked < LIMIT
         assert "ERROR" not in server.log
         assert "Traceback" not in server.log

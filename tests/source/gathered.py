@@ -1,4 +1,4 @@
-"""Where the tests of sources put their items."""
+"""The sink of the tests of sources."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Gathered", "gather", "run"]
 
 
 class Gathered:
-    """A sink that keeps everything, and has room as the test says.
+    """A sink that keeps all items. The test decides when it is full.
 
     Args:
-        full_after: Items after which there is no room until `make_room`; None has room for ever.
+        full_after: The number of items after which it is full, until `make_room`; None: never.
     """
 
     def __init__(self, full_after: int | None = None) -> None:
@@ -68,7 +68,7 @@ class Gathered:
 
 
 async def run(source: Source, sink: Gathered) -> None:
-    """Take all items of a source, without closing it."""
+    """Run a source to its end, without closing it."""
     async with anyio.create_task_group() as group:
         loop: Loop = current_loop(group)
         error: BaseException | None = None
@@ -82,7 +82,7 @@ async def run(source: Source, sink: Gathered) -> None:
 
 
 async def gather(source: Source) -> list[Any]:
-    """All items of a source, which is closed behind them."""
+    """All items of a source; it is closed after them."""
     sink = Gathered()
     try:
         await run(source, sink)

@@ -1,4 +1,4 @@
-"""The buffer on its own: what is decided is tested on a loop of paper, waiting on real ones."""
+"""The buffer alone: its decisions are tested with a fake loop, its waits with real loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 10
 
 
 class PaperSignal:
-    """A signal that nobody waits for."""
+    """A signal that only counts how often it was set; nothing waits for it."""
 
     def __init__(self) -> None:
         self.times_set = 0
@@ -32,7 +32,7 @@ class PaperSignal:
 
 
 class PaperLoop:
-    """The loop of a buffer whose two sides take turns by hand."""
+    """A fake loop, for tests that call both sides of a buffer in turn."""
 
     def __init__(self) -> None:
         self.signals: list[PaperSignal] = []
@@ -60,7 +60,7 @@ def buffer(limit: int = LIMIT, *, threaded: bool = False) -> Buffer:
 
 
 def begun(of: Buffer) -> Buffer:
-    """The same buffer, with its first frame taken: that one goes out alone."""
+    """The same buffer after its first frame, which is taken alone."""
     of.put(b"first")
     assert of.take()
     return of

@@ -1,4 +1,4 @@
-"""What a source raises ends that source, whatever its class, and nothing beside it."""
+"""Whatever a source raises, of any class, ends that source and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Odd(BaseException):
-    """Of an application that does not know better."""
+    """An error of an application that is not an `Exception`."""
 
 
 RAISED: list[Callable[[], BaseException]] = [
@@ -65,7 +65,7 @@ async def cleanup(error: BaseException) -> AsyncIterator[int]:
 
 
 class Rude:
-    """An iterator of no generator, that raises where it is asked to close."""
+    """An iterator that is not a generator, and whose `close` raises."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -209,7 +209,7 @@ def test_a_coroutine_that_python_closes_is_closed() -> None:
     tasks: list[asyncio.Task[None]] = []
     loop = asyncio.new_event_loop()
     running = loop.run_until_complete(begin())
-    running.close()  # as when the loop is gone; RuntimeError, if the source went on
+    running.close()  # as Python does when the loop is gone; a RuntimeError if the source goes on
     assert closed
     tasks[0].cancel()
     with pytest.raises(RuntimeError, match="reuse"):

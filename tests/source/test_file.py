@@ -1,4 +1,4 @@
-"""A file that is read while others change it."""
+"""A file that others change while it is read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_closing_twice_closes_once(path: Path) -> None:
     with no_leaks():
         file = open_file(str(path))
         file.close()
-        other = os.open(path, os.O_RDONLY)  # most likely under the same number
+        other = os.open(path, os.O_RDONLY)  # most likely it gets the same number
         file.close()
         os.fstat(other)
         os.close(other)
@@ -153,7 +153,7 @@ def replace(path: Path) -> None:
 
 
 def overwrite_in_secret(path: Path) -> None:
-    """With the same size and the same times, as `rsync --inplace --times` leaves them."""
+    """Overwrite a file, but keep its size and its times, as `rsync --inplace --times` does."""
     times = path.stat()
     with path.open("r+b") as file:
         file.write(CONTENT.swapcase())
@@ -197,7 +197,7 @@ def test_a_file_that_grows_is_the_one_that_was_opened(path: Path, file: OpenFile
 
 
 def test_a_log_that_is_written_all_the_time_can_be_read(path: Path, file: OpenFile) -> None:
-    """The kernel changes the time of a file before its size: a look in between is no rewrite."""
+    """The kernel sets a file's time before its size: a check in between must not fail."""
     file.remember_edges()
     stopped = threading.Event()
 
@@ -259,7 +259,7 @@ def test_a_disk_that_fails_is_told_with_the_place(path: Path, file: OpenFile) ->
 
 
 def break_reads(path: Path, descriptor: int) -> None:
-    """Make every read fail from now on, as a disk would: the descriptor may only be written."""
+    """Make every later read fail, as on a broken disk: the descriptor becomes one for writing."""
     writing = os.open(path, os.O_WRONLY)
     os.dup2(writing, descriptor)
     os.close(writing)

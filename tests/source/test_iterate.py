@@ -32,7 +32,7 @@ async def anumbers() -> AsyncIterator[int]:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Threads:
-    """One thread for sync sources, of this test alone."""
+    """A set of one thread for sync sources, which only this test uses."""
     pool = Threads("tailrace-test", "tests", 1)
     monkeypatch.setattr(sync, "source_threads", pool)
     return pool
@@ -52,7 +52,7 @@ async def test_a_text_is_one_item(content: Any) -> None:
 
 
 class Both:
-    """Iterable in both ways."""
+    """Both a sync and an async iterable."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(["sync"])
@@ -97,7 +97,7 @@ async def test_what_has_no_close_needs_none(content: Any) -> None:
 
 
 class Rows:
-    """An iterable whose iterator is a generator, new each time."""
+    """An iterable whose iterators are generators, a new one each time."""
 
     def __init__(self, probe: SourceProbe) -> None:
         self._probe = probe
@@ -108,7 +108,7 @@ class Rows:
 
 
 class AsyncRows:
-    """The same, asynchronous."""
+    """As `Rows`, for `async for`."""
 
     def __init__(self, probe: SourceProbe) -> None:
         self._probe = probe
@@ -171,7 +171,7 @@ async def test_it_is_iterated_and_closed_in_the_task_that_runs_it() -> None:
     assert probe.same_context
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's sleep(0) cannot be told apart
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # on trio, sleep(0) is like any other wait
 async def test_one_sleep_of_zero_for_each_item_costs_no_turn_of_the_loop() -> None:
     turns = 0
 
@@ -239,7 +239,7 @@ async def test_it_waits_when_the_sink_is_full() -> None:
 
 
 class Awaiting:
-    """An asynchronous iterator that is no generator: its steps are whatever `make` gives."""
+    """An async iterator that is not a generator. Its steps are the awaitables of `make`."""
 
     def __init__(self, make: Callable[[int], Awaitable[Any]]) -> None:
         self._make = make
@@ -254,7 +254,7 @@ class Awaiting:
 
 
 class Step:
-    """An awaitable of one's own: waits once, then gives a number, or ends after two."""
+    """An awaitable that is not a coroutine: it waits once and gives a number; after two it ends."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -360,7 +360,7 @@ async def test_asyncios_task_group_works_inside_a_source() -> None:
 
 
 async def _takes(clock: Clock, seconds: float, source: Any, items: list[Any]) -> None:
-    """The source gives these items within so much time of the clock."""
+    """Check that the source gives these items within so many seconds of the clock."""
     got: list[Any] = []
 
     async def take() -> None:
@@ -468,7 +468,7 @@ class Blocking:
 
 
 async def abandoned(content: Blocking) -> SyncSource:
-    """A source that was given up while it blocks."""
+    """A source whose run was cancelled while it blocks."""
     source = SyncSource(content)
     async with anyio.create_task_group() as group:
         group.start_soon(run, source, Gathered())
@@ -538,7 +538,7 @@ async def test_closing_is_waited_for_when_the_last_job_ended_in_the_moment_of_th
         group.start_soon(work)
         await wait_until(content.blocks.is_set)
         content.go_on.set()
-        while pool.busy:  # the loop stands still: what the thread tells it comes after this
+        while pool.busy:  # the loop stands still, so it gets the thread's call after this
             pass
         asyncio.get_running_loop().call_soon(once.cancel)
         await settle()
@@ -571,7 +571,7 @@ async def test_one_that_waits_in_line_for_a_thread_is_closed_without_one(
 
 
 class CountedThreads(Threads):
-    """One thread, and how many jobs it has been given."""
+    """A set of one thread, which counts its jobs."""
 
     def __init__(self) -> None:
         super().__init__("tailrace-test", "tests", 1)
@@ -593,7 +593,7 @@ class CountedThreads(Threads):
 async def test_when_others_wait_each_source_has_a_turn_after_an_item(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "TURN_BUDGET", 0.0)  # a turn beside others is over after an item
+    monkeypatch.setattr(limits, "TURN_BUDGET", 0.0)  # a turn ends after one item, if others wait
     pool = CountedThreads()
     order: list[str] = []
 
@@ -644,7 +644,7 @@ async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
 
     def rows() -> Iterator[Any]:
         seen.append(threading.get_ident())
-        base = sqlite3.connect(":memory:")  # refuses to be used in another thread
+        base = sqlite3.connect(":memory:")  # it refuses other threads
         try:
             yield from base.execute("values (1), (2), (3)")
         finally:
@@ -657,7 +657,7 @@ async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
     async with anyio.create_task_group() as group:
         group.start_soon(run, source, sink)
         await wait_until(lambda: sink.waits)
-        with Busy(pool):  # so that it could not have its thread again by chance
+        with Busy(pool):  # so that it cannot get the same thread by chance
             assert pool.busy == 2
         sink.make_room()
     assert sink.items == [(1,), (2,), (3,)]
@@ -667,7 +667,7 @@ async def test_a_pinned_source_runs_and_is_closed_in_one_thread(
 
 
 class Busy:
-    """The one thread of a set that is left is busy in this block."""
+    """Keeps one thread of a set busy while the block runs."""
 
     def __init__(self, pool: Threads) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""Bytes of a file that the server copies: the descriptor outlives every use of it."""
+"""Bytes of a file that the server copies: the descriptor stays open as long as it is used."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ async def test_a_call_that_comes_after_the_end_is_interrupted_and_the_cleanups_i
 
 async def test_an_end_that_comes_while_a_call_is_on_its_way_interrupts_it() -> None:
     class OnItsWay:
-        """The event loop, in which the source is to end before the call gets there."""
+        """An event loop in which the source is interrupted just before its call arrives."""
 
         def run_from_thread(self, call: Callable[[], Awaitable[Any]]) -> Any:
             loop.ask_from_thread(calls.interrupt)
@@ -168,7 +168,7 @@ async def test_the_end_is_seen_by_who_asks_for_it() -> None:
 
 
 async def leave(source: SyncSource, when: object) -> None:
-    """Run a source, and close it in mid-stream."""
+    """Run a source, and close it when `when` returns True."""
     assert callable(when)
     async with anyio.create_task_group() as group:
         group.start_soon(run, source, Gathered())

@@ -11,11 +11,11 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "differences.md"
 
 
 def listed_differences(replaced: str, page: str | None = None) -> dict[str, str]:
-    """Why some of Starlette's tests fail with ours: test id to reason.
+    """The reasons why some of Starlette's tests fail with our class, by the test's id.
 
     Args:
-        replaced: The class; its rows are under the heading that names it.
-        page: The page's text; the project's own without it.
+        replaced: The class; its rows are under the heading with its name.
+        page: The page's text; None reads docs/differences.md.
 
     Raises:
         ValueError: A row without a reason, or a test listed twice.
@@ -36,5 +36,5 @@ def listed_differences(replaced: str, page: str | None = None) -> dict[str, str]
 
 
 def variants(test: str, ran: Collection[str]) -> set[str]:
-    """The tests that a row is about: itself; or, if it names no parameters, each with some."""
+    """The tests that a row is about: the one that it names, or all parameters of that one."""
     return {test, *(other for other in ran if other.startswith(f"{test}["))} & set(ran)

@@ -1,7 +1,7 @@
-"""A pytest plugin that puts another class in the place of one of `starlette.responses`.
+"""A pytest plugin that replaces a class of `starlette.responses` with another.
 
-It runs in the process that runs Starlette's tests, where the package `tests` is Starlette's: so it
-is loaded as the top-level module `replace`, and imports nothing of our tests.
+It runs in the process that runs Starlette's tests. There `tests` is Starlette's own, so this is
+loaded as the top-level module `replace`, and imports nothing of our tests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Outcomes:
-    """Writes what each test came to, and in which of them a response of the class was sent."""
+    """Writes the outcome of each test, and in which tests a response of the class was sent."""
 
     def __init__(self, response: type[Any], path: Path) -> None:
         self._path = path
@@ -61,7 +61,7 @@ class Outcomes:
         self._test = item.nodeid
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        # A test fails if any of its phases does; "passed" is what its own phase, the call, says.
+        # A test fails if any of its phases fails; it passes if its call passes.
         if report.failed or (report.when == "call" and report.nodeid not in self._outcomes):
             self._outcomes[report.nodeid] = report.outcome
 

@@ -1,4 +1,4 @@
-"""Starlette's own tests, of the very version that is installed, run in a process of their own."""
+"""Runs Starlette's own tests, of the version that is installed, in a process of their own."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / ".cache"
 
 USED_BY = {"FileResponse": ("StaticFiles",)}
-"""What else of Starlette sends a class, by its name."""
+"""By the name of a class: what else in Starlette sends responses of this class."""
 
 RUN_DEADLINE = 180.0
-"""Seconds for one run; it takes about ten on two cores."""
+"""Seconds for one run. It takes about 10 s on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run came to, by test id ("tests/test_responses.py::test_file[asyncio]").
+    """The outcome of one run, by the tests' ids ("tests/test_responses.py::test_file[asyncio]").
 
     Attributes:
         passed: Tests that passed.
@@ -43,19 +43,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run under way."""
+    """A run that was started."""
 
     process: subprocess.Popen[str]
     outcomes: Path
 
     def result(self) -> Outcome:
-        """Wait for its end.
+        """Wait until it has ended.
 
         Raises:
-            RuntimeError: pytest itself could not run the tests; the message holds its output.
+            RuntimeError: pytest could not run the tests; the message has its output.
         """
         output, _ = self.process.communicate(timeout=RUN_DEADLINE)
-        # 0: all passed, 1: some failed. Anything else is no measurement.
+        # 0: all passed, 1: some failed. With any other code the tests did not run.
         if self.process.returncode not in (0, 1):
             raise RuntimeError(f"Starlette's tests did not run:\n{output}")
         written = json.loads(self.outcomes.read_text())
@@ -71,17 +71,17 @@ class Run:
 
 
 def fetch_suite() -> Path:
-    """The folder that holds `tests` of the installed Starlette; from PyPI the first time."""
+    """The folder with the `tests` of the installed Starlette; the first call loads it from PyPI."""
     return fetch_tests("starlette", version("starlette"))
 
 
 def fetch_tests(
     package: str, release: str, parts: tuple[str, ...] = ("tests", "pyproject.toml")
 ) -> Path:
-    """The folder that holds the tests of a package; from PyPI the first time.
+    """The folder with the tests of a package; the first call loads it from PyPI.
 
-    Only the tests and their settings are unpacked: with the package beside them, they would test
-    that copy and not the one that Tailrace runs with.
+    Only the tests and their settings are unpacked. If the package were beside them, they would test
+    that copy, and not the one that Tailrace uses.
     """
     name = f"{package.replace('-', '_')}-{release}"
     suite = CACHE / name
@@ -92,7 +92,7 @@ def fetch_tests(
         folder = Path(temporary)
         archive = download_source(package, release, folder)
         unpack_tests(archive, name, folder, parts)
-        # In one step, so that a run that was interrupted leaves no half of a suite behind.
+        # In one step, so that an interrupted run leaves no half of a suite behind.
         (folder / name).rename(suite)
     return suite
 
@@ -100,8 +100,8 @@ def fetch_tests(
 def unpack_tests(archive: Path, name: str, folder: Path, parts: tuple[str, ...]) -> None:
     """Write the regular files that are wanted, each within `folder`.
 
-    By hand, since Debian 12's Python (3.11.2) has no `extractall(filter=)`, and without it an
-    archive may write wherever it likes.
+    `extractall` is not used: in Debian 12's Python (3.11.2) it has no `filter=`, and without that
+    an archive can write anywhere.
     """
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -132,13 +132,13 @@ def download_source(package: str, release: str, folder: Path) -> Path:
 
 
 def start_run(suite: Path, replaced: str, by: str, outcomes: Path) -> Run:
-    """Start every test file that knows a class, with another class in its place.
+    """Start a run of every test file that uses a class, with another class in its place.
 
     Args:
-        suite: What `fetch_suite` gave.
+        suite: The result of `fetch_suite`.
         replaced: The name of a class in `starlette.responses`.
         by: The class in its place, as "module:name".
-        outcomes: A file for the run to write.
+        outcomes: The file to which the run writes its outcomes.
     """
     words = [replaced, *USED_BY.get(replaced, ())]
     files = [

@@ -2,5 +2,5 @@
 
 import pytest
 
-# Before it is imported, so that its asserts tell what was compared.
+# Called before the contract is imported, so that its asserts show what was compared.
 pytest.register_assert_rewrite("tests.store.contract")

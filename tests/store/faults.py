@@ -1,4 +1,4 @@
-"""Stores with one fault each, for tests of what is to find it."""
+"""Stores with one fault each, to test that the contract's tests find it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ __all__ = [
 
 
 class Kept(Store):
-    """A memory store that outlives its closing, as a file does. It has no fault.
+    """A memory store that keeps its streams when it is closed, as a file does. It has no fault.
 
     Args:
         kept: The store that does the work.
-        opened: How often it has been opened before.
+        opened: How often it was opened before.
     """
 
     def __init__(self, kept: MemoryStore, opened: int) -> None:
@@ -86,7 +86,7 @@ class Kept(Store):
 
 
 class Keeper:
-    """Makes a store of a kind, and the same store again for the same folder."""
+    """Makes stores of one kind. For the same folder, it makes a store with the same streams."""
 
     def __init__(self, kind: type[Kept]) -> None:
         self.kind = kind
@@ -99,7 +99,7 @@ class Keeper:
 
 
 class ForgetsProducers(Kept):
-    """Over a restart, as a store does that writes them after the data."""
+    """A restart loses the state of producers, as in a store that writes it after the data."""
 
     async def append(self, path: str, append: Append) -> Appended:
         producer = append.producer
@@ -112,7 +112,7 @@ class ForgetsProducers(Kept):
 
 
 class CutsForksLate(Kept):
-    """By one byte, where a fork's offset lies before the tail."""
+    """If the offset of a fork is before the source's tail, the fork inherits one byte too many."""
 
     async def create(self, path: str, new: NewStream) -> Created:
         fork = new.fork
@@ -125,7 +125,7 @@ class CutsForksLate(Kept):
 
 
 class AcceptsFormerOffsets(Kept):
-    """Looks at an offset's position alone."""
+    """A read accepts an offset of a former stream of this path: only its position is compared."""
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         info = await self.kept.head(path)
@@ -136,7 +136,7 @@ class AcceptsFormerOffsets(Kept):
 
 
 class CountsFromTheStart(Kept):
-    """A read ends so many bytes after its start, wherever that is."""
+    """A read counts `max_bytes` from its own start, which may be anywhere."""
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         read = await self.kept.read(path, start)
@@ -150,7 +150,7 @@ class CountsFromTheStart(Kept):
 
 
 class DoesNotCountReads(Kept):
-    """As uses, for the time that a stream lives without one."""
+    """A read does not count as a use of the stream, so it does not prolong its time to live."""
 
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
         await self.kept.head(path)
@@ -162,7 +162,7 @@ class DoesNotCountReads(Kept):
 
 
 class ForgetsTheSequence(Kept):
-    """The last Stream-Seq, over a restart."""
+    """A restart loses the last Stream-Seq."""
 
     async def open(self) -> None:
         for stream in self.kept._streams.values():
@@ -170,7 +170,7 @@ class ForgetsTheSequence(Kept):
 
 
 class DeletesWhatForksRead(Kept):
-    """Takes a stream that forks read for one that is gone for good."""
+    """A deletion forgets a stream completely, even if forks still read it."""
 
     async def delete(self, path: str) -> None:
         await self.kept.delete(path)
@@ -179,14 +179,14 @@ class DeletesWhatForksRead(Kept):
 
 
 class GivesTheSameTokensAgain(Kept):
-    """Forgets over a restart which generations it has given."""
+    """A restart loses the last generation, so new streams get the offsets of former ones."""
 
     async def open(self) -> None:
         self.kept._last_generation = 0
 
 
 class LosesWhatIsTold(Kept):
-    """Tells nobody of a close."""
+    """Watchers are not told that a stream was closed."""
 
     def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
         def on_open(change: Change) -> None:
@@ -197,7 +197,7 @@ class LosesWhatIsTold(Kept):
 
 
 class KeepsTooLittle(Kept):
-    """One append less than was asked for, where that is counted in appends."""
+    """A retention by number of appends keeps one append too few."""
 
     async def create(self, path: str, new: NewStream) -> Created:
         created = await self.kept.create(path, new)
@@ -209,7 +209,7 @@ class KeepsTooLittle(Kept):
 
 
 class ListsByCodePoint(Kept):
-    """As UTF-16 sorts."""
+    """The list is sorted as UTF-16, not by code points."""
 
     async def list(
         self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS

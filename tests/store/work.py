@@ -1,4 +1,4 @@
-"""Counts work instead of time: a count is the same on a slow machine, and beside others."""
+"""Counts work instead of time: a count is the same on a slow machine and on a busy one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Steps", "lines", "steps"]
 
 
 def lines(call: Callable[[], object]) -> int:
-    """How many lines of Python a call executes, each turn of a loop anew; what C does within one
-    counts as one."""
+    """How many lines of Python a call executes. A line in a loop counts each time. The work of C
+    code within a line does not count."""
     count = 0
 
     def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
@@ -27,7 +27,7 @@ def lines(call: Callable[[], object]) -> int:
 
     before = sys.gettrace()
     gc.collect()
-    gc.disable()  # what it would find in this call belongs to others, and may run code of theirs
+    gc.disable()  # it could run other code's finalizers within the call
     sys.settrace(trace)
     try:
         call()
@@ -42,8 +42,8 @@ class Steps:
     """What SQLite has done for a connection.
 
     Args:
-        count: Instructions of its virtual machine.
-        commits: Transactions that were ended by `COMMIT`.
+        count: How many instructions SQLite's virtual machine has executed.
+        commits: How many transactions ended with `COMMIT`.
     """
 
     count: int = 0

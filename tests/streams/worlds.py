@@ -1,4 +1,4 @@
-"""Stores for tests of runs: one that several "processes" share, and one that can be cut off."""
+"""Stores for tests of runs: one that several "processes" share, and one that can be disturbed."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from tailrace.streams import Streams
 __all__ = ["BASE_MS", "Link", "shared_store", "worker"]
 
 BASE_MS = 1_800_000_000_000
-"""When the tests' time begins; milliseconds since the epoch."""
+"""The time at which the tests begin, in milliseconds since the epoch."""
 
 
 def shared_store() -> MemoryStore:
-    """A store whose clock is the event loop's, so that a test moves both together."""
+    """A store with the event loop's clock, so that a test moves the time of both."""
     return MemoryStore(clock=lambda: BASE_MS + round(anyio.current_time() * 1000))
 
 
 class Link(Store):
-    """A store of somebody else's, reached in a way that a test can disturb.
+    """Access to another store, which a test can disturb.
 
     Attributes:
-        cut: Nothing comes through any more, as for a process that was killed: calls never return.
-        failing: Calls fail, as with a disk that is full.
-        appends: The data of each append, in order; by path.
+        cut: Calls never return and no change is told, as for a process that was killed.
+        failing: Calls fail, as on a full disk.
+        appends: The data of each append in order, by path.
     """
 
     def __init__(self, store: Store) -> None:
@@ -48,7 +48,7 @@ class Link(Store):
         self.cut = False
         self.failing = False
         self.gate: anyio.Event | None = None
-        """Appends of data wait for it."""
+        """Appends wait for it, except those to Tailrace's own streams (`__ds/`)."""
         self.appends: dict[str, list[bytes]] = {}
 
     async def _through(self) -> None:
@@ -61,7 +61,7 @@ class Link(Store):
         await self.store.open()
 
     async def aclose(self) -> None:
-        """The other's owner closes it."""
+        """Does nothing: the owner of the other store closes it."""
 
     async def create(self, path: str, new: NewStream) -> Created:
         await self._through()
@@ -99,7 +99,7 @@ class Link(Store):
 
 @asynccontextmanager
 async def worker(store: Store, **options: Any):  # type: ignore[no-untyped-def] # a test's helper
-    """A process with streams; its end, too, is that of a process: nothing waits for it."""
+    """The streams of one "process", while the block runs."""
     streams = Streams(store, **options)
     async with streams:
         yield streams

@@ -1,4 +1,4 @@
-"""Subscriptions over a store in this process, the clock in the test's hands."""
+"""Subscriptions with a store in this process, and with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCAL = SubscriptionOptions(allow_localhost=True)
 
 
 def now_ms() -> int:
-    """The time of the event loop as if it were that of the day."""
+    """The event loop's time as a time of day, in milliseconds since the epoch."""
     return EPOCH * 1000 + round(anyio.current_time() * 1000)
 
 
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """What a refusal says, in both of its forms."""
+        """The error in the body of a refusal, which has it in two forms."""
         told = self.json
         assert told["status"] == self.status
         assert told["code"] == told["error"]["code"].lower()
@@ -51,7 +51,7 @@ class Answer:
 
 
 class World:
-    """One process: its subscriptions, and who talks to them."""
+    """One process: its store, its subscriptions, and a client for them."""
 
     def __init__(self, client: Client, store: Store, subscriptions: Subscriptions) -> None:
         self.client = client
@@ -61,7 +61,7 @@ class World:
     async def ask(
         self, method: str, path: str, told: Any = None, *, token: str = "", **headers: str
     ) -> Answer:
-        """A request below `__ds/`."""
+        """Send a request for a path below `__ds/`. `told` is the body: bytes, or sent as JSON."""
         fields = {"host": "streams.example:8000"}
         body = b""
         if told is not None:
@@ -85,7 +85,7 @@ class World:
         return answer.json
 
     async def append(self, path: str, message: Any = 1) -> str:
-        """Append to a stream that is made if there is none; returns its tail."""
+        """Append to a stream, which is created if it does not exist. Returns its tail."""
         data = json.dumps(message).encode() + b","
         try:
             tail = (await self.store.append(path, Append(data=data))).tail
@@ -104,7 +104,7 @@ class World:
 async def world(
     store: Store | None = None, options: SubscriptionOptions = LOCAL, **more: Any
 ) -> AsyncIterator[World]:
-    """A process that serves subscriptions; several may share a store."""
+    """A process that serves subscriptions, while the block runs. Several may share a store."""
     store = store or MemoryStore(now_ms)
     subscriptions = Subscriptions(store, options, clock=now_ms, **more)
     app = Starlette(routes=[Mount(ROOT, app=subscriptions)])
@@ -125,11 +125,14 @@ class Received:
 
 @dataclass(slots=True)
 class Receiver:
-    """A real HTTP server that takes webhooks.
+    """A real HTTP server that receives webhooks.
 
     Attributes:
-        answers: Status and body, one after the other; the last one again and again.
-        held: While it is clear, requests are not answered.
+        port: The port on which it listens.
+        received: The requests that came, in order.
+        answers: Status and body of each answer, in order; the last one is repeated.
+        headers: The headers of each answer.
+        held: While it is not set, requests are not answered.
     """
 
     port: int = 0
@@ -150,7 +153,7 @@ class Receiver:
 def receiver(
     answers: Sequence[tuple[int, bytes]] = ((200, b"{}"),), *, tls: ssl.SSLContext | None = None
 ) -> Iterator[Receiver]:
-    """A receiver of webhooks on a port of this machine."""
+    """A receiver of webhooks on a port of this machine, while the block runs."""
     box = Receiver(answers=list(answers))
     box.held.set()
 
@@ -168,14 +171,14 @@ def receiver(
                 self.end_headers()
                 self.wfile.write(answer)
             except OSError:
-                return  # who sent it has left
+                return  # the sender has left
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
             return
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            return  # a client that does not like the certificate
+            return  # a client refuses the certificate
 
     server = Server(("127.0.0.1", 0), Handler)
     if tls is not None:

@@ -1,4 +1,4 @@
-"""A directory with something large in it, and `tailrace serve` of it."""
+"""A directory with a large file, and `tailrace serve` of that directory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.cli.running_serve import Running, running_serve
 from tests.tools.tool import running
 
 LARGE_BYTES = 40_000_001
-"""More than all buffers between a server and a client; nothing divides it."""
+"""More than all buffers between a server and a client; no block size divides it."""
 
 
 @pytest.fixture(scope="package")
 def large_content() -> bytes:
-    """Bytes that are nowhere the same."""
+    """Random bytes, so that each part differs from the others."""
     return os.urandom(LARGE_BYTES)
 
 
 @pytest.fixture(scope="package")
 def directory(tmp_path_factory: pytest.TempPathFactory, large_content: bytes) -> Path:
-    """Holds `large`. Tests leave it as it was."""
+    """A directory with the file `large`. Tests must not change it."""
     directory = tmp_path_factory.mktemp("served")
     (directory / "large").write_bytes(large_content)
     return directory
@@ -33,7 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory, large_content: bytes) ->
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a minute of film: `film.webm`, and `film.mp4` with its index at the end.
 
-    With noise in it, so that it is large enough to be fetched in parts.
+    Noise makes both large enough that a client fetches them in parts.
     """
     directory = tmp_path_factory.mktemp("films")
     webm, mp4 = directory / "film.webm", directory / "film.mp4"

@@ -1,4 +1,4 @@
-"""What a server's process holds, seen from outside."""
+"""The descriptors and threads of a server's process, seen from outside."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.tools.tool import until
 __all__ = ["descriptors_as_before", "threads_as_before"]
 
 THREADS_END = 20.0
-"""Seconds in which a thread ends that nobody needs; those of sources wait 10 s for work."""
+"""Seconds in which unused threads must end. Those for sources wait 10 s for work."""
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """What each open descriptor leads to; sockets and pipes without their numbers."""
+    """The targets of all open descriptors, counted; sockets and pipes are without their numbers."""
     found: Counter[str] = Counter()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed since the directory was read
+        with suppress(FileNotFoundError):  # it was closed after the directory was read
             name = os.readlink(link).partition(":[")[0]
-            # The store of streams opens its readers when it needs them.
+            # Not counted: the store opens its own files when it needs them.
             if "/.tailrace/" not in name:
                 found[name] += 1
     return found
@@ -40,14 +40,14 @@ def threads(pid: int) -> int:
 
 @contextmanager
 def descriptors_as_before(server: Running) -> Iterator[None]:
-    """After the block the server comes to have open what it had before it."""
+    """Check that the server soon has the same open descriptors after the block as before it."""
     with as_before(server, descriptors):
         yield
 
 
 @contextmanager
 def threads_as_before(server: Running) -> Iterator[None]:
-    """The same of its threads."""
+    """Check that the server soon has as many threads after the block as before it."""
     with as_before(server, threads):
         yield
 
@@ -55,7 +55,7 @@ def threads_as_before(server: Running) -> Iterator[None]:
 @contextmanager
 def as_before(server: Running, look: Callable[[int], object]) -> Iterator[None]:
     process = psutil.Process(server.process.pid)
-    # It listens before its loop runs, and has all that it needs once it has answered.
+    # The server listens before its loop runs. When it has answered, all that it needs is open.
     logged(server)
     connected = partial(process.net_connections, "tcp")
     assert until(connected, lambda now: all(one.status == "LISTEN" for one in now))

@@ -1,4 +1,4 @@
-"""What a server has logged of its responses."""
+"""The lines of a server's access log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["logged"]
 
 
 def logged(server: Running) -> list[dict[str, Any]]:
-    """The lines of the access log since the last look; those of responses that are over."""
+    """The lines of the access log since the last call, of all responses that are over."""
     assert request("127.0.0.1", server.port, "/healthz").status == 200
     entries = []
     while (entry := server.entry())["path"] != "/healthz":

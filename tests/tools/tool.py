@@ -1,4 +1,4 @@
-"""Programs that people use, run as they run them."""
+"""Programs that people use as clients, run as people run them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ["DEADLINE", "running", "tool", "until"]
 T = TypeVar("T")
 
 DEADLINE = 30.0
-"""Seconds for what takes a few on a machine that does nothing else."""
+"""Seconds for what takes a few seconds on an idle machine."""
 
 
 def tool(name: str) -> str:
-    """Where a program is.
+    """The path of a program.
 
     Raises:
-        RuntimeError: It is not installed. Never a skip: what is not run is not known to work.
+        RuntimeError: It is not installed. The test is not skipped, because then nobody would know
+            whether it passes.
     """
     path = shutil.which(name)
     if path is None:
@@ -49,7 +50,7 @@ def running(name: str, *arguments: str | Path) -> Iterator[subprocess.Popen[byte
 
 
 def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float = DEADLINE) -> T:
-    """What is seen once it is good; what is seen last, if it does not become so in time."""
+    """Call `look` until its result is good or the time is over. Returns the last result."""
     deadline = time.monotonic() + seconds
     while not good(seen := look()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,12 +1,12 @@
 """The access log: one line of JSON for each response, when it is over.
 
-A response that streams is not over when its head was sent, and not every one that ends was
-received. So a line tells how it ended, and how many bytes of the body were taken for the client:
-also those that the server itself sends, from a file or to an attached connection, past any `send`.
+A streaming response is not over when its head was sent, and not every response that ends was
+received. So a line says how the response ended, and how many bytes of its body were accepted for
+the client, also past any `send`: from a file, or on an attached connection.
 
-The middleware hands every message on as it is and wraps neither `receive` nor anything in the
-scope, so that a response sees the server's own offers. `tailrace.server` knows that it may write
-past it, because what was written is read from the connection here.
+The middleware hands every message on as it is, and wraps neither `receive` nor anything in the
+scope, so that a response sees the server's own offers. The server may write bodies past it
+(`tailrace.connection.middleware`): their bytes are read from the connection.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _FILES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 class AccessLog:
-    """Logs each response of an application to `tailrace.access`, at info.
+    """Logs each HTTP response of an application to `tailrace.access`, at level info.
 
-    It belongs around everything else, so that it sees what the client gets.
+    Put it around all other middleware, so that it sees what the client gets.
 
     Args:
         app: Any ASGI application.
-        clock: Seconds from any start.
-        prefixed: The server puts its root path in front of the path that came, as uvicorn does
+        clock: Gives seconds, from any start.
+        prefixed: The server puts its root path in front of the request's path, as uvicorn does
             (`--root-path`); the log leaves it out.
     """
 
@@ -60,7 +60,7 @@ class AccessLog:
         if scope["type"] != "http" or not self._log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
-        # Looked at now: a mount adds to the root.
+        # Read before the application is called: a mount changes `root_path`.
         root = scope.get("root_path", "") if self._prefixed else ""
         record = ResponseRecord(scope, self._clock, root)
 
@@ -68,7 +68,7 @@ class AccessLog:
             record.sending(message)
             try:
                 await send(message)
-            except OSError:  # how ASGI says that the client has left
+            except OSError:  # in ASGI: the client has left
                 record.gone()
                 raise
             record.sent(message)
@@ -81,15 +81,15 @@ class AccessLog:
             raise
         finally:
             self._log.info("%s", json.dumps(record.line(error)))
-            del error  # or the traceback and this frame keep each other alive
+            del error  # otherwise the traceback and this frame keep each other alive
 
 
 class ResponseRecord:
-    """One response, as its messages tell it.
+    """What is logged of one response, collected from its messages.
 
     Args:
-        scope: Of the request.
-        clock: Seconds from any start.
+        scope: The request's.
+        clock: Gives seconds, from any start.
         root: What the server has put in front of the path.
     """
 
@@ -113,7 +113,7 @@ class ResponseRecord:
         self._gone = False
 
     def gone(self) -> None:
-        """The server has said that the client has left."""
+        """Note that, by an error of the server's `send`, the client has left."""
         self._gone = True
 
     def sending(self, message: Message) -> None:
@@ -125,13 +125,13 @@ class ResponseRecord:
             self._length = _content_length(message)
 
     def sent(self, message: Message) -> None:
-        """The server has taken a message."""
+        """Note that the server has accepted a message."""
         kind = message["type"]
         if kind != _BODY and kind not in _FILES:
             return
         lost = self._connection is not None and self._connection.lost
         if kind == _BODY:
-            # Of these the server's own count may hold the framing too.
+            # For these messages the connection's count may include the framing.
             self._bytes += 0 if lost else len(message.get("body", b""))
             self._seen = self._written
         elif self._connection is None:
@@ -140,10 +140,10 @@ class ResponseRecord:
             self._finished = not lost
 
     def line(self, error: BaseException | None) -> dict[str, Any]:
-        """What is logged, when it is over; times in seconds.
+        """The fields of the line, when the response is over; times are in seconds.
 
         Args:
-            error: What the application raised.
+            error: What the application raised, or None.
         """
         self._count_written()
         now, scope = self._clock(), self._scope
@@ -165,7 +165,7 @@ class ResponseRecord:
         connection = self._connection
         if connection is not None and connection.cut_off is not None:
             return connection.cut_off
-        # A client that has it all may close before the last, empty message is sent.
+        # A client that has the whole body may close before the last, empty message is sent.
         if self._finished or (self._length and self._bytes >= self._length):
             return "complete"
         if isinstance(error, CancelledError):
@@ -198,13 +198,13 @@ def _content_length(start: Message) -> int | None:
 
 
 def _size_said(message: Message, length: int | None) -> int:
-    """The bytes of a file that another server sends, as far as they were said."""
+    """The bytes of a file that another server sends, by its `count` or the content-length."""
     count = message.get("count")
     return count if isinstance(count, int) else length or 0
 
 
 def _plain(text: bytes) -> str:
-    """Printable ASCII, the rest percent-encoded; a long text is cut."""
+    """The text in printable ASCII, all else percent-encoded; a long text is cut."""
     most = limits.MAX_LOGGED_BYTES
     shown = "".join(chr(c) if 0x21 <= c <= 0x7E else f"%{c:02X}" for c in text[:most])
     return shown if len(text) <= most else f"{shown}..."

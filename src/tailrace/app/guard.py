@@ -1,9 +1,9 @@
-"""Which requests a server serves that has no authentication.
+"""Which requests are served by a server without authentication.
 
-What listens on 127.0.0.1 is reached by every page that a browser on this machine shows. Two things
-stand between: a page of another site may not write (a `POST` of plain text needs no permission, so
-the browser's CORS does not stop it), and a name that somebody else's DNS leads to 127.0.0.1 is not
-ours, or that page would be of our own site.
+Every page in a browser on this machine can send requests to 127.0.0.1. Two rules protect the
+server. A page of another site may not write: a `POST` of plain text needs no preflight, so the
+browser's CORS does not stop it. And an unknown host is refused: by DNS, another site's name can
+lead to 127.0.0.1, and its page would then be of our own origin.
 
 Source: RFC 6454 7 (Origin); RFC 9110 7.2 (Host), 15.5.20 (421).
 """
@@ -27,8 +27,8 @@ HEALTH = "/healthz"
 READINESS = "/readyz"
 
 _FOR_PROBES = frozenset({HEALTH, READINESS})
-"""What is answered whatever host was asked for: a health check names an address, a pod or nothing
-(HAProxy's speaks HTTP/1.0 without a Host). There is nothing to read in it but whether we serve."""
+"""Paths that are served for any Host: a health check names an address, a pod, or nothing (HAProxy's
+speaks HTTP/1.0 without a Host). The answers say only whether we serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Refusal:
 
     Args:
         status: The HTTP status.
-        code: For programs.
-        detail: For people.
+        code: A stable name, for programs.
+        detail: A sentence, for people.
     """
 
     status: int
@@ -46,7 +46,7 @@ class Refusal:
     detail: str
 
     def reply(self) -> Reply:
-        """The answer that says so."""
+        """The answer, a problem document (RFC 9457)."""
         body = json.dumps(problem_document(self.status, self.code, self.detail)).encode()
         headers = [
             (b"content-type", PROBLEM.encode()),
@@ -58,11 +58,11 @@ class Refusal:
 
 
 class HostGuard:
-    """Looks at each request's Host and Origin.
+    """Checks the Host and the Origin of each request.
 
     Args:
-        hosts: Names by which clients may call, without a port; "*" is any.
-        origins: Web origins beside the server's own whose pages may write; "*" is any.
+        hosts: Host names that requests may have, without a port; "*" allows any.
+        origins: Web origins whose pages may write, beside the server's own; "*" allows any.
     """
 
     def __init__(self, hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
@@ -70,9 +70,9 @@ class HostGuard:
         self._origins = frozenset(origins)
 
     def refusal(self, scope: Scope) -> Refusal | None:
-        """Why a request may not be served; None if it may."""
+        """Why a request must be refused; None if it may be served."""
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) > 1:  # our own protocol lets none through; other servers do
+        if len(hosts) > 1:  # our own server refuses it earlier; other servers do not
             return Refusal(400, "host_not_clear", "the request has more than one Host: send one")
         if _is_probe(scope):
             return None
@@ -99,7 +99,7 @@ def _is_probe(scope: Scope) -> bool:
 
 
 def _name(host: bytes) -> str:
-    """A Host header's name without its port, in lower case."""
+    """The name in a Host header, without its port and in lower case."""
     text = host.decode("latin-1").lower()
     name, colon, port = text.rpartition(":")
     return name if colon and port.isdigit() else text

@@ -1,8 +1,8 @@
-"""The application that `tailrace serve` runs: a directory, streams, and what an operator needs.
+"""The application that `tailrace serve` runs: a directory, streams, and checks for an operator.
 
-A store that cannot be opened does not stop the files from being served. It is tried again every
-`limits.STORE_REOPEN` seconds, by one task. Requests never try it themselves: each attempt at a file
-that somebody else holds takes seconds, and many of them, one behind the other, would never end.
+If the store cannot be opened, files are served all the same. One task tries to open it again every
+`limits.STORE_REOPEN` seconds. Requests never try it: if another process holds the file, each
+attempt takes seconds, and many of them, one after another, would never end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["STREAMS", "Served", "StoreSupervisor", "create_app", "create_served"
 _log = logging.getLogger("tailrace")
 
 STREAMS: Final = "/v1/stream"
-"""Where the streams are: the path that every Durable Streams client knows."""
+"""The path of the streams; it is the one that Durable Streams clients know."""
 
 _INDEX = """<!doctype html>
 <html lang="en">
@@ -67,13 +67,13 @@ _UNSTORED = {"cache-control": "no-store"}
 def create_app(settings: Settings) -> Served:
     """A new application: / (an index), /files/ (the directory), /v1/stream/, /healthz, /readyz.
 
-    Links and redirects are relative, so that it works at any place of any host.
+    Its links and redirects are relative, so it works below any path of any host.
 
     Args:
-        settings: What is served.
+        settings: What is served, and how.
 
     Raises:
-        InvalidOption: A setting that cannot be.
+        InvalidOption: A setting is not valid.
     """
     options = settings.protocol_options()
     streams = Streams(settings.store_url)
@@ -84,15 +84,15 @@ def create_app(settings: Settings) -> Served:
 
 
 class Served:
-    """Sends requests for streams straight to them: a router would cost more than an append.
+    """Sends requests for streams straight to the streams: a router would cost more than an append.
 
     Args:
-        pages: Everything else, and the lifespan.
-        streams: The Durable Streams.
-        guard: Which requests are served.
+        pages: The application for all other paths, and for the lifespan.
+        streams: The application for the streams.
+        guard: Says which requests are served.
 
     Attributes:
-        pages: To be extended with routes of one's own, before the first request.
+        pages: You may add routes to it before the first request.
     """
 
     def __init__(self, pages: FastAPI, streams: ASGIApp, guard: HostGuard) -> None:
@@ -123,10 +123,10 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
             yield
             supervisor.stop()
 
-    # No pages of documentation: there is no interface to be documented yet. And no redirects by
-    # the framework: they hold the host that the client sent.
+    # No documentation pages: FastAPI does not know the streams' protocol. And no redirects by the
+    # framework: they contain the host that the client sent.
     app = FastAPI(title="Tailrace", openapi_url=None, redirect_slashes=False, lifespan=lifespan)
-    # A page in the directory must not belong to the origin that the streams have.
+    # Sandboxed: a page in the directory must not have the same origin as the streams.
     app.mount("/files/", Files(settings.directory, sandbox=True, resource_policy=_policy(settings)))
 
     @app.api_route("/", methods=["GET", "HEAD"])
@@ -146,7 +146,7 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
         try:
             await supervisor.check()
         except StoreUnavailable as error:
-            # Where the file is, the log tells; whoever may ask here need not know.
+            # The path of the file is only in the log: anyone may ask here.
             detail = f"the store {error.reason}"
             document = {"status": "unavailable", "code": error.code, "detail": detail}
             return JSONResponse(document, status_code=503, headers=_UNSTORED)
@@ -156,24 +156,24 @@ def _pages(settings: Settings, supervisor: StoreSupervisor) -> FastAPI:
 
 
 def _policy(settings: Settings) -> ResourcePolicy:
-    """Whose pages may embed the files: those that may use the streams."""
+    """Whose pages may embed the files: any, if pages of any origin may use the streams."""
     return "cross-origin" if ANY_HOST in settings.cors_origins else "same-origin"
 
 
 def create_served() -> ASGIApp:
-    """The application by the settings in the environment, with its access log.
+    """The application with the settings from the environment, and with its access log.
 
-    What uvicorn calls, in this process or in each of its workers.
+    uvicorn calls this, in its own process or in each of its workers.
     """
     return AccessLog(create_app(Settings.from_environment()), prefixed=True)
 
 
 class StoreSupervisor:
-    """Keeps streams open, and serves them as long as they are.
+    """Opens the streams, again and again if that fails, and serves them while they are open.
 
     Args:
-        streams: Which.
-        served: The protocol on them.
+        streams: The streams.
+        served: The application that serves them.
         options: Its settings.
     """
 
@@ -183,11 +183,11 @@ class StoreSupervisor:
         self._replies = replies_by_origin(options)
         self._stop = anyio.Event()
         self._problem: StoreUnavailable | None = StoreUnavailable("streams", "are not open yet")
-        """Why they are not open."""
+        """Why the streams are not open; None while they are."""
         self._is_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request for streams, or say at once why that cannot be."""
+        """Serve a request for streams or, if they are not open, answer at once why not."""
         if self._problem is None:
             await self._served(scope, receive, send)
             return
@@ -196,8 +196,8 @@ class StoreSupervisor:
         await refuse(replies.problem(self._problem), scope, receive, send)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep them open until `stop` is called; for a task group, whose `start` returns after the
-        first attempt."""
+        """Keep the streams open until `stop` is called; a task group's `start` returns after the
+        first attempt to open them."""
         is_started = False
         while not self._stop.is_set():
             try:
@@ -216,14 +216,14 @@ class StoreSupervisor:
                 await self._stop.wait()
 
     def stop(self) -> None:
-        """Let `run` close them and end."""
+        """Have `run` close the streams and return."""
         self._stop.set()
 
     async def check(self) -> None:
-        """Find out whether they can be read and written now.
+        """Check whether the streams can be read and written now.
 
         Raises:
-            StoreUnavailable: They cannot; says why (503, or 507 for a full disk).
+            StoreUnavailable: They cannot; its reason says why (503, or 507 for a full disk).
         """
         if self._problem is not None:
             raise self._problem.with_traceback(None)
@@ -239,7 +239,7 @@ class StoreSupervisor:
         self._tell(problem)
 
     def _tell(self, problem: StoreUnavailable | None) -> None:
-        """Log what has changed, once: a probe that asks each second must not fill the log."""
+        """Log a change once: a probe that asks each second must not fill the log."""
         if problem is not None and not self._is_logged:
             _log.error("streams are not served, trying again: %s", problem)
         elif problem is None and self._is_logged:
@@ -248,7 +248,7 @@ class StoreSupervisor:
 
 
 def _first(errors: BaseExceptionGroup[StoreUnavailable]) -> StoreUnavailable:
-    """One of them; each on its own would do."""
+    """The first error of a group."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

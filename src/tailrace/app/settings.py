@@ -36,19 +36,20 @@ class Settings:
     """What is served, and how; one frozen object, made once for each process.
 
     Args:
-        directory: What is served under /files/; it must exist.
+        directory: The directory that is served under /files/; it must exist.
         store: The URL of the store behind /v1/stream/; None is an SQLite file in the directory,
-            where /files/ does not show it.
-        long_poll_timeout: Seconds that a long-poll waits for data.
-        send_timeout: Seconds in which a client must take something of a stream; None: any.
-        cors_origins: Web origins beside its own whose pages may use the streams; "*" is any.
-        allowed_hosts: Names by which clients may call the server; "*" is any.
-        public_url: Where clients elsewhere find the streams, for what is sent to them; None takes
-            what each client has called.
+            which /files/ does not show.
+        long_poll_timeout: Seconds that a long-poll waits for data, more than 0.
+        send_timeout: Seconds without progress before a stream's client is cut off; None: never.
+        cors_origins: Web origins whose pages may use the streams, beside the server's own; "*"
+            allows any.
+        allowed_hosts: Names by which clients may call the server, without a port; "*" allows any.
+        public_url: The URL at which clients and receivers of webhooks reach the streams; None takes
+            the URL that each client has called.
         webhooks_to_localhost: Webhooks may go to this machine: for development.
 
     Raises:
-        InvalidOption: A value that cannot be.
+        InvalidOption: A value is not valid, or the directory does not exist.
     """
 
     directory: Path
@@ -70,36 +71,36 @@ class Settings:
         self.subscription_options()
 
     def protocol_options(self) -> ProtocolOptions:
-        """How the streams are served."""
+        """The settings of the streams' protocol."""
         return ProtocolOptions(
             long_poll_timeout=self.long_poll_timeout,
             cors_origins=self.cors_origins,
-            forks=True,  # whoever reaches it may read everything
+            forks=True,  # no secret is lost by a fork: every client may read everything
             stream=StreamOptions(send_timeout=self.send_timeout),
         )
 
     def subscription_options(self) -> SubscriptionOptions:
-        """How subscriptions are served."""
+        """The settings of subscriptions."""
         return SubscriptionOptions(
             public_url=self.public_url, allow_localhost=self.webhooks_to_localhost
         )
 
     @property
     def store_url(self) -> str:
-        """The URL of the store."""
+        """The URL of the store: `store`, or that of the SQLite file in the directory."""
         if self.store is not None:
             return self.store
         return f"sqlite:///{self.directory.absolute() / '.tailrace' / 'streams.db'}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings that a parent process has left in the environment.
+        """The settings that a parent process has put into the environment.
 
-        uvicorn's workers are processes of their own, which import the application by its name:
-        nothing else reaches them.
+        uvicorn's workers are other processes, which import the application by its name: nothing
+        else reaches them.
 
         Raises:
-            InvalidOption: A variable is missing or cannot be; it is named.
+            InvalidOption: A variable is missing or not valid; the error names it.
         """
         directory = environment.get(_DIRECTORY, "")
         if not directory:
@@ -116,7 +117,7 @@ class Settings:
         )
 
     def environment(self) -> dict[str, str]:
-        """The variables that `from_environment` makes these settings from."""
+        """The variables from which `from_environment` makes the same settings."""
         return {
             _DIRECTORY: str(self.directory.absolute()),
             _STORE: self.store_url,
@@ -130,10 +131,10 @@ class Settings:
 
 
 def send_timeout_of(environment: Mapping[str, str]) -> float | None:
-    """Seconds of `TAILRACE_SEND_TIMEOUT`, which the server obeys for files; `none` is None.
+    """The seconds in `TAILRACE_SEND_TIMEOUT`, which the server uses for files; None for `none`.
 
     Raises:
-        InvalidOption: No number.
+        InvalidOption: The value is not a number.
     """
     if environment.get(_SEND_TIMEOUT, "").strip().lower() == "none":
         return None

@@ -100,8 +100,8 @@ async def ticker(
     last_event_id: Annotated[str, Header()] = "", after: str = ""
 ) -> AsyncIterator[Price | Event]:
     price = 100.0
-    seen = last_event_id or after  # a browser that comes back by itself; a page that was away
-    # A client may come with the id of another server's event: to refuse it would end it for good.
+    seen = last_event_id or after  # sent by a browser that reconnects; by a page that comes back
+    # A client may send the id of another server's event. A browser that is refused gives up.
     last = int(seen) if seen.isdecimal() else 0
     for number in itertools.count(last + 1):
         price *= random.gauss(1, 0.004)
@@ -214,13 +214,13 @@ def create_tour(store: str = "memory://") -> FastAPI:
     """The application of the tour.
 
     Args:
-        store: The URL of the store for what outlives its reader.
+        store: The URL of the store for the report and the chat.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        # Not NamedTemporaryFile: Windows opens no such file a second time. Nor does it delete one
-        # that somebody reads.
+        # Not NamedTemporaryFile: Windows cannot open such a file a second time. Nor can it delete a
+        # file that is being read.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
             made = _write_lines(directory)
             async with Streams(store) as streams:

@@ -1,10 +1,10 @@
 """What the tour has in place of a camera and of a language model.
 
-**The camera** gives JPEG pictures of a clock over running water, drawn by hand. In a baseline JPEG
-every 8 by 8 block is coded by itself, and a block of one colour is its DC coefficient alone. So a
-picture made of 8-pixel squares needs no cosine transform: each square is the difference to the one
-before it, its size as a 4-bit Huffman code, and one bit that says that nothing else follows. The
-quantiser is 8, which makes the coefficient the colour itself, less 128.
+**The camera** gives JPEG pictures of a clock over running water, without a library. In a baseline
+JPEG every block of 8 by 8 pixels is coded by itself, and a block of one colour is only its DC
+coefficient. So a picture of 8-pixel squares needs no cosine transform. Each square is its
+difference from the square before: its size as a 4-bit Huffman code, its bits, and one bit that says
+that nothing follows. The quantiser is 8, so the coefficient is the colour itself, less 128.
 
 Source: ITU-T T.81, annexes B, E and F; JFIF 1.02 for the colours.
 
@@ -117,7 +117,7 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def _huffman(table: int, code_bits: int, symbols: bytes) -> bytes:
-    """A DHT segment whose symbols all have codes of the same length, in counting order."""
+    """A DHT segment whose symbols have codes of one length, counted up in their order."""
     lengths = bytearray(16)
     lengths[code_bits - 1] = len(symbols)
     return _segment(0xC4, bytes([table]) + lengths + symbols)
@@ -186,7 +186,7 @@ _PARAGRAPHS: Final = (
 
 
 def answer_to(question: str) -> str:
-    """A paragraph that has most to do with a question."""
+    """The paragraph that has the most words in common with a question."""
     asked = set(re.findall(r"[a-z]+", question.lower()))
     words, paragraph = max(_PARAGRAPHS, key=lambda known: len(known[0] & asked))
     return paragraph if words & asked else _OTHERWISE

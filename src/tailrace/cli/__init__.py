@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What follows the command's name; None takes `sys.argv`.
 
     Raises:
-        SystemExit: Always: 0 if all went well; with one line on stderr 1 for what failed and 2 for
-            a wrong use; 130 for Ctrl-C.
+        SystemExit: Always. 0: all went well. 1: something failed, or 2: the command was used
+            wrongly, each with one line on stderr. 130: Ctrl-C.
     """
     try:
         sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -39,7 +39,7 @@ def _run(arguments: list[str]) -> int:
     from tailrace.cli.commands import tailrace
 
     try:
-        # click's own handling would print three lines of usage before the one that matters.
+        # In standalone mode click would print three lines of usage before the one that matters.
         code = tailrace.main(arguments or ["--help"], prog_name="tailrace", standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
@@ -54,6 +54,6 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """The text on one line, with what cannot be printed escaped as Python would."""
+    """The text on one line; characters that cannot be printed are escaped as in Python."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -1,4 +1,4 @@
-"""The table of commands; each is imported when it is asked for."""
+"""The table of commands; the module of a command is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMANDS = {
     "demo": "tailrace.cli.demo",
     "serve": "tailrace.cli.serve",
 }
-"""A command's name, and the module that holds it under that name."""
+"""The name of each command, and the module that has the command under that name."""
 
 
 class _Commands(click.Group):

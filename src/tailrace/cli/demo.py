@@ -21,11 +21,11 @@ from tailrace.store import open_store
 __all__ = ["demo"]
 
 STOP_SECONDS = 1
-"""What Ctrl-C gives to streams that know no farewell, such as the camera, before they are cut."""
+"""Seconds after Ctrl-C until a stream without a farewell, such as the camera, is cut."""
 
 
 _CUT = "ASGI callable returned without completing response."
-"""What uvicorn says of a stream that is cut: an error, if it was not done on purpose."""
+"""What uvicorn logs, as an error, of a stream that is cut; here it is cut on purpose."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -33,14 +33,15 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn waits at its shutdown for streams without end: here they are told to end first."""
+    """uvicorn's server, which tells open streams to end before it waits for them at shutdown."""
 
     _interrupts = 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A second Ctrl-C would skip the end of the lifespan, which closes the store: a third does.
+        """Let only a third Ctrl-C skip the end of the lifespan, which closes the store.
 
-        The orderly end takes STOP_SECONDS, and whoever waits for it is likely to press twice.
+        In uvicorn a second one does. But the orderly end takes STOP_SECONDS, and a user who waits
+        for it is likely to press Ctrl-C twice.
         """
         super().handle_exit(sig, frame)
         self._interrupts += 1
@@ -48,7 +49,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
-            server.close()  # first, or a client that is told to come back is back too early
+            server.close()  # first: otherwise a client that is told to come back comes too early
         logging.getLogger("uvicorn.error").addFilter(_is_news)
         await drain(STOP_SECONDS)
         await super().shutdown(sockets)
@@ -71,7 +72,7 @@ def demo(host: str, port: int, allow_remote: bool, store: str | None) -> None:
     """Serve the tour: every kind of stream, live in a browser."""
     store = store or f"sqlite:///{_cache_directory() / 'tour.db'}"
     try:
-        open_store(store)  # only the URL is looked at
+        open_store(store)  # checks only the URL
     except InvalidOption as error:
         raise click.UsageError(str(error)) from error
     with listen(host, port, allow_remote=allow_remote) as listener:

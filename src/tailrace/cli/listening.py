@@ -1,4 +1,4 @@
-"""Where a command listens: its options, the socket, and who can reach it."""
+"""Where a command listens: its options, the socket, and whether other machines can reach it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 __all__ = ["addresses", "finite", "listen", "url_of", "where_to_listen"]
 
 _OTHERS = 10
-"""Ports behind one that is in use which are tried, to name one that is free."""
+"""How many ports after one that is in use are tried, to name a free one in the error."""
 
 
 def listen(host: str, port: int, *, allow_remote: bool) -> socket.socket:
@@ -23,15 +23,15 @@ def listen(host: str, port: int, *, allow_remote: bool) -> socket.socket:
     Args:
         host: A name or an address of this machine.
         port: 0 takes a free one.
-        allow_remote: Other machines may reach it.
+        allow_remote: Other machines may be able to reach the address.
 
     Raises:
-        click.UsageError: It cannot be had: the port is in use, the host is not this machine; or
-            others could reach it, and nobody has said that they may.
+        click.UsageError: The port is in use, the host is not this machine, or other machines could
+            reach the address without `allow_remote`.
     """
     try:
         listener = _bind(host, port)
-    except (OSError, UnicodeError) as error:  # the latter: no host could have such a name
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
         reason = getattr(error, "strerror", None) or error
         free = _free_behind(host, port) if _is_in_use(error) else None
         advice = "" if free is None else f"; port {free} is free"
@@ -65,13 +65,13 @@ def _free_behind(host: str, port: int) -> int | None:
 
 
 def _is_loopback(listener: socket.socket) -> bool:
-    """Whether only this machine can reach it."""
+    """Whether only this machine can reach the socket."""
     host = listener.getsockname()[0].partition("%")[0]
     return ipaddress.ip_address(host).is_loopback
 
 
 def url_of(listener: socket.socket, scheme: str = "http") -> str:
-    """The address in a URL, without a slash at its end."""
+    """The URL of a socket's address, without a slash at its end."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
@@ -80,7 +80,7 @@ def url_of(listener: socket.socket, scheme: str = "http") -> str:
 
 
 def where_to_listen(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Where a command that serves listens: `host`, `port` and `allow_remote`."""
+    """Give a command the options `--host`, `--port` and `--allow-remote`."""
     remote = click.option(
         "--allow-remote",
         is_flag=True,
@@ -101,14 +101,17 @@ def where_to_listen(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def finite(context: click.Context, parameter: click.Parameter, value: float) -> float:
-    """A number of seconds that will pass: click's own range lets `inf` and `nan` through."""
+    """Refuse an infinite number of seconds, and `nan`: click's own range accepts both."""
     if not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number of seconds")
     return value
 
 
 def addresses(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
-    """IP addresses and networks, with commas between; a mistake would be taken for a host name."""
+    """IP addresses and networks, separated by commas; `*` is any.
+
+    They are checked here: uvicorn would take a mistyped one for a host name.
+    """
     found = [each.strip() for each in (value or "").split(",") if each.strip()]
     for each in found:
         try:

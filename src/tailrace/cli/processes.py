@@ -1,10 +1,10 @@
-"""How uvicorn is run: in this process, or in several, with a supervisor quicker than its own.
+"""How uvicorn is run: in this process, or in workers with a supervisor quicker than uvicorn's own.
 
-uvicorn asks each worker in turn whether it is well. It waits for the answer of one that dies
-meanwhile until its time is up, since it holds the worker's end of their pipe open; and it replaces
-all that are dead at the same moment, so that they import side by side, and nobody serves until they
-are nearly done. Here a death is heard at once; and as long as nobody serves (the system was out of
-memory, a bug met each of them), one has the machine to itself until it does, and the others follow.
+uvicorn's supervisor asks each worker in turn whether it is alive. If one dies meanwhile, it waits
+for the answer until a timeout, because it holds the worker's end of their pipe open. And it
+replaces all dead workers at once: they import at the same time, and none serves until nearly all
+have started. Here a death is noticed at once. And when no worker serves (the system was out of
+memory, or a bug met each of them), one is started alone, and the others when that one serves.
 """
 
 from __future__ import annotations
@@ -24,20 +24,24 @@ from tailrace.app import ACCESS_LOGGER
 __all__ = ["Workers", "log_config", "run"]
 
 _STARTUP_FAILURE = 3
-"""The exit code of a uvicorn that could not start; its name has moved between versions."""
+"""The exit code of a uvicorn that could not start; where uvicorn defines it differs by version."""
 
 _ANSWER = 0.5
-"""Seconds in which a worker that serves says so."""
+"""Seconds in which a worker that serves has to answer that it does."""
 
 
 def run(config: uvicorn.Config, listener: socket.socket) -> None:
-    """Serve until it is told to stop, or a worker cannot start."""
+    """Serve until the process is told to stop, or a worker cannot start.
+
+    Raises:
+        click.ClickException: A worker could not start.
+    """
     if config.workers == 1:
         with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
             uvicorn.Server(config).run(sockets=[listener])
         return
     arguments: dict[str, Any] = {"sockets": [listener]}
-    if "target" in inspect.signature(Multiprocess).parameters:  # as uvicorn had it
+    if "target" in inspect.signature(Multiprocess).parameters:  # in older versions of uvicorn
         arguments["target"] = uvicorn.Server(config).run
     supervisor = Workers(config, **arguments)
     supervisor.run()
@@ -46,11 +50,11 @@ def run(config: uvicorn.Config, listener: socket.socket) -> None:
 
 
 class Workers(Multiprocess):
-    """Worker processes; the arguments are uvicorn's."""
+    """uvicorn's supervisor of worker processes, with the differences that the module describes."""
 
     def keep_subprocess_alive(self) -> None:
         for each in self.processes:
-            each.child_conn.close()  # the worker has its own: without it, the pipe has an end
+            each.child_conn.close()  # the worker has its own; so the pipe ends when the worker dies
         alive = [each for each in self.processes if each.process.is_alive()]
         if len(alive) < len(self.processes) and not any(map(_serves, alive)):
             self._begin_with(next(iter(alive), self.processes[0]))
@@ -59,21 +63,21 @@ class Workers(Multiprocess):
     def _begin_with(self, one: Process) -> None:
         others = [each for each in self.processes if each is not one]
         self.processes[:] = [one]
-        super().keep_subprocess_alive()  # stops all, if the worker could not even start
+        super().keep_subprocess_alive()  # stops everything if the worker could not start
         first = self.processes[0]
         self.processes += others
-        wait_until_ready = getattr(first, "wait_until_ready", None)  # older ones have none
+        wait_until_ready = getattr(first, "wait_until_ready", None)  # not in older uvicorns
         if wait_until_ready is not None and not self.should_exit.is_set():
             wait_until_ready(self.config.timeout_worker_healthcheck, self.should_exit)
 
 
 def _serves(worker: Process) -> bool:
-    is_ready = getattr(worker, "is_ready", None)  # older ones have none
+    is_ready = getattr(worker, "is_ready", None)  # not in older uvicorns
     return is_ready is None or is_ready(_ANSWER)
 
 
 def log_config(level: str) -> dict[str, Any]:
-    """Access lines to stdout as they are; all else to stderr, as uvicorn writes it."""
+    """The logging configuration: access lines go to stdout as they are, all else to stderr."""
     ours = level.upper()
     to_stderr = {"handlers": ["stderr"], "level": ours, "propagate": False}
     return {

@@ -28,7 +28,7 @@ _APP = "tailrace.app:create_served"
 _HTTP = "tailrace.server:HttpProtocol"
 
 _HEALTHY = 10
-"""Seconds within which a worker answers its supervisor; one that has died is noticed at once."""
+"""Seconds in which a worker has to answer its supervisor; a dead one is noticed at once."""
 
 _LEVELS = ("critical", "error", "warning", "info", "debug")
 
@@ -142,7 +142,7 @@ def serve(
     webhooks_to_localhost: bool,
 ) -> None:
     """Serve DIRECTORY (this one, if none is given) under /files/, and streams under /v1/stream/."""
-    # First of all: SIGTERM is how a server is asked to end, so it is not a failure, at any moment.
+    # Before all else: SIGTERM asks a server to end, and to obey it is never a failure.
     signal.signal(signal.SIGTERM, _end_well)
     if not POSSIBLE:
         raise click.UsageError("serve runs on Linux and macOS: on Windows, start it in WSL")
@@ -161,7 +161,7 @@ def serve(
     _check_root_path(root_path)
     _check_certificate(ssl_certfile, ssl_keyfile)
     with listen(host, port, allow_remote=allow_remote) as listener:
-        # The environment is what reaches the workers, and the protocol's class when it is imported.
+        # Only the environment reaches the workers, and the protocol's class when it is imported.
         os.environ.update(settings.environment(), TAILRACE_DRAIN_TIMEOUT=str(drain_timeout))
         config = uvicorn.Config(
             _APP,
@@ -169,7 +169,7 @@ def serve(
             http=_HTTP,
             workers=workers,
             root_path=root_path.rstrip("/"),
-            # uvicorn would believe whoever is on this machine, and the environment.
+            # By default uvicorn would trust any proxy on this machine, and the environment.
             proxy_headers=bool(forwarded_allow_ips),
             forwarded_allow_ips=forwarded_allow_ips,
             ssl_certfile=ssl_certfile,
@@ -178,9 +178,9 @@ def serve(
             log_level=log_level,
             access_log=False,
             server_header=False,
-            # More than it takes to begin on a machine that has a lot to do: it is killed then.
+            # More than a start takes on a busy machine: after this, a worker is killed.
             timeout_worker_healthcheck=_HEALTHY,
-            # The last resort, for what even a cut connection did not end.
+            # The last resort, for what did not end even when its connection was cut.
             timeout_graceful_shutdown=math.ceil(drain_timeout + limits.CLEANUP_TIMEOUT),
         )
         scheme = "https" if config.is_ssl else "http"
@@ -217,7 +217,7 @@ def _settings(**given: Any) -> Settings:
 
 def _check_store(settings: Settings, workers: int) -> None:
     try:
-        open_store(settings.store_url)  # nothing is touched yet: only the URL is looked at
+        open_store(settings.store_url)  # checks only the URL, and touches no file
     except InvalidOption as error:
         raise click.UsageError(str(error)) from error
     if _is_shown(settings):
@@ -232,7 +232,7 @@ def _check_store(settings: Settings, workers: int) -> None:
 
 
 def _is_shown(settings: Settings) -> bool:
-    """Whether /files/ would serve the store's own file."""
+    """Whether the store's file is in the directory that is served, not below a dotted name."""
     _, sqlite, path = settings.store_url.partition("sqlite:///")
     if not sqlite:
         return False
@@ -254,7 +254,7 @@ def _check_certificate(certificate: Path | None, key: Path | None) -> None:
             raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
         return
     try:
-        # As uvicorn will, but here a mistake is one line; and nobody is asked for a password.
+        # As uvicorn does later; but here a mistake is one line, and no password is asked for.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: "")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error

@@ -1,1 +1,1 @@
-"""Other packages' names and arguments, over Tailrace: to move here by changing one import."""
+"""Other packages' names and arguments on top of Tailrace, to move here by changing one import."""

@@ -1,4 +1,4 @@
-"""A directory, served."""
+"""Serving the files of a directory."""
 
 from tailrace.files.beneath import POSSIBLE
 from tailrace.files.files import Files, ResourcePolicy

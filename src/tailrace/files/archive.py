@@ -1,7 +1,7 @@
-"""A directory as a ZIP, made while it is sent: nothing is stored, and nothing is held but names.
+"""A directory as a ZIP that is made while it is sent; only the names are held in memory.
 
-The standard library writes the format. It can write to what has no `seek`: then each member's sizes
-and checksum follow its bytes. Members are read from the descriptors that the safe walk has opened.
+The standard library writes the format. It can write to an output without `seek`: then each member's
+sizes and checksum follow its bytes. Members are read from descriptors that `Tree.open` has opened.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ logger = logging.getLogger("tailrace")
 _READ_BYTES = 64 * 1024
 
 _LEVEL = 6
-"""Deflate's usual one: 64 MB of log lines cost 0.14 s of CPU; at 1, 0.06 s for twice the bytes."""
+"""Deflate's default: 64 MB of log lines take 0.14 s of CPU; at 1, 0.06 s for twice the bytes."""
 
 _UNIX = 3
-"""The system whose modes the attributes of a member hold."""
+"""The system to which the modes in a member's attributes belong."""
 
 _IS_DIRECTORY = 0x10
-"""The attribute by which Windows knows one."""
+"""The attribute of a directory for Windows."""
 
-# What the format's two clocks can both hold: the one of DOS begins in 1980, the other is 32 bits.
+# Times that both of the format's fields can hold: DOS's begins in 1980, the other one has 32 bits.
 _FIRST, _LAST = datetime(1980, 1, 1), datetime(2038, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A place in the archive: names from the directory that is archived."""
+    """A file or directory to archive; `names` lead to it from the directory that is archived."""
 
     names: tuple[str, ...]
     is_directory: bool
@@ -60,11 +60,11 @@ class Archive:
     """The ZIP of a directory: everything that its listings show, except links to directories.
 
     Args:
-        tree: The rules.
-        names: The directory.
-        label: The one directory at the top of the archive.
-        hidden: Dotfiles too.
-        media_types: Tell what is worth compressing.
+        tree: The directory that is served, and its rules.
+        names: The names from there down to the directory that is archived.
+        label: The name of the one directory at the top of the archive.
+        hidden: Include names that begin with a dot.
+        media_types: Say which files are worth compressing.
     """
 
     tree: Tree
@@ -74,27 +74,28 @@ class Archive:
     media_types: MediaTypes
 
     def check(self) -> None:
-        """Count the entries, before anything is sent. Blocks: it is for threads.
+        """Count the entries, before anything is sent. Blocks: call it in a thread.
 
         Raises:
-            ArchiveTooLarge: More than `limits.MAX_ARCHIVE_ENTRIES`.
+            ArchiveTooLarge: There are more than `limits.MAX_ARCHIVE_ENTRIES`.
+            PathRefused, OSError: As in `Tree.open`.
         """
         for _ in self._walk(log=False):
             pass
 
     def chunks(self) -> Iterator[bytes]:
-        """The archive's bytes. Blocks: it is for threads.
+        """The archive's bytes, in pieces. Blocks: call it in a thread.
 
-        What fails while it is made ends it without the directory at its end, by which a client
-        knows that it is whole.
+        If anything fails, the archive ends without its central directory: a client can tell that it
+        is not complete.
         """
-        from zipfile import ZipFile  # not everybody has a ZIP made
+        from zipfile import ZipFile  # imported here: most applications make no ZIP
 
         output = _Output()
         with ZipFile(output, "w") as archive:  # type: ignore[call-overload]  # `write` is enough
             for found in self._walk(log=True):
                 yield from self._member(archive, output, found)
-                if len(output.written) >= _READ_BYTES:  # of many that have no bytes
+                if len(output.written) >= _READ_BYTES:  # from many members without bytes
                     yield output.take()
         yield output.take()
 
@@ -120,8 +121,8 @@ class Archive:
             yield from (
                 _Found((*above, entry.name), False) for entry in entries if not entry.is_directory
             )
-            # Links to directories are not gone through: they can lead round in a circle, or show
-            # one directory in a thousand places.
+            # Links to directories are not followed: they can lead in a circle, or to one directory
+            # from a thousand places.
             below = [
                 (*above, entry.name)
                 for entry in entries
@@ -156,7 +157,7 @@ class Archive:
         name = "/".join(archived(name) for name in (self.label, *found.names))
         when = _when(status)
         info = ZipInfo(f"{name}/" if found.is_directory else name, when.timetuple()[:6])
-        # The format's own clock has two seconds and no zone; this field of it has both.
+        # The format's own time is local, in steps of two seconds; this field is UTC, in seconds.
         info.extra = struct.pack("<2sHBl", b"UT", 5, 1, int(when.timestamp()))
         info.create_system = _UNIX
         if found.is_directory:
@@ -165,9 +166,9 @@ class Archive:
             return info
         executable = status.st_mode & stat.S_IXUSR
         info.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
-        info.file_size = status.st_size  # from 2 GiB on, the longer form of the format is written
-        # Stored as deflate of level 0: readers that go through a ZIP from its beginning (Java's)
-        # cannot find the end of a member that is not deflated.
+        info.file_size = status.st_size  # from 2 GiB on, `zipfile` writes ZIP64
+        # What is not compressed is deflated at level 0: readers that go through a ZIP from its
+        # beginning (Java's) cannot find the end of a member that is only stored.
         info.compress_type = ZIP_DEFLATED
         _set_level(info, _LEVEL if is_compressible(self.media_types.of(found.names[-1])) else 0)
         return info
@@ -181,7 +182,7 @@ class Archive:
 
 
 class _Output:
-    """The "file" that the ZIP is written to: what has been written and not taken yet."""
+    """The "file" that the ZIP is written to; it holds what was written and is not taken yet."""
 
     def __init__(self) -> None:
         self.written = bytearray()
@@ -191,7 +192,7 @@ class _Output:
         return len(piece)
 
     def flush(self) -> None:
-        """There is nothing behind it."""
+        """Do nothing: there is nothing to flush to."""
 
     def take(self) -> bytes:
         taken = bytes(self.written)
@@ -203,11 +204,11 @@ def _set_level(info: ZipInfo, level: int) -> None:
     if sys.version_info >= (3, 13):
         info.compress_level = level
     else:
-        info._compresslevel = level  # type: ignore[attr-defined]  # its name before it was public
+        info._compresslevel = level  # type: ignore[attr-defined]  # it was private before 3.13
 
 
 def _when(status: os.stat_result) -> datetime:
-    # The format's clock is local and has no zone.
+    # Local time: the format's own time has no zone.
     try:
         when = datetime.fromtimestamp(status.st_mtime)
     except (OverflowError, ValueError, OSError):
@@ -216,7 +217,7 @@ def _when(status: os.stat_result) -> datetime:
 
 
 def _read(opened: Descriptor, size: int) -> Iterator[bytes]:
-    """The file up to the length that it had: a log that grows for ever would never be done."""
+    """The file's bytes, up to the size that it had: a log that keeps growing would never end."""
     while size > 0 and (chunk := os.read(opened.fileno(), min(_READ_BYTES, size))):
         size -= len(chunk)
         yield chunk

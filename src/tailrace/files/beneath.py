@@ -1,24 +1,24 @@
 """Opening what is beneath a directory, and nothing else.
 
 A path that was checked as text can lead elsewhere by the time it is opened. So nothing here is
-opened by its path: each name is opened relative to the descriptor of the directory that was opened
-before it, and the kernel is told never to follow a link (`O_NOFOLLOW`). A link that is swapped in
-between check and open fails the open; no second look-up could disagree with the first.
+opened by its path: each name is opened relative to the descriptor of the directory above it, and
+the kernel is told not to follow a link (`O_NOFOLLOW`), except one that is allowed by its name. So
+if a link is put in place of a file or directory after it was checked, the open fails.
 
-Links are followed by hand. The target is read, and its names are walked like those of the request;
-two dots never reach the kernel but take one name off the trail, which holds no links, and with
-nothing left on the trail they would lead out.
+Links are followed by this module. The target is read, and its names are walked like those of the
+request. Two dots never reach the kernel: they take one name off the trail, which holds no links. If
+the trail is empty, they lead out, and the path is refused.
 
-`openat2` with `RESOLVE_BENEATH` does the same in the kernel. It was not taken: Python has no
-binding for it, Docker's older seccomp profiles refuse it, macOS has none, and links that are
-allowed by name would need the walk all the same. Against a rename of a directory in mid-walk it
-answers EAGAIN where this walk goes on in the directory that it holds open, which was inside.
+`openat2` with `RESOLVE_BENEATH` does the same in the kernel. It is not used: Python has no binding
+for it, Docker's older seccomp profiles refuse it, macOS does not have it, and links that are
+allowed by name would need the walk all the same. If a directory is renamed meanwhile, it answers
+EAGAIN, whereas this walk goes on in the directory that it holds open, which was inside.
 
-What belongs to a store of streams is not opened, by whatever name or link it is reached
-(`store/private.py` says how it is known); the test stands where each name is opened.
+What belongs to a store of streams is not opened, whatever name or link leads to it
+(`store/private.py` says how it is recognised). Each name is tested where it is opened.
 
-What is not a plain file is never opened for reading: `lstat` comes first, `O_NONBLOCK` keeps what
-was swapped in since from blocking the open, and `fstat` of the descriptor has the last word."""
+Only a plain file is opened for reading: `lstat` comes first; if a FIFO was put in its place since,
+`O_NONBLOCK` keeps the open from blocking; and `fstat` of the descriptor decides."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ __all__ = ["POSSIBLE", "Links", "Tree", "belongs_to_store", "is_store"]
 POSSIBLE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether the system can open relative to a directory; Windows cannot, and nothing is opened there.
 
-The module must be importable all the same, for the front door imports it.
+This module must be importable there, too: `tailrace.Files` imports it.
 """
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-# O_PATH: only passing through takes no right to read a directory. macOS has none.
+# O_PATH: to pass through a directory, the right to read it is not needed. macOS has no O_PATH.
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | _CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _CLOEXEC
 
@@ -54,9 +54,9 @@ class Links:
     """Which symbolic links are followed.
 
     Args:
-        inside: Those whose target is beneath the directory.
-        named: Those at these places, wherever they lead; what is behind one is a directory of its
-            own, out of which nothing leads.
+        inside: Follow links whose target is beneath the directory.
+        named: Names down to links that are followed wherever they lead. No path leads out of the
+            target of such a link.
     """
 
     inside: bool
@@ -68,8 +68,8 @@ class Tree:
     """A directory, and the rules by which what is beneath it is opened.
 
     Args:
-        path: The directory, absolute. Links in this path itself are followed, anew for each
-            request, so that it can be switched to another release by one rename.
+        path: The directory's absolute path. Links in it are followed anew for each request, so that
+            one rename can switch it to another release.
         links: Which links beneath it are followed.
     """
 
@@ -79,16 +79,16 @@ class Tree:
     def open(self, names: Sequence[str]) -> Descriptor:
         """Open a plain file for reading, or a directory to open from.
 
-        Blocks: it is for threads. Blocks on no FIFO, and opens no device or socket.
+        Blocks: call it in a thread. It does not block on a FIFO, and opens no device or socket.
 
         Args:
-            names: From the directory down. The caller has made sure that none is "", "." or "..",
-                or holds a slash or NUL.
+            names: The names from the directory down. The caller has made sure that none is "", "."
+                or "..", or holds a slash or NUL.
 
         Raises:
-            PathRefused: It leads out, through a link that is not followed, or to what is neither a
-                plain file nor a directory.
-            OSError: Not there, not readable, or what else the file system says.
+            PathRefused: The path leads out, through a link that is not followed, to a store's
+                file, or to what is neither a plain file nor a directory.
+            OSError: It does not exist, is not readable, or the file system fails.
         """
         walk = _Walk(self, names)
         try:
@@ -98,12 +98,12 @@ class Tree:
 
 
 def belongs_to_store(name: str, found: os.stat_result, directory: int) -> bool:
-    """Whether a name is one of a store's, without opening it.
+    """Whether a file or directory belongs to a store, without opening it.
 
     Args:
-        name: In the directory.
-        found: What is there; not a link.
-        directory: A descriptor of it.
+        name: Its name in the directory.
+        found: Its `lstat`; it is not a link.
+        directory: A descriptor of the directory.
     """
     if name.casefold() == DIRECTORY or is_open_store(found):  # `.TAILRACE` may be the same place
         return True
@@ -112,10 +112,10 @@ def belongs_to_store(name: str, found: os.stat_result, directory: int) -> bool:
 
 
 def is_store(name: str, directory: int) -> bool:
-    """Whether a file is a store, by its first bytes, or because this process has it open."""
+    """Whether a file is a store's, by its first bytes, or because this process has it open."""
     try:
         found = os.stat(name, dir_fd=directory)
-        if is_open_store(found):  # and so may not be opened
+        if is_open_store(found):  # it must not be opened: see `store/private.py`
             return True
         if not stat.S_ISREG(found.st_mode):
             return False
@@ -126,18 +126,20 @@ def is_store(name: str, directory: int) -> bool:
 
 
 class _Walk:
-    """One way down. It holds two descriptors: where it began, and where it is."""
+    """The walk down one path. It holds open the root, the base, and the place where it is.
+
+    The base is the root, or the target of a link that is allowed by its name.
+    """
 
     def __init__(self, tree: Tree, names: Sequence[str]) -> None:
         self._tree = tree
         self._pending = deque(names)
         self._root = Descriptor(os.open(tree.path, _DIRECTORY))
         self._base = self._root
-        """The root, or what a named link led to."""
         self._trail: list[str] = []
-        """The names from the base to where the walk is; none of them is a link."""
+        """The names from the base to the place where the walk is; none of them is a link."""
         self._at: Descriptor | None = self._base
-        """None where the trail was cut and has to be walked again."""
+        """The place; None when the trail was cut and has to be walked again."""
         self._turns = 0
 
     def close(self) -> None:
@@ -165,7 +167,7 @@ class _Walk:
         return self._at.fileno()
 
     def _step(self, name: str) -> Descriptor | None:
-        """Go down by one name; the file, if that is the end."""
+        """Go down by one name; gives the file if the walk ends at one."""
         here = self._here()
         found = os.stat(name, dir_fd=here, follow_symlinks=False)
         mode = found.st_mode
@@ -235,7 +237,7 @@ class _Walk:
         self._leave()
 
     def _follow(self, name: str) -> Descriptor | None:
-        """Go where a link leads that is allowed by its name."""
+        """Follow a link that is allowed by its name; gives the file if it leads to one."""
         here = self._here()
         found = os.stat(name, dir_fd=here)
         mode = found.st_mode

@@ -2,11 +2,11 @@
 
 Where it differs from Starlette's StaticFiles on purpose:
 
-* A directory is listed, and given as a ZIP, unless that is turned off.
-* Dotfiles are not served, nor names with control characters; a link that leads out never is,
-  unless it is allowed by its name. What belongs to a store of streams is never served.
+* A directory is listed, and offered as a ZIP, unless that is turned off.
+* Dotfiles are not served, unless that is turned on. Names with control characters never are, nor
+  what belongs to a store of streams, nor links that lead out, except those allowed by name.
 * A redirect is relative: it holds no host, so none can be put into it.
-* What is refused is 404, not 401, and what cannot be read is 403.
+* A path that is refused is answered with 404, not 401; what cannot be read, with 403.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ ResourcePolicy = Literal["same-origin", "same-site", "cross-origin"]
 """Whose pages may embed a file."""
 
 _PDF = "application/pdf"
-"""Browsers show it in a viewer that has no part in the page's origin, and not within a sandbox."""
+"""Browsers show it in a viewer outside of the page's origin, and do not show it in a sandbox."""
 
 _LISTING_TYPES = ("text/html", "application/json")
 
-# What the file system says that a client should hear as something else than a failure of ours.
+# Errors of the file system that a client gets as another status than 500.
 _STATUSES = {
     **dict.fromkeys(
         (
             *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
-            # A name that this file system cannot hold; a socket or device; gone from a network.
+            # A name that the file system cannot hold; a socket or device; a stale network file.
             *(errno.EILSEQ, errno.ENXIO, errno.ENODEV, errno.ESTALE),
         ),
         404,
@@ -67,31 +67,31 @@ _STATUSES = {
 class Files:
     """Serves what is beneath a directory: `app.mount("/files", Files("data"))`.
 
-    No path leads out of it: not by dots in any encoding, by a link, by a link that is swapped
-    while it is opened, or by a device. What is sent is the very file that was checked.
+    No path leads out of it: not by dots in any encoding, by a link, by a link that is swapped in
+    while a file is opened, or by a device. The file that is sent is the one that was checked.
 
     Args:
         directory: An existing directory. Links in its own path are followed anew for each request.
-        index: The name of the file that is served for its directory; None for none.
+        index: The name of the file that is served for its directory; None serves none.
         listing: List a directory that has no index, as HTML or JSON by Accept.
         hidden: Serve and list names that begin with a dot.
         follow_links: Which symbolic links are followed: "inside" (those that stay in the
-            directory), "never", or a collection of paths of links ("current", "media/shared")
-            that may lead anywhere, beside those that stay inside.
+            directory), "never", or a collection of paths of links ("current", "media/shared"),
+            which may lead anywhere; links that stay inside are then followed as well.
         zip: Offer each directory that is listed as a ZIP too, at `?zip`.
         cache_control: The Cache-Control of files; None sends none.
-        media_types: By lower-case suffix with its dot, before the built-in table; "" is for names
-            with no suffix that is known.
-        precompressed: Send `a.css.zst`, `.br` or `.gz` in place of `a.css` by Accept-Encoding.
-        etag: As `FileResponse` has it: "exact", or "portable" where several machines have copies.
-        sandbox: Pages run no scripts and have an origin that nobody shares: for files that are not
-            the application's own, such as uploads. Without it they are pages of this origin, as
-            those of a web site must be.
-        resource_policy: Whose pages may embed the files, as Cross-Origin-Resource-Policy says it:
+        media_types: Media types by lower-case suffix with its dot, which go before the built-in
+            table; that of "" is for names without a known suffix.
+        precompressed: Send `a.css.zst`, `.br` or `.gz` instead of `a.css`, by Accept-Encoding.
+        etag: As in `FileResponse`: "exact", or "portable" if several machines have copies.
+        sandbox: Pages run no scripts, and each has an origin of its own: for files that are not
+            the application's, such as uploads. Without it they are pages of this origin, as the
+            pages of a web site must be.
+        resource_policy: Whose pages may embed the files, sent as Cross-Origin-Resource-Policy:
             "same-origin", "same-site" or "cross-origin".
 
     Raises:
-        InvalidOption: A setting is not valid, or the directory does not exist.
+        InvalidOption: A setting is not valid, the directory does not exist, or this is Windows.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Files:
         try:
             response = await self._respond(scope)
         except HTTPException as error:
-            # Where Starlette has handlers for it, they say how it looks.
+            # If the application has Starlette's exception handlers, they make the answer.
             if "starlette.exception_handlers" in scope:
                 raise
             response = PlainTextResponse(error.detail, error.status_code, error.headers)
@@ -179,7 +179,7 @@ class Files:
     # In a thread --------------------------------------------------------------------------------
 
     def _look(self, target: Target, scope: Scope) -> Response:
-        """Open what is named, and decide how it is sent."""
+        """Open the file or directory at a path, and decide how it is sent."""
         opened = self._tree.open(target.names)
         if not opened.is_directory:
             if target.slash:
@@ -254,7 +254,7 @@ class Files:
             "vary": "accept",
             "cache-control": "no-cache",
         }
-        # Both are made in the source's thread: a long listing takes a while to write.
+        # JSON and HTML are made in the source's thread: a long listing takes a while.
         if chosen == "application/json":
             path = "/".join((target.mount, *target.names)) + "/"
             return _OfDisk(listing.as_json(path), headers=headers, media_type=chosen)
@@ -264,7 +264,7 @@ class Files:
 
 
 class _OfDisk(StreamingResponse):
-    """What is made of the disk's contents, in the threads for files."""
+    """A response that is made from the disk's contents, in the threads for files."""
 
     def _open(self, scope: Scope) -> Source:
         return open_source(self._content, file_threads)
@@ -289,20 +289,20 @@ def _is_name(name: str) -> bool:
 
 
 def _redirect(target: Target, scope: Scope) -> Response:
-    """To the same place with a slash: relative, so it stays on its host and below any proxy."""
+    """Redirect to the same path with a slash at its end; relative, so a proxy may be in front."""
     last = target.names[-1] if target.names else target.mount.rpartition("/")[2]
-    query = scope["query_string"].decode("latin-1")  # Starlette escapes what is not a URL's
-    # With the dot a name that begins with two slashes, or has a colon, is a path all the same.
+    query = scope["query_string"].decode("latin-1")  # Starlette escapes what no URL may have
+    # The dot makes it a path, also if the name begins with two slashes or has a colon.
     return RedirectResponse(f"./{href(last)}/{'?' if query else ''}{query}", status_code=307)
 
 
 class _Opener:
-    """Opens for `FileResponse`: first the file that was looked at, then by the same rules.
+    """Opens files for `FileResponse`: first the one that is open already, then by the same rules.
 
-    It asks again where the file was replaced in between, and for compressed siblings.
+    `FileResponse` opens again if the file was replaced, and for its compressed copies.
 
     Args:
-        label: The path that the response was given, a name for messages only.
+        label: The path that the response was given; it is only for messages.
     """
 
     def __init__(self, tree: Tree, names: tuple[str, ...], label: str, opened: Descriptor) -> None:
@@ -323,4 +323,4 @@ class _Opener:
 
 
 def _discard(response: Response) -> None:
-    """Nobody waits for it any more; what it holds open is closed with it."""
+    """Do nothing: the response is not needed any more, and closes its file when it is freed."""

@@ -1,4 +1,4 @@
-"""What is in a directory, as far as it is served."""
+"""What is in a directory: the entries that are served."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ class SortOrder:
 
     @classmethod
     def of(cls, key: str | None, direction: str | None) -> SortOrder:
-        """From a URL: what is not known is by name, ascending."""
+        """The order that a URL's query asks for; what is not known sorts by name, ascending."""
         known: dict[str, SortKey] = {name: name for name in get_args(SortKey)}
         return cls(known.get(key or "", "name"), direction == "desc")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or a directory, and for a link what it leads to.
+    """A file or a directory; for a link, the facts are those of its target.
 
     Args:
         name: As `os.fsdecode` gives it.
-        is_link: It is a symbolic link, one that is followed.
-        size_bytes: Of a file; 0 for a directory.
+        is_directory: It is a directory, or a link to one.
+        is_link: It is a symbolic link, which is followed.
+        size_bytes: The size of a file; 0 for a directory.
         modified: Seconds since 1970.
     """
 
@@ -58,7 +59,7 @@ class Entry:
 
     @property
     def modified_at(self) -> datetime:
-        """The time in UTC; file systems hold years that a date cannot."""
+        """The time in UTC; 1970 for a year that a `datetime` cannot hold."""
         try:
             return datetime.fromtimestamp(self.modified, UTC)
         except (OverflowError, ValueError, OSError):
@@ -79,6 +80,7 @@ class Listing:
     """The entries of one directory.
 
     Args:
+        entries: Those that are served.
         truncated: There are more, which were not read.
     """
 
@@ -86,7 +88,7 @@ class Listing:
     truncated: bool
 
     def sorted(self, order: SortOrder) -> Listing:
-        # Sorting is stable, also in reverse: what is equal stays by name.
+        # Sorting is stable, also in reverse: entries that are equal stay sorted by name.
         by_name = order.key == "name"
         entries = sorted(self.entries, key=_by_name, reverse=by_name and order.descending)
         if not by_name:
@@ -95,8 +97,8 @@ class Listing:
         return Listing(entries, self.truncated)
 
     def as_json(self, path: str) -> Iterator[str]:
-        """The listing for programs, in pieces; `href` is exact where `name` cannot be."""
-        # Entry by entry: written at once, 10,000 of them hold the interpreter for 15 ms.
+        """The listing as JSON, in pieces; `href` is exact, also where `name` cannot be."""
+        # Entry by entry: to write 10,000 at once takes 15 ms, in which no other thread runs.
         yield f'{{"path":{json.dumps(text(path))},"entries":['
         for at, entry in enumerate(self.entries):
             yield f"{',' if at else ''}{json.dumps(entry.as_json())}"
@@ -114,20 +116,20 @@ _BY: dict[SortKey, Callable[[Entry], Any]] = {
 
 
 def read_listing(tree: Tree, names: Sequence[str], *, hidden: bool, most: int) -> Listing:
-    """Read a directory. Blocks: it is for threads.
+    """Read a directory. Blocks: call it in a thread.
 
-    What would not be served is left out: names that are not, links that are not followed, what
-    belongs to a store, and what is neither a plain file nor a directory.
+    What is not served is left out: some names, links that are not followed, what belongs to a
+    store, and what is neither a plain file nor a directory.
 
     Args:
-        tree: The rules.
-        names: The directory.
-        hidden: Dotfiles too.
-        most: Entries that are looked at, at most.
+        tree: The directory that is served, and its rules.
+        names: The names from there down to the directory that is read.
+        hidden: Include names that begin with a dot.
+        most: Entries that are read at most, with those that are left out.
 
     Raises:
-        PathRefused: As `Tree.open`.
-        OSError: As `Tree.open`; NotADirectoryError for a file.
+        PathRefused: As in `Tree.open`.
+        OSError: As in `Tree.open`; NotADirectoryError for a file.
     """
     with tree.open(names) as opened:
         readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=opened.fileno())
@@ -157,7 +159,7 @@ def _entry(
                 may_be_store(status.st_size) and is_store(entry.name, directory)
             ):
                 return None
-    except (OSError, PathRefused):  # gone since, or not served
+    except (OSError, PathRefused):  # deleted meanwhile, or not served
         return None
     is_directory = stat.S_ISDIR(status.st_mode)
     if not is_directory and not stat.S_ISREG(status.st_mode):

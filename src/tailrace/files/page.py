@@ -1,7 +1,7 @@
 """A directory's listing as a web page: one document, without scripts and without other files.
 
-Everything that a name could break is escaped where it is written, and the page's own policy lets
-nothing run or load all the same: its one style sheet is allowed by its digest.
+Names are escaped where they are written. Besides, the page's policy lets nothing run or load: only
+its one style sheet is allowed, by its digest.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _COLUMNS: dict[SortKey, str] = {"name": "Name", "size": "Size", "time": "Modifie
 
 
 def page(target: Target, listing: Listing, order: SortOrder, *, zip_link: bool) -> Iterator[str]:
-    """The page, in pieces.
+    """The page as HTML, in pieces.
 
     Args:
         target: The directory; its path ends with a slash, so relative links are within it.
-        listing: Sorted already.
-        order: By what it was sorted.
+        listing: Its entries, sorted already.
+        order: The order in which they are sorted.
         zip_link: Offer the directory as a ZIP.
     """
     title = shown("/".join((target.mount, *target.names)) + "/")
@@ -54,7 +54,7 @@ def page(target: Target, listing: Listing, order: SortOrder, *, zip_link: bool) 
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n"
-        # An icon without a picture: the browser would ask for /favicon.ico of somebody else's site.
+        # An empty icon: otherwise the browser asks for /favicon.ico, outside of this directory.
         f'<link rel="icon" href="data:,">\n<style>{_STYLE}</style>\n</head>\n<body>\n{_ICONS}\n'
         f"<header>\n{_heading(target)}\n<p>{_summary(listing)}</p>\n"
     )
@@ -71,7 +71,7 @@ def page(target: Target, listing: Listing, order: SortOrder, *, zip_link: bool) 
 
 
 def _heading(target: Target) -> str:
-    """The path, each part a link but the last; what is above the mount is not ours to link."""
+    """The path from the mount down; each part but the last is a link."""
     labels = [shown(target.mount.rpartition("/")[2]) or "Files", *map(shown, target.names)]
     *above, here = (f"<bdi>{escape(label)}</bdi>" for label in labels)
     links = [
@@ -112,7 +112,7 @@ def _table(target: Target, listing: Listing, order: SortOrder) -> Iterator[str]:
 
 def _column(key: SortKey, label: str, order: SortOrder) -> str:
     current = key == order.key
-    # The first click on size or time shows the largest or the newest: that is what they are for.
+    # The first click on size or time puts the largest or the newest first, as people expect.
     descending = not order.descending if current else key != "name"
     state = f' aria-sort="{"descending" if order.descending else "ascending"}"' if current else ""
     link = f"?sort={key}&amp;order={'desc' if descending else 'asc'}"
@@ -146,6 +146,6 @@ def _size(size_bytes: int) -> str:
     units = ["TB", "GB", "MB", "kB"]
     unit = units.pop()
     size = size_bytes / 1000
-    while units and size >= 999.95:  # what would be shown as 1000.0
+    while units and size >= 999.95:  # would be shown as 1,000.0
         unit, size = units.pop(), size / 1000
     return f"{size:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Formats: an item in, its bytes out. Pure: nothing here waits or knows of HTTP."""
+"""Formats: they turn items into bytes. Nothing here waits, and nothing depends on HTTP."""
 
 from __future__ import annotations
 

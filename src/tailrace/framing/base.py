@@ -1,4 +1,4 @@
-"""What every format is for a response: items in, bytes out, and how the bytes can end."""
+"""The interface of every format: it turns items into bytes, and writes how the body ends."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ __all__ = ["Carries", "Framing", "check_flag"]
 
 
 class Carries(Enum):
-    """What a format does with an item; a declared type is applied accordingly."""
+    """What a format makes of an item. It decides how the declared type of the items is applied."""
 
     CHUNKS = "chunks"
-    """Bytes and text that are sent as they are: there are no fields that a type could leave out."""
+    """Bytes and text that are sent as they are; no type is applied to them."""
     VALUES = "values"
-    """Objects of Python."""
+    """The cells of a row: the format takes Python objects and writes them itself."""
     JSON = "json"
-    """The item's JSON."""
+    """The item as JSON."""
     EVENTS = "events"
-    """The item's JSON, or an event that has it as its data."""
+    """An event: the item itself if it is one, otherwise an event whose data is the item as JSON."""
 
 
 class Framing:
-    """How one response turns items into bytes. Pure. Each response has one of its own, with state.
+    """How one response turns its items into bytes, without I/O.
 
-    A format overrides what it has; what it does not have stays empty.
+    Each response has its own object, because a format may keep state: CSV writes its header once.
+    A format overrides what it supports; the defaults write nothing.
     """
 
     name: ClassVar[str] = "raw"
-    """The format as errors name it."""
+    """The name of the format in errors."""
 
     heartbeat: bytes = b""
-    """What keeps an idle connection alive; empty if the format has nothing for it."""
+    """Bytes that are sent after a silence, to keep the connection open; empty if there are none."""
 
     start_grace: ClassVar[float] = limits.START_GRACE
-    """Seconds that the status line waits for the first item, unless the options name others."""
+    """Seconds that the status line waits for the first item, if the options do not set it."""
 
     carries: ClassVar[Carries] = Carries.VALUES
 
     dicts_are_events: ClassVar[bool] = False
-    """A dict is an event by its keys, not the data of one."""
+    """True: a dict is a whole event, its keys are the fields. False: it is the data of an event."""
 
     def frame(self, item: Any) -> bytes:
-        """The bytes of one item; may be empty.
+        """The bytes of one item; they may be empty.
 
         Args:
-            item: As the source gave it, or as its declared type made it.
+            item: As the source gave it, or converted to its declared type.
 
         Raises:
-            InvalidChunk: The format cannot carry an item of this type.
+            InvalidChunk: The format cannot carry this item.
+            InvalidEvent: The item is an event that cannot be written.
         """
         raise NotImplementedError
 
     def frame_json(self, text: bytes) -> bytes:
-        """The bytes of one item that was written as JSON before; for formats that carry JSON.
+        """The bytes of one item that is JSON already; only for formats that carry JSON or events.
 
         Args:
             text: One line of JSON in UTF-8.
@@ -64,35 +66,37 @@ class Framing:
         raise NotImplementedError
 
     def beat(self) -> bytes:
-        """The next heartbeat, of a format that has them."""
+        """The bytes of the next heartbeat; empty if the format has none."""
         return self.heartbeat
 
     def closing(self) -> bytes:
-        """What follows the last item of a source that ended well."""
+        """The bytes after the last item, if the source ended without an error."""
         return b""
 
     def failure(self, problem: Problem) -> bytes:
-        """The typed tail of a stream that failed; empty where the format can only be cut.
+        """The last bytes of a stream that failed, which tell the client of the error.
+
+        They are empty where the format has no way to say it; then the body just stops.
 
         Args:
-            problem: What the client may know of it.
+            problem: What the client may know about the error.
         """
         return b""
 
     def farewell(self, retry: float) -> bytes | None:
-        """What the format sends when the server stops; None if it has nothing for it.
+        """The last bytes of a stream that the server ends because it stops; None if there are none.
 
         Args:
-            retry: Seconds after which the client should come back.
+            retry: Seconds after which the client should connect again.
         """
         return None
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Refuse a value that is neither True nor False: a text, say, is a mistake.
+    """Refuse a setting that is not a bool: the text "false", for example, would count as true.
 
     Raises:
-        InvalidOption: It is neither.
+        InvalidOption: The value is neither True nor False.
     """
     if type(value) is not bool:
         raise InvalidOption(name, value, "True or False")

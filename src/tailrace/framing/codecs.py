@@ -1,8 +1,9 @@
-"""Streaming compression: each batch can be decoded at once, and an open stream costs little.
+"""Streaming compression: each batch can be decoded at once, and an open stream needs little memory.
 
-The settings are chosen for many streams that stay open for long. Measured with 200 compressors
-open in one process after 64 KiB of SSE messages of 150 bytes each, every message flushed
-(resident KiB for each, ratio, CPU for a message; Python 3.11, brotli 1.2.1, zstd 1.5):
+The settings are chosen for many streams that stay open for long. They were measured with 200
+compressors in one process. Each had compressed 64 KiB of SSE messages of 150 bytes, and flushed
+after every message. The columns: resident memory of one compressor, compression ratio, CPU for one
+message (Python 3.11, brotli 1.2.1, zstd 1.5):
 
     zstd  level 3 (its default)                            882 KiB   2.1    2.0 µs
     zstd  level 1                                          178 KiB   2.0    1.7 µs
@@ -17,9 +18,9 @@ open in one process after 64 KiB of SSE messages of 150 bytes each, every messag
     gzip  level 6, window 2^13, memory 6     <- ours        63 KiB   2.2    6.6 µs
     gzip  level 6, window 2^11, memory 4                    22 KiB   2.0    6.3 µs
 
-Below quality 2 brotli keeps nothing from before a flush, so short messages grow; its tables cannot
-be made smaller from Python. It is an extra (`tailrace[brotli]`): it is 5 MB, and every browser that
-reads it reads gzip too.
+Below quality 2, brotli forgets at each flush what came before it, so short messages do not become
+shorter. Its tables cannot be made smaller from Python. brotli is an extra (`tailrace[brotli]`),
+because it takes 5 MB, and every browser that reads it reads gzip too.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ if TYPE_CHECKING:
 __all__ = ["ENCODINGS", "Codec", "codec_for", "is_compressible"]
 
 _MODULES: Final = {
-    # Python may have been built without it.
+    # Python 3.14 may have been built without `_zstd`.
     "zstd": "_zstd" if sys.version_info >= (3, 14) else "backports.zstd",
     "gzip": "zlib",
     "br": "brotli",
 }
-"""What each coding needs."""
+"""The module that each content coding needs."""
 
 ENCODINGS: Final = tuple(name for name, module in _MODULES.items() if find_spec(module))
-"""The codings on offer, the one that costs the least CPU first."""
+"""The content codings whose module is installed; the one that costs the least CPU is first."""
 
 
 class Codec(Protocol):
@@ -54,13 +55,13 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """The Content-Encoding."""
+        """The value of the Content-Encoding header."""
 
     def compress(self, data: bytes) -> bytes:
-        """The next compressed bytes; all that was given up to here can be decoded from them."""
+        """The next compressed bytes. A client that has them can decode all data given so far."""
 
     def finish(self) -> bytes:
-        """The end of the stream; nothing may be compressed after it."""
+        """The last bytes of the stream. Do not call `compress` after it."""
 
 
 # The libraries are loaded by the first response that is compressed, not by an import of Tailrace.
@@ -86,7 +87,7 @@ class _Zstd:
 
 @cache
 def _zstd() -> tuple[type[ZstdCompressor], dict[int, int]]:
-    """The compressor's class, and the settings for each."""
+    """The class of the compressor, and the settings of each compressor."""
     if sys.version_info >= (3, 14):
         from compression.zstd import CompressionParameter, Strategy, ZstdCompressor
     else:
@@ -149,13 +150,13 @@ _CODECS: Final[dict[str, type[_Zstd | _Brotli | _Gzip]]] = {
 
 
 def codec_for(name: str) -> Codec:
-    """A new stream of a content coding.
+    """A new compressed stream.
 
     Args:
-        name: One of `ENCODINGS`.
+        name: The content coding, one of `ENCODINGS`.
 
     Raises:
-        InvalidOption: This coding is not on offer: it is unknown, or its library is not installed.
+        InvalidOption: The coding is unknown, or its library is not installed.
 
     Source: RFC 9110 section 8.4.1; RFC 7932; RFC 8878.
     """
@@ -192,15 +193,15 @@ _TEXTUAL: Final = frozenset(
 
 
 def is_compressible(media_type: str | None) -> bool:
-    """Whether compression is worth its CPU: text and its like, never what is compressed already.
+    """Whether compression is worth its CPU: for text and the like, not for what is compressed.
 
     Args:
-        media_type: A Content-Type with or without parameters; None is unknown, so not compressed.
+        media_type: A Content-Type with or without parameters; None (unknown) gives False.
     """
     if media_type is None:
         return False
     essence = media_type.partition(";")[0].strip().lower()
     if essence.startswith("text/") or essence in _TEXTUAL:
         return True
-    # Structured text by its suffix (RFC 6839), which takes in image/svg+xml.
+    # Structured text has a suffix (RFC 6839): image/svg+xml, for example.
     return essence.endswith(("+json", "+xml", "+yaml"))

@@ -1,13 +1,13 @@
 """Comma-separated values, by RFC 4180.
 
-The rows are quoted by the standard library's `csv`; which object becomes which row is in `row.py`.
-It is given text, numbers and None as they are (None is an empty cell). Everything else is written
-as in JSON: `true`, `2026-01-31T08:00:00Z`, and the JSON text itself for a list or a dict. NaN means
-"no value", as in the table that it comes from: an empty cell.
+`row.py` turns an item into the cells of a row; the standard library's `csv` quotes the cells. Text,
+numbers and None are given to `csv` as they are (None is an empty cell). Everything else is written
+as in JSON: `true`, `2026-01-31T08:00:00Z`, and the JSON text itself for a list or a dict. NaN is an
+empty cell, because it means "no value" in the tables that it comes from.
 
 If the source fails, the last row is `#error,code,message`. CSV has no comments, but most readers
-that know comments look for a `#` at the start, and the others see a row of another width. The
-connection is aborted after it in any case.
+that know comments look for a `#` at the start, and the others see a row with another number of
+cells. After this row the connection is cut in any case.
 """
 
 from __future__ import annotations
@@ -26,39 +26,42 @@ from tailrace.framing.row import json_text, plain_of, reason_of, record_of
 __all__ = ["CSV"]
 
 _PLAIN = frozenset({str, int, float, type(None)})
-"""Types that `csv` writes as we want it, looked up exactly: a bool is an int to `isinstance`."""
+"""Types that `csv` writes as we want. Compared exactly: to `isinstance` a bool is an int."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
-"""A cell that begins so is computed by spreadsheets (OWASP ASVS 5.0, 1.2.10; CR: an older list)."""
+"""Spreadsheets compute a cell that starts with one of these.
+
+Source: OWASP ASVS 5.0, 1.2.10; CR is from an older list.
+"""
 
 _NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-"""A number, though it starts as a formula does."""
+"""A negative number, which starts as a formula does."""
 
 _WANTED = "mappings, models, dataclasses, named tuples, lists or tuples"
 
 
 class CSV(Framing):
-    """Each item one row.
+    """Comma-separated values: each item is one row.
 
     Mappings, pydantic models, dataclasses, attrs classes and named tuples have named cells, and so
     has every object with `keys()`, such as the rows of sqlite3. A missing key gives an empty cell.
-    A key that is not a column is refused, for its value would be lost without a word. Lists, tuples
-    and other sequences are cells in order. str and bytes are refused, though they are sequences.
+    A key that is not a column is refused, because its value would be lost. Lists, tuples and other
+    sequences are cells in order. str and bytes are refused, though they are sequences.
 
     Args:
         columns: The columns in order; None takes those of the first item, if it has names.
-        header: Write the columns as the first row; also if there is no item and `columns` are
-            given.
+        header: Write the columns as the first row. If `columns` are given, it is written even if
+            there is no item.
         neutralise: Put a single quote before text that a spreadsheet would compute as a formula
             (it starts with `= + - @`, TAB, CR or NUL). Numbers stay as they are. It changes the
             data, so it is for files that people open, not for programs.
-        charset: How the text is encoded, by Python's name of it.
-        bom: Begin with a byte order mark, by which Excel knows UTF-8.
-        end_mark: End with a row `#end`, if the source ended well.
+        charset: How the text is encoded: any name that Python has for it.
+        bom: Begin with a byte order mark, by which Excel recognises UTF-8.
+        end_mark: End with a row `#end`, if the source ended without an error.
 
     Raises:
         InvalidOption: `columns` is not a list of different names, Python does not know the charset,
-            or a `bom` is asked for with a charset other than UTF-8.
+            `bom` is set with a charset other than UTF-8, or `end_mark` is not a bool.
 
     Source: RFC 4180.
     """
@@ -95,12 +98,12 @@ class CSV(Framing):
         ).writerow
 
     def frame(self, item: Any) -> bytes:
-        """The item as a row, after the header if it is the first.
+        """The item as a row; the first item has the header before it.
 
         Raises:
             InvalidChunk: The item is not a row, a cell cannot be written, or it has other columns.
         """
-        if type(item) is dict and tuple(item) == self._columns:  # by far the most
+        if type(item) is dict and tuple(item) == self._columns:  # most items
             row: Iterable[Any] = item.values()
         else:
             row = self._row_of(item)
@@ -132,7 +135,7 @@ class CSV(Framing):
         return self._text(self._columns) if self._header and self._columns else ""
 
     def _row_of(self, item: Any) -> Sequence[Any]:
-        """The item's cells in the order of the columns; the first one may name them."""
+        """The item's cells in the order of the columns; the first item may name the columns."""
         try:
             record = record_of(item)
         except ValueError as exc:
@@ -191,7 +194,7 @@ class CSV(Framing):
 
 
 class _Line:
-    """The "file" of the csv writer, whose `writerow` gives back what `write` does."""
+    """The "file" of the csv writer: `writerow` returns what the `write` of its file returns."""
 
     def write(self, text: str) -> str:
         return text

@@ -1,4 +1,4 @@
-"""An item as JSON, for every format that carries it; and two formats: JSON Lines and an array."""
+"""Items as JSON, for every format that carries JSON; and two such formats: lines and an array."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ __all__ = ["JSONArray", "JSONLines", "error_json", "json_of"]
 def json_of(item: Any, format: str) -> bytes:  # noqa: A002 - the errors' own word
     """The item as one line of JSON in UTF-8.
 
-    NaN and the infinities become `null`, for JSON does not have them (unless a model's own
+    NaN and the infinities become `null`, because JSON does not have them (unless a model's own
     configuration has `ser_json_inf_nan`). Control characters are escaped, so the result never holds
-    a CR or LF. Bytes are written as the text that they hold in UTF-8. A key is written as pydantic
-    writes it: `inf` as "inf", a tuple as its parts with commas between them.
+    a CR or LF. Bytes are decoded as UTF-8 and written as text. A key is written as pydantic writes
+    it: `inf` as "inf", a tuple as its parts with commas between them.
 
     Raises:
-        InvalidChunk: pydantic cannot write the item; of a row, the error names the cell.
+        InvalidChunk: pydantic cannot write the item. If the item is a row, the error names the
+            cell.
     """
     try:
         return json_text(item)
-    except ValueError as exc:  # what pydantic raises is one, and so is a broken UTF-8 or a cycle
+    except ValueError as exc:  # pydantic's own errors, and those for invalid UTF-8 and for a cycle
         raise _refused(item, format, exc) from exc
 
 
@@ -47,27 +48,30 @@ def _refused(item: Any, format: str, error: ValueError) -> InvalidChunk:  # noqa
 
 
 def error_json(problem: Problem) -> bytes:
-    """`{"error": {"code": ..., "message": ...}}`: how a format in JSON says that its stream failed.
+    """`{"error": {"code": ..., "message": ...}}`: how formats in JSON say that the stream failed.
 
     Clients of model APIs look for `error` in each value that they read, and show its `message`.
     They take a value of any other shape for a part of the answer.
 
-    It never raises, for it is written when something else has.
+    It never raises, because it is called after another error.
     """
     message = problem.message.encode("utf-8", "backslashreplace").decode()
     return to_json({"error": {"code": problem.code, "message": message}})
 
 
 class JSONLines(Framing):
-    """Each item as JSON and a line feed.
+    """JSON Lines: each item is one line of JSON, with a line feed after it.
 
-    Every item is written as a value, str and bytes too: a str as a JSON string, bytes as the JSON
-    string of the text that they hold in UTF-8. NaN and the infinities become `null`.
+    Every item is written as a value: str as a JSON string, bytes as the JSON string of their text
+    in UTF-8. NaN and the infinities become `null`.
 
-    A source that failed ends with the line `{"error": {"code": ..., "message": ...}}`.
+    If the source fails, the last line is `{"error": {"code": ..., "message": ...}}`.
 
     Args:
-        end_mark: End with the line `{"end": {}}`, if the source ended well.
+        end_mark: End with the line `{"end": {}}`, if the source ended without an error.
+
+    Raises:
+        InvalidOption: `end_mark` is not a bool.
 
     Source: jsonlines.org; RFC 8259.
     """
@@ -95,9 +99,9 @@ class JSONLines(Framing):
 
 
 class JSONArray(Framing):
-    """The items as the elements of one array; an empty source gives `[]`.
+    """A JSON array with the items as its elements; an empty source gives `[]`.
 
-    If the source fails, the array is not closed, on purpose: no parser takes it for whole.
+    If the source fails, the array is left without its `]`, so that every parser refuses it.
 
     Source: RFC 8259 section 5.
     """
@@ -114,8 +118,7 @@ class JSONArray(Framing):
 
     def frame_json(self, text: bytes) -> bytes:
         framed = self._before + text
-        # Not earlier: an item that was refused has written nothing, so the next one is still the
-        # first.
+        # Only now: if an item was refused, nothing was written, and the next item is the first.
         self._before = b","
         return framed
 

@@ -1,15 +1,15 @@
-"""multipart/x-mixed-replace: each part takes the place of the one before (MJPEG and friends).
+"""multipart/x-mixed-replace: each part replaces the one before (MJPEG, for example).
 
-A browser does not show a part when it has the last byte, but when it knows that the part has ended:
-by the boundary. Chromium (156, in an `<img>`) waits even longer, for the headers of the next part:
-with the boundary alone it shows every picture one picture late. So each part is followed at once by
-the boundary and the headers of the next part, and only the body comes later. That is why these
-parts have no Content-Length.
+A browser shows a part only when it has read the boundary after it, because only then it knows that
+the part has ended. Chromium (156, in an `<img>`) waits even longer, for the headers of the next
+part: with the boundary alone it shows every picture one picture late. So each part is followed at
+once by the boundary and the headers of the next part. Only the body of the next part comes later.
+That is why these parts have no Content-Length.
 
-The headers of the next part are a guess: `part_type`, and no headers of its own. If a `Part` comes
-that has others, the part that was opened must still get a body, for an empty one crashes the tab of
-the same Chromium: it gets the last body again, which looks like no change. Such a part is followed
-by the boundary alone, since the guess would fail again.
+The headers of the next part are a guess: `part_type` and nothing else. If the next item is a `Part`
+with other headers, the part that was opened still needs a body, because an empty body crashes the
+tab in the same Chromium. It gets the last body again, so the picture does not change. A `Part` with
+headers of its own is followed by the boundary alone, since the next guess would be wrong as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["MultipartMixedReplace", "Part"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\x20-\x7e\t]*")
-# RFC 2046 allows a few more; these need no quotes in the Content-Type, where some clients fail.
+# RFC 2046 allows a few more, but they need quotes in the Content-Type, which some clients misread.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'+_.\-]{1,70}")
 
 _ITEMS = "bytes, bytearray, memoryview or a Part of them"
@@ -40,11 +40,12 @@ class Part:
     Args:
         data: The body, as bytes.
         content_type: Its media type; None is the stream's `part_type`.
-        headers: More headers of the part, by name; printable ASCII.
+        headers: More headers of the part: names to values, both printable ASCII. Content-Type and
+            Content-Length are refused, because they are written for you.
 
     Raises:
         InvalidChunk: The data is not bytes.
-        InvalidOption: A header that is not one line of printable ASCII.
+        InvalidOption: A header is not one line of printable ASCII, or is one of the two above.
     """
 
     data: bytes | bytearray | memoryview
@@ -65,19 +66,19 @@ class Part:
 
 
 class MultipartMixedReplace(Framing):
-    """Each item one part, shown by a browser in place of the last.
+    """multipart/x-mixed-replace: each item is one part, which a browser shows in place of the last.
 
     Items: bytes, bytearray, memoryview, or a `Part`. Chromium shows a `Part` with a type or headers
     of its own only when the next part comes, and all others at once. An empty item writes nothing.
     If the source fails, the body is cut.
 
     Args:
-        part_type: The media type of parts that name none.
-        boundary: 1 to 70 letters, digits and `'+_.-` that no part holds; None draws 128 random
-            bits, which nobody can guess.
+        part_type: The media type of parts that do not set one.
+        boundary: 1 to 70 letters, digits and `'+_.-` that do not occur in any part; None takes 128
+            random bits, which nobody can guess.
 
     Raises:
-        InvalidOption: A boundary or type that cannot be written.
+        InvalidOption: `boundary` or `part_type` cannot be written.
 
     Source: RFC 2046 section 5.1.
     """
@@ -95,13 +96,15 @@ class MultipartMixedReplace(Framing):
         self._type = part_type
         self._delimiter = f"--{boundary}\r\n".encode()
         self._plain_head = f"Content-Type: {part_type}\r\n\r\n".encode()
-        # What must be sent before the body of the next part, if that is plain.
+        # What must be sent before the next body, if that is of `part_type` without other headers.
         self._owed = self._delimiter + self._plain_head
-        self._last: bytes | None = None  # the body before an opened part; None: none is opened
+        # A part is opened when its headers are sent and its body is not. This is the body before
+        # it; None: no part is opened.
+        self._last: bytes | None = None
 
     @property
     def media_type(self) -> str:
-        """The Content-Type of the whole stream, with its boundary."""
+        """The Content-Type of the response, with the boundary."""
         return f"multipart/x-mixed-replace; boundary={self.boundary}"
 
     def frame(self, item: Any) -> bytes:
@@ -114,7 +117,7 @@ class MultipartMixedReplace(Framing):
         return self._special(part, body)
 
     def closing(self) -> bytes:
-        # Behind an opened part the boundary needs a line break of its own.
+        # After the headers of an opened part, the boundary needs a line break before it.
         start = b"" if self._last is None else b"\r\n"
         return start + f"--{self.boundary}--\r\n".encode()
 

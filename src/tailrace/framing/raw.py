@@ -1,4 +1,4 @@
-"""Text and bytes as they are."""
+"""The format of plain streams: text and bytes as they are."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _WANTED = "str, bytes, bytearray or memoryview"
 
 
 class Raw(Framing):
-    """What a plain stream sends: the items, one after the other.
+    """The items, one after the other, with nothing between them.
+
+    Items: str, bytes, bytearray, memoryview.
 
     Args:
-        charset: How str items are encoded, by Python's name of it. If Python does not know it, it
-            is only a label: bytes are sent, and text is refused.
-        end_mark: What follows the last item, if the source ended well; None is nothing.
+        charset: How str items are encoded: any name that Python has for it. If Python does not know
+            the charset, bytes are still sent, and str items are refused.
+        end_mark: What follows the last item, if the source ended without an error; None is nothing.
 
     Raises:
-        InvalidOption: An end mark that is neither str nor bytes, or that the charset cannot carry.
+        InvalidOption: `end_mark` is neither str nor bytes, or the charset cannot carry it.
     """
 
     name = "raw"
@@ -41,7 +43,7 @@ class Raw(Framing):
         kind = type(item)
         # The exact types first: this runs for every line of a file, and `isinstance` costs more.
         if kind is bytes:
-            return item  # type: ignore[no-any-return]  # `kind` says it, mypy cannot follow
+            return item  # type: ignore[no-any-return]  # mypy does not conclude this from `kind`
         try:
             if kind is str:
                 return self._encode(item)

@@ -1,12 +1,13 @@
-"""What an item is, for every format alike: the names and values that CSV, JSON and events write.
+"""How items are read, in the same way for every format: the names and values that are written.
 
-pydantic-core writes what it knows: mappings that are a `dict`, models, dataclasses, dates, UUIDs,
-enums. This file turns everything else into these: the rows of databases, named tuples, the values
-of numpy and pandas. It knows their types by their attributes and by the name of their package, and
-imports none of these packages.
+pydantic-core writes the types that it knows: dicts, models, dataclasses, dates, UUIDs, enums. This
+file turns everything else into these: the rows of databases, named tuples, the values of numpy and
+pandas. It recognises their types by their attributes and by the name of their package, and imports
+none of these packages.
 
-Two rules: no name is lost without a word (two columns of one name are refused), and an object that
-has more columns than anybody asked for is refused too (SQLAlchemy's ORM).
+Two rules. No value is lost silently: a row with two columns of the same name is refused. And no
+column is sent by accident: an object of an ORM (SQLAlchemy's) is refused, because it has all the
+columns of its table.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ __all__ = [
 ]
 
 _MAX_REASON = 200
-"""Characters of pydantic's own words in our message: the full text is chained behind it."""
+"""Characters of pydantic's message in ours; the exception is chained and has the full text."""
 
 _Reader = Callable[[Any], Any]
 
 
 def read_item(item: Any) -> Any:
-    """An item as pydantic-core can write it; an item with names becomes a dict, or is a model.
+    """An item as pydantic-core can write it: if its cells have names, a dict, a model or the like.
 
-    Only the item itself is changed: what it holds is read when it is written (`json_text`), where a
-    named tuple is a list, as in pydantic.
+    The values inside the item are not read here, but when they are written (`json_text`). There a
+    named tuple becomes a list, as in pydantic.
 
     Raises:
-        ValueError: It has one name twice, or is an object of an ORM.
+        ValueError: The item has the same name twice, or is an object of an ORM.
     """
     kind = type(item)
     if kind is dict:
@@ -52,17 +53,17 @@ def read_item(item: Any) -> Any:
 
 
 def record_of(item: Any) -> Any:
-    """An item as a dict of its cells, or as a list or tuple of them; anything else is not a row.
+    """An item as a dict, a list or a tuple of its cells; any other result means: it is not a row.
 
     Raises:
-        ValueError: As in `read_item`; or a serialiser of the model itself failed.
+        ValueError: As in `read_item`; or a serialiser of the model failed.
     """
     record = read_item(item)
     if isinstance(record, (dict, list, tuple)):
         return record
     kind = type(record)
     if hasattr(kind, "__pydantic_serializer__"):
-        # As its JSON is made: a serialiser of the model may hide a value in JSON alone.
+        # In the mode of JSON: a serialiser of the model may hide a value only there.
         return kind.__pydantic_serializer__.to_python(
             record, mode="json", by_alias=True, fallback=serialize_unknown
         )
@@ -72,22 +73,23 @@ def record_of(item: Any) -> Any:
 
 
 def keyed_as_dict(item: Any) -> Any:
-    """A row whose cells are found by `keys()` alone as a dict; anything else as it is.
+    """A row whose names come from `keys()` alone, as a dict; anything else as it is.
 
-    This is for items with a declared type: pydantic validates mappings and attributes only.
+    Items with a declared type need this: pydantic validates only mappings and objects with
+    attributes.
 
     Raises:
-        ValueError: It has one name twice.
+        ValueError: The row has the same name twice.
     """
     read = _reader_of(type(item))  # type: ignore[arg-type]  # as above
     return item if read is not _keyed else read(item)
 
 
 def serialize_unknown(value: Any) -> Any:
-    """A value that pydantic-core does not know, as one that it knows: its `fallback`.
+    """Turn a value that pydantic-core does not know into one that it knows: its `fallback`.
 
     Raises:
-        ValueError: It is of an unknown type.
+        ValueError: The type is unknown here too, or the value cannot be read.
     """
     read = _reader_of(type(value))  # type: ignore[arg-type]  # as above
     if read is None:
@@ -96,36 +98,37 @@ def serialize_unknown(value: Any) -> Any:
 
 
 def json_text(value: Any) -> bytes:
-    """A value as JSON in UTF-8; NaN, the infinities, `NaT` and `NA` are `null`.
+    """A value as one line of JSON in UTF-8; NaN, the infinities, `NaT` and `NA` become `null`.
 
     Raises:
-        ValueError: It cannot be written.
+        ValueError: The value cannot be written.
     """
     value = read_item(value)
     try:
         text = to_json(value, inf_nan_mode="null", fallback=serialize_unknown)
         if b'None":' not in text and b"None," not in text:
             return text
-        # In this mode pydantic-core calls keys that are NaN or infinite "None", all of them alike
-        # (2.50). With its other modes it gives them their names, but no `null` to the values.
+        # In this mode pydantic-core (2.50) writes every key that is NaN or infinite as "None". In
+        # its other modes it writes their names, but the values are not `null`.
         return to_json(_named_keys(value), inf_nan_mode="null")
     except ValueError:
-        # A `NaT` is a datetime to pydantic-core, which then fails at it.
+        # pydantic-core takes a `NaT` for a datetime, and then cannot write it.
         if (without := without_nat(value)) is value:
             raise
         return json_text(without)
 
 
 def plain_of(value: Any) -> Any:
-    """A value as text, a number, a bool, None, a list or a dict: as its JSON would be read, except
-    that NaN and the infinities stay.
+    """A value as text, a number, a bool, None, a list or a dict.
+
+    It is what `json.loads` would give for the JSON of the value, but NaN and the infinities stay.
 
     Raises:
-        ValueError: It cannot be written.
+        ValueError: The value cannot be written.
     """
     try:
         return _named_keys(value)
-    except (TypeError, ValueError) as error:  # the first is what pydantic-core has for a `NaT`
+    except (TypeError, ValueError) as error:  # pydantic-core raises a TypeError for a `NaT`
         if (without := without_nat(value)) is value:
             raise ValueError(str(error)) from error
         return plain_of(without)
@@ -136,7 +139,7 @@ def _named_keys(value: Any) -> Any:
 
 
 def reason_of(error: ValueError) -> str:
-    """Why a value cannot be written, for a message."""
+    """The reason why a value cannot be written, for an error's message."""
     return str(error)[:_MAX_REASON]
 
 
@@ -165,9 +168,9 @@ def _is_nat(value: Any) -> bool:
 # The kinds of values ------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
+@lru_cache(maxsize=1024)  # bounded: an application may make classes while it runs
 def _reader_of(kind: type) -> _Reader | None:
-    """How values of a type are read; None: they are left to pydantic-core."""
+    """The function that reads values of a type; None: pydantic-core gets them as they are."""
     if hasattr(kind, "__pydantic_serializer__"):
         return None
     if hasattr(kind, "_sa_class_manager") and not hasattr(kind, "__dataclass_fields__"):
@@ -195,7 +198,7 @@ def _named_reader(kind: type) -> _Reader | None:
 
 
 def _of_arrays(kind: type) -> _Reader | None:
-    """How the types that only numpy and pandas have are read."""
+    """The function that reads values of a type of numpy or pandas; None if it needs none."""
     bases = {base.__name__ for base in kind.__mro__ if base.__module__.startswith("numpy")}
     if kind.__name__ in ("NaTType", "NAType"):
         return lambda value: None
@@ -204,16 +207,16 @@ def _of_arrays(kind: type) -> _Reader | None:
     if "record" in bases:
         return lambda value: _named(value.dtype.names, value.item())
     if "floating" in bases and not issubclass(kind, float):
-        return float  # the widest one's `item()` is itself
+        return float  # `longdouble.item()` gives a longdouble again
     if "generic" in bases and not issubclass(kind, (str, bytes, float)):
         return lambda value: value.item()
     return (lambda value: value.tolist()) if "ndarray" in bases else None
 
 
 def _time_of(value: Any) -> Any:
-    """numpy's time as Python's, which has microseconds; None for its NaT."""
+    """numpy's time as Python's, in microseconds; None for its NaT."""
     time = value.item()
-    if isinstance(time, int):  # of nanoseconds, say
+    if isinstance(time, int):  # nanoseconds, for example, or a year that Python does not have
         time = value.astype(f"{value.dtype.kind}8[us]").item()
         if isinstance(time, int):
             raise ValueError(f"{value!r} is a time that Python's datetime cannot hold")

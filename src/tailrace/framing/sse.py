@@ -1,14 +1,14 @@
-"""Server-sent events, by the WHATWG text.
+"""Server-sent events, by the HTML standard of the WHATWG.
 
 A line ends at CRLF, CR or LF and nowhere else, so `str.splitlines` cannot be used: it also cuts at
 U+2028, NEL and form feeds, which are data. Each line of an item becomes a `data:` line, and the
-client joins them with LF. A client removes one space after the colon, so one is written, and an
-item that starts with a space keeps its own.
+client joins them with LF. The client removes one space after the colon. So one space is written,
+and an item that starts with a space keeps it.
 
-The event classes of FastAPI and sse-starlette are recognised by their package and name, and not
-imported: neither has to be installed, and the pure packages import no framework. There are two
-differences: an event without any field gives nothing, not a blank line; and an id with NUL is
-refused.
+The event classes of FastAPI and sse-starlette are recognised by package and name, and not imported:
+neither has to be installed, and the packages without I/O import no framework. They are written as
+there, with two differences: an event without any field gives nothing, not a blank line; and an id
+with NUL is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Writer = Callable[[Any], bytes]
 _FIELDS = frozenset({"event", "data", "id", "retry", "comment"})
 _log = logging.getLogger("tailrace")
 _warned: set[bool] = set()
-"""Not empty once the warning was logged."""
+"""Not empty when the warning of `_look_at` has been logged."""
 
 _GOING_AWAY = Problem("shutting_down", "the server is going away: connect again")
 
@@ -41,19 +41,20 @@ class Event:
     """One server-sent event; its fields are checked when it is made.
 
     A browser gives an event to the page only if it has data; of an event without data it keeps `id`
-    and `retry`, and drops the rest. Give `data=""` to an event that is only a name.
+    and `retry`, and drops the rest. If an event has only a name, set `data=""`.
 
     Args:
         data: str and bytes are sent as they are, each line in a `data:` line of its own; None
             writes no such line; anything else is written as JSON.
         event: The type for `addEventListener`, one line; None is "message".
         id: What the browser sends back as `Last-Event-ID`; one line without NUL; "" clears it.
-        retry: Milliseconds to wait before connecting again, 0 to `limits.MAX_RETRY_MS`.
-        comment: Text that clients ignore; several lines are several comments.
+        retry: Milliseconds that the client waits before it connects again, 0 to
+            `limits.MAX_RETRY_MS`.
+        comment: Text that clients ignore; each line is a comment.
 
     Raises:
-        InvalidEvent: A field that the format cannot carry, or no field at all: such an event is a
-            blank line that no client sees, so it is always a mistake.
+        InvalidEvent: The format cannot carry one of the fields; or all fields are None, which is
+            always a mistake: the event would be a blank line, which clients ignore.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -85,18 +86,19 @@ class Event:
 
 
 class ServerSentEvents(Framing):
-    """What an `EventSource` reads: each item one event.
+    """Server-sent events, which an `EventSource` reads: each item is one event.
 
-    Items: an `Event`; str and bytes as they are; the event classes of FastAPI and sse-starlette;
-    anything else as JSON.
+    Items: an `Event`, or one of the event classes of FastAPI and sse-starlette. Of any other item
+    an event is made: str and bytes are its data as they are, anything else as JSON.
 
     Args:
-        heartbeat_text: The comment that is sent after a silence; several lines are several
-            comments.
-        end_mark: End with an event named "end", if the source ended well.
+        heartbeat_text: The comment that is sent after a silence; each line is a comment. None is
+            "keep-alive".
+        end_mark: End with an event named "end", if the source ended without an error.
 
     Raises:
-        InvalidEvent: A text that cannot be written.
+        InvalidEvent: `heartbeat_text` cannot be written.
+        InvalidOption: `end_mark` is not a bool.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -110,7 +112,8 @@ class ServerSentEvents(Framing):
     def __init__(self, *, heartbeat_text: str | None = None, end_mark: bool = False) -> None:
         check_flag("end_mark", end_mark)
         self._end_mark = end_mark
-        self._is_first = True  # no dict was seen yet; all dicts of a response are alike
+        # No dict was seen yet. One look is enough: all dicts of a response have the same keys.
+        self._is_first = True
         if heartbeat_text is not None:
             self.heartbeat = _write_event(Event(comment=heartbeat_text))
 
@@ -118,9 +121,9 @@ class ServerSentEvents(Framing):
         """The item as one event.
 
         Raises:
-            InvalidChunk: The item is none of the known classes and pydantic cannot write it.
-            InvalidEvent: Text with a lone surrogate, or a foreign event with a field that cannot
-                be written.
+            InvalidChunk: pydantic cannot write the item, or the data of the event, as JSON.
+            InvalidEvent: Text with a lone surrogate; or an event of FastAPI or sse-starlette with a
+                field that cannot be written.
         """
         kind = type(item)
         if kind is dict:
@@ -143,14 +146,15 @@ class ServerSentEvents(Framing):
         return b"event: error\ndata: " + error_json(problem) + b"\n\n"
 
     def farewell(self, retry: float) -> bytes:
-        """An event named "farewell" that tells the client when to come back."""
+        """An event named "farewell", with the time after which the client connects again."""
         wait_ms = min(max(0, round(retry * 1000)), MAX_RETRY_MS)
-        # The answer ends early, so the data is an error for clients that know no farewell.
+        # A client that does not know farewells must see that the response has ended too early, so
+        # the data is an error.
         return b"event: farewell\nretry: %d\ndata: %b\n\n" % (wait_ms, error_json(_GOING_AWAY))
 
 
 def _look_at(item: dict[Any, Any]) -> None:
-    """Warn once that a dict is data; in sse-starlette a dict of these keys alone is an event."""
+    """Warn once if a dict, sent as data, looks like an event; to sse-starlette it would be one."""
     if item and _FIELDS.issuperset(item) and not _warned:
         _warned.add(True)
         _log.warning(
@@ -182,8 +186,8 @@ def _write_event(event: Event) -> bytes:
         head += "event: " + event.event + "\n"
     if event.retry is not None:
         head += f"retry: {int(event.retry)}\n"
-    # Last, for some clients take an id as soon as they have read its line: one that is cut off
-    # in the middle of an event must not come back with the id of an event that it never had.
+    # The id comes last, because some clients keep an id as soon as they have read its line. If the
+    # connection is cut within an event, the client must not send that event's id as the last one.
     tail = "\n" if event.id is None else "id: " + event.id + "\n\n"
     return _encode(head) + _event_data(event.data) + _encode(tail)
 
@@ -206,21 +210,21 @@ def _write_fastapi(item: Any) -> bytes:
 
 
 def _write_sse_starlette(item: Any) -> bytes:
-    # As that package does: the data's str(), and no line breaks in the name and the id.
+    # As that package does: str() of the data, and line breaks are removed from name and id.
     data = None if item.data is None else str(item.data)
     return _write_foreign(data, item, _one_line(item.event), _one_line(item.id))
 
 
 def _write_foreign(data: Any, item: Any, event: str | None, id_: str | None) -> bytes:
     if all(value is None for value in (data, event, id_, item.retry, item.comment)):
-        return b""  # their classes allow an event of nothing, and ours does not
+        return b""  # their classes allow an event without any field, and `Event` does not
     made = Event(data, event=event, id=id_, retry=item.retry, comment=item.comment)
     return _write_event(made)
 
 
-@lru_cache(maxsize=1024)  # bounded, for an application may make classes as it runs
+@lru_cache(maxsize=1024)  # bounded: an application may make classes while it runs
 def _writer_of(kind: type) -> _Writer:
-    """How items of a type are written; cached, so that its bases are searched once."""
+    """The function that writes items of a type; cached, so that its bases are searched once."""
     if issubclass(kind, Event):
         return _write_event
     if issubclass(kind, str):
@@ -234,7 +238,7 @@ _FOREIGN = {"fastapi": _write_fastapi, "sse_starlette": _write_sse_starlette}
 
 
 def _package_of(kind: type) -> str:
-    """The package of whose event class this is one, or ""."""
+    """The package whose event class this is, or a subclass of it: a key of `_FOREIGN`, or ""."""
     for base in kind.__mro__:
         if base.__name__ == "ServerSentEvent":
             package = base.__module__.removeprefix("tailrace.compat.").partition(".")[0]
@@ -244,7 +248,7 @@ def _package_of(kind: type) -> str:
 
 
 def is_event(kind: Any) -> bool:
-    """Whether items of a type are events themselves: ours, FastAPI's or sse-starlette's."""
+    """Whether a type is an event class: Tailrace's, FastAPI's or sse-starlette's."""
     return isinstance(kind, type) and (issubclass(kind, Event) or bool(_package_of(kind)))
 
 
@@ -266,7 +270,7 @@ def _encode(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as exc:
-        # Only the character is shown: the data may be long, and is not ours to log.
+        # Only the character is shown: the data may be long, and must not get into the log.
         reason = "a lone surrogate has no form in UTF-8"
         raise InvalidEvent("data", text[exc.start], reason) from exc
 
@@ -286,7 +290,7 @@ def _check_text(field: str, value: str) -> None:
 
 def _check_line(field: str, value: str) -> None:
     _check_text(field, value)
-    # Only these two end a line for an SSE parser; U+2028 and its like do not.
+    # Only these two end a line for an SSE parser; U+2028 does not, for example.
     if "\n" in value or "\r" in value:
         raise InvalidEvent(field, value, "it must be one line, without CR and LF")
 

@@ -1,17 +1,17 @@
 """Durable Streams as an ASGI application that can be mounted anywhere.
 
-No framework is between the server and the store: an append is the hot path, and all that is done
-for it here costs less than a router that matches its path.
+Appends are the hot path, so there is no framework between the server and the store: all that is
+done here for an append costs less than a router takes to match its path.
 
-Most answers are small: they go out at once, as two messages that nobody waits for. A large answer
-would stay in the server's buffer for as long as its client takes nothing. So it goes through the
-pump, which sends it as the client takes it, and cuts off a client that takes nothing. An answer to
-a request whose body is still arriving is the last one on its connection.
+Most answers are small: they are sent at once, as two messages, whether the client takes them or
+not. A large answer would stay in the server's buffer while its client takes nothing. So the pump
+sends it, as fast as the client takes it, and cuts off a client that takes nothing. If much of a
+request's body may still arrive, its answer is the last one on the connection.
 
 Deliberate additions to Durable Streams 1.0: retention (`Stream-Retain-Bytes`, `-Records`, `-Age` on
 PUT; `Stream-First-Offset` where a stream does not begin at its first byte), `Last-Event-ID` as an
 offset, problem details (RFC 9457) with a stable `code` on every refusal. A write from a page of
-another site is refused, unless its origin is named.
+another site is refused, unless `ProtocolOptions.cors_origins` names its origin.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ __all__ = ["DurableStreams", "refuse", "send_small"]
 class DurableStreams:
     """Serves the streams of a store: `app.mount("/v1/stream", DurableStreams(store))`.
 
-    A stream's name is the path below the place of mounting. A store that is not open is opened at
-    the first request; its owner closes it. A lifespan does nothing here.
+    A stream's name is the path below the mount path. The first request opens the store if it is not
+    open; the code that made the store closes it. Lifespan events are answered and do nothing.
 
     Args:
         streams: The live streams of this process, or a store.
         options: The settings; None: the defaults.
-        control: Answers what is below `__ds/`, the subscription APIs; None: 404.
+        control: Answers requests to paths below `__ds/` (the subscription APIs); None: 404.
         authorize: Asked for every path that a request touches; see `tailrace.streams.Streams`.
             None: every client may do everything, except to fork (`ProtocolOptions.forks`).
         on_append: Called in the event loop with the path of each stream that this process has
-            created or appended to, once that is durable. Must neither block nor raise.
+            created, appended to or closed, once that is durable. Must neither block nor raise.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class DurableStreams:
             reply = await self._answer(below, request)
         except TailraceError as error:
             if request.is_answered or error.status == 500:
-                raise  # the server cuts the connection; or it is our fault, and must be seen
+                raise  # the server cuts the connection; or a fault of ours, which it must log
             reply = request.replies.problem(error)
             if isinstance(error, BodyStalled):
                 await send_last(reply, scope, request.body, send, linger=False)
@@ -139,7 +139,7 @@ class DurableStreams:
         return self._replies.get(origin) or self._replies[None]
 
     async def _open(self) -> None:
-        """Open the store; it sees to requests that come meanwhile (`Store.open`)."""
+        """Open the store. `Store.open` allows concurrent calls, so this needs no lock."""
         await self._hub.store.open()
         self._is_open = True
 
@@ -158,7 +158,7 @@ async def send_reply(reply: Reply, request: Request, options: StreamOptions) -> 
 
     Args:
         reply: The answer.
-        request: What it answers.
+        request: The request that it answers.
         options: Their `send_timeout` and `min_rate` hold for a large answer.
     """
     if request.body.is_much:
@@ -192,7 +192,7 @@ async def send_small(reply: Reply, scope: Scope, body: Body, send: Send) -> None
     Args:
         reply: The answer.
         scope: ASGI's.
-        body: Of the request; it need not have been read.
+        body: The request's; it may be unread.
         send: ASGI's.
     """
     if body.is_much:
@@ -203,14 +203,15 @@ async def send_small(reply: Reply, scope: Scope, body: Body, send: Send) -> None
 
 
 async def send_last(reply: Reply, scope: Scope, body: Body, send: Send, *, linger: bool) -> None:
-    """Send an answer on a connection that ends with it.
+    """Send the last answer of a connection.
 
     Args:
         reply: The answer.
         scope: ASGI's.
-        body: Of the request; the rest of it is still arriving.
+        body: The request's; the rest of it may still be arriving.
         send: ASGI's.
-        linger: Let the client go on sending for a while: some read the answer only after that.
+        linger: Read that rest for a while: some clients read the answer only when they have sent
+            everything. `tailrace.server` does so itself.
     """
     if scope.get("http_version", "1.1").startswith("1"):
         reply.headers.append((b"connection", b"close"))

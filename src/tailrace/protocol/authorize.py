@@ -1,11 +1,11 @@
 """Access: one hook of the application, asked for every path that a request touches.
 
 A dependency or a middleware sees the path of a request's URL. A request can touch more: a fork
-reads the stream that a header names, a subscription follows those that its body names. So the hook
-is given the paths that will be read and written, decoded, as the store will be given them. Its
-command says which rights a request needs, not its route.
+reads the stream that a header names, a subscription follows the streams that its body names. So the
+hook is given each path that will be read or written, decoded, as the store is given it. Which
+rights a request needs depends on its command (method, headers and body), not on its route.
 
-The hook is asked before anything is looked up, so a refusal does not tell whether a stream exists.
+The hook is asked before any stream is looked up, so a refusal does not tell whether one exists.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ __all__ = ["Action", "Authorize", "Right", "ask", "ask_scope", "rights_of"]
 Action = Literal[
     "read", "append", "create", "close", "delete", "fork-from", "list", "subscribe", "stop"
 ]
-"""What a request does to a path."""
+"""What a request does to a path; docs/authorization.md says when each one is asked for."""
 
 Authorize = Callable[[Request, Action, str], Awaitable[None] | None]
-"""Returns None if a request may do that to a path, and raises if it may not."""
+"""The hook: called with a request, an action and a path. It returns None to allow the action, and
+raises to refuse it."""
 
 _LEAST_STATUS: Final = 300
 
@@ -42,8 +43,8 @@ class Right:
     """What a request needs to be allowed.
 
     Args:
-        action: What it does.
-        path: The stream. With "list", and with the "subscribe" beside it, a pattern over paths.
+        action: What the request does.
+        path: The stream. For "list", and for the "subscribe" that comes with it, a pattern.
     """
 
     action: Action
@@ -55,7 +56,7 @@ def rights_of(command: Command, *, has_data: bool) -> tuple[Right, ...]:
 
     Args:
         command: What is asked for.
-        has_data: Its body has something to append.
+        has_data: Whether the request's body has something to append.
     """
     path = command.path
     match command:
@@ -77,13 +78,13 @@ def rights_of(command: Command, *, has_data: bool) -> tuple[Right, ...]:
 
 
 async def ask_scope(authorize: Authorize | None, scope: Scope, rights: Iterable[Right]) -> None:
-    """As `ask`, with the scope of a request only: the hook may not read the body."""
+    """As `ask`, with only the scope of a request: the hook cannot read the body."""
     if authorize is not None:
         await ask(authorize, Request(scope), rights)
 
 
 async def ask(authorize: Authorize | None, request: Request, rights: Iterable[Right]) -> None:
-    """Return if a request has all the rights that it needs.
+    """Ask the hook for each right that a request needs; return if it allows all of them.
 
     A hook that is not a coroutine function runs in a thread, as FastAPI's dependencies do.
 
@@ -93,11 +94,12 @@ async def ask(authorize: Authorize | None, request: Request, rights: Iterable[Ri
         rights: What it needs.
 
     Raises:
-        AccessRefused: The hook raised an `HTTPException` (its status) or a `PermissionError` (403).
+        AccessRefused: The hook raised a `PermissionError` (403), or an `HTTPException` (its status;
+            403 if that status refuses nothing: below 300, 304, or unknown).
         TypeError: The hook returned something: `return path == mine` refuses nothing.
 
-    What else the hook raises comes through: one of our errors is answered as everywhere, any other
-    is a fault of the application.
+    Any other exception of the hook is raised as it is: a `TailraceError` is answered with its own
+    status, anything else is a fault of the application.
     """
     if authorize is None:
         return
@@ -121,7 +123,7 @@ async def _call(authorize: Authorize, request: Request, right: Right) -> Any:
     if _is_async(authorize):
         return await authorize(request, right.action, right.path)  # type: ignore[misc] # by its kind
 
-    def call() -> list[Any]:  # trio takes no coroutine from a thread, but a list with one
+    def call() -> list[Any]:  # a list: trio lets no thread return a coroutine
         return [authorize(request, right.action, right.path)]
 
     (answer,) = await run_in_threadpool(call)

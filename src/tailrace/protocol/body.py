@@ -1,10 +1,10 @@
 """The body of a request: read up to a limit, or left unread.
 
-Nearly every body of an append is there when the application is called: then one step of `receive`
-takes its message, and no clock is set. Only a body that is not there is waited for.
+Nearly every body of an append has arrived when the application is called: then one step of
+`receive` returns it, and no timeout is set. A timeout is set only for a body that has not arrived.
 
-Only the time counts in which we waited for the client. What it sent while the store was busy, or
-while others had their turn, is there at once and costs nothing.
+Only the time spent waiting for the client counts. What it sent while the store was busy, or while
+other tasks ran, is there at once and uses up no time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = ["Body", "Pace", "who_makes_room"]
 
 _REQUEST: Final = "http.request"
 _DIGITS: Final = 18
-"""Digits of a Content-Length that is read; no body has more bytes."""
+"""Digits of the longest Content-Length that is taken for a number; no body has more bytes."""
 
 
 class Pace:
-    """How fast a body arrives, and how long its client is still waited for.
+    """How fast a body arrives, and how long the server still waits for it.
 
-    Patience is a number of seconds. Waiting uses it up, and bytes give it back, at
-    `limits.BODY_MIN_RATE`, but never more than there was at first. So silence ends a body when the
-    patience is used up, and so does a rate below that one, a little later.
+    A body has `patience` seconds. Waiting uses them up; each `limits.BODY_MIN_RATE` bytes that
+    arrive give one second back, but there are never more than `patience`. So a client that sends
+    nothing uses them up, and so does, later, a client that sends less than that rate.
 
     Args:
         patience: Seconds.
@@ -46,34 +46,34 @@ class Pace:
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.left = patience
-        """Seconds to wait for the next byte."""
+        """Seconds that the server still waits for the next byte."""
         self.came = 0
         """Bytes that have arrived."""
         self.waited = 0.0
-        """Seconds that we have waited for them."""
+        """Seconds that the server has waited for them."""
 
     def add(self, count: int) -> None:
-        """Note that bytes have arrived."""
+        """Count bytes that have arrived."""
         self.came += count
         self.left = min(self.patience, self.left + count / limits.BODY_MIN_RATE)
 
     def wait(self, seconds: float) -> None:
-        """Note a wait that is over."""
+        """Count the seconds of a wait that is over."""
         self.waited += seconds
         self.left = max(0.0, self.left - seconds)
 
     def rate(self, waiting: float = 0.0) -> float:
-        """Bytes for each second of waiting; infinite for a body that came almost at once.
+        """Bytes per second of waiting; infinite up to `limits.BODY_SURE` seconds of waiting.
 
         Args:
-            waiting: Seconds of a wait that is not over.
+            waiting: Seconds of a wait that is not over; they count too.
         """
         waited = self.waited + waiting
         return math.inf if waited <= limits.BODY_SURE else self.came / waited
 
 
 class Holder(Protocol):
-    """A body, with its share of the bytes that all bodies may hold together."""
+    """A body that holds bytes; all bodies together may hold `limits.BODIES_BYTES`."""
 
     held: int
 
@@ -84,14 +84,15 @@ AnyHolder = TypeVar("AnyHolder", bound=Holder)
 def who_makes_room(
     need: int, rate: float, holders: Iterable[tuple[float, AnyHolder]]
 ) -> list[AnyHolder]:
-    """The bodies that are cut off, the slowest first, because another one needs room.
+    """Choose the bodies to cut off, the slowest first, because another body needs room.
 
-    None are, if all that are slower than this one would not be enough: then it is refused itself.
+    Only slower bodies than that one are chosen. If all of them together hold too little, none is
+    chosen: then the body that needs room is refused.
 
     Args:
         need: Bytes that are missing.
-        rate: Of the body that needs them.
-        holders: The bodies that still arrive, and their rates.
+        rate: Of the body that needs them, in bytes per second.
+        holders: The bodies that still arrive, each after its rate.
     """
     slower = sorted((each for each in holders if each[0] < rate), key=lambda each: each[0])
     chosen: list[AnyHolder] = []
@@ -104,19 +105,19 @@ def who_makes_room(
 
 
 class _Held:
-    """Bytes that all bodies of this process hold."""
+    """Bytes that all bodies of this process hold together."""
 
     size = 0
 
 
 _coming: RunVar[set[Body]] = RunVar("tailrace.bodies")
-"""The bodies of this event loop that hold something, and wait for their client."""
+"""The bodies of this event loop that hold bytes and wait for more."""
 
 
 class Body:
     """A request's body.
 
-    After more than `limits.BODY_FREE_BYTES` were read, its owner must `release` it.
+    When more than `limits.BODY_FREE_BYTES` were read (`held`), its owner must call `release`.
 
     Args:
         receive: ASGI's.
@@ -129,11 +130,11 @@ class Body:
         self._receive = receive
         self._fields = fields
         self.is_read = False
-        """Its end was read."""
+        """Whether its end was read."""
         self.held = 0
-        """Bytes that are counted as held."""
+        """Bytes of it that count towards `limits.BODIES_BYTES`."""
         self._pace: Pace
-        """Since `read` was called."""
+        """Set by `read`."""
         self._since = 0.0
         """When the present wait began."""
         self._cut: Callable[[], None] | None = None
@@ -141,7 +142,7 @@ class Body:
 
     @property
     def announced(self) -> int | None:
-        """Its size, if the request has a Content-Length; otherwise None."""
+        """Its Content-Length; None if the request has none, or one that is not valid."""
         length = self._fields.get(b"content-length")
         if length is None or not length.isdigit() or len(length) > _DIGITS:
             return None
@@ -149,9 +150,9 @@ class Body:
 
     @property
     def is_much(self) -> bool:
-        """So many bytes may follow that it is not worth to keep the connection.
+        """Whether so much of it may still arrive that the connection is not worth keeping.
 
-        To keep it, a server has to read the rest of the body, and to throw it away.
+        To keep the connection, a server has to read the rest of the body and throw it away.
         """
         if self.is_read:
             return False
@@ -165,16 +166,17 @@ class Body:
 
         Args:
             most: Bytes that it may have.
-            timeout: Seconds to wait for a client that sends nothing, or less than
-                `limits.BODY_MIN_RATE` (see `Pace`).
+            timeout: Seconds to wait for a client that sends nothing; bytes that arrive give some of
+                them back (see `Pace`).
 
         Returns:
             The body; None if the client has left before its end.
 
         Raises:
             TooLarge: It has more bytes (413). If its Content-Length says so, nothing was read.
-            BodyStalled: It came too slowly, or its bytes were needed for another body (408).
-            Overloaded: All bodies together have too many bytes, and none is slower (503).
+            BodyStalled: It came too slowly, or was cut off because another body needed room (408).
+            Overloaded: All bodies together would hold too many bytes, and to cut off those that are
+                slower would not be enough (503).
         """
         size = self.announced
         if size is not None and size > most:
@@ -190,8 +192,8 @@ class Body:
             self._pace.add(len(part))
             if len(whole) + len(part) > most:
                 raise TooLarge(most)
-            # Not a list of parts: if a client sends two bytes at a time, that costs twenty times
-            # the bytes of the body.
+            # Not a list of parts: from a client that sends two bytes at a time, the list would take
+            # twenty times the memory of the body.
             if not whole:
                 whole = part
             elif part:
@@ -202,7 +204,7 @@ class Body:
         return bytes(whole)
 
     def release(self) -> None:
-        """Let go of the bytes that it holds."""
+        """Count its bytes no longer."""
         _Held.size -= self.held
         self.held = 0
 
@@ -219,17 +221,18 @@ class Body:
         rates = [(each._pace.rate(now - each._since), each) for each in coming]
         slow = who_makes_room(missing, self._pace.rate(), rates)
         for each in slow:
-            coming.discard(each)  # its own task runs later
+            coming.discard(each)  # now, since its own task runs only later
             each.release()
             assert each._cut is not None
             each._cut()
         return bool(slow)
 
     async def linger(self) -> None:
-        """Read what still arrives, for a while, and throw it away. Our own server does so itself.
+        """Read what still arrives and throw it away.
 
-        A connection that is closed while bytes arrive is reset. Then a client that sends first and
-        reads later never sees why it was refused.
+        This lasts `limits.LINGER` seconds at most, and `limits.LINGER_SILENCE` without a byte. If a
+        connection is closed while bytes arrive, it is reset, and a client that reads only when it
+        has sent everything never sees why it was refused.
         """
         end = anyio.current_time() + limits.LINGER
         goes_on = True
@@ -243,7 +246,7 @@ class Body:
     async def _next(self) -> Message:
         try:
             asyncio.get_running_loop()
-        except RuntimeError:  # trio, whose scopes must nest: no step before the clock is set
+        except RuntimeError:  # trio: scopes must nest, so no step comes before
             with anyio.CancelScope() as scope:
                 self._begin_to_wait(scope.cancel)
                 scope.deadline = self._since + self._pace.left
@@ -259,7 +262,8 @@ class Body:
             message: Message = done.value
             return message
         try:
-            # Not a scope of anyio: `receive` may have opened one, which must not end after this.
+            # Not a scope of anyio: its scopes must nest, and the first step of `receive` may have
+            # opened one that ends within this block.
             async with asyncio.timeout(self._pace.left) as limit:
                 self._begin_to_wait(lambda: _end(limit))
                 try:
@@ -286,5 +290,5 @@ class Body:
 
 
 def _end(limit: asyncio.Timeout) -> None:
-    if not limit.expired():  # it may have, though its task has not run since
+    if not limit.expired():  # it may have expired, and its task has not run since
         limit.reschedule(0.0)

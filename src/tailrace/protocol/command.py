@@ -1,7 +1,7 @@
 """What a request asks for: one frozen command for each method. Pure: nothing waits.
 
-If a header or a parameter is not valid, the error names it and says what is. What depends on the
-stream (its content type, whether it is closed) is decided later.
+If a header or a parameter is not valid, the error names it and says what is valid. What depends on
+the stream (its content type, whether it is closed) is checked later.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Put:
 
     Args:
         path: The stream.
-        new: What it is created with, still without the body.
+        new: What it is created with, except the body, which is read later.
     """
 
     path: str
@@ -70,9 +70,9 @@ class Post:
     Args:
         path: The stream.
         content_type: Of the body; None if it is not given.
-        producer: Who appends.
-        seq: `Stream-Seq`.
-        close: The stream is closed after it.
+        producer: The producer that appends, and its number for this append; None if not given.
+        seq: `Stream-Seq`; None if not given.
+        close: Whether the stream is closed after the append.
     """
 
     path: str
@@ -104,10 +104,11 @@ class Get:
         path: The stream.
         where: Where to begin.
         live: How to wait for new data; None: do not wait.
-        cursor: The cursor of the answer before.
-        resumed: An EventSource has come back, and `where` is its `Last-Event-ID`.
-        if_none_match: The `ETag`s of what the client has.
-        otherwise: Where to begin if `resumed`, and `where` is not an offset of the stream.
+        cursor: The cursor of the client's last answer; None if it sends none.
+        resumed: An EventSource has reconnected, and `where` is its `Last-Event-ID`.
+        if_none_match: `If-None-Match`, the ETags of what the client has; None if not given.
+        otherwise: Where the URL says to begin; it counts if `resumed`, and `where` is not an offset
+            of the stream.
     """
 
     path: str
@@ -131,16 +132,18 @@ def command_of(
 
     Args:
         method: In capitals.
-        path: The stream, checked.
-        query: As it was sent.
+        path: The stream's name, checked.
+        query: The query string as it was sent.
         fields: The header fields.
-        root: Where the application is mounted.
+        root: The mount path.
 
     Returns:
-        The command; None for a method that streams do not have.
+        The command; None for a method that streams do not support.
 
     Raises:
-        InvalidRequest: A header or a parameter is not valid (400); or InvalidOffset, ForkRefused.
+        InvalidRequest: A header or a parameter is not valid (400).
+        InvalidOffset: An offset is not valid (400).
+        ForkRefused: The source of the fork is not below the mount path, or is reserved (404).
     """
     match method:
         case "POST":
@@ -166,7 +169,7 @@ def parse_post(path: str, fields: Fields) -> Post:
     content_type, seq = fields.get(b"content-type"), fields.get(b"stream-seq")
     return Post(
         path,
-        # A client without a body may send an empty one.
+        # A client that sends no body may send an empty Content-Type.
         content_type_of(content_type) if content_type else None,
         producer_of(fields),
         None if seq is None else text_of("Stream-Seq", seq, limits.MAX_STREAM_SEQ_BYTES),
@@ -268,10 +271,11 @@ def parse_get(path: str, query: bytes, fields: Fields) -> Get:
 
 
 def _resume_offset(last_event_id: bytes | None) -> Where | None:
-    """The offset up to which an EventSource has everything; None if it has nothing yet.
+    """The offset up to which an EventSource has everything; None if it sends none.
 
-    It comes back with the URL that it was made with. Its id may be another server's that answered
-    it before, and a refusal would end it for good. So an id that is not an offset is ignored.
+    An EventSource sends the id of its last event, which may have come from another server that
+    answered at the same URL. A refusal would end the EventSource for good. So an id that is not an
+    offset is ignored.
     """
     try:
         return where_of(last_event_id.decode("latin-1")) if last_event_id else None

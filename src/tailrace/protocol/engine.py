@@ -36,14 +36,14 @@ from tailrace.store import Mark, NewStream, is_json, wire_of
 __all__ = ["Engine", "OnAppend", "Request"]
 
 OnAppend = Callable[[str], None]
-"""Called in the event loop with the path of a stream to which something was appended."""
+"""Called in the event loop with the path of a stream that was created, appended to or closed."""
 
 _SALT: Final = random.getrandbits(32)
-"""Salt of this process's cursors."""
+"""Salt of the cursors that this process gives out (`next_cursor`)."""
 
 
 class Request:
-    """A request, while it is answered.
+    """A request that is being answered.
 
     Args:
         scope, receive, send: ASGI's.
@@ -63,7 +63,7 @@ class Request:
         self.replies = replies
         self.body = Body(receive, fields)
         self.is_answered = False
-        """An answer may have begun: an error cannot be answered any more."""
+        """Whether an answer may have begun: then an error can no longer be answered."""
 
 
 class Engine:
@@ -72,8 +72,9 @@ class Engine:
     Args:
         hub: The live streams of this process, and the store behind them.
         options: The settings.
-        on_append: Called after each append of this process, once it is durable.
-        authorize: Asked for every path before it is touched; None: everybody may do everything.
+        on_append: See `DurableStreams`.
+        authorize: Asked for every path before it is touched; None: everybody may do everything,
+            except to fork (`ProtocolOptions.forks`).
     """
 
     def __init__(
@@ -95,10 +96,10 @@ class Engine:
         """Do what a command asks for.
 
         Returns:
-            The answer; None if it was sent, or if the client has left.
+            The answer; None if it was sent already, or if the client has left.
 
         Raises:
-            TailraceError: It is refused, or it failed.
+            TailraceError: The command is refused, or it failed.
         """
         if isinstance(command, Put) and command.new.fork is not None and not self._forks:
             raise ForkRefused(command.new.fork.source, "forks are turned off on this server", 403)
@@ -117,7 +118,7 @@ class Engine:
                 await self._store.delete(command.path)
                 return request.replies.deleted()
 
-    # Writing. If a client leaves after its body has arrived, the write is done all the same.
+    # Writing. If a client leaves after its body has arrived, the write is done nevertheless.
 
     async def _append(self, command: Post, request: Request) -> Reply | None:
         body = await self._body(request)
@@ -135,7 +136,7 @@ class Engine:
                 close=command.close,
             ),
         )
-        # For a duplicate too: the process that had it first may have died before this call.
+        # For a duplicate too: the process that had it first may have died before it called this.
         if self._on_append is not None:
             self._on_append(command.path)
         return request.replies.appended(done) if data else request.replies.closed(done)
@@ -175,7 +176,8 @@ class Engine:
                 return new  # the store refuses it
         if content_type is not None and is_json(content_type):
             body = await self._messages(body)
-        # With its type: if the source is replaced meanwhile, by one of another type, that is seen.
+        # With the type, so that the store refuses the fork if the source is replaced meanwhile by a
+        # stream of another type.
         return replace(new, data=body, content_type=content_type)
 
     async def _may_append(self, command: Post | Put, body: bytes, request: Request) -> None:
@@ -216,7 +218,7 @@ class Engine:
         )
 
     async def _sse(self, command: Get, request: Request) -> Reply | None:
-        live = self._hub.join(command.path)  # first, so that what is read now is not read again
+        live = self._hub.join(command.path)  # first: it learns the tail from the read that follows
         try:
             part = await self._first(command)
             if command.resumed and part.closed and not part.chunks:
@@ -242,8 +244,8 @@ class Engine:
         except (InvalidOffset, OffsetGone) as error:
             if not command.resumed:
                 raise
-            # An answer of 4xx would end an EventSource for good. It learns where it goes on, and
-            # where the stream begins if that is not at its first byte.
+            # A 4xx would end an EventSource for good. Instead, the events say at which offset it
+            # continues, and where the stream begins if its first bytes are gone.
             gone = isinstance(error, OffsetGone)
             where = Mark.BEGINNING if gone else command.otherwise
             return await self._hub.read(command.path, where, limits.CATCH_UP_BYTES)
@@ -257,8 +259,8 @@ class Engine:
         """The messages in a JSON body, as wire bytes."""
         if len(body) <= limits.JSON_INLINE_BYTES:
             return wire_of(body)
-        # One after the other: threads that compute wait for one lock, and so does the event loop,
-        # the longer the more of them there are.
+        # One body at a time: threads that compute share the interpreter's lock with the event loop,
+        # which waits the longer for it, the more such threads there are.
         async with self._splitting:
             return await call_in_thread(partial(wire_of, body))
 

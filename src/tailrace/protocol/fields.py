@@ -42,11 +42,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
-    """Header fields by name; if one is given twice, its values with a comma between them.
+    """Header fields by name; the values of a field that is repeated are joined with commas.
 
     Raises:
-        InvalidRequest: A field that may be given only once is given twice (400). Attacks are made
-            of such fields: of two programs, one believes the first and the other the second.
+        InvalidRequest: A field is repeated that may be given only once (400). Such a request can be
+            an attack: a proxy may use the first value, and this server the second.
     """
     pairs = headers if isinstance(headers, list) else list(headers)
     fields = dict(pairs)
@@ -77,7 +77,7 @@ def number_of(name: str, value: bytes, least: int = 0, most: int = limits.MAX_SE
     """A whole number in decimal digits: no sign, point, exponent or leading zero.
 
     Raises:
-        InvalidRequest: It is not such a number, or out of its range (400).
+        InvalidRequest: It is not such a number, or not from `least` to `most` (400).
     """
     if _NUMBER.fullmatch(value) is None or not least <= (number := int(value)) <= most:
         raise InvalidRequest(
@@ -98,10 +98,10 @@ def text_of(name: str, value: bytes, most: int) -> str:
 
 
 def producer_of(fields: Fields) -> Producer | None:
-    """Who appends; None if the request does not say.
+    """The producer that appends, and its number for the append; None if none is given.
 
     Raises:
-        InvalidRequest: Only some of the three fields are there, or one is not valid (400).
+        InvalidRequest: Only some of the three fields are given, or one is not valid (400).
 
     Source: Durable Streams 5.2.1.
     """
@@ -121,7 +121,7 @@ def producer_of(fields: Fields) -> Producer | None:
 
 @lru_cache(maxsize=256)
 def content_type_of(value: bytes) -> str:
-    """A media type, as it was spelt.
+    """A media type, in the client's spelling.
 
     Raises:
         InvalidRequest: It is not a media type (400).
@@ -134,7 +134,7 @@ def content_type_of(value: bytes) -> str:
 
 
 def instant_of(name: str, value: bytes) -> int:
-    """A time of RFC 3339, in milliseconds since the epoch; smaller parts are dropped.
+    """A time of RFC 3339, in milliseconds since the epoch; fractions of one are dropped.
 
     Raises:
         InvalidRequest: It is not such a time, or is before the epoch (400).
@@ -159,7 +159,7 @@ def instant_of(name: str, value: bytes) -> int:
 
 
 def where_of(token: str) -> Where:
-    """A place in a stream: an offset, -1 or now.
+    """A place in a stream: an offset, `-1` or `now`.
 
     Raises:
         InvalidOffset: It is not an offset (400).
@@ -174,7 +174,7 @@ def where_of(token: str) -> Where:
 
 
 def cursor_of(text: str) -> int | None:
-    """The cursor that a client sends back; None if it is not one of ours, which does no harm.
+    """The cursor that a client sends back; None, as if it sent none, if it is not a number.
 
     Source: Durable Streams 10.1.
     """

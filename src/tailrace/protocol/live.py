@@ -1,29 +1,29 @@
 """Live reading: server-sent events, long-polls, and the cursors of both.
 
 **Server-sent events** are `data` events, with a `control` event after each of them. Each event ends
-with `id:`, the offset after it, so that a browser's own EventSource comes back with `Last-Event-ID`
-at the right place. The id is behind the data, since some clients use an id as soon as they have
-read its line. A data event and its control event are one write: clients may stop reading at either.
+with `id:`, the offset after its data, so that a browser's own EventSource reconnects with the right
+`Last-Event-ID`. The `id:` follows the data, since some clients use an id as soon as they have read
+its line. A data event and its control event are one write: a client may stop reading after either.
 
-What the format costs, for streams of text (the others arrive whole, in base64 or as JSON):
+What the format changes in streams of text (others arrive unchanged, in base64 or as JSON):
 
 * A line of an event ends at CR, LF or both, and clients join the lines with LF. So CR and CRLF in
   the text arrive as LF.
-* Bytes that are not UTF-8 arrive as U+FFFD; so does a character that two appends have cut in two,
-  if an event ends between them.
+* Bytes that are not UTF-8 arrive as U+FFFD; so does a character that is split over two appends, if
+  an event ends between them.
 
-A client that must have every byte as it was reads by catch-up or long-poll.
+A client that needs every byte unchanged reads by catch-up or long-poll.
 
-**A long-poll** waits until there is something to answer. It ends with the first of: data, the end
-of the stream, the time, the client's leaving, the server's stopping.
+**A long-poll** waits for data. It ends at the first of these: data arrives, the stream is closed or
+deleted, the time is over, the client leaves, the server stops.
 
-**A cursor** keeps a cache from answering a client that waits with its own old answer for ever. The
-client sends back the cursor of the last answer, so a cache takes its next request for a new one.
-Clients that wait for the same data should send the same request, so that a cache asks only once for
-all of them. So a cursor is the number of the 20 seconds in which it is given out. A client that
-sends that number, or a later one, gets a greater one. It is not random for each client, but
-computed from the client's number and a salt of the process: clients that send the same get the
-same.
+**A cursor** stops a cache from giving a waiting client the same old answer again and again. The
+client sends the cursor of the last answer with its next request, so the cache takes that for a new
+request. But clients that wait for the same data should send the same request, so that the cache
+asks only once for all of them. So a cursor is the number of the interval of 20 seconds in which it
+is given out. A client that sends this number, or a greater one, gets one that is greater still. It
+is not drawn for each client, but computed from the cursor that the client sent and a salt of the
+process: clients that send the same cursor get the same cursor.
 
 Source: Durable Streams 5.7, 5.8, 10.1; WHATWG HTML 9.2.5.
 """
@@ -54,19 +54,19 @@ _STEPS: Final = int(limits.CURSOR_JITTER // limits.CURSOR_INTERVAL)
 
 
 class LongPoll:
-    """One long-poll. While it waits, it has its place among the stream's watchers.
+    """One long-poll. While it runs, it is a reader of the live stream.
 
     Args:
         hub: The live streams.
         command: What it reads.
-        options: How long it waits, and how many bytes it gets.
+        options: `long_poll_timeout`, and `read_bytes`.
         scope, receive, send: ASGI's.
     """
 
     __slots__ = ("_command", "_hub", "_options", "_response", "_waiting")
 
     lingers = 0.0
-    """It answers at once when the server stops."""
+    """Seconds that it goes on when the server stops: it answers at once."""
 
     def __init__(
         self,
@@ -85,20 +85,21 @@ class LongPoll:
 
     @property
     def left(self) -> bool:
-        """The client has left."""
+        """Whether the client has left."""
         return self._response.ending is Ending.LEFT
 
     def end_early(self) -> None:
-        """Wait no longer: the client has left, or the server stops."""
+        """Stop waiting: the client has left, or the server stops."""
         self._waiting.cancel()
 
     async def run(self) -> Slice:
-        """The data that there is, or that arrives; empty if none arrived in time.
+        """Read the data that is there, or wait for some; empty if none arrives in time.
 
         Raises:
-            StreamNotFound: The stream does not exist, or was deleted meanwhile.
+            StreamNotFound: The stream does not exist, or was deleted meanwhile (404).
+            OffsetGone, InvalidOffset: As `Store.read`.
         """
-        live = self._hub.join(self._command.path)  # first: all that wait know what is read
+        live = self._hub.join(self._command.path)  # first: it learns the tail from each read
         try:
             part = await self._read(self._command.where)
             if part.chunks or part.closed:
@@ -122,7 +123,7 @@ class LongPoll:
 
 
 def interval_of(now: float) -> int:
-    """The cursor of a time, in seconds since the epoch."""
+    """The cursor that is given out at a time, which is in seconds since the Unix epoch."""
     return max(0, int((now - EPOCH) // limits.CURSOR_INTERVAL))
 
 
@@ -130,8 +131,8 @@ def next_cursor(given: int | None, now: float, salt: int) -> int:
     """The cursor of an answer: that of now, or one greater than the client's.
 
     Args:
-        given: The client's, or None.
-        now: Seconds since the epoch.
+        given: The cursor that the client sent, or None.
+        now: Seconds since the Unix epoch.
         salt: A number of 32 bits, the same while the process lives.
     """
     current = interval_of(now)
@@ -150,8 +151,8 @@ class SseFormat(Format):
     """The protocol's SSE answer.
 
     Args:
-        floor: The least cursor of its answers. If a reader sent back the newest cursor, it gets
-            one that follows it. None for all other readers, which share what is written.
+        floor: The least cursor in its events: for a reader that sent the newest cursor and must get
+            a greater one. None for all other readers: they share what is written.
     """
 
     floor: int | None = None
@@ -161,10 +162,10 @@ class SseFormat(Format):
     says_farewell: ClassVar[bool] = True
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        """With a note if data is base64."""
+        """The headers of the answer; one of them says so if data is in base64."""
         headers = (
             ("content-type", self.media_type),
-            ("cache-control", "no-cache, no-store"),  # tests of clients look for the first
+            ("cache-control", "no-cache, no-store"),  # clients' tests look for no-cache
             ("x-accel-buffering", "no"),
         )
         if is_text(info.content_type):
@@ -172,7 +173,7 @@ class SseFormat(Format):
         return (*headers, ("stream-sse-data-encoding", "base64"))
 
     def begin(self, first: Slice, now: float) -> bytes:
-        """When to come back; and where the stream begins, if not at its first byte."""
+        """How soon to reconnect; and where the stream begins, if its first bytes are gone."""
         head = b"retry:%d\n\n" % round(limits.SSE_RETRY * 1000)
         if first.start.position == 0 or first.start != first.info.first:
             return head
@@ -190,10 +191,10 @@ class SseFormat(Format):
         return _data(token, part) + _control(token, more)
 
     def end(self, end: End) -> bytes:
-        """When to come back, if not at once.
+        """How soon to reconnect, if not at once.
 
         If the stream was deleted, or no longer retains what this reader has not got, the answer
-        just ends: the client comes back, and gets an ordinary answer that says so (404, 410).
+        just ends: the client reconnects, and that request gets an answer that says so.
         """
         if end.error is not None:
             raise end.error
@@ -207,7 +208,7 @@ class SseFormat(Format):
 
 
 def _control(token: str, more: str) -> bytes:
-    # Clients' patterns are written for this order of lines, and for each blank in them.
+    # Clients match events with patterns that expect this order of lines, and exactly these spaces.
     return f'event: control\ndata:{{"streamNextOffset":"{token}"{more}}}\nid:{token}\n\n'.encode()
 
 
@@ -224,12 +225,12 @@ def _data(token: str, part: Slice) -> bytes:
 
 
 def _lines(data: bytes) -> bytes:
-    """The lines of an event's data, without the first field name."""
+    """The data as lines of an event, without the first `data:`."""
     if not data.isascii():
         data = data.decode(errors="replace").encode()
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\n" in data:
-        # Clients drop one blank at the start of a line: a line that begins with one needs two.
+        # Clients drop one space at the start of a line: a line that begins with one needs two.
         data = data.replace(b"\n", b"\ndata:").replace(b"\ndata: ", b"\ndata:  ")
     return b" " + data if data.startswith(b" ") else data

@@ -23,13 +23,13 @@ class ProtocolOptions:
 
     Args:
         long_poll_timeout: Seconds that a long-poll waits for data.
-        sse_lifetime: Seconds after which an SSE answer ends and its client comes back, more or
-            less (`limits.SSE_LIFETIME_SPREAD`); None never ends it.
+        sse_lifetime: Seconds after which an SSE answer ends and its client reconnects; each answer
+            is shorter by a random part of up to `limits.SSE_LIFETIME_SPREAD`. None never ends it.
         body_timeout: Seconds to wait for a body before its client is cut off; each
             `limits.BODY_MIN_RATE` bytes that arrive give one of them back.
         max_append_bytes: Bytes of one request's body, at most `limits.MAX_APPEND_BYTES`.
-        read_bytes: Bytes of a stream in one answer. It ends after the append that reaches the next
-            multiple of this number.
+        read_bytes: Bytes of a stream in one answer. The answer ends after the append that reaches
+            the next multiple of this number, counted from the beginning of the stream.
         shared: Streams may be shown to every user: shared caches may keep what was read
             (`Cache-Control: public`).
         cors_origins: Web origins beside the server's own whose pages may use the streams
@@ -39,7 +39,8 @@ class ProtocolOptions:
         forks: Streams may be created as forks of others. A fork reads its source, which a header
             names: a dependency or a proxy that looks at the URL does not see it. None: only if
             there is an `authorize`, which is asked for the source too.
-        stream: Heartbeat of SSE answers; `send_timeout` of SSE answers and of large ones.
+        stream: `heartbeat` holds for SSE answers, `min_rate` for large ones, `send_timeout` for
+            both.
 
     Raises:
         InvalidOption: A value is out of its range; it names the option, the value and the range.

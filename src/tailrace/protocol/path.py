@@ -1,9 +1,9 @@
 """From a URL's path to the name of a stream.
 
-A stream's name is the decoded path below the place where the application is mounted, without the
-first slash. Proxies and clients rewrite some paths on the way (`..`, empty segments). Such a path
-is refused, so that it cannot name one stream here and another there. So is an escape that is not
-UTF-8: servers decode each such byte to U+FFFD, and two URLs would name one stream.
+A stream's name is the decoded path below the mount path (the path at which the application is
+mounted), without the first slash. Proxies and clients rewrite some paths (`..`, empty segments).
+Such a path is refused, since it could name one stream here and another there. So is an escape that
+is not UTF-8: servers decode each such byte to U+FFFD, and two URLs would name one stream.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from tailrace.errors import ForkRefused, InvalidRequest
 __all__ = ["RESERVED", "is_reserved", "location", "path_below", "source_path", "stream_path"]
 
 RESERVED: Final = "__ds"
-"""The first segment of paths that name no stream: the subscription APIs, and our own streams."""
+"""The first segment of paths that clients cannot use for streams. Below it are the subscription
+APIs, and the streams that Tailrace makes for itself."""
 
 _REFUSED: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(?:\A|/)\.{0,2}(?:/|\Z)")
-"""Control characters, half a character, and the segments ``, `.` and `..`."""
+"""Control characters, surrogates, empty segments, and the segments `.` and `..`."""
 
 _RULE: Final = (
     "segments with a slash between them, none of them empty, '.' or '..', in UTF-8 without "
@@ -32,15 +33,15 @@ _PLAIN_PATH: Final = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
 
 def path_below(scope: Any) -> str | None:
-    """The part of a request's path that follows the place of mounting.
+    """The part of a request's path that follows the mount path.
 
     Returns:
-        The part without its first slash; None if the path is not below that place.
+        The part without its first slash; None if the path is not below the mount path.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     # Behind a proxy that strips a prefix, an application names that prefix
-    # (`FastAPI(root_path=...)`): then it is in the root, but not in the path.
+    # (`FastAPI(root_path=...)`): then the prefix is in `root_path`, but not in `path`.
     for prefix in (root, root.removeprefix(scope.get("app_root_path", ""))):
         if prefix and path.startswith(prefix):
             path = path[len(prefix) :]
@@ -49,7 +50,7 @@ def path_below(scope: Any) -> str | None:
 
 
 def is_reserved(below: str) -> bool:
-    """Whether a path never names a stream."""
+    """Whether a path is `__ds` or below it: it never names a client's stream."""
     return below.startswith(RESERVED) and below[len(RESERVED) :][:1] in ("", "/")
 
 
@@ -57,8 +58,8 @@ def stream_path(below: str, raw_path: bytes = b"") -> str:
     """The name of a stream, checked.
 
     Args:
-        below: What `path_below` returns.
-        raw_path: The whole path as it was sent, if it is known.
+        below: What `path_below` returned.
+        raw_path: The whole path as it was sent; empty if it is not known.
 
     Raises:
         InvalidRequest: Not a valid name (400).
@@ -88,7 +89,7 @@ def _is_utf8(raw_path: bytes) -> bool:
 
 
 def source_path(value: bytes, root: str) -> str:
-    """The stream that a fork branches off.
+    """The name of the stream that is forked, checked.
 
     Args:
         value: `Stream-Forked-From`: the path of the stream's URL; or only the part of it after the
@@ -120,7 +121,7 @@ def location(scope: Any, host: bytes) -> bytes:
 
     Args:
         scope: The request's.
-        host: Its Host header; if it is not valid, the URL is relative.
+        host: Its Host header; if it is not valid, the URL is only a path.
     """
     path: bytes = scope.get("raw_path") or b""
     if _PLAIN_PATH.fullmatch(path) is None:

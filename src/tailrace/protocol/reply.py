@@ -1,7 +1,7 @@
-"""From what a store returns to what goes over the wire. Pure: status, headers, body.
+"""Makes answers, each of a status, headers and a body, from what a store returns. Pure.
 
 The headers that every answer has (for the security of browsers, and for other origins) are put
-together once; each answer is then one list of headers.
+together once; each answer then adds its own.
 
 Source: Durable Streams 5, 8, 10.1, 12.7; RFC 9457; RFC 9110.
 """
@@ -86,7 +86,8 @@ _EXPOSED: Final = ", ".join(
 ).encode()
 _ACCEPTED: Final = ", ".join(
     (
-        # The wildcard at the end is for a page's own fields (tracing); it does not cover these.
+        # The wildcard at the end is for a page's own fields (tracing). It does not cover
+        # Authorization, and nothing at all in a request with credentials.
         *("Authorization", "Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"),
         *("Stream-Seq", "Stream-TTL", "Stream-Expires-At", "Stream-Closed"),
         *("Stream-Forked-From", "Stream-Fork-Offset", "Stream-Fork-Sub-Offset"),
@@ -96,7 +97,7 @@ _ACCEPTED: Final = ", ".join(
 ).encode()
 
 _OUR_OWN: Final = (b"content-type", b"content-length", b"transfer-encoding")
-"""Fields that describe the body, which is ours."""
+"""Fields that `authorize` cannot set: they describe the body, which is made here."""
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -113,7 +114,7 @@ _FACTS: Final[dict[type[TailraceError], tuple[str, ...]]] = {
     StreamClosed: ("tail",),
     TooLarge: ("most",),
 }
-"""Fields of an error that its problem document has."""
+"""Fields of an error that its problem document shows."""
 
 _SAYS: Final[dict[type[TailraceError], tuple[tuple[bytes, str], ...]]] = {
     OffsetGone: ((b"stream-first-offset", "first"),),
@@ -121,7 +122,7 @@ _SAYS: Final[dict[type[TailraceError], tuple[tuple[bytes, str], ...]]] = {
     ProducerGap: ((b"producer-expected-seq", "expected"), (b"producer-received-seq", "received")),
     StreamClosed: ((b"stream-next-offset", "tail"),),
 }
-"""Fields of an error that the protocol has a header for."""
+"""Headers that the protocol has for fields of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Reply:
 
     Args:
         status: The HTTP status.
-        headers: A list of its own, since middleware writes into it.
+        headers: A list of its own, since middleware changes it.
         body: The whole body.
     """
 
@@ -140,9 +141,9 @@ class Reply:
 
 
 def replies_by_origin(options: ProtocolOptions) -> dict[bytes | None, Replies]:
-    """What makes answers, by the request's Origin; None stands for all other origins.
+    """The `Replies` for each Origin of a request; None stands for all other origins.
 
-    If answers are the same for everybody, there is only None.
+    If answers do not depend on the origin, there is only None.
     """
     origins = options.cors_origins
     if len(origins) < 2:
@@ -158,8 +159,8 @@ class Replies:
 
     Args:
         options: The settings.
-        origin: The other origin whose pages may read the answer; None: no other.
-        varies: The answer to another origin is different.
+        origin: The other origin whose pages may read the answer, or "*"; None: no other.
+        varies: Other origins get other answers: each answer says `Vary: Origin`.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class Replies:
     # Writing
 
     def appended(self, done: Appended) -> Reply:
-        """Answer a POST: 200 with new data of a producer, 204 otherwise."""
+        """Answer a POST with data: 200 if it is a producer's and new, 204 otherwise."""
         producer = done.producer
         next_offset = (b"stream-next-offset", str(done.tail).encode())
         if producer is None:
@@ -202,13 +203,13 @@ class Replies:
         return Reply(201 if created.is_new else 200, headers)
 
     def deleted(self) -> Reply:
-        """Answer a DELETE."""
+        """Answer a DELETE: 204."""
         return Reply(204, [*self._unstored])
 
     # Reading
 
     def head(self, info: StreamInfo) -> Reply:
-        """Answer a HEAD."""
+        """Answer a HEAD: 200 with what is known of the stream."""
         return Reply(200, [*self._unstored, *_described(info), *_lifetime(info)])
 
     def read(
@@ -223,8 +224,8 @@ class Replies:
 
         Args:
             part: What was read.
-            cursor: Of a live answer.
-            condition: `If-None-Match`.
+            cursor: For the answer to a long-poll; None for any other.
+            condition: `If-None-Match`; None if not given.
             where: Where the client asked to begin.
         """
         etag = etag_of(part)
@@ -250,12 +251,12 @@ class Replies:
         return Reply(204, [*self._unstored, *_position_fields(part, cursor)])
 
     def finished(self, part: Slice) -> Reply:
-        """Answer an EventSource that comes back and has all of a closed stream: 204, which tells
-        it not to come again (WHATWG HTML 9.2.3)."""
+        """Answer an EventSource that reconnects and has all of a closed stream: 204, after which
+        it does not reconnect (WHATWG HTML 9.2.3)."""
         return Reply(204, [*self._unstored, *_position_fields(part, None)])
 
     def live(self) -> dict[str, str]:
-        """The headers of an SSE answer beside those of its format."""
+        """The headers of an SSE answer, beside those that its format adds."""
         return {name.decode(): value.decode() for name, value in self._base}
 
     def _whole(self, headers: Headers, part: Slice) -> Reply:
@@ -269,19 +270,19 @@ class Replies:
         return Reply(200, headers, body)
 
     def _caching(self, part: Slice, where: Where) -> bytes:
-        """How long a cache may answer without asking again by ETag."""
+        """`Cache-Control`: how long a cache may use the answer before it asks again by ETag."""
         info = part.info
         # "Nothing yet" is only true until the next append: a browser that cached it for a minute
         # would not see what it has written itself.
         is_nothing_yet = not part.chunks and not part.closed
-        # The next stream of this path has some URLs in common with this one: those of its
-        # beginning, and of what a fork has of its source. A cache would answer for that one too.
+        # A later stream of this path would have some of the same URLs: those of its beginning, and
+        # of what a fork shares with its source. A cache would then answer with this stream's data.
         is_this_streams = isinstance(where, Offset) and where.generation == info.generation
         if is_nothing_yet or not is_this_streams:
             return self._reach + b", no-cache"
         age = limits.CACHE_MAX_AGE
         if info.ttl is not None:
-            age = min(age, info.ttl)  # a cache must not outlive the stream by much
+            age = min(age, info.ttl)  # a cached answer must not outlive the stream by much
         return b"%b, max-age=%d, stale-while-revalidate=%d" % (
             self._reach,
             age,
@@ -291,7 +292,7 @@ class Replies:
     # Refusing
 
     def problem(self, error: TailraceError) -> Reply:
-        """Answer a request that is refused, or that failed."""
+        """Answer a request that is refused, or that failed, with a problem document."""
         kind = type(error)
         facts = {name: getattr(error, name) for name in _FACTS.get(kind, ())}
         headers: Headers = []
@@ -307,7 +308,7 @@ class Replies:
         return self._problem(document, headers)
 
     def not_allowed(self, method: str, what: str = "streams", allowed: bytes = METHODS) -> Reply:
-        """Answer a method that streams, or another thing, do not have."""
+        """Answer a method that streams (or `what`, in the plural) do not support: 405."""
         detail = f"{what} do not support {method[:20]!a}: use {allowed.decode()}"
         document = problem_document(405, "method_not_allowed", detail)
         return self._problem(document, [(b"allow", allowed)])
@@ -333,9 +334,9 @@ class Replies:
 
 
 def fields_of_refusal(error: AccessRefused) -> Headers:
-    """The header fields that `authorize` gave with its refusal.
+    """The header fields that `authorize` gave with its refusal, except those of the body.
 
-    A field that no server would send is left out, so that the refusal does not become an error 500.
+    A field that is not valid is left out too, so that the refusal does not become an error 500.
 
     Source: RFC 9110 5.1, 5.5.
     """
@@ -348,7 +349,7 @@ def fields_of_refusal(error: AccessRefused) -> Headers:
 
 
 def _encoded(value: object) -> bytes:
-    """In Latin-1, as Starlette writes it; in UTF-8 if Latin-1 does not have the letters."""
+    """A field's value in Latin-1, as Starlette writes it, or in UTF-8 if that is not possible."""
     text = str(value)
     try:
         return text.encode("latin-1")
@@ -359,7 +360,7 @@ def _encoded(value: object) -> bytes:
 def etag_of(part: Slice) -> str:
     """The entity tag of a part of a stream.
 
-    The offset at its end stands for the bytes before it, also if other streams had this path
+    The offset at its end identifies all bytes before it, even if other streams had this path
     before. The time of creation tells streams apart that have no bytes yet.
     """
     start, end = part.start.position, part.end

@@ -1,4 +1,4 @@
-"""Where subscriptions stood before 0.2; they are in `tailrace.subscriptions`."""
+"""The place of subscriptions before 0.2; now they are in `tailrace.subscriptions`."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ __all__ = ["Descriptor"]
 
 
 class Descriptor:
-    """An open file or directory; closed at the latest when nobody refers to it.
+    """An open file or directory; closed at the latest when nothing refers to it any more.
 
-    A thread that opens for a task that is cancelled meanwhile gives its result to nobody.
+    That matters when a thread opens it for a task that is cancelled meanwhile: nobody gets it.
 
     Args:
         number: An open descriptor.
         name: What messages call it.
-        borrowed: It belongs to somebody else, who may close it as soon as this one is closed. A
+        borrowed: It belongs to the caller, which may close it as soon as this one is closed. A
             thread that uses it gets a duplicate.
 
     Attributes:
@@ -65,7 +65,7 @@ class Descriptor:
 
     @contextmanager
     def use(self) -> Iterator[int]:
-        """The number, for a thread: it stays what it is to the end of the block.
+        """The number, for a thread: it stays open to the end of the block.
 
         Raises:
             ValueError: It is closed.
@@ -86,13 +86,13 @@ class Descriptor:
                 os.close(number)
 
     def detach(self) -> int:
-        """The number, which the caller closes from now on; nobody must use it."""
+        """Give the number to the caller, which has to close it; no thread may be using it."""
         number = self.fileno()
         self.is_closed = True
         return number
 
     def close(self) -> None:
-        """Let nobody begin to use it, and close it when nobody does. A second time does nothing."""
+        """Refuse new uses, and close it when the last use ends. A second time does nothing."""
         with self._lock:
             is_last = self._is_owned and not self.is_closed and not self._users
             self.is_closed = True

@@ -1,4 +1,4 @@
-"""What streaming needs of an event loop and anyio does not offer, for asyncio and for trio.
+"""What streaming needs of an event loop beyond what anyio offers, for asyncio and for trio.
 
 It is a signal that can be set again and again, a call at a given time, a task that begins when it
 is needed, calls from a thread (with and without an answer), and a way to cancel a task *once*. The
@@ -44,8 +44,8 @@ class Signal(Protocol):
 class CancelOnce(AbstractContextManager["CancelOnce"], Protocol):
     """A block in the current task that another task can cancel, once.
 
-    What the block awaits after that, in its cleanup, runs. A block that was cancelled is left as
-    one that ended normally: `cancelled` tells the difference.
+    What the block awaits after that, in its cleanup, runs. The code after the block goes on as if
+    the block had ended normally: `cancelled` tells the difference.
     """
 
     cancelled: bool
@@ -78,7 +78,7 @@ class Loop(Protocol):
     def cancel_once(self) -> CancelOnce: ...
 
     def call_at(self, when: float, call: Callable[[], None]) -> Callable[[], None]:
-        """Call at this time. Returns what takes the call back."""
+        """Call at this time. Returns a function that takes the call back."""
 
     def start_task(self, run: Callable[[], Coroutine[Any, Any, None]]) -> Task:
         """Run a coroutine function in a task of its own, which raises nothing.
@@ -88,17 +88,17 @@ class Loop(Protocol):
         """
 
     def call_from_thread(self, call: Callable[[], None]) -> None:
-        """Call soon, from another thread, without waiting. Does nothing once the loop is closed."""
+        """From another thread: call soon, without waiting. Does nothing once the loop is closed."""
 
     def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Run a coroutine function in the loop, and wait in another thread for what it gives.
+        """From another thread: run a coroutine function in the loop, and wait for its result.
 
         Raises:
             RuntimeError: The loop is closed.
         """
 
     def ask_from_thread(self, call: Callable[[], T]) -> T:
-        """Call a function in the loop, and wait in another thread for what it gives.
+        """From another thread: call a function in the loop, and wait for its result.
 
         Raises:
             RuntimeError: The loop is closed.
@@ -109,8 +109,8 @@ def current_loop(group: anyio.abc.TaskGroup | None = None) -> Loop:
     """The loop that runs now.
 
     Args:
-        group: Holds what a loop needs a task for (trio: timers), so that they end with it; None
-            for timers that belong to nobody but the loop.
+        group: On trio, each timer is a task of this group, and ends with it; None for timers that
+            may run as long as the loop.
     """
     try:
         return _AsyncioLoop(asyncio.get_running_loop())
@@ -143,7 +143,7 @@ class _AsyncioLoop:
     def call_from_thread(self, call: Callable[[], None]) -> None:
         if self._context is None:
             self._context = _knowing("asyncio", Context())
-        with suppress(RuntimeError):  # the loop is closed: nothing is left to be told
+        with suppress(RuntimeError):  # the loop is closed: nothing waits for the call
             self._loop.call_soon_threadsafe(call, context=self._context)
 
     def run_from_thread(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -177,7 +177,7 @@ def context_for_thread() -> Context:
 
 
 def _knowing(library: str | None, context: Context) -> Context:
-    """A context in which anyio knows its event loop: outside of tasks it has no other way to."""
+    """A context that tells anyio the kind of event loop: outside of a task it cannot find out."""
     if _known_library is not None:
         context.run(_known_library.set, library)
     return context

@@ -1,9 +1,9 @@
-"""Calls that are under way: identical ones are made once.
+"""Identical calls that are asked for at the same time are made once.
 
-A caller may not have the answer of a call that has begun: it may have looked at the store before
-something was acknowledged that the caller knows of. The caller waits for the next call, which
-begins when the first is over, with all that came meanwhile. So a thousand callers at once cost two
-calls, and no answer was out of date when it was asked for.
+A caller must not get the answer of a call that began before it asked: that call may have read the
+store before something was acknowledged that the caller knows of. So the caller waits for the next
+call, which begins when the first is over and answers all callers that came meanwhile. A thousand
+callers at once cost two calls, and no answer is older than its caller's question.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class SingleFlight:
         return len(self._now) + len(self._next)
 
     async def do(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
-        """The result of a call that began after this one; one of its callers makes it.
+        """The result of a call that begins after this was asked; one of its callers makes it.
 
-        If that caller is cancelled, another one makes the call.
+        If that caller is cancelled, another one makes the call. An error of the call is raised in
+        each of its callers.
 
         Args:
             key: What is asked for.

@@ -1,4 +1,4 @@
-"""Threads for what blocks: apart from those that serve `def` endpoints, and in three sets.
+"""Threads for what blocks, in three sets, apart from the threads that serve `def` endpoints.
 
 anyio's workers would do but for two things. They are not daemons, so one generator that blocks for
 ever keeps the process from exiting; and a token of their limiter is given back when the waiting
@@ -9,13 +9,14 @@ Three sets, by how long a job may block, so that what is short never waits for w
 
 * sync sources run the application's code, which may sleep or wait for ever;
 * files wait for disks, of which one may hang;
-* short calls only compute, and wait for nothing. A store is closed by one.
+* short calls only compute. The closing of a store is one too, though it waits for its threads.
 
-There may be thousands of threads because each costs little: 8 MiB of stack are addresses, not
-memory. A thread that sleeps in a generator has touched 20 KiB, whether its stack is 8 MiB or
-256 KiB (measured with 2,000 and 4,096 threads). So the size is left alone. `threading.stack_size`
-is one number for the process: set around a start, it also applies to threads that are started
-elsewhere in the same moment, and the recursion of an application's code may need the usual size.
+There may be thousands of threads because each costs little: its 8 MiB of stack are reserved
+addresses, not memory. A thread that sleeps in a generator has touched 20 KiB, whether its stack is
+8 MiB or 256 KiB (measured with 2,000 and 4,096 threads). So the size is left alone.
+`threading.stack_size` is one number for the process: set around a start, it also applies to threads
+that are started elsewhere in the same moment, and the recursion of an application's code may need
+the usual size.
 
 Nothing waits for a daemon thread: not `threading._shutdown`, not the exit handlers of
 `concurrent.futures`, which never see these. One that wakes up while the interpreter is taken down
@@ -62,17 +63,17 @@ class Workers(Protocol):
 
     @property
     def queue(self) -> object:
-        """True while other jobs wait for a thread."""
+        """The jobs that wait for a thread; true if there are any."""
 
     def submit(self, job: Job, *, first: bool = False) -> bool:
         """Run a job in a thread, now or when one is free. The job must not raise.
 
         Args:
-            job: What to run; not while it waits already.
-            first: If it must wait, then before all that wait.
+            job: What to run; it must not be waiting already.
+            first: If it has to wait, it goes before all that wait.
 
         Returns:
-            It has a thread; False: it waits in line.
+            True if it has a thread; False if it waits in line.
 
         Raises:
             RuntimeError: There is no thread, and the system gives none.
@@ -88,7 +89,7 @@ class Threads:
 
     Args:
         name: Of each thread, before its number.
-        what: What they are for, in the log.
+        what: What they are for, in words for the log.
         limit: Threads at the same time. There may be fewer if the system gives no more.
     """
 
@@ -154,7 +155,7 @@ class Threads:
         return True
 
     def _give(self, job: Job, *, first: bool) -> bool:
-        """To an idle thread, or into the line; under the lock."""
+        """Give a job to an idle thread, or put it in line; the caller holds the lock."""
         if self._idle:
             # The thread that went idle last: its stack is still in the cache.
             self._idle.pop().put(job)
@@ -199,14 +200,14 @@ class Threads:
 
 
 class PinnedThread:
-    """One thread of a set, for all the jobs of one source; held from the first of them on.
+    """One thread of a set, for all the jobs of one source; held from the first until `release`.
 
     Args:
         threads: Where it comes from, and goes back to when it is released.
     """
 
     queue = ()
-    """Its jobs never make room for others: they could not come back to the same thread."""
+    """Always empty: its jobs never make room for others, or they would lose their thread."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
@@ -230,7 +231,7 @@ class PinnedThread:
         return True
 
     def release(self) -> None:
-        """Give the thread back, after what it was given."""
+        """Give the thread back, once it has run the jobs that it was given."""
         if self._held:
             self._jobs.put(None)
 
@@ -265,16 +266,16 @@ async def call_in_thread(
     threads: Threads = short_threads,
     discard: Callable[[T], None] | None = None,
 ) -> T:
-    """Call a function in a thread, and give what it gives.
+    """Call a function in a thread, and return its result.
 
     If the task is cancelled, it does not wait: a disk that hangs cannot be interrupted, and must
     not hold the request. If no thread has begun the call by then, it is not made at all.
 
     Args:
-        work: May block.
-        threads: Where. The default is for what only computes; disks have threads of their own.
-        discard: Called in a thread with what `work` gives after the task was cancelled, to close
-            it. Must not raise.
+        work: The function; it may block. What it raises is raised here.
+        threads: Which threads. The default is for what only computes; disks have their own.
+        discard: Called in a thread with the result if the task was cancelled, to close it. Must not
+            raise.
     """
     call = _Call(work, current_loop(), threads, discard or _keep_nothing)
     job = call.run

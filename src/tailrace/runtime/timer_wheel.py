@@ -3,7 +3,7 @@
 Thousands of readers each have something due in some seconds, and a tenth of a second hardly ever
 matters. So times are rounded up to the next tick, what is due at one tick is kept together, and the
 loop has one timer: for the earliest tick. When something is sent, no timer is changed: a reader
-whose tick comes too early is asked again at a later one.
+whose tick comes too early names a later time when it is called.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Timed(Protocol):
             now: The loop's time.
 
         Returns:
-            The time of the next, `math.inf` for none.
+            The time at which to be called next, `math.inf` for none.
         """
 
 
@@ -70,14 +70,14 @@ class TimerWheel:
         self._arm()
 
     def take_back(self, timed: Timed) -> None:
-        """Call it no more."""
+        """Do not call it any more."""
         tick, timed.tick = timed.tick, 0
         waiting = self._due.get(tick)
         if waiting is None:
             return
         waiting.discard(timed)
         if not waiting:
-            del self._due[tick]  # its entry in the order is passed over
+            del self._due[tick]  # its entry in the order is skipped later
             self._arm()
 
     def _arm(self) -> None:
@@ -93,7 +93,7 @@ class TimerWheel:
         self._disarm = self._loop.call_at(first * _TICK, self._turn) if first else None
 
     def _turn(self) -> None:
-        """Do what is due, but not for longer than the others can wait."""
+        """Call what is due; after `limits.TURN_BUDGET` seconds, the rest waits for another turn."""
         self._armed, self._disarm, self._turning = 0, None, True
         begun = now = self._loop.time()
         while self._order and self._order[0] * _TICK <= now:
@@ -106,7 +106,7 @@ class TimerWheel:
             if not waiting:
                 del self._due[tick]
             timed.tick = 0
-            # At the next tick at the earliest, or what is always due would be asked for ever.
+            # At the next tick at the earliest, or what is always due would be called for ever.
             self.set(timed, max(timed.on_tick(now), (tick + 1) * _TICK))
             now = self._loop.time()
             if now - begun > limits.TURN_BUDGET:

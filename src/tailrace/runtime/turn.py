@@ -7,9 +7,9 @@ was ready needs no turn of the loop, and an item that was not is waited for by h
 the coroutine gave, in the same task.
 
 On asyncio, `sleep(0)` hands out None. Sources do that after each item to let others run (FastAPI's
-documentation advises it, and its own wrapper does it). The pump gives the loop its turn by time, so
-one such step for each item is taken at once. Only one, so that a source which polls by
-`while not ready: await sleep(0)` still lets the others run.
+documentation advises it, and its own wrapper does it). The pump itself lets others run after some
+time, so one such step for each item is taken at once, without a turn of the loop. Only one, so that
+a source which polls by `while not ready: await sleep(0)` still lets the others run.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Rest:
 
 
 def stepper(awaitable: Any) -> Any:
-    """What an awaitable is driven by: itself if it has `send` (coroutines, async generators)."""
+    """An object whose `send` drives an awaitable: itself, if it has `send` (coroutines do)."""
     return awaitable if hasattr(awaitable, "send") else _Steps(awaitable.__await__())
 
 

@@ -73,8 +73,9 @@ def choose_encoding(accept_encoding: str | None, offered: Sequence[str]) -> str 
     """The offered content coding that the client prefers.
 
     A coding is preferred to identity if the client gives both the same weight, or does not mention
-    identity. If nothing at all is acceptable, the answer is identity: a body that the client may
-    refuse is better than an error (RFC 9110 requires neither).
+    identity. If nothing that is offered is acceptable, the answer is identity, even if the client
+    excludes it: a body that the client may refuse is better than an error (RFC 9110 requires
+    neither).
 
     Args:
         accept_encoding: The Accept-Encoding header; None or empty is identity. Only its first
@@ -94,7 +95,7 @@ def choose_encoding(accept_encoding: str | None, offered: Sequence[str]) -> str 
     best, best_weight = None, weights.get(_IDENTITY, 0.0)
     for offer in offered:
         weight = weights.get(offer, weights.get("*", 0.0))
-        # Not less than identity for the first, more than the one before for the others.
+        # The first coding also wins if it weighs as much as identity; a later one must weigh more.
         if weight > best_weight or (best is None and 0.0 < weight == best_weight):
             best, best_weight = offer, weight
     return best

@@ -22,7 +22,7 @@ __all__ = ["Answer", "Outcome", "Validators", "answer", "is_entity_tag", "tag_as
 _TAG = re.compile(r'(?P<weak>W/)?(?P<opaque>"[\x21\x23-\x7e\x80-\xff]*")')
 _BLANK = " \t"
 _STRONG_AFTER = 1.0
-"""Seconds after which a modification date is a strong validator: then no change can come any more
+"""Seconds after which a modification date is a strong validator: from then on no change can come
 within the second that it names (section 8.8.2.2)."""
 
 
@@ -79,11 +79,11 @@ def answer(
     """What is sent to a GET or HEAD request, by its conditions and its Range.
 
     Args:
-        method: Another method has been carried out by now, so its conditions come too late and are
-            ignored. HEAD has no ranges (section 14.2).
+        method: In capitals. Other methods than GET and HEAD have been carried out by now, so their
+            conditions come too late and are ignored. HEAD has no ranges (section 14.2).
         headers: By lower-case name; several lines of one are joined with commas.
         validators: Of the representation as it is now.
-        size: Its bytes.
+        size: Bytes of the representation.
         now: Seconds since the epoch.
         max_ranges: A Range with more is ignored.
 
@@ -139,7 +139,7 @@ def _precondition(headers: Mapping[str, str], validators: Validators, now: float
 
 
 def _range_holds(if_range: str | None, validators: Validators, now: float) -> bool:
-    """Whether a part would match what the client has: only if it certainly has the same version.
+    """Whether parts may be sent: only if what the client has is certainly of this version.
 
     Source: RFC 9110 section 13.1.5.
     """
@@ -180,7 +180,7 @@ def _tags(condition: str) -> Iterator[re.Match[str]]:
 
 
 def _is_later(date: int | None, condition: str | None, now: float) -> bool | None:
-    """Whether the representation changed after a date; None where one of them is not known."""
+    """Whether the representation changed after a date; None if either date is not known."""
     if date is None or condition is None:
         return None
     since = parse_date(condition, now=now)

@@ -51,13 +51,13 @@ def parse_date(text: str, *, now: float) -> int | None:
     Args:
         text: A header's value: IMF-fixdate, RFC 850 or asctime.
         now: Seconds since the epoch. RFC 850 has two digits for the year; a date that would be more
-            than 50 years ahead is of the century before.
+            than 50 years ahead is taken to be in the century before.
 
     Returns:
         Whole seconds since the epoch.
     """
     for pattern in _FORMATS:
-        # Not compiled when this is imported, which takes milliseconds: `re` keeps it from now on.
+        # Compiled at the first call and kept by `re`: on import it would cost milliseconds.
         if match := re.fullmatch(pattern, text.strip(" \t")):
             return _seconds(match, now)
     return None

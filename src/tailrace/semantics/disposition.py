@@ -62,7 +62,7 @@ def content_disposition(kind: str, filename: str) -> str:
 
 
 def _without_accents(name: str) -> str:
-    """Letters without their accents, where Unicode has them apart: é is e and a mark."""
+    """The name without accents, where Unicode can take them off: é becomes e."""
     decomposed = unicodedata.normalize("NFKD", name)
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
     # Compatibility forms of harmful characters, such as the wide slash, become plain ones here.

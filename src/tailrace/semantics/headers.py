@@ -1,8 +1,8 @@
-"""Header fields that many responses share, and the list that keeps them true.
+"""Header fields that many responses share, and a list that keeps them true.
 
-Three things that a response says of its own bytes: that they are live, so that no cache or proxy
-holds them; that somebody else has written them, so that no browser runs them; and what holds of the
-bytes as they were made, which a middleware may still encode.
+They say three things of a response's bytes: that they are live, so that no cache or proxy holds
+them; that somebody else has written them, so that no browser runs them; and what is true only of
+the bytes as they were made (ETag, digests, ranges), which a middleware may still encode.
 
 Source: RFC 9111 3, 5.2.2.5 (no-store); nginx, `X-Accel-Buffering`; CSP Level 3, 6.5.2 (sandbox);
 Fetch 3.6 (X-Content-Type-Options); RFC 9110 8.8.1 and 8.8.3.3; RFC 9530; RFC 1864.
@@ -15,27 +15,27 @@ from typing import Final
 __all__ = ["DIGESTS", "LIVE_HEADERS", "SANDBOX_HEADERS", "ResponseFields"]
 
 LIVE_HEADERS: Final = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
-"""Header fields of an answer that is sent while it is made, unless the application gives others.
+"""Header fields of a response that is sent while it is made, unless the application gives others.
 
-A cache keeps an answer that says nothing: Varnish keeps it for 120 s, for every client. nginx holds
-a response back until a buffer is full, unless the response forbids it.
+A cache may keep a response without `cache-control`: Varnish keeps it for 120 s, for every client.
+nginx holds a response back until a buffer is full, unless the response forbids it.
 """
 
 SANDBOX_HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
     ("content-security-policy", "sandbox"),
 )
-"""Header fields of an answer whose type or bytes somebody else has chosen.
+"""Header fields of a response whose type or bytes somebody else has chosen.
 
 Whoever writes a stream chooses its type and its bytes: HTML with a script, SVG, XML with a style
 sheet. No browser may run them as a page of this origin. `sandbox` gives such a page an origin that
-nobody shares, and no scripts; `nosniff` keeps a browser from taking something else for a page. Both
-are on every answer that may carry such bytes, whatever its type: a list of safe types would be
-wrong some day.
+no other page shares, and no scripts; `nosniff` keeps a browser from taking other types for a page.
+Both are on every response that may carry such bytes, whatever its type: a list of safe types would
+be wrong some day.
 """
 
 DIGESTS: Final = frozenset({b"content-digest", b"content-md5", b"digest", b"repr-digest"})
-"""Fields that hold of the bytes as they were made, and of no others. Lower-case."""
+"""Fields that are true only of the bytes as they were made; in lower case."""
 
 _UNTRUE: Final = DIGESTS | {b"accept-ranges"}
 
@@ -46,9 +46,9 @@ class ResponseFields(list[tuple[bytes, bytes]]):
     A middleware that compresses appends `content-encoding` to the list that it was given, and
     leaves the rest as it is (Starlette's GZipMiddleware, brotli-asgi). Then one strong ETag would
     name two sequences of bytes, a client would join a range of one with a part of the other, and a
-    digest would be wrong. So the list acts on what is appended: the ETag becomes weak and ranges
-    are not offered, as nginx does where it compresses, and digests are left out. All else than
-    `append` is that of any list.
+    digest would be wrong. So when `content-encoding` is appended, the list makes the ETag weak and
+    offers no ranges, as nginx does where it compresses, and removes the digests. Only `append`
+    differs from that of any list.
     """
 
     __slots__ = ()

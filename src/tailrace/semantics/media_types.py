@@ -1,7 +1,7 @@
 """Which media type a file has, by its name; and which charset a media type names.
 
-The table is Python's own and what is missing there, without the machine's `/etc/mime.types`: the
-same file has the same type on every machine.
+The table is Python's own, plus what is missing there. The machine's `/etc/mime.types` is not read,
+so that a file has the same type on every machine.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _MORE = {
 
 
 class MediaTypes:
-    """A table of media types: of one `Files`, or the common one.
+    """A table of media types by suffix: of one `Files`, or the common one.
 
     Args:
         own: Types by lower-case suffix with its dot (".log"), which come before the table's; "" is
@@ -100,7 +100,7 @@ class MediaTypes:
         return {**table, **_MORE, **self._own}
 
     def of(self, name: str) -> str:
-        """The media type of a file; of text, without a charset, which the response adds.
+        """The media type of a file by its name, without a charset, which the response adds to text.
 
         Only the last suffix counts. `a.tar.gz` is gzip, not tar with a content coding: a client
         that decoded it would store other bytes than those of the file.

@@ -21,7 +21,7 @@ __all__ = ["ByteRange", "ByteRanges", "coalesce", "content_range", "parse_ranges
 _BLANK = " \t"
 _SPEC = re.compile(r"(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+)")
 _MAX_DIGITS: Final = 18
-"""A longer number is more than any file has, whatever it is. Python itself refuses 4,300 digits."""
+"""A longer number is more bytes than any file has. Python itself refuses more than 4,300 digits."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,13 +60,13 @@ def parse_ranges(
     understood = False
     for spec in specs:
         match = _SPEC.fullmatch(spec)
-        if match is None:  # the grammar's `other-range`, of which bytes have none
+        if match is None:  # the grammar's `other-range`, which the unit bytes does not have
             continue
         understood = True
         if match["suffix"] is not None:
             start, stop = max(0, size - _number(match["suffix"])), size
             if not size and _number(match["suffix"]):
-                return None  # satisfiable, says the RFC, but no Content-Range can say it
+                return None  # satisfiable by the RFC, but no Content-Range can express it
         else:
             start = _number(match["first"])
             stop = _number(match["last"]) + 1 if match["last"] else max(size, start + 1)
@@ -82,12 +82,12 @@ def parse_ranges(
 def coalesce(
     ranges: Sequence[ByteRange], gap_bytes: int = COALESCE_GAP_BYTES
 ) -> tuple[ByteRange, ...]:
-    """Ranges that do not overlap, each at the place of the first range that is part of it.
+    """Join ranges that overlap or nearly touch; each has the place of the first that it contains.
 
     Args:
         ranges: Without empty ones.
-        gap_bytes: Two ranges so close together become one: the bytes between them cost less than
-            the head of another part.
+        gap_bytes: Two ranges with no more bytes than this between them become one: these bytes
+            cost less than the head of another part.
     """
     merged: list[tuple[int, ByteRange]] = []
     for place, range_ in sorted(enumerate(ranges), key=lambda entry: entry[1]):
@@ -145,7 +145,7 @@ class ByteRanges:
         return heads + sum(range_.size for range_ in self.ranges) + len(self.closing)
 
     def head(self, place: int) -> bytes:
-        """The bytes before those of a part, with the line break that ends the part before it."""
+        """The head of a part, after the line break that ends the part before it."""
         return (
             f"{'' if place == 0 else chr(13) + chr(10)}--{self.boundary}\r\n"
             f"Content-Type: {self.content_type}\r\n"

@@ -12,13 +12,13 @@ __all__ = ["foreign_origin", "mounted"]
 #
 # A browser sends a `POST` of plain text, a form or a beacon from any page to any server without
 # asking first, with the user's cookies and from the user's machine: CORS only keeps the page from
-# reading the answer. So a server that strangers' pages must not write to looks for itself.
+# reading the answer. So a server to which pages of other sites must not write has to check itself.
 #
 # Two fields tell, and no page can set them. `Sec-Fetch-Site` says what the browser itself has
-# found: `same-origin`, or `none` (the user's own doing). It is sent to https and to this machine
-# only. Where it is missing, `Origin` is compared with `Host`; the scheme is not, for a proxy may
-# have ended TLS. A request with neither field does not come from a browser, or from one that is
-# over ten years old.
+# found: `same-origin`, or `none` (the user's own doing). Browsers send it only to https and to
+# their own machine. Where it is missing, `Origin` is compared with `Host`; the scheme is not, for a
+# proxy may have ended TLS. A request with neither field does not come from a browser, or from one
+# that is over ten years old.
 #
 # Source: RFC 6454 7; Fetch Metadata 2.3; the same decision as Go's `http.CrossOriginProtection`.
 
@@ -31,7 +31,7 @@ _OWN_SITES: Final = (b"same-origin", b"none")
 def foreign_origin(
     method: str, headers: Iterable[tuple[bytes, bytes]], allowed: Collection[str]
 ) -> str | None:
-    """The origin of a page of another site that may not do what it asks for.
+    """The origin of a request, if it comes from a page of another site and may not be carried out.
 
     Args:
         method: In capitals.
@@ -53,7 +53,7 @@ def foreign_origin(
             sites.add(value.strip().lower())
         elif name == b"host":
             host = value.lower()
-    origin = b", ".join(sorted(origins))  # two different ones match no site
+    origin = b", ".join(sorted(origins))  # two different ones, joined, match no site
     is_own = not origin or (host != b"" and origin.lower().partition(b"://")[2] == host)
     if origin.decode("latin-1") in allowed or (sites.issubset(_OWN_SITES) if sites else is_own):
         return None
@@ -62,7 +62,7 @@ def foreign_origin(
 
 # A mounted application ----------------------------------------------------------------------------
 #
-# ASGI's `root_path` is where the application is mounted, and `path` begins with it. So it is in
+# ASGI's `root_path` is where the application is mounted, and `path` begins with it. That is true in
 # Starlette, FastAPI, BlackSheep and hypercorn's dispatcher (Quart). Litestar takes the mount's path
 # off `path`, does not say so in `root_path`, and gives every path a slash at its end. There
 # `raw_path`, which nobody changes, tells what was taken off and whether the slash was sent.
@@ -76,7 +76,7 @@ _LITESTAR: Final = "litestar_app"
 
 
 def mounted(scope: _Scope) -> _Scope:
-    """The scope with a `path` that begins with its `root_path`, where `raw_path` tells them."""
+    """The scope with a `path` that begins with its `root_path`; from `raw_path`, if need be."""
     path: str = scope["path"]
     raw: bytes | None = scope.get("raw_path")
     if not raw or raw.decode("latin-1") == path:
@@ -85,7 +85,7 @@ def mounted(scope: _Scope) -> _Scope:
     if sent == path:
         return scope
     below = path if sent.endswith("/") else path.removesuffix("/")
-    # Elsewhere "/" alone is what a middleware may send every path to (one page for all of a site).
+    # Elsewhere, a middleware may have changed every path to "/" (one page for all of a site).
     is_below = below.startswith("/") or (not below and _LITESTAR in scope)
     if not is_below or not sent.endswith(below):
         return scope

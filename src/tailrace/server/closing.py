@@ -1,19 +1,19 @@
-"""The ends: of a connection behind its last answer, of one under TLS, and of the whole server.
+"""How a connection ends after its last answer, how it ends under TLS, and how the server ends.
 
-**Lingering.** To close a connection on which something still comes is to reset it. A reset
-overtakes the answer: a client that sends first and reads later gets an error in its place, and a
-proxy makes a 502 of it. So we end our own side, and read on until the client ends its side, or for
-a bounded time. Where the connection is to be kept there is no such end, but the client has to go on
-at some pace.
+**Lingering.** If a connection is closed while the client still sends, the kernel resets it. The
+reset overtakes the answer: a client that sends first and reads later gets an error instead, and a
+proxy makes a 502 of it. So we end only our own side, and read on until the client ends its side, or
+for a bounded time. If the connection is to be kept, we do not end our side, but the client has to
+send the rest of its request at a minimum rate.
 
-**TLS** ends with a message from each side, and an event loop waits for the client's for half a
-minute. A client that keeps its connections in a pool does not read while it has nothing to ask, so
-it sends none, and holds a server that stops. Nobody has to wait for that message: it only tells
-whether the client had more to say.
+**TLS** ends with a message from each side, and an event loop waits 30 s for the client's. A client
+that keeps its connections in a pool does not read between two requests, so it does not send this
+message, and a server that stops would wait. We wait only `limits.TLS_CLOSE_TIMEOUT`: the message
+only tells whether the client had sent everything.
 
 **The server.** uvicorn waits until every connection is closed, for ever unless it was given a time.
-A stream may never end, and a client that never reads keeps a connection open that has nothing left
-to say. So each open response is told, and none holds the server beyond a budget.
+A stream may never end, and a client that never reads keeps its connection open. So at shutdown open
+streams are told to end, and what is still open after a given time is cut off.
 
 Source: RFC 9112 9.6; nginx, `lingering_close`; RFC 8446 6.1.
 """
@@ -33,19 +33,19 @@ from tailrace.server.write_buffer import WriteBuffer
 __all__ = ["Lingering", "Shutdown", "end_soon"]
 
 _LAST_WORDS = 0.1
-"""Seconds between the end of the streams and the end of their connections."""
+"""Seconds between the moment when open streams are cut and the moment when connections are."""
 
 _STALLED = 0.5
-"""Seconds without progress after which a client is thought not to take its farewell either."""
+"""Seconds without progress after which a client is not expected to take a farewell either."""
 
 
 class Lingering:
-    """Bounds what is read of a request after its answer, or of all that comes behind the last one.
+    """Bounds what is read of a request after its response, and of all that follows the last one.
 
     Args:
         loop: The event loop.
         transport: The connection's.
-        close: Called when enough was waited for.
+        close: Closes the connection; called when a bound is reached.
     """
 
     __slots__ = ("_alarm", "_close", "_loop", "_thrown_away", "_transport", "_until", "came")
@@ -62,27 +62,27 @@ class Lingering:
         self._until = math.inf
         self._thrown_away = 0
         self.came = 0
-        """Bytes that came since it was looked at."""
+        """Bytes that came since the last check."""
         self._alarm = loop.call_later(limits.LINGER_SILENCE, self._look)
 
     def end_our_side(self) -> None:
-        """The connection ends: our side now, and the client's soon. A second time does nothing."""
+        """End our side, only once; the client has `limits.LINGER` seconds to end its side."""
         if self._until < math.inf:
             return
         self._until = self._loop.time() + limits.LINGER
-        if self._transport.can_write_eof():  # TLS has no half of a connection
-            with suppress(OSError):  # it was reset, which the transport will say
+        if self._transport.can_write_eof():  # not under TLS, where one side cannot end alone
+            with suppress(OSError):  # it was reset: the transport will report it
                 self._transport.write_eof()
 
     def throw_away(self, count: int) -> None:
-        """So many bytes came that are not part of the request; too many end it."""
+        """Count bytes that belong to no request; over `limits.THROWN_AWAY_BYTES`, close."""
         self.came += count
         self._thrown_away += count
         if self._thrown_away > limits.THROWN_AWAY_BYTES:
             self._close()
 
     def stop(self) -> None:
-        """All of it is here, or the connection is lost."""
+        """Check no more: the request is complete, or the connection is lost."""
         self._alarm.cancel()
 
     def _look(self) -> None:
@@ -97,11 +97,11 @@ class Lingering:
 def end_soon(
     buffer: WriteBuffer, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop
 ) -> None:
-    """See that a connection that is being closed ends as soon as its client has everything.
+    """Abort a TLS connection that is closing, soon after its client has everything.
 
     Args:
-        buffer: The connection's; nothing is done where it is not encrypted.
-        transport: It was told to close.
+        buffer: The connection's; without TLS nothing is done.
+        transport: The connection's, which was told to close.
         loop: The event loop.
     """
     if buffer.encrypted:
@@ -113,18 +113,18 @@ def _end(
 ) -> None:
     if buffer.closed:
         return
-    if buffer.unsent_bytes:  # the event loop's own time for this is still running
+    if buffer.unsent_bytes:  # the event loop has a timeout of its own for this
         end_soon(buffer, transport, loop)
     else:
         transport.abort()
 
 
 class Shutdown:
-    """The end of the responses of one server.
+    """Ends the open responses of one server when it stops.
 
     Args:
-        open_connections: What is open now: the write buffers.
-        tasks: Where the server keeps the tasks that it waits for.
+        open_connections: Gives the write buffers of the connections that are open now.
+        tasks: The tasks that the server waits for, one for each open response.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Shutdown:
         self._begun = False
 
     def begin(self, budget: float) -> None:
-        """Tell the responses, and cut in `budget` seconds what has not ended. Once."""
+        """Tell the open streams to end; cut off what is open after `budget` seconds. Only once."""
         if self._begun:
             return
         self._begun = True
-        # Among the server's own: it waits for them, and cancels them when its own time is up.
+        # Added to the server's own tasks: it waits for them, and cancels them at its own timeout.
         task = asyncio.get_running_loop().create_task(
             self._run(budget, self._held()), name="tailrace-shutdown"
         )
@@ -150,19 +150,19 @@ class Shutdown:
         task.add_done_callback(self._tasks.discard)
 
     def connection_lost(self) -> None:
-        """A connection is gone."""
+        """Note that a connection was lost; the shutdown is over when none is left."""
         if self._begun and not self._open():
             self._empty.set()
 
     def _held(self) -> int:
-        """Responses that hold the server; a stream whose client stalls counts twice."""
+        """How many responses the server waits for; one whose client stalls counts twice."""
         now = asyncio.get_running_loop().time()
         since = (buffer.stalled_since for buffer in self._open())
         stalled = sum(1 for each in since if each is not None and each + _STALLED <= now)
         return len(self._tasks) + stalled
 
     async def _run(self, budget: float, held: int) -> None:
-        # A little later than the streams are cut, so that those that read get their last words.
+        # A little later than the streams are cut, so that clients that read get the farewell.
         alarm = asyncio.get_running_loop().call_later(budget + _LAST_WORDS, self._cut, budget)
         try:
             await drain_beside(held, budget)

@@ -1,14 +1,14 @@
-"""What a response is offered in its scope: its connection, and the sending of files.
+"""What the server offers to a response in its scope: its connection, and the sending of files.
 
-An application sees that a server takes `http.response.pathsend` by a name in `scope["extensions"]`,
-which is made before it is known which middleware stands in between. Starlette's `FileResponse` then
-sends that message in place of its bytes: a middleware that changes bodies silently changes nothing;
-one that collects them (`@app.middleware("http")`) gets a message instead, and fails.
+A server offers `http.response.pathsend` by a name in `scope["extensions"]`, before it is known
+which middleware is between the server and the response. If Starlette's `FileResponse` finds the
+name, it sends that message instead of the file's bytes. A middleware that changes bodies then
+silently changes nothing, and one that collects them (`@app.middleware("http")`) fails.
 
-So the name is offered only where `send` is proved to lead straight to the server, as
-`tailrace.connection.middleware` proves it. The caller that looks the name up is the function that
-was called with `send`: its frame holds `send`. A caller that looks from another place, or in a copy
-of the mapping, is not offered the name, and reads the file itself.
+So the name is found only by a caller whose `send` leads straight to the server, as
+`tailrace.connection.middleware` proves it. The function that looks the name up was called with
+`send`, so its frame has a local variable `send`. A function without one, or one that looks into a
+copy of the mapping, does not find the name, and reads the file itself.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["Extensions", "ResponseConnection"]
 
 
 class ResponseConnection:
-    """What `tailrace.connection.ServerConnection` says, for as long as the response lasts.
+    """A `tailrace.connection.ServerConnection` for as long as the response lasts.
 
-    Kept alive longer, it sees nothing and drops nobody: the connection may serve another response
-    by then.
+    After that it is closed, shows nothing and aborts nothing: the connection may serve another
+    response by then.
 
     Args:
-        buffer: The way out.
+        buffer: The connection's.
         server_send: The server's own `send` of this response.
     """
 
@@ -46,7 +46,7 @@ class ResponseConnection:
         self._send: Send | None = server_send
 
     def end(self) -> None:
-        """The response is over."""
+        """Let go of the connection: the response is over."""
         self._buffer = self._send = None
 
     @property
@@ -105,7 +105,7 @@ class ResponseConnection:
 
 
 class Extensions(dict[str, Any]):
-    """A mapping in which `name in extensions` depends on who asks, for the names of files."""
+    """A dict in which only a caller whose `send` leads to the server finds the names of files."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Sending files as a response's body: by the kernel where it can, by ordinary reads elsewhere."""
+"""Sending files as a response's body: by the kernel where possible, by ordinary reads elsewhere."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["FileSending", "open_path", "read", "read_cached"]
 
 
 class FileSending:
-    """Sends files as the body of one response, or as parts of it.
+    """Sends files as the body of one response, or as parts of its body.
 
-    Whatever goes wrong once a file has begun cuts the connection: it is never padded and never
-    ended as if it were whole.
+    If anything fails, or the task is cancelled, the connection is cut: a file is never padded, and
+    never ended as if it were complete.
 
     Args:
-        response: The server's record of it.
-        buffer: The way out of its connection.
+        response: The server's record of the response.
+        buffer: The connection's.
         loop: The event loop.
         options: The settings.
         name: What log lines call the response.
@@ -53,12 +53,13 @@ class FileSending:
         self._name = name
 
     async def send_path(self, path: str) -> None:
-        """Send a file by its path, and end the response.
+        """Send a whole file by its path, and end the response.
 
-        A file that has grown since its content-length was said is sent up to that.
+        If the file is longer than the content-length, the rest is left out.
 
         Raises:
-            TransferFailed: It cannot be opened or read, or is shorter than was said.
+            TransferFailed: The file cannot be opened or read, or is shorter than the
+                content-length.
 
         Source: ASGI extensions, Path Send.
         """
@@ -75,16 +76,18 @@ class FileSending:
     async def send_opened(
         self, file: Any, offset: int | None, count: int | None, *, more: bool
     ) -> None:
-        """Send an open file, or a part of it; it stays the caller's.
+        """Send an open file, or a part of it; the caller closes it.
 
         Args:
-            file: A descriptor, or an object with one.
-            offset: Where to begin; None where the file stands, which then stands behind.
-            count: Bytes; None for all up to the end, or up to what the content-length allows.
-            more: The response goes on after it.
+            file: A descriptor, or a file object that has one.
+            offset: Where to begin; None begins at the file's own position, and moves it.
+            count: Bytes; None sends up to the end, or as much as the content-length allows.
+            more: The response goes on after this file.
 
         Raises:
-            TransferFailed: It cannot be read, or is shorter than `count` or the content-length.
+            TransferFailed: The file cannot be read, or is shorter than `count` or the
+                content-length.
+            RuntimeError: `count` is more than the content-length allows.
 
         Source: ASGI extensions, Zero Copy Send.
         """
@@ -107,7 +110,7 @@ class FileSending:
     async def _send(
         self, file: Descriptor, at: int | None, count: int | None, *, more: bool
     ) -> int:
-        """Send; the bytes that were."""
+        """Send, and return how many bytes of the file were sent."""
         try:
             with _StallWatch(self._buffer, self._loop, self._options.send_timeout, self._name):
                 if not await self._response.drained():
@@ -120,7 +123,7 @@ class FileSending:
             raise
 
     def _size(self, file: Descriptor, at: int, count: int | None, more: bool) -> int:
-        """Bytes to send, checked against what there is and what was said."""
+        """How many bytes to send, checked against the file's size and the content-length."""
         assert file.size is not None
         there, room = max(file.size - at, 0), self._response.room
         size = there if count is None else count
@@ -211,7 +214,7 @@ class FileSending:
             raise TransferFailed(file.name, str(error), sent) from error
 
     async def _has_left(self) -> bool:
-        """Whether the client has left, and uvicorn knows it: it would log a mistake of ours."""
+        """Whether the client has left; wait until uvicorn knows it, which else logs an error."""
         if not self._response.gone and self._buffer.is_closing:
             self._buffer.abort()
             await self._buffer.lost()
@@ -219,7 +222,7 @@ class FileSending:
 
 
 def _position(file: Any) -> int:
-    # A file object knows better than its descriptor, which stands behind what is buffered.
+    # Ask the file object: its descriptor is further on, behind what the object has buffered.
     if isinstance(file, int):
         return os.lseek(file, 0, os.SEEK_CUR)
     position: int = file.tell()
@@ -234,12 +237,12 @@ def _move(file: Any, count: int) -> None:
 
 
 class _StallWatch:
-    """A block in which a client must take something at least every `timeout` seconds.
+    """A context in which a client is cut off if it takes nothing for `timeout` seconds.
 
     Args:
-        buffer: The connection's; aborted when the time is up.
+        buffer: The connection's.
         loop: The event loop.
-        timeout: Seconds; None for ever.
+        timeout: Seconds; None: no limit.
         name: What log lines call the response.
     """
 
@@ -270,7 +273,7 @@ class _StallWatch:
     def _look(self) -> None:
         clock, now = self._clock, self._loop.time()
         if not self._buffer.unsent_bytes:
-            clock.wait(now)  # it is the disk that is slow: nothing waits for the client
+            clock.wait(now)  # nothing waits for the client: the disk is slow
         if clock.is_stalled(now, -self._buffer.progress):
             log.info("%s: client cut off: stalled", self._name)
             self._buffer.abort("stalled")
@@ -285,10 +288,10 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0
 
 
 async def open_path(path: str) -> Descriptor:
-    """Open a path, in a thread: looking a name up may need the disk.
+    """Open a file for reading, in a thread: looking up the path may wait for the disk.
 
     Raises:
-        OSError: It cannot be opened.
+        OSError: The file cannot be opened.
     """
     return await call_in_thread(
         lambda: Descriptor(os.open(path, _FLAGS), path),
@@ -298,12 +301,15 @@ async def open_path(path: str) -> Descriptor:
 
 
 async def read(file: Descriptor, at: int | None, count: int) -> bytes:
-    """Read up to so many bytes; b"" at the end.
+    """Read up to `count` bytes without blocking the event loop; b"" at the end of the file.
 
     Args:
-        file: From where.
-        at: The offset; None reads on where the descriptor stands: a pipe, a terminal.
+        file: The file.
+        at: The offset; None reads from the descriptor's own position, as a pipe or terminal needs.
         count: More than 0.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     if at is None:
         return await _read_on(file, count)
@@ -312,27 +318,27 @@ async def read(file: Descriptor, at: int | None, count: int) -> bytes:
 
 
 def read_cached(fd: int, count: int, at: int) -> bytes | None:
-    """Bytes that are in the page cache, all of those asked for or up to the end; None otherwise."""
+    """Read `count` bytes from the page cache; None if not all of them are there."""
     flags = getattr(os, "RWF_NOWAIT", None)
     if flags is None:
         return None
     buffer = bytearray(count)
     try:
         got = os.preadv(fd, [buffer], at, flags)
-    except OSError:  # not all there, or a file system that cannot tell
+    except OSError:  # nothing of it is there, or the file system cannot tell
         return None
-    # Less than asked for is the end of the file, or the end of what is in the cache.
+    # Fewer bytes mean the end of the file, or the end of what is in the cache.
     return bytes(buffer) if got == count else None
 
 
 async def _read_on(file: Descriptor, count: int) -> bytes:
     loop = asyncio.get_running_loop()
-    # A descriptor of our own: the loop refuses one that it watches for somebody else.
+    # A duplicate: the loop cannot watch one descriptor for two callers.
     watched = os.dup(file.fileno())
     readable = asyncio.Event()
     try:
         loop.add_reader(watched, readable.set)
-    except PermissionError:  # epoll's word for what is always readable: /dev/zero
+    except PermissionError:  # what epoll answers for a file that is always readable (/dev/zero)
         os.close(watched)
         return await _read_in_thread(file, os.read, count)
     try:

@@ -1,8 +1,8 @@
-"""What is used of uvicorn's insides, and which uvicorns have them.
+"""What this package uses of uvicorn's internals, and which versions of uvicorn have it.
 
-The protocol calls `self.app(scope, receive, send)` with bound methods of its request-response
-cycle; the cycle has the attributes that are named in `_CYCLE`, and waits for `flow.drain()` before
-it writes. A new minor version of uvicorn is tested before it is named here."""
+uvicorn's protocol calls `self.app(scope, receive, send)` with bound methods of its request-response
+cycle. The cycle has the attributes that are named in `_CYCLE`, and waits for `flow.drain()` before
+it writes. A new minor version of uvicorn is tested before it is added here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["CycleResponse", "CycleTransport", "Flow", "is_known", "why_unknown"]
 
 OLDEST = (0, 40)
 NEWEST = (0, 54)
-"""The minor versions between which this file is tested, both included."""
+"""The oldest and the newest minor version with which this file is tested."""
 
 _CYCLE = frozenset(
     {
@@ -40,7 +40,7 @@ _CLOSE = (b"connection", b"close")
 
 
 def why_unknown(version: str = uvicorn.__version__) -> str | None:
-    """Why this is not a uvicorn and a system that are known here; None if they are."""
+    """Why this uvicorn cannot be extended on this system; None if it can."""
     if not hasattr(os, "sendfile"):
         return "it runs on Windows"
     numbers = re.match(r"(\d+)\.(\d+)", version)
@@ -61,7 +61,7 @@ def why_unknown(version: str = uvicorn.__version__) -> str | None:
 
 @cache
 def is_known() -> bool:
-    """Whether this uvicorn is known; if not, it is said once."""
+    """Whether this uvicorn can be extended; if not, a warning is logged once."""
     reason = why_unknown()
     if reason is not None:
         log.warning(
@@ -73,12 +73,12 @@ def is_known() -> bool:
 
 
 class Flow(FlowControl):
-    """uvicorn's flow control, which an application's `receive` cannot resume while it is held."""
+    """uvicorn's flow control; while we hold it, `receive` cannot make the connection read again."""
 
     held = False
-    """We want nothing to be read: what is kept has its bound."""
+    """Reading is paused by us: input that is not parsed yet is kept."""
     asked = False
-    """uvicorn wants nothing to be read: the body of a request is much already."""
+    """Reading is paused by uvicorn: a large part of a body waits for the application."""
 
     def hold(self) -> None:
         self.held = True
@@ -101,15 +101,14 @@ class Flow(FlowControl):
 
 
 class CycleTransport:
-    """A transport whose `close` is a question to the protocol.
+    """The transport that a cycle gets; its `close` calls the protocol instead.
 
-    uvicorn closes a connection behind its last response, which would reset one on which a body is
-    still coming; and behind an application that fails after its response, which would cut the next
-    one.
+    uvicorn closes a connection after its last response, which would reset it while a body is still
+    coming; and after an application that fails behind its response, which would cut the next one.
 
     Args:
         transport: The connection's.
-        closes: Called with this one, in place of a close.
+        closes: Called with this object instead of a close.
     """
 
     __slots__ = ("_closes", "is_closing", "write")
@@ -126,12 +125,12 @@ class CycleTransport:
             self._closes(self)
 
     def end(self) -> None:
-        """The connection is lost, or another protocol's. (They would refer to each other.)"""
+        """Forget the protocol when the connection is lost or taken over: it refers to us, too."""
         self._closes = None
 
 
 class CycleResponse:
-    """The server's record of one response: what sending needs of uvicorn's cycle."""
+    """The server's record of one response: the part of uvicorn's cycle that sending needs."""
 
     __slots__ = ("_cycle", "forward")
 
@@ -141,7 +140,7 @@ class CycleResponse:
         """The server's own `send`."""
 
     async def forward_body(self, body: bytes, *, more: bool) -> None:
-        """Send a part of the body as the server does.
+        """Send a part of the body by the server's own `send`.
 
         Args:
             more: It is not the last part.
@@ -170,21 +169,21 @@ class CycleResponse:
 
     @property
     def room(self) -> int | None:
-        """Bytes that the content-length leaves; None for a body in chunks."""
+        """Bytes of the content-length that are still to be sent; None for a body in chunks."""
         return None if self._cycle.chunked_encoding else self._cycle.expected_content_length
 
     def head(self, message: Message) -> Message:
-        """What is given to the server of a message that is not a body: of the head."""
+        """The start of a response as the server gets it, with `connection: close` if need be."""
         cycle = self._cycle
         if not (cycle.waiting_for_100_continue and cycle.more_body):
             return message
-        # It asked whether to send the body, and this is the answer. What comes next may be that
-        # body, or the next request: nobody can tell (RFC 9110 10.1.1).
+        # The client asked whether to send the body, and this is the answer. What comes next may be
+        # that body or the next request: nobody can tell (RFC 9110 10.1.1).
         fields = [field for field in message.get("headers", ()) if field != _CLOSE]
         return {**message, "headers": [*fields, _CLOSE]}
 
     def use(self, count: int) -> None:
-        """So many bytes of the body were written past the server."""
+        """Count bytes of the body that were written past the server's `send`."""
         if not self._cycle.chunked_encoding:
             self._cycle.expected_content_length -= count
 

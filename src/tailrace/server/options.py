@@ -20,15 +20,16 @@ _VARIABLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """How the server protocol behaves; uvicorn has no option that could carry it.
+    """How the server protocol behaves, where uvicorn has no option for it.
 
     Args:
-        send_timeout: Seconds without progress on a file that the server itself sends, before the
-            client is cut off; None never. A streaming response has a `send_timeout` of its own.
+        send_timeout: Seconds without progress, more than 0, after which a client is cut off while
+            the server sends it a file; None: never. A streaming response has its own
+            `send_timeout`.
         drain_timeout: Seconds that open responses may take to end at shutdown, 0 or more.
 
     Raises:
-        InvalidOption: A value out of its range; it names the option, the value and the range.
+        InvalidOption: A value is out of its range; the error names the option, value and range.
     """
 
     send_timeout: float | None = limits.SEND_TIMEOUT
@@ -42,25 +43,26 @@ class ServerOptions:
             raise InvalidOption("drain_timeout", self.drain_timeout, "seconds, 0 or more")
 
     def drain_within(self, given: float | None) -> float:
-        """Seconds that open responses have at shutdown.
+        """Seconds that open responses have at shutdown: less than the server's own limit.
+
+        At that limit uvicorn cancels every task, and a stream could not send its farewell.
 
         Args:
-            given: The server's own time; None for ever. When it is up uvicorn cancels every task,
-                and streams could not end politely.
+            given: The server's own limit in seconds; None: no limit.
         """
         return self.drain_timeout if given is None else min(self.drain_timeout, max(0, given - 0.2))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServerOptions:
-        """The settings that `TAILRACE_SEND_TIMEOUT` and `TAILRACE_DRAIN_TIMEOUT` give.
+        """The settings from the variables `TAILRACE_SEND_TIMEOUT` and `TAILRACE_DRAIN_TIMEOUT`.
 
-        In seconds; `none` for `send_timeout` means never. What is not set has its default.
+        Both are in seconds; `none` turns `send_timeout` off. What is not set has its default.
 
         Args:
             environment: Variables by name.
 
         Raises:
-            InvalidOption: Not a number, or out of range; it names the variable.
+            InvalidOption: A value is not a number, or out of range; the error names the variable.
         """
         given: dict[str, float | None] = {}
         for name, variable in _VARIABLES.items():
@@ -68,7 +70,7 @@ class ServerOptions:
             if text:
                 given[name] = _number(variable, text)
         try:
-            return cls(**given)  # type: ignore[arg-type] # None is told by the check
+            return cls(**given)  # type: ignore[arg-type] # the check refuses None
         except InvalidOption as error:
             variable = _VARIABLES[error.name]
             raise InvalidOption(variable, environment[variable], error.allowed) from None

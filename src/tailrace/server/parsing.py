@@ -1,31 +1,32 @@
-"""What the parser of HTTP does not do: whose turn it is, where to cut, which hosts and bodies.
+"""What the HTTP parser does not do: cut the input, check hosts, find bodies, take turns.
 
-**Cutting.** A parser takes all that it is given: in one piece of 64 KiB may be three thousand
-requests, which would all be kept until their turn comes, and an upgrade that takes the connection
-from under a response that is still being sent. So the parser gets pieces, none of which goes beyond
-the end of a message; what is behind is kept as bytes until the response is complete.
+**Cutting.** A parser parses all that it is given. 64 KiB may hold three thousand requests, which
+would all be kept until their turn comes; or an upgrade, which would take the connection from a
+response that is still being sent. So the parser gets pieces, none of which goes beyond the end of a
+message. What follows is kept as bytes until the response is complete.
 
-A head ends with a blank line, and so does a body in chunks, behind its last chunk or its trailers.
-A blank line elsewhere in a body does no harm: it makes one piece more. (The parser refuses a line
-that ends with a LF alone, so there is no other way to write one.)
+A head ends with a blank line, and so does a body in chunks, after its last chunk or its trailers. A
+blank line elsewhere in a body does no harm: it makes one more piece. (The parser refuses a line
+that ends with LF alone, so a blank line is always CR LF CR LF.)
 
-**Hosts.** A proxy, an application and its guard may each read another of two hosts. Then what one
-of them allowed is done under a name that another would refuse. So a request that names two, or
-something that is not a host, is refused before the application sees it.
+**Hosts.** If a request names two hosts, a proxy may read one of them and the application the other:
+the proxy allows one host, and the application serves another, which the proxy would refuse. So a
+request that names two hosts, or something that is not a host, is refused before the application
+sees it.
 
-**Bodies behind an offer.** The parser takes a request that offers another protocol to be over with
-its head, and what follows for bytes of that protocol: it has not looked where the body ends. If the
-offer is not taken (RFC 9110 7.8), a second parser gets as much of the head as tells the end of the
-body, and then the body.
+**Bodies after an offer.** If a request offers another protocol, the parser ends it after the head,
+and takes what follows for bytes of that protocol: it does not look where the body ends. If the
+offer is not taken (RFC 9110 7.8), a second parser gets the header fields that say where the body
+ends, and then the body.
 
-**Turns.** The event loop calls all connections that are ready, one after another. With forty that
-parse for a millisecond each, everybody else waits for forty. So those that have more to parse wait
-in one queue, of which as many go on in each turn of the loop as fit into one or two milliseconds.
+**Turns.** The event loop calls all connections that are ready, one after another. If forty of them
+parse for a millisecond each, everything else waits 40 ms. So connections that have more to parse
+wait in one queue; in each turn of the loop, the first ones go on for about two milliseconds.
 
 Source: RFC 9112 2.1, 6.3, 7.1 (messages), 3.2 (Host, 400); RFC 3986 3.2.2 (host), 3.2.3 (port).
-Stricter than these: no comma in a Host, by which proxies join two fields to one (RFC 9110 5.3), and
-no address of a future version of IP. A target with an authority must agree with Host, where RFC
-9112 3.2.2 would take the target's: applications read Host."""
+Stricter than these: a Host has no comma, with which proxies join two fields into one (RFC 9110
+5.3), and no address of a future version of IP. If the target names an authority, Host must be the
+same. RFC 9112 3.2.2 would take the target's, but applications read Host."""
 
 from __future__ import annotations
 
@@ -59,26 +60,26 @@ _BLANK_LINE = b"\r\n\r\n"
 
 
 class Boundaries:
-    """Where the next piece of the input ends."""
+    """Cuts the input into pieces, none of which goes beyond the end of a message."""
 
     __slots__ = ("_before", "_left")
 
     def __init__(self) -> None:
         self._left = 0
-        """Bytes of a body with a length that are still to come."""
+        """Bytes that are still to come of a body with a Content-Length."""
         self._before = b""
-        """What may be the beginning of a blank line, from the piece before."""
+        """The end of the piece before, up to three bytes: a blank line may begin there."""
 
     def sized(self, size: int) -> None:
-        """A body of so many bytes follows."""
+        """Note that a body of `size` bytes follows."""
         self._left = size
 
     def end_of_piece(self, data: bytes, at: int) -> int:
-        """Where the piece ends that begins at `at`, which the parser gets next.
+        """Where the next piece for the parser ends; it has at least one byte.
 
         Args:
-            data: What came.
-            at: Less than its length.
+            data: The input.
+            at: Where the piece begins, less than the length of `data`.
         """
         if self._left:
             end = min(len(data), at + self._left)
@@ -108,10 +109,10 @@ _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def why_no_host(version: str, target: bytes, hosts: Sequence[bytes]) -> str | None:
-    """Why a request is refused for the host that it names; None if it is not.
+    """Why a request must be refused for its Host; None if it need not be.
 
     Args:
-        version: Of HTTP: "1.1".
+        version: The version of HTTP: "1.0" or "1.1".
         target: The request's target, as it was sent.
         hosts: The values of all its Host fields.
     """
@@ -120,7 +121,7 @@ def why_no_host(version: str, target: bytes, hosts: Sequence[bytes]) -> str | No
             return "more than one Host"
         return None if version < "1.1" else "no Host"
     host = hosts[0].strip(b" \t")
-    # Before the cache, which keeps what it was asked for.
+    # Checked before `_is_host` is called: its cache keeps each host.
     if len(host) > limits.MAX_HOST_BYTES or not _is_host(host):
         return "not a valid Host"
     if target[:1] != b"/":
@@ -132,7 +133,7 @@ def why_no_host(version: str, target: bytes, hosts: Sequence[bytes]) -> str | No
 
 @lru_cache(maxsize=256)
 def _is_host(host: bytes) -> bool:
-    # Empty is what a client sends whose URL has no host.
+    # A client whose URL has no host sends an empty Host.
     if not host or _NAME.fullmatch(host):
         return True
     literal = _IPV6.fullmatch(host)
@@ -145,7 +146,7 @@ def _is_host(host: bytes) -> bool:
     return True
 
 
-# Bodies behind an offer ---------------------------------------------------------------------------
+# Bodies after an offer ----------------------------------------------------------------------------
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 """Header fields that say where a body ends."""
@@ -160,14 +161,14 @@ class _BodyOnly:
 def parser_of_body(
     on_body: Callable[[bytes], None], on_end: Callable[[], None]
 ) -> httptools.HttpRequestParser:
-    """A parser that tells of a body alone; it is given `head_of_body` first."""
+    """A parser that reports only a body; feed it `head_of_body` first."""
     return httptools.HttpRequestParser(_BodyOnly(on_body, on_end))
 
 
 def head_of_body(method: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The part of a head that says where the body ends.
+    """A short head with the fields that say where the body ends, for `parser_of_body`.
 
-    A CONNECT has no body: what follows is for the other end of a tunnel.
+    A CONNECT has no body: what follows its head is for the other end of a tunnel.
     """
     fields = () if method == b"CONNECT" else headers
     framing = b"".join(b"%b: %b\r\n" % field for field in fields if field[0] in FRAMING)
@@ -185,17 +186,17 @@ def check_head(
     *,
     is_ignored_offer: bool,
 ) -> int:
-    """The bytes of the body that a head announces; 0 where it gives no length.
+    """Check the head of a request, and give its Content-Length; 0 if it has none.
 
     Args:
         method: As the parser gives it.
         target: As it was sent.
-        version: Of HTTP: "1.0" or "1.1".
-        headers: With names in lower case.
-        is_ignored_offer: It offers another protocol, which is not taken.
+        version: The version of HTTP: "1.0" or "1.1".
+        headers: Names in lower case, and values.
+        is_ignored_offer: The request offers another protocol, and the offer is not taken.
 
     Raises:
-        ValueError: This is not HTTP; says why.
+        ValueError: The request must be refused; the message says why (400).
     """
     size, is_coded, hosts = 0, False, []
     for name, value in headers:
@@ -207,9 +208,9 @@ def check_head(
             size = int(value)  # the parser has checked it
     reason = why_no_host(version, target, hosts)
     if reason is None and version == "1.0" and is_coded:
-        reason = "HTTP/1.0 has no chunks"  # RFC 9112 6.1: whoever sent it reads it otherwise
-    # The parser looks at codings only when it has told us of the head, and the application would be
-    # called by then; behind an offer it looks at nothing.
+        reason = "HTTP/1.0 has no chunks"  # RFC 9112 6.1: where its body ends cannot be trusted
+    # The parser checks codings only after it has reported the head, and so after the application
+    # is called; after an offer it never does.
     if reason is None and (is_coded or is_ignored_offer):
         reason = _why_no_end(head_of_body(method, headers))
     if reason is not None:
@@ -218,11 +219,11 @@ def check_head(
 
 
 class _Nobody:
-    """Is told nothing."""
+    """A protocol for a parser, without callbacks."""
 
 
 def _why_no_end(head: bytes) -> str | None:
-    """Why nobody knows where the body of such a head ends; None if it is known."""
+    """Why the end of the body after this head cannot be known; None if it can."""
     try:
         httptools.HttpRequestParser(_Nobody()).feed_data(head)
     except httptools.HttpParserError as error:
@@ -234,7 +235,7 @@ def _why_no_end(head: bytes) -> str | None:
 
 
 class Turns:
-    """The queue of one event loop.
+    """The queue of connections that have more to parse, in one event loop.
 
     Args:
         loop: The event loop.
@@ -245,14 +246,14 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def add(self, go_on: Callable[[], None]) -> None:
-        """Call when its turn has come; it adds itself again if it has more to do."""
+        """Call `go_on` when its turn comes; it adds itself again if it has more to do."""
         self._waiting.append(go_on)
         if len(self._waiting) == 1:
             self._call_soon(self._run)
 
     def _run(self) -> None:
         ends = monotonic() + 2 * limits.INPUT_TURN
-        # Those that add themselves while this runs have their turn in a later one.
+        # A connection that adds itself while this runs goes on in a later turn.
         for _ in range(len(self._waiting)):
             go_on = self._waiting[0]
             try:

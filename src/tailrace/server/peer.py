@@ -1,18 +1,18 @@
 """Whether the client is still there, while nothing is read from it.
 
-A transport that is paused sees no end of the connection, and one that has seen the client's end of
-it reads no more, so that a reset behind that is not seen either. Linux tells both without a read.
-Elsewhere the next write tells.
+A transport whose reading is paused does not notice that the client ends its side. One that has
+noticed it reads no more, and does not notice a reset that follows. Linux reports both without a
+read, by `epoll`. Elsewhere only the next write shows that the client is gone.
 
-**A client that has ended its side** may have left, or wait for its answer. `nc -N`, health probes
-and some libraries end their side behind the request and then read. A browser that is closed, or a
-client that gives up, looks the same: both are one FIN. Only what is sent tells them apart, for a
-client that has left answers it with a reset, and one that waits acknowledges it.
+**A client that has ended its side** may have left, or may wait for its answer. `nc -N`, health
+probes and some libraries end their side right after the request and then read. A browser that is
+closed, or a client that gives up, looks the same: each sends one FIN. Only a write tells them
+apart: a client that has left answers with a reset, one that waits acknowledges it.
 
-So a response with an end goes on: a length was promised. One that may be without an end goes on
-only for a client that ended its side right behind its request, and that has acknowledged something
-since. Any other has left: a silent stream must not be kept open for nobody. Where nothing was sent
-yet, something is: an interim response, which a client of HTTP/1.1 has to pass over.
+So a response with a content-length goes on. One without goes on only if the client ended its side
+right after its request, and has acknowledged bytes since. Any other client is taken to have left: a
+silent stream must not stay open for nobody. If the response has not started, an interim response is
+sent, which a client of HTTP/1.1 has to skip.
 
 Source: RFC 9112 9.6; RFC 9110 15.2; RFC 9293 3.6.
 """
@@ -32,22 +32,23 @@ from tailrace.server.write_buffer import WriteBuffer
 __all__ = ["HalfClosed", "PeerVerdict", "PeerWatch", "ResponseProgress"]
 
 _PROBE = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""The one interim response that every client knows."""
+"""The interim response that every client of HTTP/1.1 knows."""
 
 
 # Decided without waiting --------------------------------------------------------------------------
 
 
 class PeerVerdict(Enum):
-    """What is done about a client that has ended its side."""
+    """What to do about a client that has ended its side."""
 
     STAYS = "stays"
-    """It gets the rest of its answer."""
+    """Send it the rest of its answer."""
     LEFT = "left"
+    """Close the connection."""
     UNKNOWN = "unknown"
-    """Look again in a moment."""
+    """Ask again in a moment."""
     PROBE = "probe"
-    """Send it an interim response, once: one that has left answers with a reset."""
+    """Send it one interim response: a client that has left answers with a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ class ResponseProgress:
 
     Args:
         started: Its head was sent.
-        endless: No length was promised.
+        endless: It has no content-length, so it may never end.
         acknowledged: Bytes that the client has acknowledged on this connection.
-        may_probe: The client knows interim responses.
+        may_probe: The client knows interim responses (HTTP/1.1).
     """
 
     started: bool
@@ -72,10 +73,10 @@ class HalfClosed:
     """What is known of a client that has ended its side.
 
     Args:
-        since: The loop's time, of its end or, if that is later, of the response's beginning.
-        at_once: It was right behind its request.
-        acknowledged: Bytes that it had acknowledged by then.
-        probed: It was sent an interim response or a head, and did not answer with a reset.
+        since: The loop's time when it ended its side or, if later, when the response began.
+        at_once: It ended its side within `limits.HALF_CLOSE_GRACE` seconds after its request.
+        acknowledged: Bytes that it had acknowledged when it ended its side.
+        probed: It was sent an interim response, or has acknowledged the head.
     """
 
     since: float
@@ -85,11 +86,11 @@ class HalfClosed:
 
     @classmethod
     def seen(cls, now: float, asked_at: float, progress: ResponseProgress) -> HalfClosed:
-        """A client that ends its side now, and whose request was complete at `asked_at`."""
+        """The record of a client that ends its side now; its request was complete at `asked_at`."""
         return cls(now, now < asked_at + limits.HALF_CLOSE_GRACE, progress.acknowledged)
 
     def verdict(self, now: float, progress: ResponseProgress) -> PeerVerdict:
-        """Whether the client is still there."""
+        """What to do about the client now."""
         if self.probed or (progress.started and self._reads(progress)):
             return PeerVerdict.STAYS
         if self.at_once and now < self.since + limits.HALF_CLOSE_GRACE:
@@ -106,13 +107,13 @@ class HalfClosed:
 
 
 class PeerWatch:
-    """The client of one connection, while its transport reads nothing.
+    """Watches the client of one connection while its transport reads nothing.
 
     Args:
         buffer: The connection's.
         loop: The event loop.
-        transport: Closed when the client has left.
-        progress: How far the open response is.
+        transport: The connection's; closed or aborted when the client has left.
+        progress: Says how far the open response is.
     """
 
     __slots__ = (
@@ -140,29 +141,28 @@ class PeerWatch:
         """The client has ended its side, and all that it sent was read: nothing more will come."""
 
     def paused(self, asked_at: float) -> None:
-        """From now on nothing more is read until the open response is complete.
+        """Start to watch: nothing more is read until the open response is complete.
 
         Args:
-            asked_at: When its request was complete; the loop's time.
+            asked_at: The loop's time when the request was complete.
         """
         self._asked_at = asked_at
         self._watch(half=True)
 
     def ended(self, asked_at: float) -> None:
-        """The client has ended its side while a response is open, and all that it sent was read.
+        """Note that the client ended its side while a response is open, and all it sent was read.
 
         Args:
-            asked_at: When its request was complete; the loop's time.
+            asked_at: The loop's time when the request was complete.
         """
         self.has_ended = True
         self._half_close(asked_at)
 
     def over(self) -> None:
-        """The open response is complete, or the connection is lost."""
+        """Stop watching: the open response is complete, or the connection is lost."""
         self._stop_alarm()
         self._stop_watching()
-        # If the end was seen before what is in front of it was read, the transport tells it again
-        # when it gets there.
+        # If the client ended its side before all was read, the transport reports it again then.
         self._half_closed = None
 
     def _half_close(self, asked_at: float) -> None:
@@ -173,7 +173,7 @@ class PeerWatch:
 
     @property
     def _begun_since(self) -> bool:
-        """The response has begun, and had not when the client ended its side."""
+        """Whether the response began after the client had ended its side."""
         return self._started and not self._started_before
 
     def _look(self) -> None:
@@ -184,7 +184,7 @@ class PeerWatch:
             self._started = True
             self._half_closed = replace(self._half_closed, since=now)
         elif self._begun_since and not self._buffer.unsent_bytes:
-            # It has acknowledged the head, and a reset would have been told by now.
+            # The client has acknowledged the head, and a reset would have been reported by now.
             self._half_closed = replace(self._half_closed, probed=True)
         verdict = self._half_closed.verdict(now, progress)
         if verdict is PeerVerdict.LEFT:
@@ -199,13 +199,13 @@ class PeerWatch:
             self._alarm = self._loop.call_later(limits.HALF_CLOSE_GRACE / 4, self._look)
 
     def _watch(self, *, half: bool) -> None:
-        """Notice that the client goes.
+        """Have `_hung_up` called when the client leaves.
 
         Args:
-            half: Its end of its own side counts, too; False if that was seen before.
+            half: Also when the client ends only its side; False if that was noticed before.
         """
         self._stop_watching()
-        with suppress(OSError):  # it is gone, which the transport will say
+        with suppress(OSError):  # the connection is gone: the transport will report it
             self._hangup = _HangupWatch(self._buffer, self._loop, self._hung_up, half=half)
 
     def _hung_up(self) -> None:
@@ -213,7 +213,7 @@ class PeerWatch:
         if self._transport.is_closing():
             return
         if self._half_closed is None and not self._buffer.encrypted:
-            # Or more than that, which the next watch tells at once.
+            # If the client has also reset the connection, the next watch reports that at once.
             self._half_close(self._asked_at)
         else:
             self._transport.abort()
@@ -230,7 +230,7 @@ class PeerWatch:
 
 
 class _HangupWatch:
-    """Asks the kernel to tell, once, that the client has gone."""
+    """Calls `call` once, when the kernel reports that the client has gone; only on Linux."""
 
     __slots__ = ("_call", "_epoll", "_loop")
 
@@ -244,7 +244,7 @@ class _HangupWatch:
     ) -> None:
         self._loop = loop
         self._call = call
-        # One of our own: the loop refuses to watch a descriptor that a transport has.
+        # An epoll of our own: the loop refuses to watch a descriptor that belongs to a transport.
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         if self._epoll is not None:
             buffer.register_in(self._epoll, select.EPOLLRDHUP if half else 0)

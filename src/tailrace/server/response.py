@@ -1,4 +1,4 @@
-"""One response: a `send` that knows more messages than the server's own, which it is built on.
+"""The `send` of one response: it takes more messages than uvicorn's, which does all the rest.
 
 It also hands the connection over to a response that asks for it (`tailrace.attach`).
 """
@@ -30,11 +30,11 @@ _OF_THE_BODY = frozenset(
 
 
 class ResponseSender:
-    """One request and its response.
+    """Sends the response to one request.
 
     Args:
-        response: The server's record of it.
-        buffer: The way out of its connection.
+        response: The server's record of the response.
+        buffer: The connection's.
         loop: The event loop.
         options: The settings.
         scope: The request's.
@@ -65,8 +65,12 @@ class ResponseSender:
     async def send(self, message: Message) -> None:
         """ASGI's `send`.
 
-        Cancelled while it sends a file it cuts the connection, for nobody knows how much the
-        client has; otherwise what was given is sent.
+        If it is cancelled while it sends a file, the connection is cut: nobody knows how much of
+        the file the client has. Any other message is sent whole, or not at all.
+
+        Raises:
+            RuntimeError: A file is being sent, or the connection is attached.
+            TransferFailed: A file could not be sent whole; the connection is cut.
         """
         kind = message["type"]
         if self._sending:
@@ -94,13 +98,13 @@ class ResponseSender:
         if size > limits.WRITE_PIECE_BYTES and message.get("more_body") and self._takes(body):
             await self._send_large(body, size)
         else:
-            # The last one too, which the server buffers whole: the endpoint's dependencies are not
-            # to wait for the client.
+            # The last part goes this way also if it is large: the server buffers all of it, so that
+            # closing the endpoint's dependencies does not wait for the client.
             await self._response.forward(message)
             self._buffer.given += size
 
     def _takes(self, body: bytes) -> bool:
-        """Whether the server would write it as it is; all else (mistakes, HEAD) is left to it."""
+        """Whether the server would write this body unchanged; HEAD and mistakes are left to it."""
         response = self._response
         if not response.started or response.complete or response.gone or response.is_head:
             return False
@@ -125,7 +129,7 @@ class ResponseSender:
         pathsend = message["type"] == PATHSEND
         more = not pathsend and bool(message.get("more_body"))
         if not response.started or response.complete:
-            await response.forward(message)  # the server says what is wrong with that
+            await response.forward(message)  # the server raises an error that says what is wrong
         elif response.gone:
             return
         elif response.is_head:
@@ -142,11 +146,11 @@ class ResponseSender:
     # Attaching
 
     async def attach(self, send: Send, start: Message, first: bytes) -> Attached | None:
-        """What `tailrace.connection.AttachOffer` says.
+        """Hand over the connection, as `tailrace.connection.AttachOffer` describes it.
 
-        The proof has two parts. Before: nothing that is not known to leave bodies alone wraps
-        `send` (see `connection/middleware.py`). After: the very objects that were sent came out at
-        the server, and what says how the body is written is still what the response has said.
+        First, `send` must be wrapped only by functions that are known to leave bodies alone (see
+        `connection/middleware.py`). Then the very objects that were sent must have arrived here,
+        with the same status and the same header fields about the body.
         """
         passes = leads_to(send, self.send)
         said = _of_the_body(start)
@@ -171,10 +175,10 @@ def _of_the_body(start: Message) -> list[object]:
 
 
 class AttachedConnection:
-    """What `tailrace.connection.Attached` says, on one connection.
+    """A `tailrace.connection.Attached` for one connection.
 
     Args:
-        buffer: The way out.
+        buffer: The connection's.
     """
 
     __slots__ = ("_buffer",)
@@ -217,4 +221,4 @@ class AttachedConnection:
 
 
 def nothing() -> None:
-    """Nothing is left to be taken back."""
+    """Do nothing: it takes back a call that was made already."""

@@ -1,23 +1,23 @@
-"""What a connection is doing, and so what is done with the bytes that come. Pure.
+"""The states of a connection, which decide what is done with its input. Pure.
 
-One request of a connection is parsed and answered at a time. So the state of a connection is what
-its last request is doing:
+One request of a connection is parsed and answered at a time. So the state of a connection is that
+of its last request:
 
-| state | the request | its response | what comes |
+| state | the request | its response | the input |
 |---|---|---|---|
-| HEAD | none, or a part of its head | none | is parsed; a head has an end |
+| HEAD | none, or a part of its head | none | is parsed; the head has a bound |
 | BODY | its body is coming | open | is parsed, up to the end of the body |
-| ANSWERING | all of it is here | open | is kept as it is, and not parsed |
+| ANSWERING | it is complete | open | is kept as it is, and not parsed |
 | LINGERING | its body is coming | complete | is parsed, up to the end of the body |
 | ENDING | its body is coming | complete, and the last | the same; our side has ended |
-| CLOSING | nobody is interested | complete, and the last | is thrown away; our side has ended |
+| CLOSING | does not matter | complete, and the last | is thrown away; our side has ended |
 
 A connection whose transport is closing has no state: it does nothing any more.
 
-Why there are two states in which only our side has ended: a connection that is closed while input
-is unread is reset, and a reset overtakes the answers that are on their way. A client that sends
-first and reads later would get an error in their place (RFC 9112 9.6). TLS has no half of a
-connection: there CLOSING closes it at once, and the end of TLS takes what still comes.
+Why only our side has ended in two of the states: a connection that is closed while input is unread
+is reset, and a reset overtakes the answers that are on their way. A client that sends first and
+reads later would get an error instead of them (RFC 9112 9.6). Under TLS one side cannot end alone:
+there CLOSING closes the connection at once, and TLS reads what still comes while it closes.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class ConnectionState:
     """One row of the table.
 
     Args:
-        name: For messages.
+        name: The name in error messages.
         is_open: A response is open.
-        lingers: No response is open, and something is still read behind the one that is complete.
+        lingers: No response is open, and input is still read after the one that is complete.
     """
 
     name: str
@@ -85,16 +85,16 @@ _AFTER: Final[dict[ConnectionEvent, dict[ConnectionState, ConnectionState]]] = {
         ENDING: ENDING,
         CLOSING: CLOSING,
     },
-    # Within an open response there is no good end: the connection is cut.
+    # Not BODY and ANSWERING: while a response is open, the connection is cut instead.
     ConnectionEvent.BROKEN: {HEAD: CLOSING, LINGERING: CLOSING, ENDING: CLOSING, CLOSING: CLOSING},
 }
 
 
 def after(state: ConnectionState, event: ConnectionEvent) -> ConnectionState:
-    """The state that follows.
+    """The state after an event.
 
     Raises:
-        RuntimeError: This cannot happen in that state.
+        RuntimeError: The event cannot happen in this state.
     """
     following = _AFTER[event].get(state)
     if following is None:

@@ -1,27 +1,27 @@
-"""A part of a file on its way to a socket, by the kernel.
+"""Sending a part of a file to a socket by the kernel (`sendfile`).
 
-It runs in the event loop's own callbacks, not in a task: when the socket has room, the loop calls
-`_step`, which sends what fits and returns. So a client costs a wake-up for each half megabyte, and
-nothing at all while it is slow.
+A transfer runs in callbacks of the event loop, not in a task: when the socket has room, the loop
+calls `_step`, which sends what fits and returns. So a client costs one wake-up for each half
+megabyte, and nothing at all while it is slow.
 
-The loop watches a duplicate of the socket's descriptor. asyncio and uvloop both refuse to watch
-one that belongs to a transport, and under uvloop the transport reads from it all the while.
+The loop watches a duplicate of the socket's descriptor. asyncio and uvloop both refuse to watch a
+descriptor that belongs to a transport, and under uvloop the transport reads from it meanwhile.
 
-**Waiting for the disk.** `sendfile` never waits for the client, but it waits for the disk, and with
-it the event loop and all clients. There is no non-blocking read of a file; what can be asked is
-whether a page is in the page cache (`preadv2` with RWF_NOWAIT, 0.6 µs). So every 128 KiB of the
-next step is asked for one byte, 5 µs for a megabyte. If all are there it can be sent now. If not,
-the file is *cold*: a thread reads the step into the cache by a `sendfile` to /dev/null, which waits
-for the disk and copies nothing (23 µs for a megabyte that is there already), always one step ahead
-of the client. A step that took no time says that the file is warm again.
+**Waiting for the disk.** `sendfile` never waits for the client, but it waits for the disk, and
+then the event loop and all clients wait, too. Linux has no non-blocking read of a file, but it says
+whether a page is in the page cache (`preadv2` with RWF_NOWAIT, 0.6 µs). So one byte in every
+128 KiB of the next step is asked for: 5 µs for a megabyte. If all are cached, the step is sent now.
+If not, the file is *cold*: a thread reads the step into the cache, always one step ahead of the
+client, by a `sendfile` to /dev/null. That waits for the disk and copies nothing (23 µs for a
+megabyte that is cached already). A step that takes no longer than that makes the file warm again.
 
-Not chosen: `mincore` tells the truth only to those who may write the file; `posix_fadvise` does not
-say when it is done; reading with RWF_NOWAIT costs the copy that zero copy is about.
+Not chosen: `mincore` tells the truth only to a process that may write the file; `posix_fadvise`
+does not say when it is done; a read with RWF_NOWAIT costs the copy that zero copy avoids.
 
-File systems that do not know RWF_NOWAIT (tmpfs, FUSE, NFS) are cold always, and so is all on macOS,
-whose `sendfile` sends to sockets alone: there the thread reads. Between two samples a
-page can be missing: then one read of the disk is waited for, and the time it took makes the file
-cold.
+On file systems without RWF_NOWAIT (tmpfs, FUSE, NFS) every file is always cold, and also where
+Python does not know the flag; there the thread reads the file instead. A page between two samples
+may be missing: then the event loop waits for one read of the disk, and the time that it took makes
+the file cold.
 """
 
 from __future__ import annotations
@@ -51,35 +51,35 @@ _GONE = frozenset(
         *(errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
     }
 )
-"""What a socket says of a client that is gone; anything else is the file's."""
+"""Errors of the socket when the client is gone; any other error is the file's."""
 
 _CANNOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE})
 """The file system has no `sendfile`."""
 
 _SAMPLE = 128 * 1024
-"""Bytes between two bytes that are asked for; the kernel reads ahead in such steps, or larger."""
+"""Bytes between two samples of the page cache; the kernel reads ahead by at least as many."""
 
 _WARM_SECONDS_PER_BYTE = 0.1e-3 / 2**20
-"""What a step takes at most if it was in the cache: four times as long as measured; a fast SSD
-needs three times this."""
+"""Seconds per byte that the thread takes at most to read what is cached: four times as long as
+measured. A fast SSD takes three times this."""
 
 _WAITED = 0.005
-"""Seconds that a `sendfile` of what seemed to be there took, if it waited for the disk."""
+"""A `sendfile` of what seemed to be cached has waited for the disk if it took more seconds."""
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
-"""Linux has it, and its `sendfile` also writes to what is not a socket."""
+"""Only on Linux, where `sendfile` can also write to what is not a socket (/dev/null)."""
 
 _READ_BYTES = 256 * 1024
-"""Of one read, where reading is the only way to have the disk read."""
+"""Bytes of one read by the thread, where `sendfile` to /dev/null cannot be used."""
 
 
 class Transfer:
-    """Sends a part of a regular file. For one use.
+    """Sends a part of a regular file; each object can be used once.
 
     Args:
-        buffer: Where to; not paused.
-        file: What.
-        start, stop: Offsets.
+        buffer: The connection's; not paused.
+        file: A regular file.
+        start, stop: Offsets in the file; `stop` is not sent.
         loop: The event loop.
     """
 
@@ -115,14 +115,14 @@ class Transfer:
         self._fd: int | None = None
         self._has_writer = False
         self._start = self.at = start
-        """The offset up to which it was sent."""
+        """The offset up to which the file was sent."""
 
     async def run(self) -> bool:
-        """Send it.
+        """Send the part.
 
         Returns:
-            True when all was sent, or when the client has left. False if this file cannot be sent
-            in this way, from `at` on.
+            True when all of it was sent, or the client has left. False if the file system has no
+            `sendfile`: what begins at `at` must be sent in another way.
 
         Raises:
             TransferFailed: The file is shorter than it was, or cannot be read.
@@ -147,7 +147,7 @@ class Transfer:
         return self.at - self._start
 
     def lost(self) -> None:
-        # Before the transport closes its own descriptor: as long as one is open, so is the
+        # The transport closes its own descriptor next; as long as the duplicate is open, so is the
         # connection.
         self._let_go()
         self._finish(None)
@@ -181,7 +181,7 @@ class Transfer:
                 raise
             self._unwatch()
             self._buffer.abort()  # `lost` follows
-            if self._buffer.closed:  # or was before
+            if self._buffer.closed:  # `lost` was called before
                 self._finish(None)
             return
         self._cache.took(monotonic() - began)
@@ -229,11 +229,11 @@ class Transfer:
 
 
 class PageCacheProbe:
-    """The page cache, as one transfer of one file sees it.
+    """Says what of a file is in the page cache, and has a thread read the rest into it.
 
     Args:
         file: A regular file.
-        stop: Where the transfer ends.
+        stop: The offset where the transfer ends.
         loop: The event loop.
     """
 
@@ -259,14 +259,14 @@ class PageCacheProbe:
         self._byte = [bytearray(1)]
         self._step = limits.READ_AHEAD_BYTES[0]
         self._fetched = 0
-        """Up to here a thread has read."""
+        """The offset up to which a thread has read."""
         self._reading = False
         self.error: Exception | None = None
-        """What went wrong with the disk."""
+        """What the thread's last read raised."""
         self._then: Callable[[], None] | None = None
 
     def ready(self, at: int, end: int) -> int:
-        """How far can be sent now: an offset from `at` (nothing) to `end`."""
+        """The offset up to which can be sent now, from `at` (nothing) to `end`."""
         if at < self._fetched:
             if self._cold and not self._reading and self._fetched < self._stop:
                 self._read(self._fetched)  # one step ahead of the client, no more
@@ -276,18 +276,18 @@ class PageCacheProbe:
         return at
 
     def fetch(self, at: int, then: Callable[[], None]) -> None:
-        """Read the next step in a thread, then call; for what `ready` says is not there."""
+        """Have a thread read the next step, then call `then`: for when `ready` gave `at`."""
         self._cold = True
         self._then = then
         if not self._reading:
             self._read(at)
 
     def forget(self) -> None:
-        """The transfer is over: nobody is to be called."""
+        """Call nothing any more: the transfer is over."""
         self._then = None
 
     def took(self, seconds: float) -> None:
-        """A step that seemed to be in the cache took so long to send."""
+        """Note how long it took to send what seemed to be cached."""
         if seconds > _WAITED:
             self._cold = True
 
@@ -316,10 +316,10 @@ class PageCacheProbe:
             try:
                 with file.use() as number:
                     read_into_cache(number, at, stop)
-            except (OSError, ValueError) as failure:  # the latter: the transfer is over
+            except (OSError, ValueError) as failure:  # ValueError: the transfer is over
                 error = failure
             took = monotonic() - began
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._read_until, stop, stop - at, took, error)
 
         file_threads.submit(job)
@@ -336,7 +336,7 @@ class PageCacheProbe:
 
 
 def read_into_cache(fd: int, at: int, stop: int) -> None:
-    """Wait until a part of a file is in the page cache, or its end is met."""
+    """Read a part of a file into the page cache, up to the file's end at most. Blocks."""
     if _NOWAIT is None:
         while at < stop and (data := os.pread(fd, min(_READ_BYTES, stop - at), at)):
             at += len(data)

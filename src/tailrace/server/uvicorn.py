@@ -1,12 +1,12 @@
-"""uvicorn's HTTP protocol, with what files and streams need.
+"""uvicorn's HTTP protocol, extended with what files and streams need.
 
-What is used of uvicorn's insides is said in `internals.py`. Nothing is patched and no cycle is
-replaced: the application is called with a `send` of ours, which does what uvicorn cannot and hands
-all else on to uvicorn's.
+`internals.py` says what is used of uvicorn's internals. Nothing is patched, and no cycle is
+replaced: the application is called with a `send` of ours, which does what uvicorn's cannot and
+hands everything else on to uvicorn's.
 
-What a connection does next is told by a table of its states (`states`); this file carries it out.
-So requests are parsed and answered one after another, an upgrade meets no open response, and what
-is kept for later has a bound.
+A table of states (`states`) says what a connection does next, and this file does it. So requests
+are parsed and answered one after another, no upgrade happens while a response is open, and the
+input that is kept for later has a bound.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["HttpProtocol"]
 
-# asyncio reads into a new block of 256 KiB each time. glibc has the kernel map such a block and
-# take it back, up to 50 µs for each request, until a mapped block has been freed that was larger:
-# from then on it takes what is not larger from its heap (`mallopt(3)`, M_MMAP_THRESHOLD). Most
-# applications free one when they are imported; this makes sure of it.
+# asyncio reads into a new block of 256 KiB each time, which glibc has the kernel map and unmap: up
+# to 50 µs for each request. Once a larger mapped block was freed, glibc takes such blocks from its
+# heap (`mallopt(3)`, M_MMAP_THRESHOLD). Most applications free one when they are imported; this
+# line makes sure of it.
 bytes(1024 * 1024)
 
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -60,45 +60,46 @@ _shutdowns: WeakKeyDictionary[ServerState, Shutdown] = WeakKeyDictionary()
 class HttpProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol that also offers, in `scope["extensions"]`:
 
-    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to one that
-      asks with a `send` that leads here (see `extensions`);
-    * `tailrace.attach` and `tailrace.connection`, as `tailrace.pump` describes them.
+    * `http.response.pathsend` and `http.response.zerocopysend`, as ASGI defines them, to a caller
+      whose `send` leads straight here (see `extensions`);
+    * `tailrace.attach` and `tailrace.connection`, as `tailrace.connection` describes them.
 
-    At shutdown it tells the open streams, and cuts what has not ended within
-    `options.drain_timeout`. A request's head has an end, in bytes and in time. Under a uvicorn that
-    it does not know, and on Windows, it says so once, and is the plain protocol.
+    At shutdown open streams are told to end, and what is open after `options.drain_timeout` is cut.
+    A request's head is bounded in bytes and time (`limits.MAX_HEAD_BYTES`, `limits.HEAD_TIMEOUT`).
+    With a uvicorn that was not tested, and on Windows, it logs a warning once, and does only what
+    uvicorn's protocol does.
     """
 
     options: ClassVar[ServerOptions] = ServerOptions.from_environment()
-    """The settings, from the environment; a subclass may have others."""
+    """The settings, read from the environment at import; a subclass may have others."""
 
     buffer: WriteBuffer | None = None
 
     _fed = 0
-    """Bytes that came since a request was complete, or since the last of its body."""
+    """Bytes parsed since the last request, or the last bytes of a body: all that is not body."""
     _head_timer: asyncio.TimerHandle | None = None
-    """Runs while a head is waited for."""
+    """Runs while the head of a request is waited for."""
     _state: ConnectionState = states.HEAD
     _unread = b""
     _unread_at = 0
-    """What came behind a request that is being answered."""
+    """Input that is kept to be parsed later: `_unread`, from this offset on."""
     _asked_at = 0.0
-    """When the last request was complete."""
+    """The loop's time when the last request was complete."""
     _lingering: Lingering | None = None
-    """Runs while the state is one that lingers."""
+    """Set while the state is one that lingers."""
     _peer: PeerWatch | None = None
-    """Made when it is needed: it refers to us, and most connections read all the while."""
+    """Made when it is needed: it refers to us, and most connections do not need it."""
     flow: Flow
 
     @staticmethod
     def tells_streams() -> bool:
-        """Whether `shutdown` tells the open streams, so that nobody needs to watch the server."""
+        """Whether `shutdown` tells the open streams, so that they need not watch the server."""
         return is_known()
 
     @property
     def app(self) -> ASGIApp:
         """The application, with a `send` of ours around each request."""
-        # Made anew each time: kept, it would be a reference cycle for each connection.
+        # A new bound method each time: a stored one would make a reference cycle.
         return self._serve if self.buffer is not None else self._app
 
     @app.setter
@@ -120,7 +121,7 @@ class HttpProtocol(HttpToolsProtocol):
         finally:
             connection.end()
             if self.transport.is_closing():
-                # Known to uvicorn a turn of the loop later, and told as a fault of the application.
+                # uvicorn learns it a turn of the loop later, and would log an error till then.
                 cycle.disconnected = True
             # The scope and what it offers refer to each other.
             del extensions[ATTACH], extensions[CONNECTION]
@@ -147,9 +148,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives None: close
         if self.buffer is None or self._state is not states.ANSWERING:
-            return False  # nobody waits for an answer, or the rest of a request will never come
+            return False  # no answer is waited for, or the rest of a request will never come
         if self.buffer.encrypted:
-            return False  # TLS has no half of a connection
+            return False  # under TLS one side cannot end alone
         self._peer_watch.ended(self._asked_at)
         return not self.transport.is_closing()
 
@@ -175,14 +176,14 @@ class HttpProtocol(HttpToolsProtocol):
     # The states of the connection
 
     def _move(self, event: ConnectionEvent) -> None:
-        """Go to the state that follows, and begin and end what belongs to a state."""
+        """Go to the state after an event; start or stop lingering as that state needs."""
         assert self.buffer is not None
         self._state = state = states.after(self._state, event)
         if state.lingers:
             self._unset_keepalive_if_required()
             self._stop_watching()
             if state is states.CLOSING and self.buffer.encrypted:
-                self._close()  # TLS has no half of a connection, and the client waits for its end
+                self._close()  # under TLS one side cannot end alone, and the client waits for it
                 return
             if self._lingering is None:
                 self._lingering = Lingering(self.loop, self.transport, self._close)
@@ -192,10 +193,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._stop_lingering()
 
     def _end(self, event: ConnectionEvent = ConnectionEvent.LAST) -> None:
-        """End the connection behind what was answered: at once, or in two steps.
+        """End the connection after the answers: at once or, if input is unread, in two steps.
 
-        A close resets a connection on which something still comes, and a reset overtakes answers.
-        So where something was not read, our side ends now, and all when the client has seen that.
+        A connection that is closed while input still comes is reset, and a reset overtakes answers.
+        So if input is unread, only our side ends now, and the client's later (`Lingering`).
         """
         if self.transport.is_closing():
             return
@@ -208,22 +209,23 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _close(self) -> None:
         """Close the connection, once what was written has left."""
-        # Closed a second time, asyncio's TLS of Python 3.11 does not know its connection any more.
+        # With Python 3.11, a TLS transport that is closed twice forgets its connection.
         if not self.transport.is_closing():
             self.transport.close()
         self._closes()
 
     def _closes(self) -> None:
-        """See that a connection that is closing, whoever closed it, also ends."""
+        """Make sure that a connection that is closing also ends, whoever closed it."""
         if self.buffer is not None and self.transport.is_closing():
             end_soon(self.buffer, self.transport, self.loop)
 
     # The input, one request at a time
 
     def _take(self, data: bytes, at: int = 0) -> None:
-        """Parse what came, up to the end of a request that is to be answered first.
+        """Parse input up to the end of a request; what follows is kept until that is answered.
 
-        A client may send pieces of a byte, each a call. So others have their turn in between.
+        After `limits.INPUT_TURN` other connections have their turn: a client may send chunks of one
+        byte, each of which is a call.
         """
         ends = 0.0
         while at < len(data) and self._state is not states.CLOSING:
@@ -246,13 +248,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._state is states.HEAD:
             self._watch_head()
         elif self._state is states.CLOSING:
-            if self._lingering is not None:  # else TLS gives what it still had while it closes
+            if self._lingering is not None:  # without it, TLS gives what it still had, and closes
                 self._lingering.throw_away(len(data) - at)
         else:
             self._stop_watching()
 
     def _feed(self, piece: bytes, *, is_last: bool) -> None:
-        """Have a piece parsed."""
+        """Parse a piece; refuse it if it is not HTTP, or makes the head too long."""
         self._fed += len(piece)
         try:
             self._parse(piece, is_last=is_last)
@@ -278,18 +280,18 @@ class HttpProtocol(HttpToolsProtocol):
                 self.send_400_response("Bytes after a handshake.")
 
     def _keep(self, data: bytes, at: int = 0) -> None:
-        """Keep what came for when its turn comes, and read no more if it is much."""
+        """Keep input that cannot be parsed yet, and read no more if it is much."""
         self._unread, self._unread_at = data, at
         if len(data) - at > limits.MAX_PIPELINED_BYTES and not self.flow.held:
             self.flow.hold()
             self._peer_watch.paused(self._asked_at)
 
     def _go_on(self) -> None:
-        """Parse more of what is kept: it is this connection's turn."""
+        """Parse more of the input that is kept: it is this connection's turn."""
         if self.buffer is None or self.transport.is_closing() or not self._unread:
             return
         if self._state is states.ANSWERING:
-            return  # `on_response_complete` takes it up
+            return  # `on_response_complete` parses it
         data, at, self._unread = self._unread, self._unread_at, b""
         self._take(data, at)
         if not self._unread:
@@ -322,7 +324,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._look_at_end()
 
     def _look_at_end(self) -> None:
-        """See whether a client that has ended its side had asked for more before."""
+        """Close, if the client has ended its side and has sent no request before that."""
         if not self._has_ended or self.transport.is_closing():
             return
         if self._state is states.ANSWERING:
@@ -331,18 +333,18 @@ class HttpProtocol(HttpToolsProtocol):
             self._close()
 
     def _come_between(self, cycle: RequestResponseCycle) -> None:
-        """Have all that a cycle closes closed here."""
+        """Give the cycle a transport whose `close` calls `_cycle_closes`."""
         if cycle.transport is self.transport:
             cycle.transport = CycleTransport(self.transport, self._cycle_closes)  # type: ignore[assignment] # all that a cycle uses
 
     def _cycle_closes(self, by: CycleTransport) -> None:
         if by is not self.cycle.transport:  # type: ignore[comparison-overlap] # see `_come_between`
-            return  # its response is complete, and the connection is another's by now
+            return  # its response is complete, and the connection serves another one by now
         if not self.cycle.response_complete:
-            self._close()  # the application has failed within its response: that has no good end
+            self._close()  # the application failed within its response, which cannot be ended well
         elif not self._state.is_open:
-            self._end()  # it has failed behind its response
-        # Or this was the last response, and our turn comes next: `on_response_complete`.
+            self._end()  # it failed after its response
+        # Otherwise it was the last response, and `on_response_complete` is called next.
 
     def _stop_lingering(self) -> None:
         lingering, self._lingering = self._lingering, None
@@ -394,23 +396,23 @@ class HttpProtocol(HttpToolsProtocol):
         if size:
             self._boundaries.sized(size)
         if version == "1.0":
-            self.expect_100_continue = False  # it knows no such answer (RFC 9110 10.1.1)
+            self.expect_100_continue = False  # HTTP/1.0 has no such answer (RFC 9110 10.1.1)
         if is_offer:
             self._begin()
         elif upgrades:
             super().on_headers_complete()
         else:
             self._begin()
-            # The parser tells trailers as it tells fields; they are not fields of the request.
+            # The parser reports trailers as header fields, which are not the request's.
             self.headers = []
 
     def _begin(self) -> None:
-        """Have the application called."""
+        """Have uvicorn call the application."""
         self._move(ConnectionEvent.HEAD)
         try:
             super().on_headers_complete()
         except BaseException:
-            self._state = states.HEAD  # it was not: its target is not one
+            self._state = states.HEAD  # it was not called: the target is not valid
             raise
         self._come_between(self.cycle)
 
@@ -438,7 +440,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Upgrades
 
     def _should_upgrade(self) -> bool:
-        """A handshake for a WebSocket is a GET without a body (RFC 6455 4.1); all else is not."""
+        """Whether to change to WebSocket: only for a GET without a body (RFC 6455 4.1)."""
         if self.buffer is not None:
             framed = any(name in FRAMING for name, _ in self.headers)
             what = self.parser.get_method(), self.parser.get_http_version()
@@ -447,7 +449,7 @@ class HttpProtocol(HttpToolsProtocol):
         return super()._should_upgrade()
 
     def _ignore_upgrade(self) -> None:
-        """Answer the request as one that offers nothing, body and all."""
+        """Go on with the request, and with its body, as if it offered no other protocol."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self.cycle.keep_alive = False
@@ -456,7 +458,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser.feed_data(head)
 
     def body_complete(self) -> None:
-        """A request whose upgrade was not taken is all here."""
+        """Note that a request whose upgrade was not taken is complete."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.on_message_complete()
@@ -464,14 +466,14 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         if self.buffer is not None:
             self._forget()
-            # It is another protocol's now: gone for everyone who may still hold it.
+            # Another protocol has the connection now: for all that still refer to it, it is lost.
             self.buffer.lose()
             self.buffer = None
             self.transport.set_write_buffer_limits()  # asyncio's own
         super().handle_websocket_upgrade()
 
-    # A head has an end. uvicorn has no bound for one, and waits for it for ever. Both are looked at
-    # once for each piece, so that an ordinary request, which is one, pays next to nothing.
+    # A head is bounded in bytes and time; uvicorn has no bound. Both are checked once for each
+    # piece, so they cost an ordinary request, which is one piece, next to nothing.
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
@@ -483,11 +485,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer what cannot be taken as a request, unless one is being answered, and end."""
+        """Answer input that is not a valid request, and end; in an open response, only close."""
         if self._state.is_open:
             self._close()
             return
-        # A second status line, for what came in the body of a request that was answered, would be
+        # If the input is in the body of a request that was answered, a second status line would be
         # taken for the next answer.
         if not self._state.lingers and not self.transport.is_closing():
             self.transport.write(answer)
@@ -514,7 +516,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, text))
 
     def _forget(self) -> None:
-        """The connection is lost, or another protocol's."""
+        """Stop what runs for the connection: it is lost, or another protocol has it."""
         self._stop_watching()
         self._stop_lingering()
         if self._peer is not None:

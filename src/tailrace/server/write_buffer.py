@@ -1,18 +1,17 @@
-"""The way out of one connection: the transport, and its socket where that can be written directly.
+"""Writing to one connection: by its transport, or directly to its socket where that is possible.
 
-A transport takes everything: it sends what fits into the socket and copies the rest. For a client
-that stalls this holds each batch a second time. So bytes go to the socket first, and only when it
-is full one piece of the rest goes to the transport, which then tells when the socket has room
-again. What waits besides are views of the caller's own bytes: a message for a thousand clients is
-held once, however many of them stall.
+A transport takes all that is written: it sends what fits into the socket and copies the rest. So
+for a client that stalls, each batch would be in memory twice. Here bytes go to the socket first.
+When it is full, one piece of the rest goes to the transport, which then says when the socket has
+room again. What is left waits as views of the caller's own bytes: a message for a thousand clients
+is in memory once, however many of them stall.
 
-The transport's marks are set so that it is *paused* exactly while it holds anything. Thereby
-"paused" is the one fact that orders everything: not paused, the socket may be written directly
-(`sendfile` too) and nothing is overtaken.
+The transport's marks are set so that it is *paused* exactly while it holds bytes. So while it is
+not paused, the socket may be written directly (by `sendfile`, too), and no byte overtakes another.
 
-The number of a descriptor that was closed is soon another client's. So only this class has
-the number, and it uses it only while the connection is not lost: a loop tells so before it closes
-the socket, and a connection that another protocol takes over is lost for this one as well.
+The number of a closed descriptor is soon used for another client. So only this class has the
+socket's number, and uses it only while the connection is not lost. A loop reports the loss before
+it closes the socket, and a connection that another protocol takes over counts as lost here.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from tailrace.connection import reset
 try:
     import fcntl
     import termios
-except ImportError:  # Windows, where nobody writes to a socket by its number: see `uvicorn.py`
+except ImportError:  # Windows, where no `WriteBuffer` is made: see `internals.why_unknown`
     pass
 
 __all__ = ["Guest", "WriteBuffer"]
 
 _MOST_PARTS = 64
-"""Buffers in one `writev`; the kernel takes 1024, more than these are hardly ever there."""
+"""Buffers in one `writev`; the kernel takes 1024, but more than 64 hardly ever wait."""
 
 
 class Guest(Protocol):
-    """What uses the socket itself and must let go when the connection is lost."""
+    """What has a duplicate of the socket, and must close it when the connection is lost."""
 
     def lost(self) -> None:
-        """The connection is gone; called before its descriptor is closed."""
+        """Close the duplicate: the connection is lost. Called before the socket is closed."""
 
 
 class WriteBuffer:
@@ -86,25 +85,25 @@ class WriteBuffer:
         connection = transport.get_extra_info("socket")
         self._fd: int = -1 if connection is None else connection.fileno()
         self.encrypted = transport.get_extra_info("sslcontext") is not None
-        """TLS: the client cannot end its side alone, and a close waits for its word."""
+        """The connection has TLS: neither side can end alone, and a close waits for the client."""
         self.direct = self._fd >= 0 and not self.encrypted
-        """The bytes on the socket are the response's own: it may be written directly."""
-        # Encrypted, everything goes out piece by piece: then by whole records.
+        """The socket may be written directly, since no TLS is in between."""
+        # Under TLS all bytes go through the transport, so a piece is a whole record.
         self._piece = limits.STALLED_PIECE_BYTES if self.direct else limits.WRITE_PIECE_BYTES
         self.paused = False
-        """Something waits here for the client."""
+        """The transport holds bytes that wait for the client."""
         self.closed = False
         """The connection is lost."""
         self.aborted = False
-        """The client was dropped by us."""
+        """The client was dropped by `abort`."""
         self.cut_off: str | None = None
-        """Why the client was dropped by us, in a word that was given for it."""
+        """The reason that `abort` was given."""
         self.dropped = False
         """The connection is lost or was aborted: nothing can be written any more.
 
-        False where all was sent and we close in order."""
+        Still False while the server closes in order because all was sent."""
         self.given = 0
-        """Bytes that the socket or the transport took, but for what the server wrote itself."""
+        """Bytes that the socket or the transport took, without uvicorn's own heads and framing."""
         self.guest: Guest | None = None
         self._rest: deque[memoryview] = deque()
         self._rest_bytes = 0
@@ -122,8 +121,8 @@ class WriteBuffer:
     def write(self, *parts: bytes) -> None:
         """Write all parts, now or as soon as the client takes them; they are not copied.
 
-        What is written to a connection that is closing goes nowhere. Whoever closes it in order
-        waits first until nothing waits here (`on_drain`), as uvicorn's cycle does.
+        If the connection is closing, nothing is written. To close in order, first wait until
+        nothing is left here (`on_drain`), as uvicorn's cycle does.
         """
         if self.is_closing:
             return
@@ -136,7 +135,7 @@ class WriteBuffer:
             self.write_later(*(memoryview(part) for part in parts if part))
 
     def write_later(self, *rest: memoryview) -> None:
-        """Write what the socket did not take, as soon as it does."""
+        """Write what the socket did not take as soon as it has room."""
         self._rest.extend(rest)
         self._rest_bytes += sum(map(len, rest))
         self._advance()
@@ -145,7 +144,7 @@ class WriteBuffer:
         rest = self._rest
         while rest and not self.paused and not self.dropped:
             if self._transport.is_closing():
-                # In order: what the transport has once, it sends before it closes.
+                # It closes in order: the transport sends all that it has before it closes.
                 self._transport.write(b"".join(rest))
                 self.given += self._rest_bytes
                 self._drop(self._rest_bytes)
@@ -157,14 +156,14 @@ class WriteBuffer:
                     return
             piece = rest[0][: self._piece]
             self.given += len(piece)
-            # A copy, so that the piece does not keep the whole message when the rest has gone.
+            # Copied, so that the transport does not keep the whole message for this piece.
             self._transport.write(bytes(piece))
             self._drop(len(piece))
 
     def write_whole(self, chunk: bytes) -> bool:
-        """Write one part, where the socket may be written directly and nothing waits.
+        """Write one part to a socket that may be written directly, and for which nothing waits.
 
-        What `write` does, without its detours: called for each client of each message.
+        A shorter `write`, as it is called for each client of each broadcast message.
 
         Returns:
             False if the client is gone.
@@ -175,7 +174,7 @@ class WriteBuffer:
             sent = os.write(self._fd, chunk)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the client is gone; the response is told by the connection's loss
+        except OSError:  # the client is gone; the response learns it from the connection's loss
             self.abort()
             return False
         self.given += sent
@@ -184,7 +183,7 @@ class WriteBuffer:
         return True
 
     def sendfile(self, file: int, at: int, count: int) -> int:
-        """Have the kernel send a part of a file, as much of it as the socket takes.
+        """Have the kernel send a part of a file, as much of it as the socket takes now.
 
         Returns:
             Bytes that were sent.
@@ -198,7 +197,7 @@ class WriteBuffer:
         return sent
 
     def duplicate(self) -> int:
-        """A descriptor of the same socket, the caller's to close.
+        """A second descriptor of the socket, which the caller must close.
 
         Raises:
             OSError: The client is gone.
@@ -206,7 +205,7 @@ class WriteBuffer:
         return os.dup(self._descriptor())
 
     def register_in(self, epoll: select.epoll, events: int) -> None:
-        """Have events of the socket told; the kernel tells of a loss in any case.
+        """Have an epoll watch the socket for events; it always reports errors and hang-ups.
 
         Raises:
             OSError: The client is gone.
@@ -214,20 +213,20 @@ class WriteBuffer:
         epoll.register(self._descriptor(), events)
 
     def _descriptor(self) -> int:
-        """The socket's number, for one call of the system; nobody keeps it."""
+        """The socket's descriptor, for one system call: the caller must not keep it."""
         if self.is_closing:
             raise ConnectionAbortedError(errno.ECONNABORTED, "the connection is closing")
         return self._fd
 
     def _send(self, parts: list[memoryview] | tuple[bytes, ...]) -> int:
         try:
-            # One part is the usual, and `write` is the cheaper of the two. A transport that closes
-            # in order keeps its socket until we are told that the connection is lost.
+            # One part is usual, and `write` costs less than `writev`. A transport that closes in
+            # order keeps its socket until it reports that the connection is lost.
             fd = self._fd
             sent = os.write(fd, parts[0]) if len(parts) == 1 else os.writev(fd, parts)
         except BlockingIOError:
             return 0
-        except OSError:  # the client is gone; whoever waits is told by the connection's loss
+        except OSError:  # the client is gone; all that wait learn it from the connection's loss
             self.abort()
             return 0
         self.given += sent
@@ -243,20 +242,20 @@ class WriteBuffer:
                 return
             count -= len(rest.popleft())
 
-    # Told by the protocol
+    # Called by the protocol
 
     def pause(self) -> None:
-        """The transport holds bytes."""
+        """Note that the transport holds bytes."""
         if not self.paused:
             self.paused = True
             self._paused_at = self._loop.time()
             self._seen = self.progress
 
     def resume(self) -> bool:
-        """The transport holds nothing any more.
+        """Note that the transport holds nothing any more, and write what waits here.
 
         Returns:
-            True if nothing waits at all; False if the next piece of a rest does.
+            True if nothing waits any more; False if the transport holds the next piece.
         """
         self.paused = False
         self._advance()
@@ -266,7 +265,7 @@ class WriteBuffer:
         return True
 
     def lose(self) -> None:
-        """The connection is lost: closed, or taken over by another protocol. Once."""
+        """Note that the connection is lost: closed, or taken over by another protocol."""
         if self.closed:
             return
         self.closed = True
@@ -282,13 +281,17 @@ class WriteBuffer:
             self._loop.call_soon(call)
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Call once when nothing waits, or the connection is lost; soon if that is so now."""
+        """Call once when nothing waits, or the connection is lost; soon if that is so now.
+
+        Returns what takes the call back."""
         if self.closed or not (self.paused or self._rest):
             return self._loop.call_soon(call).cancel
         return _kept(call, self._calls)
 
     def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Call once when the connection is lost; soon if that is so now."""
+        """Call once when the connection is lost; soon if that is so now.
+
+        Returns what takes the call back."""
         if self.closed:
             return self._loop.call_soon(call).cancel
         return _kept(call, self._losses)
@@ -302,12 +305,12 @@ class WriteBuffer:
 
     @property
     def written_bytes(self) -> int:
-        """Bytes of bodies that were taken for the client, whether it has them yet or not."""
+        """Bytes of bodies that were accepted for the client; it need not have them yet."""
         return self.given + self._rest_bytes
 
     @property
     def is_closing(self) -> bool:
-        """Lost, or about to be."""
+        """Whether the connection is lost, was aborted, or is being closed."""
         return self.dropped or self._transport.is_closing()
 
     @property
@@ -319,15 +322,14 @@ class WriteBuffer:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the client's side has not acknowledged."""
+        """Bytes that the client's system has not acknowledged."""
         return self.buffered_bytes + self._in_kernel()
 
     @property
     def progress(self) -> int:
-        """Bytes that the client's side has acknowledged; never less than before.
+        """Bytes that the client's system has acknowledged; never less than before.
 
-        Status lines and headers are not counted, so while one is on its way this may stand still
-        for as many bytes.
+        Heads are not counted, so while one is on its way this may not grow for as many bytes.
         """
         waiting = self._transport.get_write_buffer_size() if self.paused else 0
         self._progress = max(self._progress, self.given - waiting - self._in_kernel())
@@ -335,7 +337,7 @@ class WriteBuffer:
 
     @property
     def stalled_since(self) -> float | None:
-        """The loop's time since when nothing was acknowledged though something waits here."""
+        """The loop's time since when bytes wait and none was acknowledged; None if none wait."""
         if not self.paused:
             return None
         progress = self.progress
@@ -355,7 +357,11 @@ class WriteBuffer:
     # The end
 
     def abort(self, reason: str | None = None) -> None:
-        """Drop the client at once, with all that waits for it here and in the kernel."""
+        """Drop the client at once, with all that waits for it here and in the kernel.
+
+        Args:
+            reason: A word for access logs: "stalled".
+        """
         if self.dropped:
             return
         self.dropped = self.aborted = True
@@ -371,7 +377,7 @@ class WriteBuffer:
 
 
 def _kept(call: Callable[[], None], calls: list[Callable[[], None]]) -> Callable[[], None]:
-    """Keep a call for later; what takes it back, as long as it is not due."""
+    """Add a call to `calls`, and give a function that takes it back until it is made."""
     calls.append(call)
 
     def take_back() -> None:
@@ -382,7 +388,7 @@ def _kept(call: Callable[[], None], calls: list[Callable[[], None]]) -> Callable
 
 
 def _without(parts: tuple[bytes, ...], count: int) -> list[memoryview]:
-    """Views of what is left of the parts without their first bytes."""
+    """Views of the parts without the first `count` bytes."""
     rest = []
     for part in parts:
         if count >= len(part):

@@ -1,4 +1,4 @@
-"""What yields, and who closes it."""
+"""Sources: what yields the items of a stream, in a task or in threads, and is closed after it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What yields, what takes its items, and who closes it.
+"""The interfaces of a source and of what takes its items; and the iteration of one source.
 
-Whoever iterates closes. `run` takes items until there are no more; `close` is called once after it,
-however it ended, also if it never began.
+Whoever iterates a source closes it. `run` puts items until there are no more. `close` is called
+once after it, however `run` ended, and also if `run` was never called.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ _log = logging.getLogger("tailrace")
 
 
 class Sink(Protocol):
-    """Where a source puts its items: a queue, with what frames an item in front of it."""
+    """Where a source puts its items: they are framed and go into a queue."""
 
     def put(self, item: Any) -> bool:
-        """Take an item; False when the source should wait for room."""
+        """Add an item. False: the source must wait for room before the next one."""
 
     async def room(self) -> None:
         """Wait in a task until there is room."""
 
     def room_in_thread(self, seconds: float) -> bool:
-        """Wait in a thread until there is room, but not for ever; False if there is none."""
+        """Wait in a thread until there is room, at most so many seconds; False if there is none."""
 
     def in_line(self, waits: bool) -> None:
-        """True: the source cannot begin, because all threads are busy. False: it has begun now."""
+        """True: the source cannot begin, because all threads are busy. False: it has begun now.
+
+        Called in the event loop, False only after True.
+        """
 
     def source_waits(self) -> None:
         """The source is about to wait in its task: what was put may go out meanwhile."""
@@ -50,24 +53,29 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """Anything that yields, iterated once."""
+    """Something that yields items and is iterated once."""
 
     threaded: bool
-    """Items are put by a thread, not by the task that runs."""
+    """Items are put by a thread, not by the task that calls `run`."""
 
     spans: bool
-    """Items may be spans, which are sent by themselves."""
+    """Items may be spans. Each span is sent alone."""
 
     @property
     def closed(self) -> bool:
         """Nothing is left that `close` would have to do."""
 
     async def run(self, sink: Sink, loop: Loop) -> None:
-        """Put every item. An interrupt ends it; `close` must follow.
+        """Put every item. It can be cancelled. The caller must call `close` after it.
+
+        Args:
+            sink: Gets the items.
+            loop: The running event loop.
 
         Raises:
-            Exception: What the source raises; where that is not an `Exception`, it is raised as
-                `SourceExited`. So anything else comes from outside.
+            Exception: What the source raised. If that was no `Exception` (SystemExit, for example),
+                `SourceExited` is raised in its place. So any other `BaseException` does not come
+                from the source: it is a cancellation, for example.
         """
 
     async def close(self) -> None:
@@ -76,26 +84,25 @@ class Source(Protocol):
 
 @runtime_checkable
 class Pinnable(Protocol):
-    """A source that may run in a thread (`StreamOptions.pin_thread`)."""
+    """A source that can run in one thread of its own (`StreamOptions.pin_thread`)."""
 
     def pin_thread(self) -> None:
-        """Run all of it in one thread, its cleanup too; to be called before `run`."""
+        """Run all of the source in one thread, its cleanup too. Call this before `run`."""
 
 
 class Iteration:
-    """A source from its first item to its end, iterated and closed in one task.
+    """Iterates one source and closes it, in one task.
 
-    It can be interrupted, once. From then on, and from its own end on, its cleanup has
-    `cleanup_timeout`. If it is not closed by then, it is given up, and the log tells of it at once:
-    a source that swallows its cancellation may never return.
+    It can be interrupted once. From the interrupt on, `run` has `cleanup_timeout` seconds to end;
+    `close` has as many. After that time the cleanup is cancelled, and a warning is logged at once,
+    because a source that swallows the cancellation may never return.
 
     Args:
         source: Iterated and closed here.
-        loop: The event loop.
-        options: Of which `pin_thread` and `cleanup_timeout` count.
-        name: What log lines call it, when they are written.
-        shielded: A scope that is cancelled around the iteration reaches it once, as an interrupt
-            does; the source's cleanup is shielded from it.
+        loop: The running event loop.
+        options: Only `pin_thread` and `cleanup_timeout` are used.
+        name: The source's name in log lines; its `str()` is taken when a line is written.
+        shielded: A cancelled scope around `run` cancels the source once, and not its cleanup.
     """
 
     __slots__ = (
@@ -116,7 +123,7 @@ class Iteration:
         self._shielded = shielded
         self._scope = anyio.CancelScope()
         self._cancel_late: Callable[[], None] | None = None
-        """Takes back what tells of a source that is not closed in time; None: there is none yet."""
+        """Cancels the timer that logs a late cleanup; None: no timer was started yet."""
         self._is_late = False
         self._is_over = False
 
@@ -124,7 +131,8 @@ class Iteration:
         """Put every item.
 
         Returns:
-            What the source has raised, or a cancellation that nobody here has asked for.
+            What the source raised, or a cancellation that came from outside; None if the source
+            ended or was interrupted.
         """
         with self._scope:
             try:
@@ -136,7 +144,7 @@ class Iteration:
         return None
 
     def interrupt(self) -> None:
-        """End it: at once if it waits, at its next wait otherwise."""
+        """Cancel the source: at once if it waits, otherwise at its next wait."""
         if not self._is_over:
             self._begin_cleanup()
             self._once.cancel()
@@ -159,7 +167,7 @@ class Iteration:
             except BaseException as error:  # noqa: BLE001 - given to the caller
                 await _meet_timeout(error, closing)
                 raised = error
-        # Not whether it came back by that cancellation: the source may have swallowed it.
+        # It is late even if no cancellation came out of it: the source may have swallowed that.
         if closing.cancel_called or self._scope.cancel_called:
             self._tell_late()
         self._forget_late()
@@ -174,7 +182,7 @@ class Iteration:
         self._scope.deadline = self._limit_cleanup()
 
     def _limit_cleanup(self) -> float:
-        """When the source must be closed."""
+        """Start the timer of the cleanup. Returns the time by which the source must be closed."""
         self._forget_late()
         deadline = self._loop.time() + self._timeout
         self._cancel_late = self._loop.call_at(deadline, self._tell_late)
@@ -195,10 +203,10 @@ class Iteration:
 
 
 async def _meet_timeout(error: BaseException, scope: anyio.CancelScope) -> None:
-    """Where the time for cleaning up is over, raise what the scope knows as its own.
+    """Raise the scope's own cancellation, if the time for the cleanup is over.
 
-    The cancellation that was caught may be an earlier one, and the scope's was swallowed by the
-    source.
+    The scope stops only its own. The cancellation that was caught may be an earlier one, while the
+    source has swallowed the scope's.
     """
     if isinstance(error, anyio.get_cancelled_exc_class()) and scope.cancel_called:
         await anyio.lowlevel.checkpoint_if_cancelled()

@@ -1,9 +1,10 @@
-"""Where a source and what takes its items meet: items in order, bounded in bytes.
+"""The queue between a source and what takes its items: items in order, bounded in bytes.
 
-One producer (a task, or a thread) and one consumer (a task). Each side keeps its own running count,
-so neither needs a lock; `deque.append` and `popleft` are atomic. To wait, a side first says that it
-waits and then looks again; the other side first does its part and then looks whether somebody
-waits. Whichever comes second sees the other, so no wake-up is lost.
+There is one producer (a task, or a thread) and one consumer (a task). Each side counts its own
+bytes, so neither needs a lock; `deque.append` and `popleft` are atomic. No wake-up is lost: a side
+that has to wait first sets a flag, and then looks at the queue once more. The other side first
+changes the queue, and then looks at the flag. Whichever of them comes second sees what the other
+has done.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = ["Buffer", "ByteQueue"]
 
 
 class ByteQueue:
-    """A bounded queue between a source and its consumer; a subclass says what is taken at a time.
+    """A bounded queue between a source and its consumer; a subclass defines how items are taken.
 
     Args:
         loop: The consumer's loop.
-        limit: Bytes above which the producer waits. One item may exceed it: the source made it as
-            large as that.
+        limit: Bytes above which the producer waits. A single item may be larger: it is in memory
+            already.
         threaded: The producer is a thread.
     """
 
@@ -48,7 +49,7 @@ class ByteQueue:
         self._items: deque[Any] = deque()
         self._limit = limit
         self._full = limit
-        self._half = limit // 2  # there is room again: not a wake-up for each item
+        self._half = limit // 2  # the producer wakes up only here, not for each item
         self._put_bytes = 0
         self._taken_bytes = 0
         self._ready: Signal = loop.signal()
@@ -60,24 +61,24 @@ class ByteQueue:
 
     @property
     def size(self) -> int:
-        """Bytes that wait to be taken."""
+        """Bytes in the queue."""
         return self._put_bytes - self._taken_bytes
 
     @property
     def has_items(self) -> bool:
-        """Something waits to be taken, if only an item without bytes."""
+        """Something is in the queue; it may be an item without bytes."""
         return bool(self._items)
 
     # The producer's side
 
     def put(self, item: bytes | Span) -> bool:
-        """Add an item; False when there is no room for another one like it.
+        """Add an item. False: another item of this size would pass the limit, so wait for room.
 
-        So items of one size fill a batch without passing its limit: nothing small is left over.
+        So items of one size fill a batch up to its limit, and no small rest is left for the next.
         """
         self._items.append(item)
         self._put_bytes += len(item)
-        if self._consumer_waits:  # as in `nudge`, without a call for each item
+        if self._consumer_waits:  # the code of `nudge`, without a call for each item
             self._consumer_waits = False
             if self._room_in_thread is None:
                 self._ready.set()
@@ -86,7 +87,7 @@ class ByteQueue:
         return self._put_bytes - self._taken_bytes + len(item) <= self._full
 
     def nudge(self) -> None:
-        """Let a consumer that waits look again; called by the producer."""
+        """Wake the consumer, if it waits, so that it looks again. The producer calls this."""
         if self._consumer_waits:
             self._consumer_waits = False
             if self._room_in_thread is None:
@@ -102,12 +103,12 @@ class ByteQueue:
                 await self._room.wait()
 
     def room_in_thread(self, seconds: float) -> bool:
-        """Wait in a thread until there is room, not longer than some seconds; False without."""
+        """Wait in a thread until there is room, at most so many seconds; False if there is none."""
         assert self._room_in_thread is not None
         self._room_wanted = True
         while self.size > self._half:
             try:
-                # A token may be left from before: it costs one more look.
+                # A token may be left from an earlier wake-up: then the loop looks once more.
                 self._room_in_thread.get(timeout=seconds)
             except Empty:
                 return False
@@ -116,30 +117,30 @@ class ByteQueue:
     # The consumer's side
 
     def wake_producer(self) -> None:
-        """Let a producer that waits look again."""
+        """Wake the producer, if it waits, so that it looks again. The consumer calls this."""
         self._room_wanted = False
         self._room.set()
         if self._room_in_thread is not None:
             self._room_in_thread.put(None)
 
     async def ready(self) -> None:
-        """Wait until there is an item, or until `wake_consumer`."""
+        """Wait until there is an item, or until `nudge` or `wake_consumer` is called."""
         self._consumer_waits = True
         if not self._items:
             await self._ready.wait()
         self._consumer_waits = False
 
     def wake_consumer(self) -> None:
-        """Let the consumer look again; to be called in the loop."""
+        """Wake the consumer, so that it looks again. Call this in the event loop."""
         self._ready.set()
 
 
 class Buffer(ByteQueue):
-    """The frames of a response: the first one goes out alone, at once, the others in batches.
+    """The frames of a response: the first one is taken alone, at once, the others in batches.
 
     Args:
-        loop, limit, threaded: As in `ByteQueue`; no batch is longer than the limit.
-        spans: Frames may be spans; then none is put together with another.
+        loop, limit, threaded: As in `ByteQueue`; no batch of bytes is longer than the limit.
+        spans: Frames may be spans. Then each frame is a batch of its own.
     """
 
     __slots__ = ("_spans",)
@@ -147,27 +148,28 @@ class Buffer(ByteQueue):
     def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
         super().__init__(loop, limit, threaded=threaded)
         self._spans = spans
+        self._half = 0
         if not threaded:
-            self._full = self._half = 0  # until the first frame is taken there is room for no other
+            self._full = 0  # no room for a second frame until the first is taken
 
     def touch(self) -> bool:
-        """Tell of an item without bytes: the first one starts the response all the same."""
+        """Note an item without bytes. Before the first bytes, it starts the response."""
         return True if self._put_bytes else self.put(b"")
 
     def take(self) -> bytes | Span:
-        """The next batch: all that is there, up to the limit; b"" only if nothing is.
+        """The next batch: all bytes that are there, up to the limit; b"" if there are none.
 
-        A span is a batch of its own, of any size: its bytes are not here.
+        A span is a batch of its own, of any size: its bytes are not in memory.
         """
         frames = self._items
-        # A thread may add more meanwhile: that is the next batch's.
+        # A thread may add frames after this line: they belong to the next batch.
         count = min(len(frames), 1) if self._spans else len(frames)
         batch: Any = (
             frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
         )
         size = len(batch)
         if size > self._limit and not isinstance(batch, Span):
-            rest = memoryview(batch)  # so that cutting a large frame does not copy what is left
+            rest = memoryview(batch)  # so that cutting a large frame does not copy its rest
             batch = rest[: self._limit]
             frames.appendleft(rest[self._limit :])
             size = self._limit

@@ -1,21 +1,23 @@
-"""What a source raises ends that source, whatever its class, and nothing beside it.
+"""Whatever a source raises, of any class, ends that source and nothing else.
 
-A source is the application's code and that of its libraries, and one of them calls `sys.exit()`.
+A source is code of the application and of its libraries, and any of it may call `sys.exit()`.
 asyncio lets SystemExit and KeyboardInterrupt of any task end the whole loop, and event loops and
-middlewares take GeneratorExit and cancellations for their own. So whatever a source raises that is
-no `Exception` becomes one, `SourceExited`, where its code is called. No caller need know of it.
+middlewares treat a GeneratorExit or a cancellation as their own. So if a source raises something
+that is not an `Exception`, it is turned into one, `SourceExited`, where the source's code is
+called. No caller has to know of this.
 
-Three things are raised inside a source and do not come from it. They go on as they are:
+Three things may be raised inside a source without coming from it. They are not changed:
 
-* a cancellation that was asked for: of the task, or of a scope around it;
-* GeneratorExit where Python closes the coroutine, because its loop is gone;
-* the end of the process: what a signal's handler raises, in whatever the main thread does then.
+* a cancellation of the task or of a scope around it;
+* GeneratorExit when Python closes the coroutine because its loop is gone;
+* what the handler of a signal raises to end the process: it is raised in the main thread, in
+  whatever code runs there at that moment.
 
 **Tasks that a source begins.** asyncio hands SystemExit and KeyboardInterrupt to its loop as soon
-as a task raises them, before anybody waits for that task, so a `sys.exit()` in a tool that a source
+as a task raises them, before anybody waits for that task. So a `sys.exit()` in a task that a source
 runs in `asyncio.TaskGroup` would end the process. A task that is begun inside a source raises
-`SourceExited` in their place: whoever waits for the task gets it as any other error. What a source
-has handed to the loop as a callback (`call_soon`) is not a task and is not contained.
+`SourceExited` instead, and whoever waits for the task gets it like any other error. A callback that
+a source gives to the loop (`call_soon`) is not a task, and its errors are not changed.
 """
 
 from __future__ import annotations
@@ -39,11 +41,16 @@ from tailrace.errors import SourceExited
 __all__ = ["Contained", "contain_tasks", "inside_a_source"]
 
 inside_a_source: Final = ContextVar("inside_a_source", default=False)
-"""Tasks take it over from the code that begins them, and so does all that those begin."""
+"""A task inherits it from the code that begins it, and so do the tasks that this task begins."""
 
 
 class Contained(AbstractContextManager[None]):
-    """A block in which a source runs: whatever the source raises leaves it as an `Exception`."""
+    """A block that calls a source's code: whatever the source raises leaves it as an `Exception`.
+
+    Raises:
+        SourceExited: The source raised something that is not an `Exception`.
+        BaseExceptionGroup: It did so in a group, beside something that came from outside.
+    """
 
     __slots__ = ("_task", "_was_inside")
 
@@ -100,7 +107,7 @@ def _current_task() -> object:
 
 
 def _is_cancelled() -> bool:
-    """This task was cancelled, or a scope that it is in."""
+    """Whether this task or a scope around it was cancelled."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -114,7 +121,10 @@ def _is_cancelled() -> bool:
 
 
 def contain_tasks() -> None:
-    """Let the running loop look at each task that is begun; trio needs no such thing."""
+    """Replace the task factory of asyncio's loop by one that contains the tasks of sources.
+
+    It does nothing on trio, which raises what a task raises only where its nursery is awaited.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -136,8 +146,8 @@ _create_eager: Final[Any] = getattr(asyncio, "create_eager_task_factory", None)
 def _maker_of(factory: Any) -> Any:
     """The function with which an eager factory makes its tasks; None if the factory is not eager.
 
-    anyio looks in the same way for what it must not let begin at once, so an eager factory is
-    replaced by one that is seen to be eager.
+    anyio recognises eager factories in this way too: it must not let its own tasks begin at once.
+    So an eager factory is replaced by one that anyio still recognises as eager.
     """
     if _eager is None or getattr(factory, "__code__", None) is not _eager.__code__:
         return None
@@ -145,7 +155,7 @@ def _maker_of(factory: Any) -> Any:
 
 
 class _EagerMaker:
-    """Makes the tasks of an eager factory, as `_TaskFactory` those of others."""
+    """Makes the tasks of an eager factory; as `_TaskFactory`, which is for all other factories."""
 
     __slots__ = ("_before",)
 
@@ -157,7 +167,7 @@ class _EagerMaker:
 
 
 class _TaskFactory:
-    """Makes tasks as the loop did before, of contained coroutines where a source begins them."""
+    """Makes tasks as the loop did before, but those that a source begins are contained."""
 
     __slots__ = ("_before",)
 
@@ -179,10 +189,10 @@ def _contained(coro: Any) -> Any:
 
 
 class _Child(Coroutine[Any, Any, Any]):
-    """The coroutine of a task.
+    """The coroutine of a task that a source begins; its SystemExit becomes `SourceExited`.
 
-    Not an `async def` around it: if the task were cancelled before it begins, the coroutine inside
-    would be one that was never awaited.
+    It is not an `async def` around the coroutine: if the task were cancelled before it begins,
+    Python would warn that the inner coroutine was never awaited.
     """
 
     __slots__ = ("_coro",)
@@ -216,17 +226,18 @@ def _step(step: Callable[..., Any], *value: Any) -> Any:
         raise SourceExited(repr(error)) from error
 
 
-# What a signal's handler raises is told from what code raises
+# Errors that the handler of a signal raises
 
 _RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
 def is_of_a_signal(error: BaseException) -> bool:
-    """It was raised by the handler of a signal.
+    """Whether the handler of a signal raised it.
 
-    A handler is called on top of whatever the main thread does, so the traceback goes through it.
-    Python's own handler of Ctrl-C leaves no such trace; but it strikes between two instructions,
-    and what code raises comes from the one that raises.
+    A handler is called in the main thread, on top of whatever runs there, so it is in the
+    traceback. Python's own handler of Ctrl-C is not, because it is written in C. But its
+    KeyboardInterrupt may appear at any instruction, and one that code raises appears at the
+    instruction that raises (`RAISE_VARARGS`).
     """
     if threading.current_thread() is not threading.main_thread():
         return False

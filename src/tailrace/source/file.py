@@ -1,22 +1,22 @@
 """A regular file that is read while others may change it.
 
-What the headers of a response promise (length, ETag) must be true of every byte behind them. So
-the file is opened first and everything is asked of its descriptor, never of the path a second time;
-and after each read, before the bytes go out, the file is looked at again. What can happen to it:
+What the headers of a response say (length, ETag) must be true of every byte in the body. So the
+file is opened first, and everything else is asked of its descriptor, never of the path again. After
+each read, before the bytes are sent, the state of the file is checked. What can happen to a file:
 
-* It shrinks, or is overwritten: its size or its modification time differs. The transfer ends. Who
-  overwrites it may set both back (`rsync --inplace --times`). The time of its last change (`ctime`)
-  cannot be set back, but a new name, mode, owner or link moves it, too: where none of those is
-  seen, the bytes may be others. The transfer ends. (Windows has no such time: there it is that of
-  the file's creation, and a change that sets both back is not seen.)
-* It is deleted, or another is renamed over it: its descriptor still gives the old bytes, but they
-  are no longer the file's; its count of links is 0. The transfer ends.
-* It grows, as a log does. That changes the modification time, too, but none of the bytes that were
-  promised. A few of them, at both ends, are compared with what was there when it was opened: an
-  appended file has them, an overwritten one has not. The transfer goes on.
+* It shrinks, or is overwritten. Then its size or its modification time differs, and the transfer
+  ends. A program that overwrites it may restore both (`rsync --inplace --times`), but not the time
+  of the last change, `ctime`. This time also changes with the name, mode, owner or number of links;
+  if none of these differs, the bytes may, and the transfer ends. (Windows has no such time: its
+  `ctime` is that of the file's creation. There this case is not noticed.)
+* It is deleted, or another file is renamed over it. The descriptor still gives the old bytes, but
+  they are no longer the file's. Its number of links is 0, and the transfer ends.
+* It grows, as a log does. The modification time changes, but no byte that the headers count. To
+  tell this from an overwritten file, a few bytes at both ends are compared with those that were
+  there when the file was opened. If they are the same, the transfer goes on.
 
-A change within the resolution of the file system's clock (some milliseconds on Linux) that keeps
-the size cannot be seen.
+A change that keeps the size cannot be noticed if it comes within the resolution of the file
+system's clock (some milliseconds on Linux).
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ except ImportError:  # Windows
 __all__ = ["OpenFile", "Opener", "open_file", "read_at"]
 
 Opener: TypeAlias = Callable[[str, int], int]
-"""As the `opener` of `open`: it takes a path and flags, and gives a descriptor."""
+"""As the `opener` of Python's `open`: it takes a path and flags, and returns a descriptor."""
 
 _FLAGS = (
     os.O_RDONLY
-    # A FIFO that was put there in between must not block the open.
+    # If a FIFO takes the file's place after `_check_regular`, it must not block the open.
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
 _EDGE_BYTES = 4096
-"""A page: the disk reads as much for a single byte."""
+"""One page: the disk reads as much even for a single byte."""
 _MOST_PATH_BYTES = 1024
-"""macOS's MAXPATHLEN, which its `F_GETPATH` fills at most."""
+"""MAXPATHLEN of macOS: the largest result of its `F_GETPATH`."""
 _LOOKS = 20
 _BETWEEN_LOOKS = 0.002
-"""Seconds. With the number of looks: how long a write of another process may take."""
+"""Seconds. Times `_LOOKS`, it is how long an append of another process may take."""
 
 
 def open_file(path: str, opener: Opener | None = None) -> OpenFile:
-    """Open a regular file. Blocks; for threads.
+    """Open a regular file. It blocks, so call it in a thread.
 
     Args:
-        path: Links in it are followed.
-        opener: Opens instead of `os.open`; what it gives must be a regular file too.
+        path: Symbolic links in it are followed.
+        opener: Called instead of `os.open`; its descriptor must be of a regular file too.
 
     Raises:
-        FileUnavailable: It does not exist, is not a regular file, or may not be read.
+        FileUnavailable: The file does not exist, is not a regular file, or may not be read.
     """
     try:
         if opener is None:
-            # A look before it is opened: opening a device can do something to it.
+            # Checked before it is opened, too: opening a device can have an effect on it.
             _check_regular(path, os.stat(path))
             descriptor = os.open(path, _FLAGS)
         else:
@@ -96,13 +96,13 @@ def _check_regular(path: str, found: os.stat_result) -> None:
 
 
 class OpenFile:
-    """A regular file, open for reading, that knows whether it is still as it was.
+    """A regular file that is open for reading, and that notices when others change it.
 
-    Its methods block and may be called from any thread; closing waits for a read that is under way.
+    Its methods block and may be called from any thread; `close` waits for a read that is under way.
 
     Args:
         path: Its name, for messages.
-        descriptor: Owned from now on.
+        descriptor: An open descriptor; this object closes it.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -117,19 +117,26 @@ class OpenFile:
 
     @property
     def size(self) -> int:
-        """Bytes that it had when it was opened."""
+        """The file's size in bytes when it was opened."""
         return self.stat.st_size
 
     def remember_edges(self) -> None:
-        """Note its first and last bytes, to know an append from a rewrite later."""
+        """Keep its first and last bytes, to tell an append from an overwrite later.
+
+        Without it, an append ends the transfer.
+
+        Raises:
+            FileChanged: The file is shorter than it was when it was opened.
+            FileUnavailable: The disk failed, or the file was closed.
+        """
         with self._lock:
             self._edges = self._read_edges()
 
     def read(self, start: int, stop: int) -> bytes:
-        """These bytes, all of them, of the file as it was opened.
+        """All bytes from `start` up to `stop`, of the file as it was when it was opened.
 
         Raises:
-            FileChanged: It is no longer as it was.
+            FileChanged: The file was changed, deleted or replaced; an append is no change.
             FileUnavailable: The disk failed, or the file was closed.
         """
         with self._lock:
@@ -138,16 +145,17 @@ class OpenFile:
         return data
 
     def check(self) -> None:
-        """Look whether it is as it was when it was opened.
+        """Check that the file is as it was when it was opened.
 
         Raises:
-            FileChanged: It is not.
+            FileChanged: The file was changed, deleted or replaced; an append is no change.
+            FileUnavailable: The disk failed, or the file was closed.
         """
         with self._lock:
             self._check()
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
+        """Close the file. A second call does nothing."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -158,7 +166,7 @@ class OpenFile:
             raise FileUnavailable(self.path, "was closed")
         try:
             data = read_at(self.descriptor, stop - start, start)
-            while len(data) < stop - start:  # a signal, or 2 GiB: Linux reads no more at once
+            while len(data) < stop - start:  # a signal came, or it is over 2 GiB, Linux's limit
                 more = read_at(self.descriptor, stop - start - len(data), start + len(data))
                 if not more:
                     raise FileChanged(self.path, "was truncated")
@@ -188,7 +196,7 @@ class OpenFile:
         self._seen = now
 
     def _was_renamed_or_owned(self, now: os.stat_result) -> bool:
-        """Whether what changed is its name, mode, owner or number of links, and not its bytes."""
+        """Whether only its name, mode, owner or number of links has changed, and not its bytes."""
         seen = self._seen
         if now.st_size != seen.st_size or now.st_mtime_ns != seen.st_mtime_ns:
             return False
@@ -199,10 +207,10 @@ class OpenFile:
         return True
 
     def _after_an_append(self, now: os.stat_result) -> os.stat_result:
-        """Its state when an append that may be going on has changed the size as well.
+        """Wait a moment for an append that may be under way. Returns the file's state after it.
 
-        The kernel sets the time before it writes, and the size after it. It is not worth more than
-        a moment: a file that stays as large was overwritten.
+        The kernel sets the modification time before it writes, and the size after it. If the size
+        stays the same, the file was overwritten.
         """
         for _ in range(_LOOKS):
             if now.st_size != self._seen.st_size:
@@ -225,7 +233,7 @@ _owner_of = attrgetter("st_mode", "st_uid", "st_gid", "st_nlink")
 
 
 def _name_of(descriptor: int) -> str | None:
-    """The path that a descriptor's file has now; None where the system does not tell."""
+    """The path that a descriptor's file has now; None if the system does not tell it."""
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
@@ -243,7 +251,7 @@ def _name_on_macos(descriptor: int) -> str | None:
 
 
 def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
-    """Read at an offset where that takes a seek: other readers of the descriptor must wait."""
+    """As `pread`, on a system without it. Nothing else may use the descriptor at the same time."""
     before = os.lseek(descriptor, 0, os.SEEK_CUR)
     os.lseek(descriptor, at, os.SEEK_SET)
     try:
@@ -253,4 +261,7 @@ def _seek_and_read(descriptor: int, count: int, at: int) -> bytes:
 
 
 read_at: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)
-"""Read from a descriptor so many bytes at an offset, or fewer. Windows has no `pread`."""
+"""Read at most so many bytes from a descriptor, at an offset: (descriptor, count, offset).
+
+Windows has no `pread`.
+"""

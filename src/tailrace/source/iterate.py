@@ -1,4 +1,4 @@
-"""The source behind what an application gave; async iterables."""
+"""Makes a source of what an application gives; and the source of async iterables."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ __all__ = ["AsyncSource", "open_source"]
 
 
 def open_source(content: Any, threads: Threads | None = None) -> Source:
-    """The source behind what an application gave.
+    """Make a source of what an application gives.
 
     Args:
         content: An async or sync iterable; str and bytes are one item, not one for each character.
-        threads: Where a sync one runs; None: in those for the application's code.
+        threads: The threads for a sync iterable; None is `source_threads`, those for the
+            application's code.
 
     Raises:
-        TypeError: It is neither; the message names its type.
+        TypeError: It is not iterable; the message names its type.
     """
     if isinstance(content, AsyncIterable):
         return AsyncSource(_without_fastapi_wrapper(content))
@@ -44,8 +45,9 @@ def open_source(content: Any, threads: Threads | None = None) -> Source:
 
 
 class AsyncSource:
-    """An async iterable, iterated in the task that calls `run`: its context variables and cancel
-    scopes stay whole, and its cleanup runs where the rest of it ran.
+    """An async iterable, iterated and closed in the task that calls `run` and `close`.
+
+    So its context variables and cancel scopes work from the first item to its cleanup.
     """
 
     threaded = False
@@ -60,7 +62,7 @@ class AsyncSource:
         with Contained():
             self._iterator = aiter(self._content)
             take, put, clock = self._iterator.__anext__, sink.put, time.perf_counter
-            # What an async generator's `__anext__` gives can be driven as it is.
+            # What `__anext__` of an async generator returns has `send`: it needs no `stepper`.
             direct = isinstance(self._iterator, AsyncGeneratorType)
             turn_ends = clock() + limits.TURN_BUDGET
             while True:
@@ -68,7 +70,7 @@ class AsyncSource:
                 try:
                     waiting = steps.send(None)
                     if waiting is None and clock() < turn_ends:
-                        waiting = steps.send(None)  # one sleep(0) for each item is taken at once
+                        waiting = steps.send(None)  # one sleep(0) for each item is skipped
                 except StopIteration as stop:
                     item = stop.value
                 except StopAsyncIteration:
@@ -102,10 +104,10 @@ class AsyncSource:
 
 
 def _is_sent_into(content: Any) -> bool:
-    """Whether this is a channel in memory into which something may still be sent.
+    """Whether this is the receiving end of a memory channel whose sending end is still open.
 
-    To close it would raise an error in the sender, which is not part of the source. It belongs to
-    the code that has made both ends, and that ends the sender.
+    If it were closed, the sender would get an error, and the sender is not part of the source. The
+    code that made the channel ends both.
     """
     if isinstance(content, MemoryObjectReceiveStream):
         return content.statistics().open_send_streams > 0
@@ -116,11 +118,11 @@ def _is_sent_into(content: Any) -> bool:
 
 
 def _without_fastapi_wrapper(content: AsyncIterable[Any]) -> AsyncIterable[Any]:
-    """The endpoint's own generator, where FastAPI has put one of its own around it.
+    """The endpoint's own generator, taken out of the one that FastAPI has put around it.
 
-    FastAPI gives an async `yield` endpoint to its response class inside a generator that sleeps 0
-    after each item. Closing that one does not close the endpoint's, which would then be closed by
-    the garbage collector, in another task. It has not been started yet when it comes here.
+    FastAPI wraps an async `yield` endpoint in a generator that calls `sleep(0)` after each item.
+    Closing the wrapper does not close the endpoint's generator: the garbage collector would close
+    it later, in another task. The wrapper was not started yet, so its arguments can be read.
     """
     code = getattr(content, "ag_code", None)
     frame = getattr(content, "ag_frame", None)

@@ -1,10 +1,10 @@
 """Bodies that are put together from pieces: bytes, and extents of a file or of another source.
 
-**Blocks** are read. **Spans** are bytes of a file that nobody here reads: the server copies them in
-the kernel. A span goes through the buffer and the delivery as a frame does, in its place among the
-others, and becomes a message of its own there. What is different: nothing here sees its bytes, so
-the file is looked at before each span and once more at the end, and the last block of a body is
-always read and looked at before it goes out. A file that changed on the way is never sent whole.
+**Blocks** are read here. **Spans** are bytes of a file that are not read here: the server lets the
+kernel copy them to the socket. A span takes its place in the buffer as other frames do, and is sent
+as an ASGI message of its own. Its bytes are not seen here, so the file is checked before each span.
+The last block of a body is always read, after all spans were sent, and the file is checked once
+more before this block is sent. So a file that changed while it was sent never looks complete.
 
 The descriptor must stay open while the server uses it. A span is sent before the source goes on,
 and whatever ends a stream early cancels that send before the source is closed.
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes of a file from `start` up to, and not with, `stop`."""
+    """The bytes of a file or of another source from `start` up to `stop` (exclusive)."""
 
     start: int
     stop: int
@@ -49,16 +49,16 @@ class Extent:
 
 
 Piece: TypeAlias = "bytes | Extent"
-"""What a body is put together from: bytes as they are, or bytes of a file."""
+"""A part of a body: bytes as they are, or an extent of a file or of another source."""
 
 
 class FileBlocks(Iterator[bytes]):
-    """The pieces of a body as blocks, for a sync source. Closes the file.
+    """The pieces of a body as blocks, for a sync source.
 
     Args:
-        file: What the extents are of.
+        file: The extents are read from it. `close` closes it.
         pieces: In the order of the body.
-        block_bytes: Of one read.
+        block_bytes: Bytes that are read at a time, at most.
     """
 
     def __init__(self, file: OpenFile, pieces: Iterable[Piece], block_bytes: int) -> None:
@@ -83,8 +83,10 @@ class FileBlocks(Iterator[bytes]):
 
 
 class _Descriptor(int):
-    """A descriptor's number that is a file object too: ASGI says "file descriptor object", and
-    servers differ in which of the two they take that for.
+    """A descriptor's number that is a file object too.
+
+    ASGI says "file descriptor object": some servers take that for a number, others for an object
+    with `fileno()`.
     """
 
     def fileno(self) -> int:
@@ -92,7 +94,7 @@ class _Descriptor(int):
 
 
 class Span:
-    """Some bytes of an open file, as a frame.
+    """Some bytes of an open file, as a frame; `len()` is their number.
 
     Args:
         descriptor: Open until the span was sent.
@@ -123,11 +125,11 @@ class SpanSource:
     """A file's body, most of it as spans.
 
     Args:
-        file: Closed with the source.
+        file: The extents are of this file. `close` closes it.
         pieces: In the order of the body.
-        block_bytes: Pieces up to this length are read, not spanned. No frame may be longer, so it
-            is the buffer's limit or less.
-        span_bytes: Of one span, `block_bytes` or more.
+        block_bytes: Bytes that are read at a time. What is shorter than this is read, not sent as
+            a span. A block must fit into the buffer, so this is the buffer's limit or less.
+        span_bytes: The largest size of a span, `block_bytes` or more.
     """
 
     threaded = False
@@ -157,7 +159,7 @@ class SpanSource:
         return any(isinstance(piece, Extent) for piece in self._pieces[place:])
 
     async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
-        """Put spans, then what is shorter than a block. The last block of the last is read."""
+        """Put an extent as spans, and read what is left. The last block of a body is read."""
         start = extent.start
         spanned = extent.stop - self._block_bytes if last else extent.stop
         while spanned - start >= self._block_bytes:
@@ -182,29 +184,29 @@ async def _put(sink: Sink, frame: bytes | Span) -> None:
 class RangeSource(Protocol):
     """What `FileResponse` can send in place of a file, with ranges and conditions.
 
-    It may also have `etag: str | None`, which must differ whenever the bytes do and may come
-    without its quotes, and `last_modified: float | None`, seconds since the epoch. Without both, a
-    client that comes back cannot know that it is still the same, and starts anew.
+    It may also have two attributes. `etag: str | None`, with or without its quotes, must change
+    whenever the bytes change. `last_modified: float | None` is in seconds since the epoch. If it
+    has neither, a client that lost its connection cannot continue, and starts from the beginning.
     """
 
     @property
     def size(self) -> int:
-        """Bytes in all, 0 or more; read once in each request."""
+        """The number of all bytes, 0 or more; read once in each request."""
 
     def read(self, start: int, stop: int) -> Iterable[bytes] | AsyncIterable[bytes]:
-        """The bytes from `start` to `stop` (exclusive), in chunks: exactly as many as that.
+        """The bytes from `start` up to `stop` (exclusive), in chunks: exactly `stop - start` bytes.
 
-        It is called in the event loop, so it must not block. What it gives may block if it is a
-        sync iterable (a generator): that runs in a thread. It is closed when it is not needed any
-        more.
+        It is called in the event loop, so it must not block. If it returns a sync iterable (a
+        generator), that is iterated in a thread and may block. What it returns is closed at the
+        end.
         """
 
 
 class RangedSource:
-    """A body of which the extents come from a `RangeSource`.
+    """A body whose extents come from a `RangeSource`.
 
     Args:
-        ranges: Where from.
+        ranges: Its `read` is called once for each extent.
         pieces: In the order of the body.
     """
 
@@ -219,7 +221,7 @@ class RangedSource:
         self._pins = False
 
     def pin_thread(self) -> None:
-        """Read each extent in one thread."""
+        """Read each extent in one thread, its cleanup too. Call this before `run`."""
         self._pins = True
 
     async def run(self, sink: Sink, loop: Loop) -> None:
@@ -247,7 +249,7 @@ class RangedSource:
 
 
 class _Counted:
-    """A sink that takes exactly the bytes of an extent."""
+    """A sink that takes exactly the bytes of an extent; fewer or more raise `WrongLength`."""
 
     def __init__(self, sink: Sink, extent: Extent) -> None:
         self._sink = sink

@@ -1,13 +1,13 @@
 """Sync iterables, iterated in threads.
 
-**Calls back into the loop.** `anyio.from_thread` works in a sync source. anyio's functions look for
-the loop in what its own worker threads know of themselves. Ours are not anyio's
-(`runtime/threads.py` says why), so they are given the same knowledge while a source's job runs: an
-object with the three methods that anyio calls. It belongs to the source, not to the thread, so it
-knows what anyio could not: that the source is to end. The call that is under way is then cancelled
-*once*, or else the next one, as the `await` of an async source is; calls in its cleanup work. What
-is raised is asyncio's CancelledError, on trio too, whose own cannot be made: no `except Exception`
-takes it for a failure and tries again.
+**Calls back into the loop.** `anyio.from_thread` works in a sync source. anyio's functions find the
+loop in the thread-local data of anyio's worker threads. Our threads are not anyio's
+(`runtime/threads.py` says why), so they get the same data while a source's job runs: an object with
+the three methods that anyio calls. The object belongs to the source, not to the thread, so it also
+knows when the source is to end. It then cancels *one* call, as one `await` of an async source is
+cancelled: the call that is under way, or otherwise the next one. Calls in the source's cleanup are
+made as usual. The cancelled call raises asyncio's CancelledError, on trio too, because only trio
+can make its own. This is no `Exception`, so no source takes it for a failure and tries again.
 """
 
 from __future__ import annotations
@@ -41,21 +41,26 @@ __all__ = ["CallsBack", "SyncSource", "is_rewindable", "iterate_in_threads"]
 
 T = TypeVar("T")
 
+_QUICK = 0.001
+"""Seconds in which the first item of a quick source is made."""
+
 _anyio: Any = None
-with suppress(ImportError):  # not public: without it, calls must name their loop (`token=`)
+with suppress(ImportError):  # not public; without it, a source must give its calls a `token=`
     from anyio._core._eventloop import threadlocals as _anyio
 
 
 class SyncSource:
     """A sync iterable, iterated in threads that serve nothing else.
 
-    A thread is held only while the source produces: when the sink is full it lingers a moment and
-    is given back, and when others wait for one, after each turn. All of it runs in one copy of the
-    request's context, so context variables are those of the endpoint and survive between items.
+    A thread is held only while the source produces. If the sink is full, the thread waits for
+    `limits.THREAD_LINGER` seconds and is then given back. If other sources wait for a thread, it is
+    given back at once, and also after each turn (`limits.TURN_BUDGET`). The whole source runs in
+    one copy of the request's context: it sees the endpoint's context variables, and keeps its own
+    from item to item.
 
     Args:
         content: What is iterated.
-        threads: Where; None: in those for the application's code.
+        threads: Where it runs; None is `source_threads`, those for the application's code.
     """
 
     threaded = True
@@ -84,8 +89,10 @@ class SyncSource:
         return self._closed and self._job is None and self._pinned is None
 
     def pin_thread(self) -> None:
-        """Run all of it in one thread, its cleanup too; to be called before `run`."""
-        if self._threads is source_threads:  # what is ours needs none, and holds none for a client
+        """Run all of the source in one thread, its cleanup too. Call this before `run`."""
+        # Other threads run our own code: it needs no thread of its own, and a slow client must not
+        # hold one of them.
+        if self._threads is source_threads:
             self._threads = self._pinned = PinnedThread(source_threads)
 
     async def run(self, sink: Sink, loop: Loop) -> None:
@@ -95,7 +102,7 @@ class SyncSource:
             await self._in_thread(partial(self._fill, sink), sink)
 
     async def take(self, items: list[Any]) -> bool:
-        """In place of `run`, after `begin`: put the next item in a list; False at the end."""
+        """Add the next item to a list; False at the end. Call it after `begin`, without `run`."""
         await self._in_thread(partial(self._take, items))
         return bool(items)
 
@@ -105,26 +112,26 @@ class SyncSource:
             self._job = None
         if self._calls is not None:
             self._calls.interrupt()
-        # The thread may be inside `next()`, which cannot be interrupted. It closes the source
-        # as soon as that returns, even if nothing waits here any more.
+        # The thread may be inside `next()`, which cannot be interrupted. It closes the source when
+        # that returns, even if this wait is cancelled.
         await self._job_over()
         if self._iterator is None and not self._closed:
-            # Never begun: there is nothing that blocks, and no thread is needed.
+            # Never begun: nothing in it can block, so no thread is needed.
             with Contained():
                 self._close()
         elif not self._closed:
             try:
-                # What ends frees something: it goes before what begins.
+                # It goes before sources that wait to begin, because an end frees what is held.
                 await self._in_thread(self._close, first=True)
             except _NoThread:
                 with Contained():
-                    self._close()  # it may hold the loop up; it must not stay open
+                    self._close()  # this may block the loop, but the source must not stay open
         if self._pinned is not None:
             self._pinned.release()
         self._raise_error()
 
     def begin(self, loop: Loop) -> None:
-        """Take over what the thread needs of the task that runs now."""
+        """Take from the current task what the threads need: its context and its event loop."""
         self._context = context_for_thread()
         self._context.run(inside_a_source.set, True)
         contain_tasks()
@@ -149,8 +156,8 @@ class SyncSource:
         self._raise_error()
 
     def _report_wait(self, sink: Sink, *, waits: bool) -> None:
-        # The thread first says that it has begun and then looks whether we have told; we do it the
-        # other way round: whichever comes second sees the other.
+        # The thread first sets `_begun` and then looks at `_is_reported`. We first set
+        # `_is_reported` and then look at `_begun`. Whichever comes second sees the other.
         if waits:
             self._is_reported = True
             sink.in_line(True)
@@ -158,7 +165,8 @@ class SyncSource:
                 sink.in_line(False)
 
     async def _job_over(self) -> None:
-        while self._job is not None:  # a signal may be left from a job whose wait was interrupted
+        # A loop, because the signal of an earlier job, whose wait was cancelled, may still be set.
+        while self._job is not None:
             assert self._done is not None
             await self._done.wait()
 
@@ -183,7 +191,7 @@ class SyncSource:
             if self._closing and not self._closed:
                 self._context.run(self._calls.run, self._close)
         except CancelledError as error:
-            if not self._closing:  # else it is how a call back into the loop was interrupted
+            if not self._closing:  # else it comes from `CallsBack`, which has cancelled a call
                 self._error = error
         except BaseException as error:  # noqa: BLE001 - raised again in the task that waits
             self._error = error
@@ -201,23 +209,32 @@ class SyncSource:
     def _fill(self, sink: Sink) -> None:
         if self._closing:
             return
-        # The first turn is one item, if others wait: each client gets something soon. After it,
-        # what is quick may take a few; whatever waits for long is over after one.
+        # While others wait for a thread, the first turn is one item, so that each client gets
+        # something soon. A later turn goes on until `turn_ends`: a quick source puts several items
+        # in it, a slow one a single item.
         turn_ends = 0.0
+        put, queue = sink.put, self._threads.queue
+        began: float | None = None
         if self._iterator is None:
+            began = time.monotonic()
             self._iterator = iter(self._content)
         else:
             turn_ends = time.monotonic() + limits.TURN_BUDGET
-        put, queue = sink.put, self._threads.queue
         for item in self._iterator:
             if self._closing:
                 return
-            if not put(item) and not sink.room_in_thread(0 if queue else limits.THREAD_LINGER):
+            has_room = put(item)
+            if began is not None:
+                # What was long in the making goes out before this thread computes the next item,
+                # for which the event loop would have to wait. A quick source needs no such wait.
+                has_room = has_room and time.monotonic() < began + _QUICK
+                began = None
+            if not has_room and not sink.room_in_thread(0 if queue else limits.THREAD_LINGER):
                 return
             if queue and time.monotonic() >= turn_ends:
                 return
         self._exhausted = True
-        self._close()  # here, where it ran; `close` then needs no thread for it
+        self._close()  # in the same thread; `close` then needs no other
 
     def _take(self, items: list[Any]) -> None:
         if self._iterator is None:
@@ -240,24 +257,24 @@ class _NoThread(RuntimeError):
 
 
 class CallsBack:
-    """What a thread knows of the loop while a source runs in it.
+    """What anyio finds in a thread while a source runs there: it passes calls on to the loop.
 
     Args:
-        loop: Where calls go.
+        loop: The event loop in which the calls are made.
     """
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._under_way: set[anyio.CancelScope] = set()
         self._interrupted = False
-        """The source is to end, and has not met it yet."""
+        """The source is to end, and no call of it was cancelled yet."""
 
     def run(self, work: Callable[[], None]) -> None:
-        """Call a function; the current thread is taken for one of anyio's meanwhile."""
+        """Call a function; meanwhile anyio takes the current thread for one of its own."""
         if _anyio is None:
             work()
             return
-        # anyio's own way to say this (`claim_worker_thread`) takes 11 us, as long as all the rest.
+        # anyio's own way to do this (`claim_worker_thread`) takes 11 us, as long as all the rest.
         _anyio.current_token = self
         try:
             work()
@@ -266,19 +283,19 @@ class CallsBack:
 
     @property
     def backend_class(self) -> CallsBack:
-        """Where anyio looks for the three methods below."""
+        """The object on which anyio calls the three methods below."""
         return self
 
     native_token = None
 
     def interrupt(self) -> None:
-        """Ask the source to end; call this in the event loop."""
+        """Cancel the call that is under way, or otherwise the next one. Call this in the loop."""
         self._interrupted = True
         for scope in tuple(self._under_way):
             scope.cancel()
 
     def cleaning_up(self) -> None:
-        """The source learns of its end in another way: it is closed."""
+        """Let all calls through again: the source is being closed, so it knows of its end."""
         self._interrupted = False
 
     # What anyio calls, in the thread
@@ -287,7 +304,7 @@ class CallsBack:
         self, func: Callable[..., Awaitable[T]], args: tuple[Any, ...], token: object = None
     ) -> T:
         async def call() -> list[T]:
-            if self._interrupted:  # asked in the loop, where it is set: it cannot come in between
+            if self._interrupted:  # checked in the loop, where it is set, so there is no race
                 return []
             with anyio.CancelScope() as scope:
                 self._under_way.add(scope)
@@ -316,11 +333,11 @@ class CallsBack:
 async def iterate_in_threads(
     content: Iterable[Any], *, pin_thread: bool = False
 ) -> AsyncIterator[Any]:
-    """A sync iterable as an async one, iterated in the threads for sources, and closed.
+    """A sync iterable as an async one; it is iterated in the threads for sources, and closed.
 
     Args:
         content: Iterated once.
-        pin_thread: All of it in one thread.
+        pin_thread: Run all of it in one thread.
     """
     source, items = SyncSource(content), list[Any]()
     if pin_thread:
@@ -336,8 +353,8 @@ async def iterate_in_threads(
 def is_rewindable(content: Any) -> bool:
     """Whether this is an open file that can be read again: a BytesIO, an upload, a file on disk.
 
-    It belongs to the code that has opened it, and that may send it again or read it in a background
-    task. A pipe or a connection that is read as a file can be read once, and is closed.
+    Such a file is not closed. It belongs to the code that opened it, which may send it again or
+    read it in a background task. A pipe or a connection can be read only once, and is closed.
     """
     seekable = None if isinstance(content, AsyncIterable) else getattr(content, "seekable", None)
     try:

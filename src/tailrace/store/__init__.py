@@ -1,4 +1,4 @@
-"""Where streams are kept: append-only logs of bytes by path."""
+"""Stores keep streams: append-only logs of bytes, each under a path."""
 
 from tailrace.store.base import OnChange, Store, open_store
 from tailrace.store.json_mode import array_of, is_json, message_ends, split, value_of, wire_of

@@ -1,11 +1,12 @@
 """The interface of a store, and what its implementations share.
 
-A store keeps append-only logs of bytes by path. It is asked for bytes and knows nothing of HTTP.
-Three things about it carry all that is built above:
+A store keeps append-only logs of bytes, each under a path. It knows nothing of HTTP. All code that
+uses a store relies on three rules:
 
-* an append is atomic and durable before it is acknowledged, and before any reader can see it;
-* what a change tells watchers is a hint that may be lost or come twice; `read` is the truth;
-* it belongs to the event loop in which it was opened, and is closed there.
+* an append is atomic; it is durable before it is acknowledged, and before any reader can see it;
+* a `Change` that a watcher receives is a hint: it may be lost or come twice, and only `read` is
+  certain;
+* a store belongs to the event loop in which it was opened, and is closed in that loop.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from tailrace.store.values import (
 __all__ = ["OnChange", "Store", "Watchers", "open_store"]
 
 OnChange = Callable[[Change], None]
-"""Called in the event loop of the store; must neither block nor raise."""
+"""What a store calls, in its event loop, when a stream changes; must neither block nor raise."""
 
 
 class Store(ABC):
-    """Append-only logs by path.
+    """Append-only logs of bytes, each under a path.
 
-    Paths are the caller's: 1 to `limits.MAX_STREAM_PATH_BYTES` bytes of UTF-8 without NUL; the
-    store compares them byte by byte. Those that begin with `__ds/` are ours and are listed only by
-    that prefix.
+    A path is 1 to `limits.MAX_STREAM_PATH_BYTES` bytes of UTF-8 without NUL. The caller ensures
+    that; the store only compares paths, byte by byte. Tailrace itself uses the paths that begin
+    with `__ds/`; `list` shows them only if its `prefix` begins so.
 
-    Every verb may raise `StoreUnavailable` (or one of its kinds) if the store itself cannot work,
-    and `StreamNotFound` (never created, deleted, expired) or `StreamGone` (deleted or expired,
-    while a fork of it is there) where it needs the stream. Cancelled, a verb that writes is done or
-    not done, never half.
+    Every method may raise `StoreUnavailable` (or a subclass) if the store itself cannot work. A
+    method that needs the stream raises `StreamNotFound` (404) if it was never created, was deleted
+    or has expired, and `StreamGone` (410) if it was deleted or has expired and a fork of it still
+    exists. A method that writes and is cancelled has written all or nothing.
     """
 
     async def __aenter__(self) -> Self:
@@ -65,15 +66,15 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Make it ready, in this event loop.
+        """Make the store ready, in this event loop.
 
-        Nothing if it is open. Tasks that call it at the same moment open it once, so a caller needs
-        no lock.
+        Does nothing if the store is open. If several tasks call it at the same moment, it opens
+        once, so a caller needs no lock.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Finish what is under way and close everything. Nothing the second time."""
+        """Finish what is under way and close everything; a second call does nothing."""
 
     @abstractmethod
     async def create(self, path: str, new: NewStream) -> Created:
@@ -83,8 +84,12 @@ class Store(ABC):
             path: The stream.
             new: Its configuration and first bytes.
 
+        Returns:
+            The stream, and whether it is new.
+
         Raises:
-            StreamExists: It exists with another configuration, or is soft-deleted (409).
+            StreamExists: It exists with another configuration, or it was deleted or has expired
+                and forks still read it (409).
             ForkRefused: The fork's source, offset or content type does not fit (400, 404 or 409).
             TooLarge: `data` over `limits.MAX_APPEND_BYTES` (413).
 
@@ -93,18 +98,21 @@ class Store(ABC):
 
     @abstractmethod
     async def append(self, path: str, append: Append) -> Appended:
-        """Append to a stream, close it, or both in one; durable when this returns.
+        """Append to a stream, close it, or both at once; durable when this returns.
 
         Args:
             path: The stream.
-            append: What is added, and by whom.
+            append: The bytes, the producer that sends them, and whether to close.
+
+        Returns:
+            The new tail, and whether the append was a duplicate.
 
         Raises:
-            StreamClosed: Closed before (409).
-            ContentTypeMismatch: Another content type than the stream's (409).
+            StreamClosed: The stream is closed already (409).
+            ContentTypeMismatch: The content type is not the stream's (409).
             ProducerFenced: A higher epoch of the producer was seen (403).
-            ProducerGap: A sequence was left out (409).
-            InvalidProducer: A new epoch that does not begin at 0 (400).
+            ProducerGap: The producer left out a sequence (409).
+            InvalidProducer: A new epoch does not begin at sequence 0 (400).
             SequenceConflict: `seq` is not greater than the last one (409).
             TooLarge: `data` over `limits.MAX_APPEND_BYTES` (413).
 
@@ -113,14 +121,15 @@ class Store(ABC):
 
     @abstractmethod
     async def read(self, path: str, start: Where, max_bytes: int = limits.READ_BYTES) -> Slice:
-        """Read from a place on; counts as a use of the stream for its `ttl`.
+        """Read from `start` on; counts as a use of the stream for its `ttl`.
 
-        It ends with the first append that reaches a whole multiple of `max_bytes` (counted in
-        positions of the stream, not from `start`), or at the tail. An append is never cut, so it
-        may be longer than `max_bytes`.
+        The slice begins between two messages (JSON values in a JSON stream, appends in any other).
+        If `start` lies within a message, the slice begins with the whole of that message. One byte
+        beyond the tail reads as the tail does.
 
-        It begins between two messages (of JSON, or else appends): from an offset within one, with
-        the whole of it. One byte beyond the tail is read as the tail is.
+        The slice ends with the first append that reaches the next whole multiple of `max_bytes`
+        (counted in positions of the stream, not from `start`), or at the tail. An append is never
+        cut at the end, so a slice may be longer than `max_bytes`.
 
         Args:
             path: The stream.
@@ -128,13 +137,15 @@ class Store(ABC):
             max_bytes: At least 1.
 
         Raises:
-            OffsetGone: Before what is retained, or of another stream that had this path (410).
-            InvalidOffset: Further beyond the tail (400).
+            OffsetGone: `start` is before what is retained, or is an offset of an earlier stream,
+                such as one that had this path before (410).
+            InvalidOffset: `start` is two bytes or more beyond the tail, or was never given out
+                (400).
         """
 
     @abstractmethod
     async def head(self, path: str) -> StreamInfo:
-        """What is known of a stream; does not count as a use of it.
+        """Describe a stream without reading it; does not count as a use for its `ttl`.
 
         Args:
             path: The stream.
@@ -142,8 +153,10 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, path: str) -> None:
-        """Delete a stream. While forks read it, its path answers `StreamGone` and its data stays;
-        so it is with one that expires.
+        """Delete a stream.
+
+        If it has forks, its data stays until the last fork is gone; until then its path answers
+        `StreamGone`. The same holds for a stream that expires.
 
         Args:
             path: The stream.
@@ -155,27 +168,30 @@ class Store(ABC):
     async def list(
         self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS
     ) -> list[StreamInfo]:
-        """Streams by path in the order of its bytes, without those that are deleted or expired.
+        """List streams by path, in the order of the path's bytes.
+
+        Deleted and expired streams are left out.
 
         Args:
-            prefix: Of the paths.
-            after: Only paths greater than this one: the last of the page before.
-            limit: How many at most.
+            prefix: Only paths that begin with it.
+            after: Only paths greater than it: give the last path of the page before.
+            limit: Streams in the list, at most.
         """
 
     @abstractmethod
     def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
-        """Be told of changes of a stream, whether it exists or not, in any process.
+        """Call `on_change` when a stream changes, in this process or in another.
 
-        Called once for each change or for several together, soon after they are durable. A stream
-        that is watched is in use: it does not expire by its `ttl`.
+        There is one call for each change, or one for several changes together, soon after they are
+        durable. The stream need not exist yet. While it is watched, it does not expire by its
+        `ttl`.
 
         Args:
             path: The stream.
-            on_change: Called in the event loop of the store; it must not raise.
+            on_change: Called in the event loop of the store; must neither block nor raise.
 
         Returns:
-            What ends it.
+            A function that stops the watching.
         """
 
     @abstractmethod
@@ -183,17 +199,17 @@ class Store(ABC):
         """Find out whether the store can read and write now.
 
         Raises:
-            StoreUnavailable: It cannot; says why.
+            StoreUnavailable: It cannot; the message says why (503, or 507 if the disk is full).
         """
 
     async def wait(self, path: str, offset: Offset) -> None:
-        """Return when a stream has more than `offset`, or is closed or gone: then read it.
+        """Return when a stream has bytes after `offset`, is closed, or does not exist.
 
-        May return early. Cancelled, nothing is lost.
+        It may return early: read the stream to find out. If it is cancelled, nothing is lost.
 
         Args:
             path: The stream.
-            offset: What has been read.
+            offset: Where the caller has read to.
         """
         changed = current_loop().signal()
         stop = self.watch(path, lambda _change: changed.set())
@@ -209,7 +225,7 @@ class Store(ABC):
 
 
 class Watchers:
-    """The calls to make when a stream changes, by path; of one event loop."""
+    """The `on_change` functions of one event loop, by the path that they watch."""
 
     def __init__(self) -> None:
         self._calls: dict[str, dict[object, OnChange]] = {}
@@ -226,8 +242,8 @@ class Watchers:
         return path in self._calls
 
     def add(self, path: str, call: OnChange) -> Callable[[], None]:
-        """Watch; returns what ends it."""
-        key = object()  # the same call may watch twice
+        """Watch a path; returns a function that stops the watching."""
+        key = object()  # the same function may watch twice
         self._calls.setdefault(path, {})[key] = call
 
         def stop() -> None:
@@ -238,7 +254,7 @@ class Watchers:
         return stop
 
     def tell(self, change: Change) -> None:
-        """Call each that watches the stream; one that stops meanwhile is not called any more."""
+        """Call each watcher of the stream, except those that another call stops meanwhile."""
         calls = self._calls.get(change.path)
         for key, call in tuple((calls or {}).items()):
             if calls is not None and key in calls:
@@ -252,13 +268,13 @@ _STORES: Final = {
 
 
 def open_store(url: str) -> Store:
-    """The store that a URL names, not opened yet; its driver is imported only now.
+    """Make the store that a URL names, not opened yet; imports its driver.
 
     Args:
         url: `memory://`, `sqlite:///relative/path` or `sqlite:////absolute/path`.
 
     Raises:
-        InvalidOption: It is not the URL of a store that is known.
+        InvalidOption: `url` has none of these forms.
     """
     parts = urlsplit(url)
     known = _STORES.get(parts.scheme)
@@ -271,7 +287,7 @@ def open_store(url: str) -> Store:
             raise InvalidOption("store", url, "memory:// alone")
         return make()
     path = url.removeprefix("sqlite://")
-    # SQLite's own ":memory:" would be taken for the name of a file.
+    # ":memory:" is refused, as it would become a file of that name.
     if not path.startswith("/") or path == "/" or path.startswith("/:"):
         raise InvalidOption("store", url, "sqlite:///PATH, with a file's path after the slash")
     return make(path[1:])

@@ -1,10 +1,11 @@
-"""JSON streams: what is sent as JSON becomes messages, each kept byte for byte.
+"""JSON streams: a JSON body is split into messages, each kept byte for byte.
 
-A JSON stream is stored as `message,message,`: so an answer to a reader is those bytes between
-brackets, without parsing anything, and a position in the stream is a position in them.
+A JSON stream is stored as wire bytes: `message,message,`. So the answer to a reader is these bytes
+between brackets, made without parsing, and a position in the stream is an index in the wire bytes.
 
-Bytes are scanned as Latin-1, where an index counts bytes; that they are UTF-8 is checked apart. The
-structure of JSON is ASCII, so nothing of it can hide in a longer character.
+A body is decoded as Latin-1 and then scanned, so that an index in the text is an index in the
+bytes. That the body is UTF-8 is checked separately. JSON's own characters are ASCII, and no byte of
+a longer UTF-8 character is an ASCII byte, so the scanner cannot mistake one for the other.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ __all__ = ["array_of", "is_json", "message_ends", "split", "value_of", "wire_of"
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _MARK: Final = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
-"""What opens or closes in a value of JSON; an escape is taken whole, for it may hide a quote."""
+"""A quote, bracket or brace of JSON. An escape is matched whole, as it may contain a quote."""
 
 
 def is_json(content_type: str) -> bool:
-    """Whether streams of a content type hold JSON messages.
+    """Whether a stream of this content type is a JSON stream.
 
     Source: Durable Streams 9.1.
     """
@@ -35,7 +36,9 @@ def is_json(content_type: str) -> bool:
 
 
 def wire_of(body: bytes) -> bytes:
-    """A JSON text as wire bytes: an array's elements are messages, anything else is one.
+    """The wire bytes of a JSON body.
+
+    Each element of an array becomes a message; any other value becomes one message.
 
     Args:
         body: JSON in UTF-8.
@@ -45,7 +48,7 @@ def wire_of(body: bytes) -> bytes:
 
     Raises:
         InvalidBody: It is not JSON, or over `limits.MAX_APPEND_MESSAGES`, `MAX_JSON_CONTAINERS` or
-            `MAX_JSON_DEPTH`.
+            `MAX_JSON_DEPTH` (400).
 
     Source: Durable Streams 9.1.2 to 9.1.4; RFC 8259.
     """
@@ -63,12 +66,12 @@ def wire_of(body: bytes) -> bytes:
 
 
 def array_of(wire: bytes) -> bytes:
-    """Wire bytes as the JSON array that readers get."""
+    """The JSON array that readers get for wire bytes."""
     return b"[%b]" % wire[:-1]
 
 
 def split(wire: bytes) -> list[bytes]:
-    """The messages in wire bytes."""
+    """The messages in wire bytes, without their commas."""
     begin = 0
     messages = []
     for end in message_ends(wire):
@@ -78,7 +81,11 @@ def split(wire: bytes) -> list[bytes]:
 
 
 def message_ends(wire: bytes) -> Iterator[int]:
-    """The position after each message in wire bytes, its comma included."""
+    """The index after each message in wire bytes, its comma included.
+
+    Raises:
+        InvalidBody: There is no JSON value where a message must begin.
+    """
     text = wire.decode("latin-1")
     end = 0
     while end < len(text):
@@ -87,7 +94,7 @@ def message_ends(wire: bytes) -> Iterator[int]:
 
 
 def _flatten(text: str, at: int, body: bytes, wire: bytearray) -> int:
-    """Add an array's elements to the wire bytes; the index after the array."""
+    """Add the elements of an array to `wire`, from the first one on; returns the index after it."""
     at = _skip(text, at)
     if text.startswith("]", at):
         return at + 1
@@ -102,13 +109,13 @@ def _flatten(text: str, at: int, body: bytes, wire: bytearray) -> int:
 
 
 def _check_containers(text: str) -> None:
-    # Those in strings count too: to tell them apart costs more than what is guarded against.
+    # Those in strings count too: to tell them apart would cost more than the limit saves.
     if text.count("[") + text.count("{") > limits.MAX_JSON_CONTAINERS:
         raise InvalidBody(_TOO_NESTED)
 
 
 def _message(text: str, at: int, body: bytes, wire: bytearray) -> int:
-    """Add the one value that begins here; the index after it."""
+    """Add the value that begins at `at` to `wire`; returns the index after it."""
     end = _value_end(text, at)
     marks = text.count("[", at, end) + text.count("{", at, end)
     if marks > limits.MAX_JSON_DEPTH and _depth(text, at, end) > limits.MAX_JSON_DEPTH:
@@ -119,7 +126,7 @@ def _message(text: str, at: int, body: bytes, wire: bytearray) -> int:
 
 
 def _depth(text: str, at: int, end: int) -> int:
-    """How deep a value is nested."""
+    """How many arrays and objects the value has within each other, at most."""
     depth = deepest = 0
     in_string = False
     for found in _MARK.finditer(text, at, end):
@@ -150,7 +157,7 @@ def _value_end(text: str, at: int) -> int:
 
 def _skip(text: str, at: int) -> int:
     space = _SPACE.match(text, at)
-    assert space is not None  # it matches nothing as well
+    assert space is not None  # the pattern also matches no space at all
     return space.end()
 
 
@@ -176,17 +183,18 @@ def _refuse(constant: str) -> NoReturn:
     raise InvalidBody(f"the body is not JSON: {constant} is not a JSON number")
 
 
-# The values are not looked at: the length of each will do, which costs little.
+# Only the end of each value is used, so the parsed values are replaced by something cheap: `len`.
 _scan: Final[Any] = json.JSONDecoder(
     parse_constant=_refuse, parse_int=len, parse_float=len, object_pairs_hook=len
 ).scan_once  # type: ignore[attr-defined] # public in the json module's source, not in its stubs
 
 
 def value_of(message: bytes) -> Any:
-    """What a message says. Never raises: it is in the stream, and readers must come past it.
+    """The value of a JSON message.
 
-    Half a character (a lone surrogate is valid JSON) becomes U+FFFD, a whole number of thousands of
-    digits a float, as everywhere in JavaScript.
+    Never raises for a message that `wire_of` accepted: readers must be able to read past each. A
+    lone surrogate, which is valid JSON, becomes U+FFFD; a whole number of more than some 4,000
+    digits becomes infinity, as in JavaScript.
     """
     try:
         return from_json(message)
@@ -200,4 +208,4 @@ def _number(digits: str) -> int | float:
 
 
 _MAX_DIGITS: Final = 4_000
-"""Of a whole number that is read as one: Python refuses those of more than 4,300."""
+"""Digits of a whole number that becomes an `int`, at most; Python refuses more than 4,300."""

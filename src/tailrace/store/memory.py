@@ -1,5 +1,7 @@
-"""`memory://`: streams of one process, gone with it; and the model that other stores are tested
-against."""
+"""`memory://`: streams in the memory of one process, lost when it ends.
+
+Tests compare the other stores with this one.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +35,17 @@ __all__ = ["MemoryStore"]
 
 @dataclass(slots=True)
 class _Stream:
-    """One stream, with the appends to it that are retained."""
+    """One stream, with its own appends that are retained."""
 
     state: State
     source: _Stream | None = None
     forks: int = 0
     ends: list[int] = field(default_factory=list)
-    """Where each own append ends; beside `data` and `times`."""
+    """The position after each own append; `data` and `times` have the same indices."""
     data: list[bytes] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     gone: int = 0
-    """How many at the front are not retained; they are cut off once they are half of all."""
+    """How many of the first entries are not retained; they are cut off once they are over half."""
     producers: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -51,29 +53,29 @@ class MemoryStore(Store):
     """Streams in this process's memory.
 
     Args:
-        clock: Milliseconds since the epoch.
+        clock: Gives milliseconds since the epoch.
     """
 
     def __init__(self, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._clock = clock
         self._streams: dict[str, _Stream] = {}
         self._paths: list[str] = []
-        """Theirs, in the order of their code points, which is that of their bytes."""
+        """The paths of `_streams`, by code points: the same order as by their bytes in UTF-8."""
         self._watchers = Watchers()
         self._last_generation = 0
         self._expiries: Schedule[str] = Schedule()
-        """When to look whether the stream of a path has expired."""
+        """When to check whether the stream of a path has expired."""
 
     async def open(self) -> None:
-        """Nothing is needed."""
+        """Does nothing."""
 
     async def aclose(self) -> None:
-        """Nothing is needed: the garbage collector does it."""
+        """Does nothing: the streams stay until the store itself is no longer used."""
 
     async def check(self) -> None:
-        """Memory always works."""
+        """Does nothing: memory always works."""
 
-    # Verbs. None of them waits once it has begun, so each is atomic.
+    # The methods of `Store`. None waits after its first line, so each is atomic.
 
     async def create(self, path: str, new: NewStream) -> Created:
         await anyio.lowlevel.checkpoint()
@@ -153,7 +155,10 @@ class MemoryStore(Store):
         return infos
 
     def _names(self, begin: int, hidden: bool) -> Iterator[str]:
-        """The paths from one on, ours left out if they are hidden; any may be removed meanwhile."""
+        """The paths from index `begin` on, without Tailrace's own if they are `hidden`.
+
+        Paths may be removed while this runs.
+        """
         paths = self._paths
         while begin < len(paths):
             path = paths[begin]
@@ -164,16 +169,16 @@ class MemoryStore(Store):
                 begin = bisect_right(paths, path)
 
     def watch(self, path: str, on_change: OnChange) -> Callable[[], None]:
-        self._find(path, self._clock())  # one that has expired is not brought back by being watched
+        self._find(path, self._clock())  # if it has expired: to watch it must not revive it
         stop = self._watchers.add(path, on_change)
 
         def end() -> None:
-            self._find(path, self._clock())  # it has been in use until now
+            self._find(path, self._clock())  # marks the stream as used until now
             stop()
 
         return end
 
-    # What is there
+    # Finding
 
     def _find(self, path: str, now: int) -> _Stream | None:
         stream = self._streams.get(path)
@@ -206,13 +211,13 @@ class MemoryStore(Store):
         return rules.info_of(stream.state, self._first(stream))
 
     def _owners(self, stream: _Stream) -> tuple[tuple[_Stream, int], ...]:
-        """The streams that its bytes were appended to, and up to which position; oldest first."""
+        """The streams to which its bytes were appended, each up to a position; the oldest first."""
         state = stream.state
         levels = ((self._streams[level.path], level.until) for level in state.lineage)
         return (*levels, (stream, state.tail))
 
     def _border(self, stream: _Stream, position: int) -> int:
-        """The nearest position between two messages that is not after a position."""
+        """Where the message that contains a position begins; see `rules.border_in`."""
         for owner, stop in self._owners(stream):
             if position < stop:
                 index = bisect_right(owner.ends, position)
@@ -225,7 +230,7 @@ class MemoryStore(Store):
         return position
 
     def _chunks(self, stream: _Stream, position: int, until: int) -> tuple[Chunk, ...]:
-        """What was appended after a position, up to the append that reaches another."""
+        """What was appended after `position`, up to the append that reaches `until`."""
         chunks: list[Chunk] = []
         state = stream.state
         for owner, stop in self._owners(stream):
@@ -233,17 +238,17 @@ class MemoryStore(Store):
             while position < stop and position < until and index < len(owner.ends):
                 end, data = owner.ends[index], owner.data[index]
                 begin = end - len(data)
-                # A fork may begin within an append of its source, and a reader within any.
+                # A fork may begin within an append of its source, a reader within any append.
                 cut = data[position - begin : min(end, stop) - begin]
                 position = min(end, stop)
                 chunks.append(Chunk(cut, rules.offset_at(state, position)))
                 index += 1
         return tuple(chunks)
 
-    # What changes
+    # Changing
 
     def _branch(self, new: NewStream, now: int) -> tuple[_Stream | None, int]:
-        """The source of a fork, and the position in it."""
+        """The source of a fork, and the position at which the fork begins in it."""
         fork = new.fork
         if fork is None:
             return None, 0
@@ -288,7 +293,10 @@ class MemoryStore(Store):
             stream.gone = 0
 
     def _remove(self, stream: _Stream) -> None:
-        """Delete a stream, or keep it for its forks; and its sources that were kept for it."""
+        """Delete a stream, or keep its data for its forks.
+
+        Also delete those of its sources that were kept only for it.
+        """
         state = stream.state
         state.gone = True
         self._tell(stream, rules.offset_at(state, state.tail), None)
@@ -319,13 +327,13 @@ class MemoryStore(Store):
         if due is None and state.ttl is not None:
             due = state.touched + state.ttl * 1000
         if due is not None:
-            # So that a stream which is watched is not looked at for ever.
+            # Never due at once, or `_let_expired_go` would not end for a watched stream of ttl 0.
             self._expiries.set(state.path, max(due, now + 1))
 
     def _let_expired_go(self, now: int) -> None:
-        """Remove all that has expired, so that it cannot pile up or keep its sources.
+        """Remove all expired streams, so that they do not use memory or keep their sources.
 
-        A stream that has been used since it was put here is looked at again when it may expire.
+        A stream that was used meanwhile is checked again when it may next expire.
         """
         while due := self._expiries.due(now, limits.STORE_CHORE_STREAMS):
             for path in due:

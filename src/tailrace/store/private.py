@@ -1,13 +1,13 @@
-"""Which files are a store's, so that no other part sends or opens them.
+"""Which files belong to a store, so that no other part of Tailrace sends or opens them.
 
-A store's file is known in three ways, for each alone can be got around:
+There are three tests, because each alone can be evaded:
 
-* The stores that this process has open, by device and inode: whatever link, name or mount leads to
-  them. Such a file may not even be opened elsewhere: closing any descriptor of it drops the locks
+* By device and inode: the stores that this process has open, whatever link, name or mount leads to
+  them. Such a file must not even be opened elsewhere: closing any descriptor of it drops the locks
   that SQLite has on it (see `store/sqlite/location.py`).
-* What begins as our database does, or as a write-ahead log of SQLite: the stores of other
-  processes, copies, and what a renamed log holds.
-* By name: the directory `.tailrace`, and what lies beside a store (`streams.db-lock`).
+* By the first bytes: a file that begins as our database does, or as a write-ahead log of SQLite.
+  This finds the stores of other processes, copies of stores, and logs that were renamed.
+* By name: the directory `.tailrace`, and the files beside a store (`streams.db-lock`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x44535452
-"""In the head of our databases: "DSTR", which `file` shows, too."""
+"""The application id in the head of our databases: "DSTR". The command `file` shows it."""
 
 DIRECTORY: Final = ".tailrace"
 """Where `tailrace serve` keeps its store."""
 
 HEAD_BYTES: Final = 100
-"""How many bytes of a file tell what it is."""
+"""How many of a file's first bytes `is_store_head` needs."""
 
 _COMPANIONS: Final = ("-wal", "-shm", "-journal", "-lock", "-peers")
 _PAGES: Final = tuple(1 << power for power in range(9, 17))
@@ -48,10 +48,10 @@ _open: Counter[tuple[int, int]] = Counter()
 
 @contextmanager
 def kept_private(paths: Iterable[str]) -> Iterator[None]:
-    """Files and directories of a store that is open for the length of the block.
+    """Let `is_open_store` know a store's files and directories while the block runs.
 
     Args:
-        paths: Those that do not exist are left out.
+        paths: The files and directories; those that do not exist are left out.
     """
     found = []
     for path in paths:
@@ -78,7 +78,10 @@ def is_open_store(status: os.stat_result) -> bool:
 
 
 def is_store_head(head: bytes) -> bool:
-    """Whether a file with these first bytes is one of our databases, or a log of SQLite's.
+    """Whether a file begins as one of our databases, or as a write-ahead log of SQLite.
+
+    Args:
+        head: Its first `HEAD_BYTES` bytes, or all if it has fewer.
 
     Source: SQLite, "Database File Format", 1.3 and 4.1.
     """
@@ -89,9 +92,10 @@ def is_store_head(head: bytes) -> bool:
 
 
 def may_be_store(size: int) -> bool:
-    """Whether a file of this size can be one: whole pages, or a log of whole frames.
+    """Whether a file of `size` bytes can be a database or a write-ahead log of SQLite.
 
-    A listing of a directory need not open the files that cannot.
+    A database has whole pages, a log whole frames. So a listing of a directory need not open the
+    files of other sizes.
     """
     if size % _PAGES[0] == 0:
         return size > 0
@@ -99,7 +103,7 @@ def may_be_store(size: int) -> bool:
 
 
 def companion_of(name: str) -> str | None:
-    """The name of the store that a file or directory of this name belongs to; None: it has none."""
+    """The store's name in the name of a file beside it (`streams.db-wal`); None for other names."""
     for suffix in _COMPANIONS:
         if name.endswith(suffix):
             return name.removesuffix(suffix) or None

@@ -1,6 +1,7 @@
-"""What every store decides in the same way: pure, without a clock, a file or a loop.
+"""The decisions that are the same in every store, as pure functions: no clock, no file, no loop.
 
-A store keeps a `State` for each stream. It asks these functions first, and writes what they say.
+A store keeps a `State` for each stream. Before it changes something it calls these functions, and
+then it writes what they return.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ __all__ = [
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 INTERNAL: Final = "__ds/"
-"""Paths that are ours begin so; a list shows them only when asked for."""
+"""Paths that Tailrace itself uses begin so; a list shows them only if its prefix begins so too."""
 AFTER_INTERNAL: Final = "__ds0"
-"""The first path that is greater than all of these: `0` follows `/`."""
+"""The first path that is greater than all that begin with `INTERNAL`: `0` follows `/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class Level:
 
     Args:
         path: Its path.
-        generation: Which stream of that path.
-        until: The position up to which what it holds is inherited.
+        generation: Which of the streams that have had this path.
+        until: The fork inherits the bytes before this position.
     """
 
     path: str
@@ -91,27 +92,27 @@ class Level:
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """All that decides about a stream; its store's own, changed only by `apply_append` and it.
+    """What a store knows of a stream; only that store and `apply_append` change it.
 
     Args:
-        path: Its name.
-        generation: Microseconds since the epoch of its creation; unique for the path.
-        content_type: As given.
+        path: Its path.
+        generation: When it was created, in microseconds since the epoch; unique for the path.
+        content_type: As it was given on creation.
         lineage: The streams that it inherits from, oldest first.
-        base: The position of its first own byte: where it was forked.
+        base: The position where it was forked, before its first own byte; 0 if it is not a fork.
         tail: The position after its last byte.
         low: The earliest position that its own retention has kept.
-        records: Own appends that are retained.
-        closed: Nothing more may be appended.
-        closer: The producer's append that closed it.
+        records: How many of its own appends are retained.
+        closed: Whether it is closed for writing.
+        closer: Identity, epoch and sequence of the append that closed it, if that named a producer.
         seq: The last `Stream-Seq`.
-        ttl: Seconds, sliding.
-        expires_at: Milliseconds since the epoch.
-        touched: Milliseconds since the epoch of the last use.
-        retention: How much is kept.
-        fork: As it was asked for; its offset resolved.
+        ttl: Whole seconds without a use after which it expires.
+        expires_at: When it expires, in milliseconds since the epoch.
+        touched: When it was last used, in milliseconds since the epoch.
+        retention: How much of it is kept.
+        fork: As it was asked for, with the source's tail as `offset` if that was None.
         created_at: Milliseconds since the epoch.
-        gone: It was deleted or has expired, and forks still read it.
+        gone: Whether it was deleted or has expired while forks still read it.
     """
 
     path: str
@@ -142,13 +143,13 @@ def next_generation(now_ms: int, last: int) -> int:
 
     Args:
         now_ms: Milliseconds since the epoch.
-        last: The greatest that the store has given; a clock that goes back must not give one twice.
+        last: The greatest that the store has given; if the clock goes back, none is given twice.
     """
     return max(now_ms * 1000, last + 1)
 
 
 def offset_at(state: State, position: int) -> Offset:
-    """The token of a position: it names the stream that owns the byte before."""
+    """The offset of a position; its generation is that of the stream that owns the byte before."""
     if position == 0:
         return Offset(0, 0)
     for level in state.lineage:
@@ -162,27 +163,29 @@ def first_of(state: State, lows: tuple[int, ...]) -> int:
 
     Args:
         state: The stream.
-        lows: The `low` of each level of its lineage.
+        lows: The `low` of each stream of its lineage, in the same order.
     """
     inherited = (min(low, level.until) for low, level in zip(lows, state.lineage, strict=True))
     return max(state.low, *inherited, 0) if lows else state.low
 
 
 def locate(state: State, first: int, where: Where) -> int:
-    """The position of a place, which may be within an append (`border_in`).
+    """The position that an offset or a mark stands for.
 
-    One byte beyond the tail is taken for the tail: the protocol's Yjs layer adds one to the tail at
-    which it made a snapshot, and reads on from there. Further beyond, a client has seen bytes that
-    this stream never had, and must be told.
+    It may lie within a message (see `border_in`). One byte beyond the tail is taken for the tail:
+    the protocol's Yjs layer adds one to the tail at which it made a snapshot, and reads on from
+    there. A client with an offset further beyond has seen bytes that this stream never had, so it
+    gets an error.
 
     Args:
         state: The stream.
-        first: `first_of` it.
+        first: What `first_of` gives for it.
         where: An offset or a mark.
 
     Raises:
-        InvalidOffset: Beyond the tail, or never given out.
-        OffsetGone: Before `first`, or of another stream that had this path.
+        InvalidOffset: `where` is two bytes or more beyond the tail, or was never given out (400).
+        OffsetGone: `where` is before `first`, or is an offset of an earlier stream: one that had
+            this path before, or a fork's source after the fork (410).
     """
     if isinstance(where, Mark):
         return first if where is Mark.BEGINNING else state.tail
@@ -201,16 +204,16 @@ def locate(state: State, first: int, where: Where) -> int:
 
 
 def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
-    """Where the message begins that a position is within; the position, if it is between two.
+    """Where the message that contains a position begins; the position, if it is between two.
 
-    A message is one of JSON, or else an append. What is read and what is forked begins and ends
-    between two, so no reader gets a part of one.
+    In a JSON stream a message is one JSON value, in any other stream one append. Reads begin and
+    end between two messages, so no reader gets a part of one.
 
     Args:
         content_type: The stream's.
-        start: Where the append begins that the position is within.
+        start: Where the append that contains the position begins.
         data: That append.
-        position: More than `start`.
+        position: A position within the append, greater than `start`.
     """
     if not is_json(content_type):
         return start
@@ -220,18 +223,18 @@ def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
             if start + end > position:
                 break
             border = start + end
-    except InvalidBody:  # no messages, then, but one
+    except InvalidBody:  # an append that is not JSON counts as one message
         return start
     return border
 
 
 def read_until(start: int, max_bytes: int) -> int:
-    """The position that a read goes on to: it ends with the append that reaches it."""
+    """A read ends with the append that reaches this position, the next multiple of `max_bytes`."""
     return (start // max_bytes + 1) * max_bytes
 
 
 def info_of(state: State, first: int) -> StreamInfo:
-    """What others may know of a stream."""
+    """What a store's callers get to know of a stream; `first` is what `first_of` gives."""
     return StreamInfo(
         path=state.path,
         content_type=state.content_type,
@@ -251,17 +254,18 @@ def info_of(state: State, first: int) -> StreamInfo:
 
 
 def is_expired(state: State, now_ms: int, *, watched: bool) -> bool:
-    """Whether a stream's time is over; one that is watched is in use."""
+    """Whether a stream has expired; its `ttl` does not count while it is `watched`."""
     if state.expires_at is not None:
         return now_ms >= state.expires_at
     return state.ttl is not None and not watched and now_ms >= state.touched + state.ttl * 1000
 
 
 def require(path: str, state: State | None) -> State:
-    """The stream, if it is there.
+    """Give `state` back if the stream exists.
 
     Raises:
-        StreamNotFound: It is not; or StreamGone, while forks read it.
+        StreamNotFound: It was never created, was deleted, or has expired (404).
+        StreamGone: It was deleted or has expired, but forks still read it (410).
     """
     if state is None:
         raise StreamNotFound(path)
@@ -271,15 +275,15 @@ def require(path: str, state: State | None) -> State:
 
 
 def essence(content_type: str) -> str:
-    """A content type without its parameters, as types are compared (RFC 9110 8.3.1)."""
+    """A content type without its parameters, in lower case, to compare two (RFC 9110 8.3.1)."""
     return content_type.partition(";")[0].strip().lower()
 
 
 def check_size(data: bytes) -> None:
-    """Refuse more than one append may have.
+    """Refuse data that is too large for one append.
 
     Raises:
-        TooLarge: It is.
+        TooLarge: `data` over `limits.MAX_APPEND_BYTES` (413).
     """
     if len(data) > limits.MAX_APPEND_BYTES:
         raise TooLarge(limits.MAX_APPEND_BYTES)
@@ -289,10 +293,10 @@ def check_size(data: bytes) -> None:
 
 
 def match_create(state: State, new: NewStream) -> None:
-    """Refuse to create a stream that exists, unless it is as it was asked for.
+    """Refuse to create a stream that exists, unless it is configured as `new` asks.
 
     Raises:
-        StreamExists: It differs; says in what.
+        StreamExists: It is configured differently; the message says how (409).
 
     Source: Durable Streams 5.1.
     """
@@ -300,7 +304,7 @@ def match_create(state: State, new: NewStream) -> None:
         raise StreamExists(state.path, "was deleted or has expired, and forks still read it")
     ttl, expires_at = new.ttl, new.expires_at
     if new.fork is not None and ttl is None and expires_at is None:
-        ttl, expires_at = state.ttl, state.expires_at  # they were its source's
+        ttl, expires_at = state.ttl, state.expires_at  # a fork takes them from its source
     wanted = new.content_type
     if wanted is None:
         wanted = state.content_type if new.fork else DEFAULT_CONTENT_TYPE
@@ -320,7 +324,7 @@ def match_create(state: State, new: NewStream) -> None:
 def _same_fork(existing: Fork | None, wanted: Fork | None) -> bool:
     if existing is None or wanted is None:
         return existing is wanted
-    # A fork that names no offset is at its source's tail of that time: it matches what it became.
+    # A fork without an offset began at its source's tail of that moment, whatever that was.
     at = existing.offset if wanted.offset is None else wanted.offset
     return (
         existing.source == wanted.source
@@ -330,16 +334,17 @@ def _same_fork(existing: Fork | None, wanted: Fork | None) -> bool:
 
 
 def fork_point(fork: Fork, source: State | None, first: int, new: NewStream) -> int:
-    """The position in its source at which a fork begins, before its sub-offset.
+    """The position in its source at which a fork begins, without its sub-offset.
 
     Args:
         fork: What was asked for.
-        source: Its source, if it exists.
-        first: `first_of` the source.
+        source: Its source, if that exists.
+        first: What `first_of` gives for the source.
         new: The whole creation.
 
     Raises:
-        ForkRefused: It cannot be made.
+        ForkRefused: The source does not exist (404), was deleted, has expired, or has another
+            content type (409); the fork would be too deep, or its offset is not valid (400).
 
     Source: Durable Streams 4.2, "Fork creation errors".
     """
@@ -370,26 +375,26 @@ def fork_point(fork: Fork, source: State | None, first: int, new: NewStream) -> 
 
 
 def check_border(fork: Fork, position: int, border: int) -> None:
-    """Refuse to fork at a position that is not between two messages.
+    """Refuse to fork at a `position` within a message, for which `border_in` gave another `border`.
 
     Raises:
-        ForkRefused: `border`, the nearest before it that is, is another (400).
+        ForkRefused: `position` is not `border` (400).
     """
     if position != border:
         raise ForkRefused(fork.source, "the offset is not between two messages", 400)
 
 
 def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
-    """How many bytes beyond `fork_point` a fork begins, by its sub-offset.
+    """How many bytes after `fork_point` a fork begins, by its sub-offset.
 
     Args:
         fork: What was asked for.
         content_type: The source's.
-        following: What was appended to the source at the fork's offset: the one append, or its
-            rest; empty at the tail.
+        following: The bytes of the source from the fork's offset to the end of the append that
+            contains it or begins there; empty at the tail.
 
     Raises:
-        ForkRefused: The sub-offset goes beyond it.
+        ForkRefused: The sub-offset goes beyond `following` (400).
     """
     wanted = fork.sub_offset
     if wanted == 0:
@@ -417,15 +422,15 @@ def new_state(
     source: State | None = None,
     point: int = 0,
 ) -> State:
-    """A stream as it is created, still without the bytes that its creation brings.
+    """The state of a new stream, before `new.data` is appended and `new.closed` is applied.
 
     Args:
-        path: Its name.
+        path: Its path.
         new: What was asked for.
-        generation: `next_generation`.
+        generation: What `next_generation` gives.
         now_ms: Milliseconds since the epoch.
         source: The stream that it is a fork of.
-        point: `fork_point` and `fork_reach` together.
+        point: The sum of `fork_point` and `fork_reach`.
     """
     ttl, expires_at = new.ttl, new.expires_at
     content_type, fork = new.content_type or DEFAULT_CONTENT_TYPE, new.fork
@@ -435,8 +440,8 @@ def new_state(
         if ttl is None and expires_at is None:
             ttl, expires_at = source.ttl, source.expires_at
         inherited = [level for level in source.lineage if level.until <= point]
-        # A fork within what its source inherits has nothing of the source itself, and yet it keeps
-        # it: the source is what was named.
+        # If the fork begins within what its source inherited, it inherits no byte that the source
+        # itself holds. The source stays its `fork.source` all the same: it is what was named.
         cut = source.lineage[len(inherited) : len(inherited) + 1]
         lineage = (
             *inherited,
@@ -467,18 +472,18 @@ def new_state(
 
 
 def judge_append(state: State, known: tuple[int, int] | None, append: Append) -> Appended | None:
-    """Decide about an append.
+    """Decide whether an append is written, answered without writing, or refused.
 
     Args:
         state: The stream.
-        known: Epoch and last sequence of the append's producer; None if it is new.
-        append: What is asked.
+        known: Epoch and last sequence of the append's producer; None if the producer is new.
+        append: What is asked for.
 
     Returns:
-        What to answer, if there is nothing to be written; None: do it, by `apply_append`.
+        None if the append is to be written, with `apply_append`; else the answer to it.
 
     Raises:
-        StreamError: It is refused.
+        StreamError: The append is refused, for one of the reasons that `Store.append` lists.
 
     Source: Durable Streams 5.2, 5.2.1.
     """
@@ -492,7 +497,7 @@ def judge_append(state: State, known: tuple[int, int] | None, append: Append) ->
         assert known is not None
         done = Producer(append.producer.id, known[0], known[1])
         return Appended(offset_at(state, state.tail), state.closed, True, done)
-    # Byte by byte, as the protocol says.
+    # The protocol compares them byte by byte.
     if (
         append.seq is not None
         and state.seq is not None
@@ -530,7 +535,7 @@ def _is_duplicate(producer: Producer, known: tuple[int, int] | None) -> bool:
 
 
 def apply_append(state: State, append: Append, now_ms: int) -> Appended:
-    """Do what `judge_append` has let through, to the state; the store writes the bytes."""
+    """Change `state` by an append that `judge_append` allowed; the bytes are for the store."""
     if append.data:
         state.tail += len(append.data)
         state.records += 1
@@ -548,13 +553,13 @@ def apply_append(state: State, append: Append, now_ms: int) -> Appended:
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """What a stream need not keep any more.
+    """What may be removed from a stream: each own append to which one of the bounds applies.
 
     Args:
-        before: Positions up to here may go: the new `low` is the last end of an own append that is
-            not after it.
-        records: How many own appends stay at most; None: any number.
-        older_than: Appends from before this time (milliseconds) go; None: age does not matter.
+        before: Appends that end at this position or before it are removed; None: no such bound.
+        records: Appends that stay, at most; the oldest are removed. None: no such bound.
+        older_than: Appends made before it (milliseconds since the epoch) are removed; None: no
+            such bound.
     """
 
     before: int | None
@@ -563,15 +568,16 @@ class Trim:
 
 
 def trim_due(state: State, now_ms: int, oldest_ms: int | None) -> Trim | None:
-    """Whether a stream has more than a quarter too much.
+    """What to remove from a stream that exceeds one bound of its retention by more than a quarter.
 
     Args:
         state: The stream.
         now_ms: Milliseconds since the epoch.
-        oldest_ms: When the earliest own append that is retained was made, if that is known.
+        oldest_ms: When the earliest own append that is retained was made; needed only for
+            `max_age`.
 
     Returns:
-        What may go; None while there is little to gain.
+        What to remove; None while no bound is exceeded by more than a quarter.
     """
     keep = state.retention
     too_many_bytes = keep.max_bytes is not None and (

@@ -1,8 +1,9 @@
-"""When to look at each of many things, without a walk through all of them.
+"""When to check each of many keys, found without a walk through all of them.
 
-A thing has one entry, however often it is used. When its time has come it is taken out, and its
-owner looks whether that still holds; if not, the owner puts it back for later. So a use costs
-nothing here.
+For example: when to check whether a stream has expired. A key has one entry, however often its
+stream is used. When the time of the entry has come, the entry is taken out and the owner of the
+schedule checks the stream; if it was used meanwhile, the owner sets a later time. So a use of a
+stream does not touch the schedule.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ __all__ = ["Schedule"]
 K = TypeVar("K", int, str)
 
 _SLACK: Final = 64
-"""Entries that do not hold any more are removed once there are this many more of them than of those
-that hold."""
+"""Outdated entries stay in the heap until there are this many more of them than of valid ones."""
 
 
 class Schedule(Generic[K]):
-    """Things by the time of their next look; each step costs at most the logarithm of their number.
+    """Keys by the time of their next check.
 
-    Times are whole numbers on one clock. It has no lock of its own.
+    A step costs, on average, the logarithm of the number of keys. Times are whole numbers of one
+    clock. A schedule has no lock of its own.
     """
 
     def __init__(self) -> None:
@@ -34,14 +35,14 @@ class Schedule(Generic[K]):
 
     @property
     def next(self) -> int | None:
-        """The time of the first look; None: there is nothing to look at."""
+        """The earliest time of any key; None if there are no keys."""
         order = self._order
         while order and self._at.get(order[0][1]) != order[0][0]:
             heapq.heappop(order)
         return order[0][0] if order else None
 
     def set(self, key: K, at: int) -> None:
-        """Look at a thing at a time, unless it is looked at before that."""
+        """Set the time of `key` to `at`, unless it has an earlier one."""
         known = self._at.get(key)
         if known is None or at < known:
             self._at[key] = at
@@ -49,12 +50,12 @@ class Schedule(Generic[K]):
             self._tidy()
 
     def take_back(self, key: K) -> None:
-        """Look at a thing no more."""
+        """Remove `key`, if it is there."""
         if self._at.pop(key, None) is not None:
             self._tidy()
 
     def due(self, now: int, most: int) -> list[K]:
-        """Take out those whose time has come, the earliest first; `most` of them at most."""
+        """Take out at most `most` keys whose time is `now` or earlier, the earliest first."""
         found: list[K] = []
         while len(found) < most and (at := self.next) is not None and at <= now:
             _, key = heapq.heappop(self._order)

@@ -1,11 +1,13 @@
-"""The values that go through a store: places in a stream, what is asked, what is answered.
+"""The values of a store's interface: places in a stream, requests, and answers.
 
-An offset is a position in a stream, as a token that clients keep and give back: a generation and a
-byte position, each of 16 digits. Tokens of one stream sort as its bytes do. The generation is the
-microsecond in which the stream (or the fork that owns the byte) was created, so a token is never
-good for other bytes than those it was given for: of a stream that was deleted and created again, an
-old token is refused instead of pointing somewhere into new data. The position before all bytes is
-the same for every stream.
+An offset is a position in a stream. Clients keep it as a token and send it back: a generation and a
+byte position, each of 16 digits. The tokens of one stream sort in the order of its bytes.
+
+The generation is the microsecond in which the stream was created; in a fork, that of the stream to
+which the byte before the position was appended. So a token never stands for other bytes than those
+for which it was given out: if a stream is deleted and created again, its old tokens are refused and
+do not point into the new data. Only the position before all bytes has the same token in every
+stream.
 """
 
 from __future__ import annotations
@@ -42,12 +44,12 @@ _TOKEN: Final = re.compile(r"([0-9]{16})_([0-9]{16})", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Offset:
-    """A position in a stream.
+    """A position in a stream; `str` gives its token.
 
     Args:
-        generation: Microseconds since the epoch at which the owner of the byte before was created;
-            0 before all bytes.
-        position: Bytes before it.
+        generation: When the stream that owns the byte before the position was created, in
+            microseconds since the epoch; 0 before all bytes.
+        position: How many bytes of the stream are before it.
     """
 
     generation: int
@@ -61,7 +63,7 @@ class Offset:
         """The offset that a `token` stands for.
 
         Raises:
-            InvalidOffset: It was never given out by a server of ours.
+            InvalidOffset: `token` does not have the form that Tailrace gives out (400).
 
         Source: Durable Streams 8.
         """
@@ -72,37 +74,37 @@ class Offset:
 
 
 START: Final = Offset(0, 0)
-"""Before all bytes of any stream."""
+"""The offset before all bytes of any stream."""
 
 
 class Mark(Enum):
-    """A place in a stream that has a name instead of a position."""
+    """A place in a stream that has a name; the value is the protocol's `offset`."""
 
     BEGINNING = "-1"
-    """The earliest byte that is retained."""
+    """Before the earliest byte that is retained."""
     TAIL = "now"
     """After the last byte."""
 
 
 Where = Offset | Mark
-"""A place in a stream from which it is read."""
+"""Where a read of a stream begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How much of a stream is kept; what is older is gone. None: without that bound.
+    """How much of a stream is kept; older appends are removed.
 
-    A store may keep up to a quarter more than that, never less, so that it need not check after
-    each append. After very many appends at once, removing may take a moment. What is removed from a
-    stream is gone for its forks too.
+    A store keeps at least as much as the bounds say, and up to a quarter more, so that it need not
+    remove something after each append. After very many appends at once it keeps more for a moment.
+    What is removed from a stream is also gone for its forks.
 
     Args:
-        max_bytes: Wire bytes, at least 1.
-        max_records: Appends, at least 1.
-        max_age: Whole seconds, at least 1.
+        max_bytes: Wire bytes, at least 1; None sets no bound.
+        max_records: Appends, at least 1; None sets no bound.
+        max_age: Whole seconds, at least 1; None sets no bound.
 
     Raises:
-        InvalidOption: A bound out of its range.
+        InvalidOption: A bound is out of its range.
     """
 
     max_bytes: int | None = None
@@ -121,9 +123,10 @@ class Fork:
     """Where a new stream branches off another.
 
     Args:
-        source: The other's path.
-        offset: The position in it; None is its tail.
-        sub_offset: How much further: messages of a JSON stream, bytes of any other.
+        source: The path of the stream that is forked.
+        offset: Where the fork begins in it; None is its tail.
+        sub_offset: How far after `offset` the fork begins: in messages of a JSON stream, in bytes
+            of any other.
 
     Source: Durable Streams 4.2.
     """
@@ -137,14 +140,16 @@ class Fork:
 class NewStream:
     """What a stream is created with.
 
+    A fork with neither `ttl` nor `expires_at` gets those of its source.
+
     Args:
-        content_type: None is `application/octet-stream`, or a fork's source's.
+        content_type: None is the source's for a fork, else `application/octet-stream`.
         data: The first wire bytes; may be empty.
-        closed: It begins closed.
-        ttl: Whole seconds after the last read or write at which it expires; at least 0.
-        expires_at: Milliseconds since the epoch at which it expires. Not together with `ttl`.
+        closed: Whether the stream is closed from the start.
+        ttl: Whole seconds without a read or write after which it expires; at least 0.
+        expires_at: When it expires, in milliseconds since the epoch. Not together with `ttl`.
         retention: How much of it is kept.
-        fork: Where it branches off another.
+        fork: Where it branches off another; None for a stream that is not a fork.
     """
 
     content_type: str | None = None
@@ -158,12 +163,13 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """The writer of an append and its number, so that an append that is sent twice counts once.
+    """The producer of an append and the append's number, so that a repeated append counts once.
 
     Args:
-        id: Not empty; the same over restarts of the writer.
-        epoch: 0 to 2^53-1; a writer that restarts takes a higher one, which fences the old.
-        seq: 0 to 2^53-1; counts the appends of the epoch from 0.
+        id: Not empty; stays the same when the producer restarts.
+        epoch: 0 to 2^53-1. A producer that restarts takes a higher one; appends with a lower one
+            are refused from then on.
+        seq: 0 to 2^53-1; numbers the appends of the epoch from 0.
 
     Source: Durable Streams 5.2.1.
     """
@@ -175,14 +181,14 @@ class Producer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Append:
-    """What is asked of an append.
+    """A request to append to a stream, to close it, or both.
 
     Args:
-        data: Wire bytes (`json_mode` makes those of a JSON stream); empty only with `close`.
-        content_type: Must be the stream's; None is not compared.
-        producer: None accepts every call as a new one.
-        seq: `Stream-Seq`: greater, byte by byte, than the one before on this stream.
-        close: The stream is closed after it.
+        data: Wire bytes (for a JSON stream those that `wire_of` makes); empty only with `close`.
+        content_type: If there is `data`, must be the stream's; None is not compared.
+        producer: Tells duplicates apart; with None every call counts as a new append.
+        seq: `Stream-Seq`; must be greater than the last one of the stream, compared byte by byte.
+        close: Whether to close the stream after the append.
     """
 
     data: bytes = b""
@@ -194,13 +200,14 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of an append.
+    """The result of an append.
 
     Args:
-        tail: The stream's tail after it.
-        closed: The stream is closed.
-        duplicate: It had been done before; nothing was written now.
-        producer: The producer's id, epoch and highest accepted sequence; None without one.
+        tail: The stream's tail now.
+        closed: Whether the stream is closed now.
+        duplicate: The append had been done before, so nothing was written.
+        producer: The producer's id, epoch and highest accepted sequence; None if the append named
+            no producer.
     """
 
     tail: Offset
@@ -214,18 +221,18 @@ class StreamInfo:
     """What is known of a stream without reading it.
 
     Args:
-        path: Its name.
+        path: Its path.
         content_type: As it was given on creation.
-        first: The earliest position that is retained.
-        tail: After its last byte.
-        closed: Nothing more will come.
-        ttl: Seconds, sliding; None does not expire so.
-        expires_at: Milliseconds since the epoch; None does not expire so.
+        first: The offset before the earliest byte that is retained.
+        tail: The offset after its last byte.
+        closed: Whether it is closed: nothing more will come.
+        ttl: Whole seconds without a read or write after which it expires, or None.
+        expires_at: When it expires, in milliseconds since the epoch, or None.
         retention: How much of it is kept.
-        forked_from: The path of its source, for a fork.
+        forked_from: The path of its source, for a fork; else None.
         created_at: Milliseconds since the epoch.
-        generation: Of the offsets after its own bytes; no other stream of this path has had it. 0:
-            it is not there yet.
+        generation: That of the offsets after its own bytes. No other stream of this path has had
+            it. 0 if the stream does not exist yet.
     """
 
     path: str
@@ -243,11 +250,11 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What became of a creation.
+    """The result of a creation.
 
     Args:
         info: The stream.
-        is_new: It did not exist before; False: it existed with the same configuration.
+        is_new: Whether it was created now; False if it existed with the same configuration.
     """
 
     info: StreamInfo
@@ -256,7 +263,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes that were appended together, or the rest of them.
+    """The bytes of one append, or a part of them.
 
     Args:
         data: Wire bytes, at least one.
@@ -268,15 +275,15 @@ class Chunk:
 
 
 class Cut(Sequence[Chunk]):
-    """Chunks that were read in one piece, each cut off when it is asked for.
+    """Chunks that were read as one piece of bytes; each `Chunk` is made when it is asked for.
 
-    Most readers want the bytes of all and the end. To make five thousand chunks of 200 bytes takes
-    three times as long as all else of an answer over HTTP.
+    Most readers need only all the bytes and the end. To make five thousand chunks of 200 bytes
+    takes three times as long as the rest of an answer over HTTP.
 
     Args:
-        data: Their bytes.
-        ends: The position after each.
-        at: The offset of a position.
+        data: The bytes of all chunks.
+        ends: The position after each chunk; at least one.
+        at: Gives the `Offset` of a position.
     """
 
     __slots__ = ("_at", "_ends", "_start", "data")
@@ -313,15 +320,14 @@ class Cut(Sequence[Chunk]):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of a stream.
+    """A part of a stream that was read.
 
-    Its end is the same for all that read from its start with the same `max_bytes`, unless it is
-    the tail.
+    Reads from the same start with the same `max_bytes` have the same end, unless it is the tail.
 
     Args:
         info: The stream at the moment of reading.
-        start: Where it begins.
-        chunks: What was appended, in order; none at the tail. They may be a `Cut`.
+        start: Where the slice begins.
+        chunks: What was appended after `start`, in order; empty at the tail. May be a `Cut`.
     """
 
     info: StreamInfo
@@ -330,22 +336,22 @@ class Slice:
 
     @property
     def end(self) -> Offset:
-        """Where the next one begins."""
+        """The offset after the last chunk, where the next slice begins."""
         return self.chunks[-1].end if self.chunks else self.start
 
     @property
     def up_to_date(self) -> bool:
-        """It reaches the tail."""
+        """Whether the slice reaches the tail."""
         return self.end.position == self.info.tail.position
 
     @property
     def closed(self) -> bool:
-        """It reaches the tail, and nothing more will come."""
+        """Whether the slice reaches the tail of a closed stream: nothing more will come."""
         return self.info.closed and self.up_to_date
 
     @property
     def data(self) -> bytes:
-        """All its wire bytes."""
+        """The wire bytes of all chunks."""
         if isinstance(self.chunks, Cut):
             return self.chunks.data
         if len(self.chunks) == 1:
@@ -355,16 +361,17 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happened to one stream: a hint.
+    """A hint that a stream has changed.
 
     Args:
         path: The stream.
-        generation: Which stream of that path (`StreamInfo.generation`).
+        generation: Which of the streams that have had this path (`StreamInfo.generation`).
         tail: The stream's tail now.
-        chunks: All that was appended since `start`, if it is at hand; None: read it.
         start: Where `chunks` begin; the tail if there are none.
-        closed: The stream is closed now.
-        deleted: The stream is gone (deleted, soft-deleted or expired).
+        chunks: All that was appended from `start` to `tail`; None if the watcher has to read the
+            stream to find out.
+        closed: Whether the stream is closed now.
+        deleted: Whether the stream was deleted or has expired.
     """
 
     path: str

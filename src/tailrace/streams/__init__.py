@@ -34,6 +34,6 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        if name == "Part":  # until 0.2; `tailrace.Part` is one of a multipart response
+        if name == "Part":  # its name until 0.2; `tailrace.Part` is a part of a multipart response
             return moved(__name__, name, __name__, "ProgressPart")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

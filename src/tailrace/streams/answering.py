@@ -1,10 +1,10 @@
-"""An error of streams that an endpoint does not catch is answered with its own status.
+"""Answers an error of a stream that an endpoint does not catch with the status of that error.
 
 An application that uses streams only says `lifespan=streams.lifespan`. When that is called, the
-application has built its middleware, and `add_exception_handler` has no effect any more. So this
-wraps the application's router, inside of everything else, and adds to the handlers that Starlette
-looks up when an endpoint raises. A handler that the application registered for these errors goes
-first.
+application has built its middleware, and `add_exception_handler` has no effect any more. So the
+application's router, the innermost layer, is wrapped. The wrapper adds to the handlers that
+Starlette looks up when an endpoint raises. A handler that the application registered for these
+errors takes precedence.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["answer_errors", "problem", "problem_response"]
 
 
 def answer_errors(app: Any) -> None:
-    """Let an application, and those mounted below it, answer errors of streams with their status.
+    """Let an application, and those mounted in it, answer errors of streams with their status.
 
     Args:
-        app: What a lifespan is given. Unless it is an application of Starlette, nothing is done.
+        app: What a lifespan is given. If it is no application of Starlette, nothing is done.
     """
     for each in _applications(app):
         router = each.router
@@ -53,7 +53,7 @@ def problem(error: TailraceError) -> Response:
 
 
 def problem_response(status: int, code: str, detail: str, **members: Any) -> Response:
-    """A problem document with members of its own."""
+    """A problem document; `members` are added to the standard ones."""
     document = problem_document(status, code, detail, **members)
     headers = {**dict(SANDBOX_HEADERS), "vary": "accept", "cache-control": "no-store"}
     return Response(json.dumps(document), status, headers=headers, media_type=PROBLEM)
@@ -63,9 +63,9 @@ class _Answering:
     """Wraps a router: adds to the exception handlers that Starlette looks up where it calls an
     endpoint.
 
-    It does not catch the errors itself: that takes a `send` of its own, which would hide the
-    connection from the responses behind it. Nor does it await: each time that a response goes on,
-    Python walks through all that awaits it.
+    It does not catch the errors itself. For that it would need a `send` of its own, and behind that
+    the responses would not find the connection. It is not `async` either: Python would pass through
+    its coroutine each time that the response is resumed.
     """
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]) -> None:
@@ -74,7 +74,7 @@ class _Answering:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         handlers, _ = scope.get("starlette.exception_handlers", ({}, {}))
         for kind in (StreamError, StoreUnavailable):
-            # A handler of the application's own for these, or for all that is ours, goes before.
+            # The application's own handler for these errors, or for all of ours, takes precedence.
             if kind not in handlers and TailraceError not in handlers:
                 handlers[kind] = _answer
         return self._app(scope, receive, send)
@@ -89,7 +89,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 def _applications(app: Any) -> Iterator[Starlette]:
     while app is not None and not isinstance(app, Starlette):
-        app = getattr(app, "app", None)  # a middleware around a mounted one
+        app = getattr(app, "app", None)  # a middleware around a mounted application
     if app is None:
         return
     yield app

@@ -19,14 +19,14 @@ __all__ = ["Channel"]
 class Channel:
     """A JSON stream with short retention; made by `Streams.channel`.
 
-    To iterate over it reads what is published from now on:
+    Iterating over it reads what is published from then on:
 
     ```
     async for message in channel: ...
     ```
 
     Args:
-        core: Of the streams.
+        core: The core of the streams.
         path: The path of the stream.
         retention: How much of it is kept.
 
@@ -46,7 +46,7 @@ class Channel:
         return f"<Channel {self.path!a}>"
 
     async def publish(self, item: Any) -> str:
-        """Add an item; durable when this returns.
+        """Add an item at the end; it is durable when this returns.
 
         Args:
             item: Anything that pydantic can write as JSON, or an `Event`.
@@ -59,10 +59,10 @@ class Channel:
             StreamExists: The path is that of a stream with another retention (409).
         """
         if not self._exists:
-            await self.create()  # fails if the path is that of a stream that keeps everything
+            await self.create()  # fails if the path is that of a stream with another retention
         try:
             return await self._core.append(self.path, item)
-        except StreamNotFound:  # somebody has deleted it
+        except StreamNotFound:  # it was deleted meanwhile
             await self.create()
             return await self._core.append(self.path, item)
 
@@ -82,7 +82,7 @@ class Channel:
 
         Args:
             request: As in `Streams.subscribe`.
-            start: As there; the default is what comes from now on.
+            start: As there; by default the client gets what is published from now on.
             slow: As there.
         """
         return Subscription(self._core, self.path, request, start=start, slow=slow, waits=True)

@@ -1,15 +1,14 @@
 """Which worker runs what: claims and leases, as streams that every process sees.
 
 * A worker is alive while its lease exists: the stream `__ds/workers/<id>`. The lease has a `ttl`,
-  and the worker appends to it. So the store's clock decides, and no two clocks are compared.
+  and the worker renews it by appending. So only the store's clock decides whether it has expired.
 * A worker claims a run by creating the stream `__ds/runs/<path>` with its id; only one worker can
-  create it. The claim is a small log of its own: requests to stop, and which other workers have
-  clients of the run. It is deleted when the run has ended, so a list of `__ds/runs/` is a list of
-  the runs that go on.
-* A worker that finds the owner's lease expired takes the claim over, by an append whose
-  `Stream-Seq` is the next one; again only one worker can. It then ends the run's stream as lost,
-  with a higher producer epoch. If the owner is alive after all, its next append is refused, and the
-  owner stops.
+  create it. Other workers append to the claim: requests to stop the run, and whether they have
+  clients of it. The claim is deleted when the run has ended, so `__ds/runs/` lists the runs that
+  go on.
+* A worker that finds the lease of a run's owner expired takes the claim over, by an append with the
+  next `Stream-Seq`; again only one worker can. It then ends the run's stream as lost, with a higher
+  producer epoch. If the owner is alive after all, its next append is refused, and it stops the run.
 
 An epoch is the time at which the claim was created (its generation, in microseconds) plus the
 number of takeovers. So epochs also grow from one claim of a path to the next.
@@ -67,7 +66,7 @@ class Lease:
     Args:
         store: Where the lease is.
         worker: This worker's id.
-        seconds: The lease expires so long after its last renewal.
+        seconds: The lease expires this long after its last renewal.
     """
 
     def __init__(self, store: Store, worker: str, seconds: int) -> None:
@@ -85,7 +84,7 @@ class Lease:
                 self._held = True
 
     async def keep(self) -> None:
-        """Renew the lease for ever, while it is held."""
+        """Renew the lease at each third of its length, while it is held. Never returns."""
         failing = False
         while True:
             await anyio.sleep(self._seconds / 3)
@@ -94,7 +93,7 @@ class Lease:
             try:
                 await self._renew()
             except StoreUnavailable as error:
-                # Logged once: meanwhile our runs cannot write either, and wait too.
+                # Logged once. Meanwhile our runs cannot write either: they wait for the store too.
                 if not failing:
                     log.error("a worker's lease cannot be renewed: %s", error)
                 failing = True
@@ -102,7 +101,7 @@ class Lease:
                 failing = False
 
     async def end(self) -> None:
-        """Delete the lease: nothing is run here any more."""
+        """Delete the lease, when no run goes on here any more."""
         async with self._lock:
             if self._held:
                 self._held = False
@@ -115,7 +114,7 @@ class Lease:
         try:
             await self._store.append(self._path, Append(data=b"."))
         except StreamNotFound:
-            # Workers that have taken over runs of ours meanwhile have fenced us off their streams.
+            # Other workers may have ended our runs as lost; our appends to those are refused.
             log.warning("a worker's lease had expired: its event loop was blocked for too long")
             await self._create()
 
@@ -130,9 +129,9 @@ class Claim:
 
     Args:
         path: The run's stream.
-        worker: The worker that runs it, or has taken the claim over.
+        worker: The worker that runs it, or the last one that took the claim over.
         counts_clients: The run ends when its last client has left.
-        generation: When the claim was created.
+        generation: When the claim was created, in microseconds since the Unix epoch.
         turn: How often it was taken over.
         stopped: Somebody has asked for the run to be stopped.
         clients: The workers other than the owner that have clients of the run.
@@ -152,7 +151,7 @@ class Claim:
         return self.generation + self.turn
 
     def producer(self, seq: int) -> Producer:
-        """The producer of an append to the run's stream."""
+        """The producer of the append with number `seq` to the run's stream."""
         return Producer(PRODUCER, self.epoch, seq)
 
 
@@ -193,7 +192,7 @@ class Claims:
                 place = part.end
                 if part.up_to_date:
                     break
-        except StreamError:  # there is none, or it was deleted while it was being read
+        except StreamError:  # there is no claim, or it was deleted while it was being read
             return None
         return _claim(path, messages, place.generation)
 
@@ -210,7 +209,7 @@ class Claims:
         claim = await self.find(path)
         if claim is None:
             return False
-        # Only once: a caller that asks a thousand times must not make the claim long.
+        # Appended only once: a thousand requests must not make the claim long.
         return claim.stopped or await self._append(claim, {"stop": True})
 
     async def tell_clients(self, claim: Claim, *, present: bool) -> bool:
@@ -218,7 +217,7 @@ class Claims:
         return await self._append(claim, {"clients": self.worker, "present": present})
 
     async def end_as_lost(self, claim: Claim) -> bool:
-        """End a run whose worker is dead. False if another worker does so, or has done so."""
+        """End a run whose worker is dead. False if another worker does that, or has done it."""
         mine = replace(claim, worker=self.worker, turn=claim.turn + 1)
         seq = f"{mine.generation:016d}_{mine.turn:016d}"
         try:
@@ -252,8 +251,8 @@ class Claims:
     async def _append(self, claim: Claim, message: dict[str, Any], seq: str | None = None) -> bool:
         """Add a message to a claim; False if the claim is gone.
 
-        If the run has ended meanwhile and the path was claimed again, the message comes to the new
-        claim. There it is ignored, for it names another generation.
+        If the run has ended meanwhile and the path was claimed again, the message is appended to
+        the new claim. There it is ignored, because it has the old claim's generation.
         """
         data = to_json({**message, "generation": claim.generation}) + b","
         try:

@@ -1,7 +1,7 @@
 """What the parts of `Streams` share: the store, the tasks that work on it, and the verbs.
 
-`Streams` is the façade above this: it documents every verb and assembles the parts. A run, a
-channel, a response and the protocol are each given the core, and know nothing of the façade.
+`Streams` is the public class above this: it documents every verb and assembles the parts. A run, a
+channel, a response and the protocol each get the core, and do not know `Streams`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ JSON: Final = "application/json"
 
 
 class Core:
-    """A store that is opened when it is needed, and the tasks that work on it for a while.
+    """A store that is opened when it is needed, and background tasks that work on it.
 
-    Used as `async with core:` it has tasks: runs can begin, and subscriptions are delivered.
+    It has tasks inside `async with core:`. Then runs can begin, and subscriptions are delivered.
 
     Args:
-        url: Of the store, or the store itself.
-        options: Of responses and runs.
+        url: The store's URL, or the store itself.
+        options: For responses and runs.
         lease: Whole seconds after which a worker that gives no sign of life counts as dead.
-        authorize: Asked for every path that a request touches; None: nobody is.
+        authorize: Called for every path that a request touches; None: everything is allowed.
 
     Raises:
-        InvalidOption: No URL of a store, or a lease out of its range.
+        InvalidOption: The URL is not that of a store, or the lease is out of its range.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Core:
         self.authorize = authorize
         self.handle = StoreHandle(url)
         self.subscribed: SubscriptionOptions | None = None
-        """Settings of the subscriptions that begin with the tasks; None: there are none."""
+        """Settings of the subscriptions, which start with the tasks; None: no subscriptions."""
         self._lease = lease
         self._worker = new_worker()
         self._entered = False
@@ -66,7 +66,7 @@ class Core:
 
     @property
     def has_tasks(self) -> bool:
-        """It is inside its `async with`."""
+        """Whether it is inside its `async with`."""
         return self._group is not None
 
     async def __aenter__(self) -> Self:
@@ -74,7 +74,7 @@ class Core:
             raise RuntimeError(
                 "these streams are open already: use one lifespan or `async with` block"
             )
-        self._entered = True  # before anything is awaited: two may come at once
+        self._entered = True  # before the first await: two tasks may enter at once
         try:
             opened = await self.handle.open()
         except BaseException:
@@ -88,7 +88,7 @@ class Core:
         group.start_soon(opened.runs.keep)
         try:
             if self.subscribed is not None:
-                from tailrace.subscriptions import Subscriptions  # few have them
+                from tailrace.subscriptions import Subscriptions  # few use them
 
                 subscriptions = Subscriptions(
                     opened.store, self.subscribed, authorize=self.authorize
@@ -116,7 +116,7 @@ class Core:
             opened.runs = opened.subscriptions = None
             group.cancel_scope.cancel()
             try:
-                await group.__aexit__(None, None, None)  # with the error it would wrap it
+                await group.__aexit__(None, None, None)  # given the error, it would raise a group
             finally:
                 self._group = None
                 self._entered = self.handle.held = False
@@ -132,14 +132,14 @@ class Core:
         return (await self.handle.open()).store
 
     async def hub(self) -> Hub:
-        """Its live streams."""
+        """The live streams of the store."""
         return (await self.handle.open()).hub
 
     async def runs(self) -> Runs:
         """The runs of this process.
 
         Raises:
-            RuntimeError: It has no tasks.
+            RuntimeError: The core has no tasks.
         """
         opened = None if self._group is None else await self.handle.open()
         if opened is None or opened.runs is None:
@@ -173,12 +173,12 @@ class Core:
         store = opened.store
         try:
             message = message_of(item)
-            if not message:  # an event that only comments
+            if not message:  # an event with only a comment
                 return str((await store.head(path)).tail)
             append = Append(data=message, content_type=JSON, producer=producer)
             done = await store.append(path, append)
         except (ContentTypeMismatch, InvalidChunk):
-            # The rare case is tried second: nothing was written.
+            # Streams of bytes are rarer, so they are tried second. Nothing was written so far.
             data = _bytes_of(item)
             kind = None if data is None else await self._kind_of_bytes(path)
             if data is None or kind is None:
@@ -200,17 +200,17 @@ class Core:
         return str(done.tail)
 
     async def stop(self, path: str) -> bool:
-        """Stop a run, in whichever process it goes on; False if there is none that goes on."""
+        """Stop a run, in whichever process it goes on; False if no run of this path goes on."""
         opened = await self.handle.open()
         if opened.runs is not None:
             return await opened.runs.stop(path)
         return await Claims(opened.store, self._worker).ask_to_stop(path)
 
     async def follow(self, path: str, offset: Offset) -> Entry:
-        """As `Hub.follow`. If a run's worker has died meanwhile, its stream is closed."""
+        """As `Hub.follow`. The stream of a run is closed if the run's worker dies meanwhile."""
         opened = await self.handle.open()
         if opened.runs is not None:
-            return await opened.hub.follow(path, offset)  # dead workers are looked for by a task
+            return await opened.hub.follow(path, offset)  # a task looks for dead workers
         claims = Claims(opened.store, self._worker)
         while True:
             with anyio.move_on_after(self._lease):
@@ -218,7 +218,7 @@ class Core:
             await claims.end_if_lost(path)
 
     async def _kind_of_bytes(self, path: str) -> str | None:
-        """The content type of a stream that is not JSON; None of one that is, or is not there."""
+        """The content type of a stream; None if it is JSON, or if the stream does not exist."""
         try:
             kind = (await (await self.store()).head(path)).content_type
         except StreamNotFound:
@@ -227,7 +227,7 @@ class Core:
 
 
 def _bytes_of(item: Any) -> bytes | None:
-    """What of an item goes into a stream that is not JSON; None if nothing does."""
+    """An item's bytes for a stream that is not JSON; None if it is neither text nor bytes."""
     if isinstance(item, str):
-        return item.encode("utf-8", "replace")  # half a character is not text
+        return item.encode("utf-8", "replace")  # a lone surrogate cannot be encoded
     return bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else None

@@ -1,6 +1,6 @@
 """The formats of a subscription: events for browsers, lines for programs, and plain bytes.
 
-The events of the protocol are in `tailrace.protocol`.
+The format of the protocol's own events is in `tailrace.protocol`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SSE: Final = ServerSentEvents()
 _LINES: Final = JSONLines()
 _MARKED: Final = JSONLines(end_mark=True)
 _RETRY: Final = b"retry: 1000\n\n"
-"""One second. Without it Chromium waits three before it comes back."""
+"""One second. Without it Chromium waits three before it reconnects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Events(Format):
 
     A message that is a string is sent as its text, any other as its JSON. Bytes that are not text
     are sent in base64, and a header says so, as in the protocol. The `id` of each event is the
-    offset after it, so that an EventSource comes back to the right place. A gap is an event named
-    "gap", the end of a run one named "end" or "error".
+    offset after it, so an EventSource that reconnects continues at the right place. A gap is an
+    event named "gap". The end of a run is an event named "end" or "error".
 
     Args:
-        missed: What the client has missed before the response: it is told of that gap first.
+        missed: A gap before the first message; it is sent first. None: there is no such gap.
     """
 
     missed: Gap | None = field(default=None, kw_only=True)
@@ -92,7 +92,7 @@ def _event(message: WireMessage) -> bytes:
 
 
 def _unreadable(error: TailraceError) -> Problem:
-    return Problem(error.code, "the stream cannot be read now")  # why is for the log
+    return Problem(error.code, "the stream cannot be read now")  # the reason is only logged
 
 
 def _problem(end: RunEnd) -> Problem:
@@ -101,7 +101,7 @@ def _problem(end: RunEnd) -> Problem:
 
 def _named(event: NamedEvent, id_: str) -> bytes:
     name = event.name
-    if not name or "\n" in name or "\r" in name:  # appended by somebody else: no event's name
+    if not name or "\n" in name or "\r" in name:  # a client has appended it: not valid as a name
         name = "message"
     return _written("" if event.data is None else event.data, id_, name)
 
@@ -119,9 +119,9 @@ class Lines(Format):
     ...}}`, and the connection is cut.
 
     Args:
-        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and a run that
-            wrote it is done.
-        missed: As for events.
+        end_mark: End with `{"end": {}}` if the stream is closed, all of it was sent, and the run
+            that wrote it, if any, is done.
+        missed: As in `Events`.
     """
 
     end_mark: bool = field(default=False, kw_only=True)
@@ -153,7 +153,7 @@ def _fields_of(gap: Gap) -> dict[str, str | None]:
 def _line(message: WireMessage) -> bytes:
     reserved = message.reserved
     if reserved is None:
-        # A client may have sent it on several lines; within its strings they are escaped.
+        # A client may have sent JSON on several lines; line breaks in its strings are escaped.
         return message.data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
     if isinstance(reserved, NamedEvent):
         return to_json({"event": reserved.name, "data": reserved.data}, inf_nan_mode="null") + b"\n"
@@ -164,12 +164,12 @@ def _line(message: WireMessage) -> bytes:
 class Raw(Format):
     """The bytes of a stream as they were appended; of a JSON stream the text of its strings.
 
-    Nothing else can be said in this format. At a gap, and after a run that has failed, was
-    cancelled or was lost, the connection is cut.
+    This format has nothing but data. So at a gap, and after a run that has failed, was cancelled or
+    was lost, the connection is cut.
     """
 
     def headers(self, info: StreamInfo) -> tuple[tuple[str, str], ...]:
-        """The stream's own type."""
+        """The stream's own content type; plain text for a JSON stream."""
         content_type = info.content_type
         if is_json(content_type):
             content_type = "text/plain; charset=utf-8"
@@ -197,7 +197,7 @@ def _is_text(content_type: str) -> bool:
 
 
 def _raise_unless_whole(end: End) -> None:
-    """Raise an error, so that the connection is cut, unless what was sent is the whole stream."""
+    """Raise an error, which cuts the connection, unless the response may end cleanly."""
     if end.reason is Reason.DELETED:
         raise StreamNotFound(end.path)
     if end.reason is Reason.GAP:

@@ -1,7 +1,7 @@
 """An item that an application gives, and the message that it becomes in a JSON stream.
 
-A message is the item's JSON. A message that is more than an item is an object with the only key
-`tailrace`, so no item may look like that:
+A message is the item's JSON. Two kinds of messages are more than an item. They are objects whose
+only key is `tailrace`, so no item may begin with that key:
 
 * `{"tailrace": {"event": name, "data": ...}}`: an `Event` with a name;
 * `{"tailrace": {"end": status, "code": ..., "message": ...}}`: how a run ended, its last message.
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["running", "done", "failed", "cancelled", "lost"]
-"""The state of a run; all but the first are ends."""
+"""The state of a run; all except "running" are ways to end."""
 
 _RESERVED: Final = b'{"tailrace":'
 """The first bytes of a message that is more than an item."""
@@ -54,7 +54,7 @@ _ENDS: Final = frozenset({"done", "failed", "cancelled", "lost"})
 _FOREIGN_EVENTS: Final = frozenset({"fastapi", "sse_starlette"})
 
 END_BYTES: Final = 6 * limits.MAX_END_CHARS + 512
-"""The most bytes that an end can have: a character is written as `\\u0000` at most."""
+"""The most bytes that an end can have: the longest form of a character is `\\u0000`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class RunEnd:
     """How a run ended.
 
     Args:
-        status: Not "running".
-        code: A stable name of the reason; "done" for a run that ended as its source did.
+        status: Any but "running".
+        code: A stable name of the reason; "done" for a run whose source came to its end.
         message: A sentence for people; empty for "done".
     """
 
@@ -102,8 +102,8 @@ class NamedEvent:
     """An event with a name, as it is stored; a client may have appended it without any check.
 
     Args:
-        name: Its name.
-        data: Its data.
+        name: Its name; may be no valid event name.
+        data: Its data, decoded from JSON.
     """
 
     name: str
@@ -131,7 +131,7 @@ class WireMessage:
         return text
 
     def decoded(self) -> Message:
-        """The message for a reader; decoded anew each time, for a reader may change its data."""
+        """The message for a reader; decoded anew each time, because readers may change the data."""
         data, event = parse(self.data)
         return Message(self.offset, data, event)
 
@@ -153,7 +153,7 @@ def wire_messages(part: Slice) -> Iterator[WireMessage]:
 
 
 def message_of(item: Any) -> bytes:
-    """The wire bytes of an item: its JSON and a comma; empty for an event that only comments.
+    """The wire bytes of an item: its JSON and a comma; empty for an event with only a comment.
 
     An event's `id`, `retry` and comment are not kept: a message's id is its offset.
 
@@ -198,8 +198,8 @@ def parse(message: bytes) -> tuple[Any, str | None]:
 def end_in(wire: bytes) -> RunEnd | None:
     """The end of a run, if that is the last message in some wire bytes; else None.
 
-    The bytes may begin within a message. The search begins at the last byte and cannot be misled:
-    within a string of JSON the quotes would be escaped.
+    The bytes may begin within a message. They are searched backwards for the first characters of an
+    end. Text in a JSON string cannot look like them, because its quotes are escaped.
     """
     begin = wire.rfind(_END)
     if begin < 0 or not wire.endswith(b","):
@@ -249,9 +249,9 @@ def _event_of(item: Any) -> Event | None:
     return Event(data, event=item.event)
 
 
-@lru_cache(maxsize=1024)  # bounded: an application may make classes while it runs
+@lru_cache(maxsize=1024)  # bounded: an application may go on making classes
 def _is_foreign_event(kind: type) -> bool:
-    """Compared by name, as in `framing`, so that nothing is imported; cached for each class."""
+    """Whether a class is an event of FastAPI or sse-starlette, by its name: imports neither."""
     return any(
         base.__name__ == "ServerSentEvent" and base.__module__.partition(".")[0] in _FOREIGN_EVENTS
         for base in kind.__mro__

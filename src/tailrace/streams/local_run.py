@@ -1,11 +1,13 @@
 """A run in its own process: one task iterates the source, and another appends its items.
 
 The first message of a batch wakes the second task, which runs when the first task next waits. While
-it commits, the source goes on and makes the next batch. So what is ready together is one append,
-and nothing is delayed to make a batch larger. A run ends by `stop`, or because its source has
-ended. Then the rest of what was yielded is appended together with the end of the stream.
+the second task commits a batch, the source goes on and makes the next one. So messages that are
+ready together are one append, and no message is delayed to make a batch larger. A run ends by
+`stop`, or because its source has ended. Then the rest of what was yielded is appended together with
+the end of the stream.
 
-Both tasks are shielded: only `stop` and `dismiss` end them, so `Runs.close` stops all its runs.
+Both tasks are shielded from cancellation: only `stop`, `dismiss` and `abandon` end them. So
+`Runs.close` stops all its runs.
 """
 
 from __future__ import annotations
@@ -61,9 +63,9 @@ class LocalRun:
         store: Where its stream is.
         claim: This worker's claim of the run.
         source: It is closed at the end, in the task that has iterated it.
-        policy: What becomes of the run without clients.
-        group: Of the runs of this process; it gives the run its event loop.
-        options: `cleanup_timeout`, `expose_errors` and `pin_thread` are obeyed.
+        policy: What happens to the run when it has no clients.
+        group: The task group of this process's runs; its event loop is the run's.
+        options: `cleanup_timeout`, `expose_errors` and `pin_thread` apply.
         appended: Called with the path after each append.
     """
 
@@ -89,12 +91,12 @@ class LocalRun:
         self._iteration = Iteration(source, loop, options, f"run {claim.path!a}", shielded=False)
         self._stopped: RunEnd | None = None
         self.dismissed = False
-        """The stream is not ours any more: nothing can be appended, not even the end."""
+        """The stream is not ours any more: nothing more can be appended, not even the end."""
         self._finishing = False
         self._ended = False
-        """The stream has its end."""
+        """The end was appended, and the stream is closed."""
         self._give_up: Callable[[], None] | None = None
-        """Stops the timer that ends the stream even if the source is not closed."""
+        """Stops the timer that ends the stream even if the source does not end."""
         self._seq = 0
         self._shield = anyio.CancelScope(shield=True)
         self.end: RunEnd | None = None
@@ -104,17 +106,17 @@ class LocalRun:
 
     @property
     def ending(self) -> bool:
-        """The run was stopped, or its source has ended."""
+        """Whether the run was stopped, or its source has ended."""
         return self._finishing or self._stopped is not None
 
     def stop(self, end: RunEnd = STOPPED) -> None:
-        """End the run: the source is interrupted and closed. The first reason counts."""
+        """End the run: the source is interrupted and closed. Only the first `end` counts."""
         if self._stopped is None and not self._finishing:
             self._stopped = end
             self._interrupt()
 
     def dismiss(self, end: RunEnd) -> None:
-        """The stream is another worker's now, or gone: stop, and append nothing more."""
+        """Stop, and append nothing more: the stream is closed, gone, or another worker's."""
         if not (self.dismissed or self._ended):
             self.dismissed = True
             self._stopped = end
@@ -127,7 +129,7 @@ class LocalRun:
         self._shield.cancel()
 
     def on_change(self, change: Change) -> None:
-        """The store has told of a change of the stream."""
+        """Stop if the stream was deleted, or closed by another; the store calls this."""
         if change.deleted:
             self.dismiss(DELETED)
         elif change.closed and not self._finishing:
@@ -138,7 +140,7 @@ class LocalRun:
         """Run the source to its end.
 
         Args:
-            release: Awaited when the stream has its end, before anybody here is told of the end.
+            release: Awaited when nothing more is appended, before `done` is set.
         """
         try:
             with self._shield:
@@ -171,7 +173,7 @@ class LocalRun:
     def _interrupt(self) -> None:
         self._iteration.interrupt()
         if self._give_up is None:
-            # A source that does not end must not keep readers from the end of the stream.
+            # Readers must get the end of the stream even if the source does not end.
             until = self._loop.time() + 2 * self._options.cleanup_timeout
             self._give_up = self._loop.call_at(until, self._finish)
 
@@ -205,7 +207,7 @@ class LocalRun:
                 await batches.ready()
 
     async def _append(self, append: Append) -> None:
-        """Append, and try again until it works: messages must neither be lost nor change places."""
+        """Append, and try again until it works: no message may be lost or change its place."""
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
@@ -247,13 +249,13 @@ class LocalRun:
 class Batches(ByteQueue):
     """The messages of a run on their way to its stream.
 
-    What is taken is whole messages, for an append is atomic and a message must not be cut in two.
+    Only whole messages are taken: an append is atomic, and a message must not be cut in two.
     """
 
     __slots__ = ()
 
     def take(self) -> bytes:
-        """The next batch: whole messages, up to the limit; b"" only if there are none."""
+        """The next batch: whole messages up to the limit, at least one; b"" if there is none."""
         messages = self._items
         if not messages:
             return b""
@@ -269,7 +271,7 @@ class Batches(ByteQueue):
 
 
 class _Sink:
-    """What a source puts its items into: makes messages of them, and adds them to the batches."""
+    """Takes the items of a source, makes messages of them, and adds them to the batches."""
 
     def __init__(self, batches: Batches, progress: _Shown, loop: Loop) -> None:
         # Called for each item: a closure saves looking up attributes.
@@ -320,7 +322,7 @@ class _Shown:
         return False
 
     def due(self, now: float) -> bytes:
-        """The steps that were kept back for long enough, as messages."""
+        """The latest state of each progress, as messages, if steps were kept back long enough."""
         if not self.kept_back:
             self._since = None
             return b""

@@ -58,8 +58,8 @@ class ProgressState:
         total: Steps in all; None: not known.
         unit: What a step is; None: not given.
         percent: 0 to 100, with the share that open parts have done; None without a total.
-        rate: Steps a second in the last seconds; None until there is a second step.
-        left: Seconds until the end at that rate; None: not known.
+        rate: Steps a second, averaged over the last seconds; None in the first moment.
+        left: Seconds until the end at that rate; None: not known, or the work has ended.
         elapsed: Seconds since the beginning.
         message: The last message; None: there was none.
         state: "running", "done", "failed" or "cancelled".
@@ -79,7 +79,7 @@ class ProgressState:
 
 
 class Step(Event):
-    """A step that is to be sent: an event named "progress" whose data is a `ProgressState`."""
+    """A step to send: an event named "progress" whose data is a `ProgressState`."""
 
     __slots__ = ("progress",)
 
@@ -106,11 +106,11 @@ class Thinned(Event):
 
 
 _counting = threading.Lock()
-"""Threads may share a piece of work. One lock is enough: it is held for one addition."""
+"""Threads may share a piece of work. One lock for all is enough: it is held for one addition."""
 
 
 class _Node:
-    """Counts steps: what a progress and its parts have in common."""
+    """Counts steps; the common base of a progress and its parts."""
 
     def __init__(self, total: float | None, unit: str | None) -> None:
         self._total = _checked_total(total)
@@ -140,8 +140,8 @@ class _Node:
     ) -> Iterator[ProgressPart]:
         """A part of the work with steps of its own, as a `with` block.
 
-        At the end of the block `weight` steps of the work around it are done. If the block raises,
-        they are not done, and the part has failed.
+        At the end of the block, `weight` steps of the work around the part count as done. If the
+        block raises, they do not count, and the part has failed.
 
         Args:
             name: The part's name, for people.
@@ -150,6 +150,7 @@ class _Node:
             weight: The number of steps of the work around it that the part stands for, 0 or more.
 
         Raises:
+            InvalidOption: `total` or `weight` is out of its range.
             RuntimeError: Another part of the same level is open.
         """
         if not (_is_number(weight) and weight >= 0):
@@ -240,8 +241,8 @@ class Progress(_Node):
         yield progress.step(message=row.title)
     ```
 
-    A run sends at most `1 / limits.PROGRESS_INTERVAL` events a second. It always sends the last
-    one, which says how the run ended: "done", "failed" or "cancelled".
+    A run sends at most `1 / limits.PROGRESS_INTERVAL` events a second. It always sends a last one,
+    which says how the run ended: "done", "failed" or "cancelled".
 
     Args:
         total: Steps in all, 0 or more; None: not known.
@@ -275,11 +276,14 @@ class Progress(_Node):
             message: What is being done, for people; None keeps the last message.
 
         Returns:
-            An event; it is falsy if it comes too soon after the last one, or after the end.
+            An event. It is falsy if it comes too soon after the last one, or after the end.
+
+        Raises:
+            InvalidOption: `n` is not a finite number.
         """
         before = self._done
         self._take(n, message)
-        # Only the step that reaches the total: one that was too low must not let all steps pass.
+        # Only the step that reaches the total is sent at once: after it, steps are thinned again.
         return self._stepped(last=self._total is not None and before < self._total <= self._done)
 
     def finish(self, state: EndState = "done", message: str | None = None) -> Step | Thinned:
@@ -287,7 +291,10 @@ class Progress(_Node):
 
         Args:
             state: How it ended: "done", "failed" or "cancelled".
-            message: What became of it, for people; None leaves the last one.
+            message: The result, for people; None keeps the last message.
+
+        Returns:
+            An event. It is falsy if the end was returned before.
         """
         if self._state == "running":
             self._state = state
@@ -298,7 +305,7 @@ class Progress(_Node):
 
     @property
     def state(self) -> ProgressState:
-        """How far it is now."""
+        """How far the work is now."""
         now = self._clock()
         reached = self._reached()
         rate = self._rate.at(now, reached)
@@ -317,8 +324,7 @@ class Progress(_Node):
         )
 
     def latest(self) -> Step | Thinned:
-        """The steps that came too soon to be sent, as one event to send now; falsy if there are
-        none."""
+        """An event to send now for the steps that came too soon; falsy if there were none."""
         if not self._unsent:
             return self._thinned
         self._unsent = False
@@ -352,7 +358,7 @@ class Progress(_Node):
 
 
 _SAMPLE: Final = 0.05
-"""Seconds of steps that make one sample of the rate: a single step says little."""
+"""The least seconds of a sample of the rate: a single step says little."""
 
 
 class _Rate:

@@ -1,7 +1,8 @@
 """A stream read in Python, message by message.
 
-However many readers a stream has in this process, what is new at the tail is read from the store
-once and cut into messages once. Each reader decodes them for itself, for it may change its items.
+What is new at the tail of a stream is read from the store once and cut into messages once, for all
+readers in this process. Each reader decodes the messages for itself, because it may change its
+items.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from tailrace.streams.item import Message, RunEnd, WireMessage, end_of, wire_mes
 __all__ = ["Reader", "parse_start"]
 
 _WIRE_MESSAGE_BYTES: Final = 250
-"""Bytes of memory that a message costs beside its data, cut out and with its offset."""
+"""Bytes of memory that a `WireMessage` costs beside its data."""
 
 
 def parse_start(start: str) -> Where:
-    """The position in a stream that a user names: "start", "now", or a message's offset.
+    """The position that a user names: "start" or "-1", "now", or a message's offset.
 
     Raises:
-        InvalidOffset: It is not one of these.
+        InvalidOffset: `start` is not one of these (400).
     """
     if start == "start" or start == Mark.BEGINNING.value:
         return Mark.BEGINNING
@@ -49,11 +50,12 @@ class Reader(AsyncIterator[Message]):
     it, even while another task waits for the next message.
 
     Args:
-        core: Of the streams.
+        core: The core of the streams.
         path: The path of the stream.
         start: Where to begin.
         follow: Wait for more at the tail, until the stream is closed.
-        attend: Entered before the first message, left after the last or if the reader is dropped.
+        attend: Entered before the first message; left after the last one, by `aclose()`, or when
+            the reader is dropped.
         waits: If the stream does not exist, wait for it, and read it from its beginning.
 
     Raises:
@@ -78,7 +80,7 @@ class Reader(AsyncIterator[Message]):
         self._follow = follow
         self._begun = False
         self._messages: deque[WireMessage] = deque()
-        """Messages that were read and not returned yet."""
+        """Messages that were read from the stream and not returned yet."""
         self._json = True
         self._end: RunEnd | None = None
         self._over = False
@@ -93,7 +95,7 @@ class Reader(AsyncIterator[Message]):
         return self._decoded(self._messages.popleft())
 
     async def take(self) -> list[Message]:
-        """All messages that are there, at least one; an empty list at the end."""
+        """Wait for a message, and return all that are ready; an empty list at the end."""
         if not await self._any():
             return []
         taken = [self._decoded(message) for message in self._messages]
@@ -105,9 +107,9 @@ class Reader(AsyncIterator[Message]):
         if self._attend is not None:
             self._attending.enter_context(self._attend())
             self._attend = None
-            # It may be dropped in any thread: by a SyncStreams, or by the garbage collector.
+            # A reader may be dropped in any thread: by a SyncStreams, or by the garbage collector.
             dropped = finalize(self, current_loop().call_from_thread, self._attending.close)
-            dropped.atexit = False  # the event loop is not there any more
+            dropped.atexit = False  # at exit there is no event loop
             self._attending.callback(dropped.detach)
         while not self._messages:
             if self._over:
@@ -118,7 +120,7 @@ class Reader(AsyncIterator[Message]):
         return True
 
     async def aclose(self) -> None:
-        """End the iteration."""
+        """End the iteration; a call that waits for a message returns as at the end."""
         self._over = True
         self._end = None
         self._messages.clear()
@@ -134,13 +136,13 @@ class Reader(AsyncIterator[Message]):
         self._waiting = None
 
     async def _next(self) -> Entry | None:
-        """What comes next; it may be empty. None if the stream did not exist, and now does."""
+        """What comes next; it may be empty. None when a stream that was waited for now exists."""
         position = self._position
         if self._begun and self._follow and isinstance(position, Offset):
             return await self._core.follow(self._path, position)
         hub = await self._core.hub()
         try:
-            # The first read: only the store can tell in the middle of which message an offset is.
+            # The first offset may be within a message; only the store can find where that begins.
             return Entry(await hub.read(self._path, position), 0.0)
         except StreamNotFound:
             if not self._waits:
@@ -159,7 +161,7 @@ class Reader(AsyncIterator[Message]):
             self._over = True
             self._end = end_of(part)
             if self._end is not None:
-                self._messages.pop()  # not an item: it decides how the iteration ends
+                self._messages.pop()  # not an item: it says how the run ended
         elif part.up_to_date and not self._follow:
             self._over = True
 
@@ -175,7 +177,7 @@ class Reader(AsyncIterator[Message]):
 
 
 def _wire_messages(part: Slice) -> list[WireMessage]:
-    """The messages in a part of a stream; of one that is not JSON, its appends."""
+    """The messages in a part of a stream; if the stream is not JSON, its appends."""
     if is_json(part.info.content_type):
         return list(wire_messages(part))
     return [WireMessage(str(chunk.end), chunk.data) for chunk in part.chunks]

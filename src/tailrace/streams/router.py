@@ -1,9 +1,9 @@
 """`Streams.router()`: the protocol as a router that a FastAPI application includes.
 
-FastAPI includes an `APIRouter`, with a prefix and with dependencies. Its own way through a route
-(solving dependencies, making a response object) costs as much as an append does. So the one route
-here calls the ASGI application behind it directly. A request takes FastAPI's way if the router has
-dependencies, which most likely keep somebody out, or a limit for the body.
+FastAPI includes an `APIRouter`, with a prefix and with dependencies. Its own handling of a route
+(solving dependencies, making a response object) costs as much as an append does. So the only route
+here calls the ASGI application behind it directly. FastAPI handles the request only if the router
+has a limit for the body, or dependencies, which most likely refuse some clients.
 
 This is the only file of the package that imports FastAPI.
 """
@@ -38,7 +38,7 @@ def router_of(app: ASGIApp) -> APIRouter:
 
 
 class _Route(APIRoute):
-    """A route that calls an ASGI application directly, unless something is to be done first."""
+    """A route that calls an ASGI application directly, unless FastAPI has something to do first."""
 
     below: ASGIApp
 
@@ -63,13 +63,13 @@ class _Passed(Response):
 
 
 def _effective(route: APIRoute, scope: Scope) -> Any:
-    """The route as the including router has extended it (dependencies, limits), or as it is."""
+    """The route with what the including router has added (dependencies, limits), if anything."""
     context = scope.get("fastapi", {}).get("effective_route_context")
     return context if getattr(context, "original_route", None) is route else route
 
 
 def _mounted(scope: Scope) -> Scope:
-    """The scope as a mount would make it: what comes before the path is the root."""
+    """The scope as a mount would make it: what comes before the path is the root path."""
     below: str = scope["path_params"]["path"]
     path: str = scope["path"]
     root = path[: len(path) - len(below) - 1]

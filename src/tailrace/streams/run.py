@@ -1,4 +1,4 @@
-"""`Run`: a source that writes into a stream, as its users hold it."""
+"""`Run`: what the caller of `Streams.run` gets, to read a run, wait for it or stop it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["Run"]
 class Run:
     """A source that writes into a stream; made by `Streams.run`.
 
-    To iterate over it reads its items from the first one on. Unless the run is done at the end,
-    `RunEnded` is raised after the last item:
+    Iterating over it reads its items from the first one on. After the last item, `RunEnded` is
+    raised if the run has failed, was cancelled or was lost:
 
     ```
     async for message in run: ...
     ```
 
     Args:
-        core: Of the streams.
+        core: The core of the streams.
         path: The path of the run's stream.
         work: The run as this process sees it.
     """
@@ -65,8 +65,8 @@ class Run:
         """End the run, in whichever process it runs, and wait until it has ended.
 
         What its source has yielded so far stays in the stream, which ends as cancelled. A run that
-        has ended stays as it is. The source must not call this, for it would wait for itself; to
-        end the run it returns.
+        has ended stays as it is. The source itself must not call this, because it would wait for
+        itself: it returns to end the run.
         """
         if self._work.end is None:
             await self._core.stop(self.path)
@@ -82,7 +82,7 @@ class Run:
     ) -> Response:
         """What an endpoint returns: the run's items, in the format that the client asks for.
 
-        The client counts as one of the run (`on_disconnect`) while the response is being sent.
+        The client is a client of the run (`on_disconnect`) while the response is being sent.
 
         Args:
             request: As in `Streams.subscribe`.

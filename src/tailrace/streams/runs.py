@@ -39,8 +39,8 @@ class RunRequest:
 
     Args:
         path: The path of the run's stream.
-        policy: What becomes of the run without clients.
-        restart: A run that has ended begins anew.
+        policy: What happens to the run when it has no clients.
+        restart: If the run has ended, it begins anew.
         new: How the stream is created.
     """
 
@@ -57,7 +57,7 @@ class Runs:
         store: An open store.
         group: Runs their tasks.
         lease: Seconds after which a worker that gives no sign of life counts as dead.
-        options: Of the streams.
+        options: The options of the streams.
         appended: Called with the path after each append of a run.
     """
 
@@ -81,9 +81,9 @@ class Runs:
         self._elsewhere: dict[str, RemoteRun] = {}
         self._starting: dict[str, anyio.Lock] = {}
         self._unread: set[LocalRun] = set()
-        """Runs here whose claim has changed and could not be read yet."""
+        """Runs here whose claim may have changed and was not read since."""
         self._swept = ""
-        """The path of the last claim that the sweeps have come to; empty: begin with the first."""
+        """The path of the last claim that a sweep has looked at; empty: begin with the first."""
         self._living: frozenset[str] | None = None
         """The workers that were alive at the last sweep; None before the first sweep."""
         self._closing = False
@@ -95,7 +95,7 @@ class Runs:
     ) -> LocalRun | RemoteRun | FinishedRun:
         """Start a run, or join it if it goes on, or find that it has ended.
 
-        A source that is not started is not closed either.
+        If `source` is not started, it is not closed here either.
 
         Raises:
             StreamExists: The path is that of a stream that no run has written (409).
@@ -119,9 +119,9 @@ class Runs:
         return True
 
     async def _join(self, request: RunRequest) -> LocalRun | RemoteRun | FinishedRun | None:
-        """The run, if it goes on or is not to begin anew; None if it is to be claimed."""
+        """The run, if it goes on, or has ended and stays so; None if it is to be claimed."""
         path = request.path
-        # Before the run is claimed, and before its owner is told of clients here.
+        # Before the run is claimed, and before its owner is told of clients here: see `sweep`.
         await self._lease.hold()
         while True:
             running = self._here.get(path)
@@ -196,7 +196,7 @@ class Runs:
         )
         self._here[claim.path] = running
         look = _Look(lambda: self._look_at_claim(running), self._group)
-        # Here and not in the task: the stream may be deleted before the task begins.
+        # Not in the task: the stream may be deleted before the task begins.
         stops = (
             self._store.watch(claim.path, running.on_change),
             self._store.watch(RUNS + claim.path, look.on_change),
@@ -233,7 +233,7 @@ class Runs:
     # Keeping watch
 
     async def keep(self) -> None:
-        """Renew the lease, and end the runs of workers that do not; for ever."""
+        """Renew the lease, and end the runs of workers that did not renew theirs. Never returns."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._lease.keep)
             failing = False
@@ -247,7 +247,7 @@ class Runs:
                             error,
                         )
                     failing = True
-                except Exception:  # noqa: BLE001 - ours; the runs here must not end with it
+                except Exception:  # noqa: BLE001 - a fault of ours must not end the runs here
                     log.exception("the search for runs whose worker has died failed, trying again")
                 else:
                     failing = False
@@ -256,9 +256,9 @@ class Runs:
     async def sweep(self) -> None:
         """End the runs whose worker has died.
 
-        If a worker has died since the last sweep, all runs are looked at. Otherwise only the next
-        few are, to find runs of a worker that no sweep here has seen alive. So the cost of a sweep
-        does not grow with the number of runs.
+        If a worker has died since the last sweep, this one looks at all runs. Otherwise it looks
+        only at the next few, to find runs of a worker that no sweep here has seen alive. So the
+        usual cost of a sweep does not grow with the number of runs.
         """
         for running in tuple(self._unread):
             await self._look_at_claim(running)
@@ -282,13 +282,13 @@ class Runs:
             self._obey(running, claim, claim.clients & living)
 
     async def close(self) -> None:
-        """End every run here, and the lease."""
+        """End every run here, and delete the lease."""
         self._closing = True
         with anyio.CancelScope(shield=True):
             running = tuple(self._here.values())
             for each in running:
                 each.stop(SHUTTING_DOWN)
-            # A source may take the time twice: to end its work, and to be closed.
+            # A source may take `cleanup_timeout` twice: to end its work, and to be closed.
             with anyio.move_on_after(3 * self._options.cleanup_timeout):
                 for each in running:
                     await each.done.wait()
@@ -304,8 +304,8 @@ class Runs:
         """Whether the run of a claim goes on, or is being started.
 
         Args:
-            claim: The run's.
-            starting: It is the caller that is starting the run here, so nobody else is.
+            claim: The run's claim.
+            starting: The caller is starting the run here, so a start under way does not count.
         """
         if claim.worker != self.claims.worker:
             return await self.claims.is_alive(claim.worker)
@@ -316,7 +316,7 @@ class Runs:
         return frozenset(info.path.removeprefix(WORKERS) for info in await self._all(WORKERS))
 
     async def _next(self) -> list[StreamInfo]:
-        """The next few claims; after the last one, the first ones again."""
+        """The streams of the next few claims; after the last claim, the first ones again."""
         page = await self._store.list(RUNS, self._swept, limits.SWEEP_RUNS)
         self._swept = page[-1].path if len(page) == limits.SWEEP_RUNS else ""
         return page
@@ -335,10 +335,10 @@ class Runs:
             return None
 
     async def _run_end(self, info: StreamInfo) -> RunEnd | None:
-        """How a run ended; None if nothing of it is retained: then the run may begin anew.
+        """How a run ended; None if nothing of its stream is retained: then it may begin anew.
 
         Raises:
-            StreamExists: The stream is not that of a run (409).
+            StreamExists: The stream is closed, but no run has written it (409).
         """
         end = await _read_end(self._store, info)
         if end is None:
@@ -359,12 +359,12 @@ class Runs:
 
 
 class RemoteRun:
-    """A run of another process: all that is known of it here is its stream.
+    """A run of another process: this process sees only its stream and its claim.
 
     Args:
         store: Where its stream is.
-        claims: Ours.
-        claim: The run's.
+        claims: The claims, as this worker uses them.
+        claim: The run's claim.
         group: Runs the task that tells the owner of clients here.
     """
 
@@ -396,18 +396,18 @@ class RemoteRun:
 
 
 async def _read_end(store: Store, info: StreamInfo) -> RunEnd | None:
-    """How a run ended, from its stream; None if the stream is open, or not a run's."""
+    """How a run ended, read from its stream; None if the stream is open, or not a run's."""
     if not info.closed or not is_json(info.content_type):
         return None
     tail = info.tail
     place: Where = Mark.BEGINNING
     if tail.position - END_BYTES > info.first.position and info.forked_from is None:
-        # Any position may be read from, and the last bytes are enough.
+        # A read may begin at any position, and the last bytes are enough.
         place = Offset(tail.generation, tail.position - END_BYTES)
     while True:
         try:
             part = await store.read(info.path, place)
-        except OffsetGone:  # more has been dropped meanwhile, by its retention
+        except OffsetGone:  # retention has dropped this part meanwhile
             part = await store.read(info.path, Mark.BEGINNING)
         if part.closed:
             return end_of(part)
@@ -415,7 +415,7 @@ async def _read_end(store: Store, info: StreamInfo) -> RunEnd | None:
 
 
 class FinishedRun:
-    """A run that has ended."""
+    """A run that had ended when it was asked for."""
 
     def __init__(self, end: RunEnd) -> None:
         self.end: RunEnd | None = end
@@ -424,11 +424,11 @@ class FinishedRun:
 
 
 class _Look:
-    """Looks at something again after each change, one look at a time.
+    """Calls a function again after changes of a stream, one call at a time.
 
     Args:
-        look: Does it.
-        group: Runs the task that looks.
+        look: The function. Changes during a call cause one more call.
+        group: Runs the task that calls it.
     """
 
     def __init__(self, look: Callable[[], Awaitable[None]], group: anyio.abc.TaskGroup) -> None:

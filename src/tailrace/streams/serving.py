@@ -1,7 +1,7 @@
 """The Durable Streams protocol on an application's streams, and stopping runs over HTTP.
 
-Below `__ds/`, where no stream is, `DELETE __ds/runs/<path>` stops a run, in whichever process it
-goes on. `POST __ds/runs/<path>/stop` is the same for clients that have no DELETE.
+`DELETE __ds/runs/<path>` stops a run, in whichever process it goes on. `POST __ds/runs/<path>/stop`
+is the same for clients that have no DELETE. (Clients reach no stream below `__ds/`.)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Serving:
     """An ASGI application that serves the protocol, and opens the store when it is needed.
 
     Args:
-        core: Of the streams.
+        core: The core of the streams.
         options: The protocol's settings; None: the defaults.
     """
 

@@ -25,11 +25,12 @@ class OpenStore:
 
     Args:
         store: The store.
-        hub: Its live streams.
-        token: The event loop's.
-        keeper: Its end closes the store; None for a store that the user has made.
-        runs: The runs of this process, while there are tasks for them.
-        subscriptions: Of the protocol, while there are tasks, if they were asked for.
+        hub: The live streams of the store.
+        token: The event loop's token.
+        keeper: When it ends, it closes the store; None for a store that the user has made.
+        runs: The runs of this process; None without background tasks.
+        subscriptions: The protocol's subscriptions; None without background tasks, or if the
+            application does not use them.
     """
 
     store: Store
@@ -40,7 +41,7 @@ class OpenStore:
     subscriptions: Subscriptions | None = None
 
     def appended(self, path: str) -> None:
-        """An append is durable, or a stream was created: tell the subscriptions."""
+        """Tell the subscriptions that an append is durable, or that a stream was created."""
         if self.subscriptions is not None:
             self.subscriptions.appended(path)
 
@@ -49,7 +50,7 @@ class StoreHandle:
     """A store that is opened by its first use in an event loop.
 
     Args:
-        url: Of the store, or the store itself.
+        url: The store's URL, or the store itself.
 
     Raises:
         InvalidOption: It is not the URL of a store.
@@ -57,27 +58,27 @@ class StoreHandle:
 
     def __init__(self, url: str | Store) -> None:
         self._url = url
-        # Made here, so that a wrong URL is refused here and not by the first use.
+        # Made here, so that a wrong URL is refused now and not by the first use.
         self._first = url if isinstance(url, Store) else open_store(url)
         self._first_is_open = False
         self._here: RunVar[OpenStore | None] = RunVar("tailrace.store")
-        """What is open in each event loop, for threads may have one each; not the user's store."""
+        """The open store of each event loop (each thread may have a loop); not the user's own."""
         self._turn: RunVar[anyio.Lock] = RunVar("tailrace.store.turn")
-        """The store is opened or closed by one call at a time, in each event loop."""
+        """Held by the call that opens or closes the store; each event loop has its own lock."""
         self.now: OpenStore | None = None
-        """What was used last: found without a search in `_here`."""
+        """The store that was opened or looked up last; it saves a search in `_here`."""
         self.held = False
-        """The store stays open in this event loop: it cannot be used in another one meanwhile."""
+        """Set while a `Core` has tasks: no other event loop can use the store meanwhile."""
 
     async def open(self) -> OpenStore:
-        """The open store. It is opened now if it is not open, or was in another event loop.
+        """The store, open in this event loop. It is opened now if it is not open here yet.
 
         Raises:
             StoreUnavailable: The store cannot be opened.
             RuntimeError: The store is held in another event loop.
         """
         token = current_token()
-        now = self.now  # looked at once, for other threads set it as well
+        now = self.now  # read only once: other threads set it too
         if now is not None and now.token == token:
             return now
         if self.held:
@@ -97,7 +98,7 @@ class StoreHandle:
         """Close the store, if it is open."""
         opened = self._here.get(None)
         if opened is None and self.now is not None and self.now.keeper is None:
-            opened = self.now  # the user's own, of an event loop that is gone
+            opened = self.now  # the user's own store, which is never in `_here`
         if opened is None:
             return
         self._forget(opened)
@@ -131,7 +132,7 @@ class StoreHandle:
         if store is not self._url:
             opened.keeper = self._keep(opened)
             await anext(opened.keeper)
-            self._here.set(opened)  # until the keeper ends, for it holds the event loop
+            self._here.set(opened)  # the keeper removes it: it refers to the event loop
         return opened
 
     def _store_for_here(self) -> Store:
@@ -139,15 +140,15 @@ class StoreHandle:
             return self._url
         if isinstance(self._first, MemoryStore) and not self._first_is_open:
             self._first_is_open = True
-            return self._first  # a store in memory outlives the event loop
+            return self._first  # the data of a store in memory outlives the event loop
         return open_store(self._url)
 
     async def _keep(self, opened: OpenStore) -> AsyncGenerator[None]:
-        """Close a store at the end of its event loop, unless that has been done before.
+        """Close a store at the end of its event loop, unless it was closed before.
 
         A program that calls `asyncio.run(streams.append(...))` a thousand times must not end up
         with a thousand open stores. An event loop that ends closes the async generators that are
-        left (PEP 525), this one among them. Nothing else is told of the end of an event loop.
+        left (PEP 525), so also this one. Nothing else tells of the end of an event loop.
         """
         try:
             yield

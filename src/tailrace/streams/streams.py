@@ -1,4 +1,4 @@
-"""`Streams`: the front of the package. It documents every verb and assembles the parts."""
+"""`Streams`: the public class of the package. It documents every verb and assembles the parts."""
 
 from __future__ import annotations
 
@@ -59,26 +59,27 @@ class Streams:
     ```
 
     A script needs no lifespan: the first call opens the store, and `aclose()` or the end of
-    `async with streams:` closes it. Runs need the lifespan or `async with`, for they have tasks.
+    `async with streams:` closes it. Runs have background tasks, so they need the lifespan or
+    `async with`.
 
     A path is 1 to `limits.MAX_STREAM_PATH_BYTES` bytes of UTF-8, as in a URL without the first
     slash. No segment is empty, `.` or `..`, so that every stream can be reached over HTTP. Paths
     that begin with `__ds/` are reserved.
 
     Args:
-        url: `memory://`, `sqlite:///PATH`; or a store.
-        options: Of responses and runs; None takes the defaults. `heartbeat`, `send_timeout`,
-            `cleanup_timeout`, `expose_errors` and `pin_thread` are obeyed.
+        url: `memory://` or `sqlite:///PATH`; or a store.
+        options: For responses and runs; None: the defaults. `heartbeat`, `send_timeout`,
+            `cleanup_timeout`, `expose_errors` and `pin_thread` apply.
         lease: Whole seconds after which a worker that gives no sign of life counts as dead, 1 or
             more.
         authorize: Called with a request, an action and a path, for every path that a request
             touches: over the protocol (`router`), by `subscribe` and `Run.response`, by
             subscriptions, and when a run is stopped over HTTP. It returns None to allow the action,
-            or raises: an `HTTPException` is the answer, a `PermissionError` is 403, any other
-            exception is a fault (500). It may be sync (it runs in a thread) or async. The actions:
-            "read", "append", "create", "close", "delete", "fork-from" (the source of a fork),
-            "list" (a pattern), "subscribe" (a path or a pattern), "stop" (a run). None: everybody
-            who reaches the streams may do everything. It is not called for calls in Python.
+            or raises: an `HTTPException` is the answer, a `PermissionError` is answered with 403,
+            any other exception with 500. It may be sync (it runs in a thread) or async. The
+            actions: "read", "append", "create", "close", "delete", "fork-from" (the source of a
+            fork), "list" (a pattern), "subscribe" (a path or a pattern), "stop" (a run). None:
+            every client that reaches the streams may do everything. Calls in Python do not call it.
 
     Raises:
         InvalidOption: The URL is not that of a store, or a value is out of its range.
@@ -96,7 +97,7 @@ class Streams:
 
     @property
     def options(self) -> StreamOptions:
-        """The options of responses and runs."""
+        """The options for responses and runs."""
         return self._core.options
 
     # Life
@@ -109,7 +110,7 @@ class Streams:
         application does not catch an error of a stream, the answer has the status of that error.
 
         Args:
-            app: The application; None: its endpoints' errors are left to it.
+            app: The application; None: errors that its endpoints do not catch are not answered.
         """
         answer_errors(app)
         async with self:
@@ -165,8 +166,8 @@ class Streams:
 
         Args:
             path: The path of the stream.
-            content_type: `application/json` for a stream of messages, any other for one of bytes.
-            ttl: The stream expires so many seconds after its last use; None: never.
+            content_type: `application/json` for a stream of messages; any other: a stream of bytes.
+            ttl: The stream expires this many seconds after its last use; None: never.
             retention: How much of it is kept; None: everything.
 
         Returns:
@@ -188,15 +189,16 @@ class Streams:
             path: The path of the stream.
             item: For a JSON stream one message: anything that pydantic can write as JSON, or an
                 `Event`. For any other stream bytes, or a str, which is encoded in UTF-8.
-            producer: Who appends, and the number of this append, so that an append that is sent
-                twice counts once.
+            producer: The writer and the number of this append. An append that is sent twice with
+                the same numbers counts once. None: every call counts.
 
         Returns:
             The offset after the item.
 
         Raises:
             InvalidChunk: The stream is JSON, and the item cannot be written as JSON.
-            ContentTypeMismatch: The stream is not JSON, and the item not bytes or str (409).
+            ContentTypeMismatch: The stream is not JSON, and the item is not bytes or str (409).
+            StreamGone: The stream was deleted or has expired, but forks still read its data (410).
             StreamClosed, ProducerFenced, ProducerGap, InvalidProducer, TooLarge: As `Store.append`.
         """
         _check_path(path)
@@ -205,8 +207,7 @@ class Streams:
         except StreamGone:
             raise
         except StreamNotFound:
-            # Created empty: if the creation had the item, an append that is sent twice would not
-            # be found out.
+            # Created empty: a creation has no producer, so an item in it could be added twice.
             await self._core.create(path, NewStream(content_type=JSON))
             return await self._core.append(path, item, producer)
 
@@ -214,7 +215,7 @@ class Streams:
         """Close a stream: nothing more can be appended, and readers come to the end.
 
         Args:
-            path: The stream.
+            path: The path of the stream.
 
         Returns:
             The final offset of the stream.
@@ -239,16 +240,17 @@ class Streams:
         Args:
             path: The path of the new stream.
             source: The path of the other stream.
-            offset: Up to here they are the same; None: up to the tail of the source.
-            sub_offset: So many messages more (bytes, if the stream is not JSON).
+            offset: The offset up to which the streams are the same; None: the tail of the source.
+            sub_offset: They are the same for this many messages more (bytes, if not JSON).
             ttl: As in `create`; None: as the source.
 
         Returns:
-            True if the stream is new.
+            True if the stream is new; False if it exists with the same configuration.
 
         Raises:
             ForkRefused: The source or the offset does not fit (400, 404, 409).
-            InvalidOption: `offset` is not one: "start", "now".
+            InvalidOption: `offset` is "start" or "now".
+            InvalidOffset: `offset` is not an offset (400).
             StreamExists: The stream exists with another configuration (409).
         """
         _check_path(path)
@@ -263,7 +265,7 @@ class Streams:
         """Delete a stream. A run that writes into it is stopped.
 
         Args:
-            path: The stream.
+            path: The path of the stream.
 
         Raises:
             StreamNotFound: The stream does not exist (404).
@@ -286,9 +288,9 @@ class Streams:
         Raises:
             InvalidOffset: `start` is not an offset (400).
 
-        The iteration raises `StreamNotFound` if the stream does not exist, or is deleted meanwhile;
-        `OffsetGone` if the next message is no longer retained; `RunEnded` after the last item of a
-        run that has failed, was cancelled or was lost.
+        The iteration raises `StreamNotFound` if the stream does not exist, or is deleted meanwhile.
+        It raises `OffsetGone` if the next message is no longer retained, and `RunEnded` after the
+        last item of a run that has failed, was cancelled or was lost.
         """
         _check_path(path)
         return Reader(self._core, path, parse_start(start), follow=follow)
@@ -307,20 +309,22 @@ class Streams:
         A JSON stream is sent as server-sent events, JSON Lines or a JSON array, as Accept asks for;
         any other stream as its bytes or as events. The response begins after `Last-Event-ID`, or
         else at the query parameter `offset`, or else at `start`. If something is no longer
-        retained, the client is told of the gap. A stream that does not exist is waited for.
+        retained, events and JSON Lines tell of the gap; in other formats the answer is 410, or the
+        connection is cut. If the stream does not exist, the response waits for it.
 
         Args:
             path: The path of the stream.
             request: The request.
             start: "now", "start", or an offset.
-            slow: What becomes of a client that is too slow: "resume" reads what it missed from the
-                log; "latest" skips it, and tells of the gap; "disconnect" cuts the client off.
+            slow: What happens to a client that is too slow. "resume": it gets what it missed from
+                the log. "latest": what it missed is skipped, and it is told of the gap.
+                "disconnect": it is cut off.
             end_mark: End JSON Lines with `{"end": {}}` when the stream is closed and all of it was
-                sent. This is for clients behind a proxy that turns a cut into a clean end. (Events
-                of a run always have one named "end", and an array always has its `]`.)
+                sent. This is for clients behind a proxy that turns a cut connection into a clean
+                end. (At a clean end, a run's events have one named "end", an array has its `]`.)
 
         Raises:
-            InvalidOption: There is no such policy for slow clients.
+            InvalidOption: `slow` is none of the three.
         """
         _check_path(path)
         return Subscription(
@@ -331,7 +335,7 @@ class Streams:
         """Describe a stream without reading it: its type, offsets, retention, whether it is closed.
 
         Args:
-            path: The stream.
+            path: The path of the stream.
 
         Raises:
             StreamNotFound: The stream does not exist (404).
@@ -346,13 +350,13 @@ class Streams:
 
         Args:
             prefix: Only paths that begin with it.
-            after: Only paths after this one: the last path of the page before.
-            limit: The number of streams in a page.
+            after: Only paths after this one: give the last path of the page before.
+            limit: The most streams in a page.
         """
         return await (await self.store()).list(prefix, after, limit)
 
     def channel(self, path: str, *, retention: Retention) -> Channel:
-        """A stream of which only the last part is kept, for readers that want what is new.
+        """A JSON stream of which only the last part is kept, for readers that want what is new.
 
         Args:
             path: The path of the stream.
@@ -374,10 +378,11 @@ class Streams:
     ) -> APIRouter:
         """The Durable Streams protocol, for `app.include_router(..., prefix="/v1/stream")`.
 
-        Everybody who reaches it may read and write every stream, unless these streams have an
-        `authorize`. Dependencies of `include_router` keep out callers who may do nothing at all;
-        without dependencies a request does not go through FastAPI's machinery. Pages of other
-        origins may not write, and without `authorize` nobody may fork: see `ProtocolOptions`.
+        Every client that reaches it may read and write every stream, unless these streams have an
+        `authorize`. Dependencies of `include_router` refuse clients that may do nothing at all.
+        Without dependencies a request is not handled by FastAPI itself, which is faster. Unless
+        `ProtocolOptions` allow it, pages of other origins may not write, and without `authorize` no
+        client may fork.
 
         Below the router `DELETE __ds/runs/<path>`, or `POST __ds/runs/<path>/stop`, stops a run.
 
@@ -430,32 +435,33 @@ class Streams:
         ttl: int | None = None,
         retention: Retention | None = None,
     ) -> Run:
-        """Let a source write into a stream, or join the run that does so in any process.
+        """Let a source write into a stream, or join the run that already does so in any process.
 
         The source is iterated in a task of these streams, not in the request's task. What it yields
         becomes JSON messages. Messages that are ready together are one append, and the source waits
-        while the store is slow. When the source ends, the stream is closed, and its last message
-        says how the run ended: done, failed, cancelled, or lost if its worker has died.
+        while the store is slow. When the run ends, the stream is closed, and its last message says
+        how it ended: done, failed, cancelled, or lost if its worker has died.
 
-        If the run of this path goes on, or has ended, this source is closed without being started,
+        If a run of this path goes on, or has ended, this source is closed without being started,
         and that run is returned: its readers get all of its items.
 
         Args:
             path: The path of the run's stream.
             source: Anything that yields: a generator or iterable, sync (in a thread) or async.
-            on_disconnect: What becomes of the run when its last client has left: "cancel",
-                "continue", or `Grace(seconds)`. If no client comes within `limits.FIRST_CLIENT`
-                seconds, the last client counts as left. Clients are the responses of
+            on_disconnect: What happens to the run when its last client has left: "cancel",
+                "continue", or `Grace(seconds)`, which continues for that time. The first client has
+                at least `limits.FIRST_CLIENT` seconds to come. Clients are the responses of
                 `Run.response` and the iterators of the run, in every process that has joined it.
                 Other readers of the stream do not count.
             restart: A run that has ended begins anew; one that goes on is joined.
-            ttl: The stream expires so many seconds after its last use; None: never.
+            ttl: The stream expires this many seconds after its last use; None: never.
             retention: How much of the stream is kept; None: everything.
 
         Raises:
             RuntimeError: The streams have no tasks: there is neither a lifespan nor `async with`.
             StreamExists: The path is that of a stream that no run has written (409).
             TypeError: The source cannot be iterated.
+            InvalidOption: `on_disconnect` is not a policy.
         """
         opened = open_source(source)
         begun = False
@@ -477,10 +483,10 @@ class Streams:
         """Stop a run, in whichever process it goes on, without waiting for its end.
 
         Args:
-            path: The stream that it writes.
+            path: The path of the run's stream.
 
         Returns:
-            True if the run goes on; False if there is no such run, or it has ended.
+            True if the run was still going on; False if there is no such run, or it has ended.
         """
         _check_path(path)
         return await self._core.stop(path)

@@ -1,8 +1,8 @@
-"""Who reads a run, and what becomes of it when nobody does.
+"""The clients of a run, and what happens to the run when it has none.
 
-Each process counts its own readers: responses that are being sent, and iterators. The owner of the
-run ends it when nobody reads it any more; the other processes tell the owner, by the run's claim,
-whether they have readers.
+Each process counts its own clients: responses that are being sent, and iterators. The owner of the
+run ends it when it has no client any more, as its policy says. The other processes tell the owner,
+by the run's claim, whether they have clients.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """A run goes on for some time after its last client has left, so that one can come back.
+    """A run goes on for some time after its last client has left, so that the client can return.
 
     Args:
-        seconds: More than 0.
+        seconds: How long; more than 0.
 
     Raises:
         InvalidOption: The seconds are not a number above 0.
@@ -53,21 +53,21 @@ class Grace:
 
 
 OnDisconnect: TypeAlias = Literal["cancel", "continue"] | Grace
-"""What becomes of a run when its last client has left."""
+"""What happens to a run when its last client has left."""
 
 
 def check_policy(policy: OnDisconnect) -> None:
     """Refuse a value that is not a policy.
 
     Raises:
-        InvalidOption: It is not one.
+        InvalidOption: It is not "cancel", "continue" or a `Grace`.
     """
     if policy not in ("cancel", "continue") and not isinstance(policy, Grace):
         raise InvalidOption("on_disconnect", policy, '"cancel", "continue" or Grace(seconds)')
 
 
 def patience_of(policy: OnDisconnect) -> float:
-    """Seconds that a run goes on without a client, once it had one."""
+    """Seconds that a run goes on after its last client has left."""
     if isinstance(policy, Grace):
         return policy.seconds
     return 0.0 if policy == "cancel" else math.inf
@@ -92,15 +92,15 @@ class SubscriberCount(ABC):
 
     @abstractmethod
     def _on_change(self) -> None:
-        """Somebody has come or left."""
+        """Called after a client has come or left."""
 
 
 class LocalSubscribers(SubscriberCount):
     """The clients of a run that this process owns: without them it ends, as its policy says.
 
     Args:
-        policy: What becomes of the run without clients.
-        loop: Has timers.
+        policy: What happens to the run when it has no clients.
+        loop: The event loop, for timers.
         leave: Called when there has been no client for as long as the policy allows.
     """
 
@@ -115,13 +115,13 @@ class LocalSubscribers(SubscriberCount):
             self._start_timer(max(self._patience, limits.FIRST_CLIENT))
 
     def set_elsewhere(self, workers: frozenset[str]) -> None:
-        """Which other workers have clients of the run."""
+        """Set which other workers have clients of the run."""
         if workers != self._elsewhere:
             self._elsewhere = workers
             self._on_change()
 
     def close(self) -> None:
-        """The run has ended: nothing is waited for any more."""
+        """Stop the timer, when the run has ended: clients do not count any more."""
         self._patience = math.inf
         self._on_change()
 
@@ -145,12 +145,12 @@ class LocalSubscribers(SubscriberCount):
 
 
 class RemoteSubscribers(SubscriberCount):
-    """The clients of a run of another process: its owner is told when the first comes here, and
-    when the last leaves.
+    """The clients that a run of another process has here. Its owner is told when the first comes
+    and when the last leaves.
 
     Args:
-        claims: Ours.
-        claim: The run's.
+        claims: The claims, as this worker uses them.
+        claim: The run's claim.
         group: Runs the task that tells the owner.
     """
 
@@ -160,12 +160,12 @@ class RemoteSubscribers(SubscriberCount):
         self._claim = claim
         self._group = group
         self._reported = False
-        """What the owner knows: whether there are clients here."""
+        """Whether there are clients here, as the owner was told last."""
         self._reporting = False
         self._closed = False
 
     def close(self) -> None:
-        """Nobody can be told any more."""
+        """Tell the owner nothing more."""
         self._closed = True
 
     def _on_change(self) -> None:
@@ -181,8 +181,8 @@ class RemoteSubscribers(SubscriberCount):
                 try:
                     goes_on = await self._claims.tell_clients(self._claim, present=present)
                 except StoreUnavailable as error:
-                    # Tried until it works: else the run would be cancelled while a client here
-                    # reads it, or would go on for nobody.
+                    # Tried until it works. Otherwise the run would be cancelled while a client
+                    # here reads it, or would go on without clients.
                     path = self._claim.path
                     log.error(
                         "the worker of run %a cannot be told of its clients, trying again: %s",

@@ -1,4 +1,4 @@
-"""A response that reads a stream live, in the format that its client asks for."""
+"""A response that sends a stream as it grows, in the format that its client asks for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _ARRAY: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
 _LINES: Final = ("application/jsonl", "application/x-ndjson")
 _TEXT: Final = "text/plain"
-# The first is what a client gets that takes anything (curl): a line for each item, readable.
+# A client that accepts anything, as curl does, gets the first: readable, a line for each item.
 _OF_JSON: Final = [*_LINES, _ARRAY, _EVENTS, _TEXT]
 _OF_ALL: Final = [
     (name.encode(), value.encode()) for name, value in (*SANDBOX_HEADERS, *LIVE_HEADERS)
@@ -61,17 +61,18 @@ class Subscription(Response):
     """A stream, sent as it grows: as server-sent events, JSON Lines, a JSON array or its own bytes.
 
     Args:
-        core: Of the streams.
+        core: The core of the streams.
         path: The path of the stream.
-        request: Its Accept chooses the format; Last-Event-ID, or the parameter `offset`, the place.
-        start: Where to begin if the request names no place.
-        slow: What becomes of a client that is too slow.
+        request: Its Accept chooses the format; its Last-Event-ID, or else its query parameter
+            `offset`, says where to begin.
+        start: Where to begin if the request does not say so.
+        slow: What happens to a client that is too slow: "resume", "latest" or "disconnect".
         attend: Entered while the response is being sent.
         waits: If the stream does not exist yet, wait for it.
         end_mark: JSON Lines end with `{"end": {}}` when the stream is closed.
 
     Raises:
-        InvalidOption: No such policy for slow clients.
+        InvalidOption: `slow` is none of the three.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Subscription(Response):
                 return self._wait(hub)
             raise
         if self._last and missed is None and first.closed and not first.chunks:
-            # The status that tells an EventSource not to come back.
+            # This status tells an EventSource not to reconnect.
             return Response(status_code=204, headers={"cache-control": "no-store"})
         offered = _offered(first.info)
         media_type = choose_media_type(self._accept, offered)
@@ -149,7 +150,7 @@ class Subscription(Response):
             return _not_acceptable(offered)
         json = is_json(first.info.content_type)
         if missed is not None and media_type not in (_EVENTS, *_LINES):
-            # These formats cannot tell of a gap.
+            # The chosen format cannot tell of a gap.
             raise OffsetGone(str(missed.start or "that event"), str(missed.end))
         if json and media_type == _ARRAY:
             return self._array(first.start)
@@ -159,7 +160,7 @@ class Subscription(Response):
         return self._live(hub, first, format)
 
     async def _first(self, hub: Hub) -> tuple[Slice, Gap | None]:
-        """What the client gets first, and the gap before it if something is not retained.
+        """What the client gets first, and the gap before it if something is no longer retained.
 
         Raises:
             InvalidOffset, StreamNotFound, StoreUnavailable: As `_choose`.
@@ -170,7 +171,7 @@ class Subscription(Response):
         try:
             return await self._read(hub, parse_start(self._last))
         except InvalidOffset:
-            # The id is of another server or stream: a browser neither knows that nor can change it.
+            # The id is that of another server or stream, and a browser sends it again and again.
             first, missed = await self._read(hub, start)
             return first, missed or Gap(None, first.start)
 
@@ -185,7 +186,7 @@ class Subscription(Response):
             return first, Gap(where, first.start)
 
     def _wait(self, hub: Hub) -> ASGIApp:
-        """The response for a stream that does not exist yet; it is taken for a JSON stream."""
+        """The response for a stream that does not exist yet; it is treated as a JSON stream."""
         media_type = choose_media_type(self._accept, _OF_JSON)
         if media_type is None:
             return _not_acceptable(_OF_JSON)
@@ -233,7 +234,7 @@ class _Array(JSONArrayResponse):
 
 
 class _Values(AsyncIterator[Any]):
-    """The messages that a reader reads, as elements of an array."""
+    """The messages of a reader, as elements of an array."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -247,10 +248,10 @@ class _Values(AsyncIterator[Any]):
 
 
 def _slow_of(policy: str) -> Slow:
-    """The policy for slow clients with this name.
+    """The policy for slow clients that has this name.
 
     Raises:
-        InvalidOption: No such policy.
+        InvalidOption: There is no such policy.
     """
     try:
         return Slow(policy)
@@ -260,7 +261,7 @@ def _slow_of(policy: str) -> Slow:
 
 
 def _to_be(path: str) -> StreamInfo:
-    """What is known of a stream that does not exist yet: the first append creates one of JSON."""
+    """What a stream will be that does not exist yet: the first append creates a JSON stream."""
     return StreamInfo(
         path=path,
         content_type="application/json",

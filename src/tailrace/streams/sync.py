@@ -37,8 +37,8 @@ class _Live:
 
     Args:
         portal: Calls into that event loop.
-        streams: They are open in that event loop.
-        tasks: The entered `async with streams`, which runs need; None until there is a run.
+        streams: The streams, open in that event loop.
+        tasks: The entered `async with streams`, which runs need; None until the first run.
     """
 
     portal: Portal
@@ -49,7 +49,7 @@ class _Live:
 def _blocking(
     verb: Callable[Concatenate[Streams, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncStreams, P], T]:
-    """A method of `SyncStreams` that calls a verb of `Streams` and blocks until it has returned.
+    """A method of `SyncStreams` that calls a method of `Streams` and blocks until it returns.
 
     It takes the same arguments and has the same docstring.
     """
@@ -72,10 +72,11 @@ class SyncStreams:
 
     Several threads may use one object at once. The first call starts an event loop in a thread of
     its own. So an object that was made before a fork (Celery forks its workers) works in each
-    child. But a child cannot use an SQLite file that was open at the fork: call `shutdown` before.
+    child. But a child cannot use an SQLite file that was open at the fork: call `shutdown` before
+    the fork.
 
     Args:
-        url: As in `Streams`. A `Store` is not taken: it belongs to the event loop that opened it.
+        url: As in `Streams`, but no `Store`: that belongs to the event loop that opened it.
         options: As in `Streams`.
         lease: As in `Streams`.
     """
@@ -84,12 +85,12 @@ class SyncStreams:
         self, url: str, *, options: StreamOptions | None = None, lease: int = limits.LEASE
     ) -> None:
         self._make = partial(Streams, url, options=options, lease=lease)
-        self._make()  # a wrong argument is refused here, not by the first call
+        self._make()  # a wrong argument is refused now, not by the first call
         self._live: _Live | None = None
         self._lock = threading.Lock()
         self._of_parent: list[_Live] = []
-        """What the parent had begun before a fork. It is the parent's to close: to keep it here
-        keeps the garbage collector from doing so."""
+        """What the parent process had opened before a fork. Only the parent may close it. It is
+        referred to here, so that the garbage collector does not close it."""
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +104,7 @@ class SyncStreams:
         self.shutdown()
 
     def shutdown(self) -> None:
-        """Stop the runs, end the iterators, close the store. The next call opens it again."""
+        """Stop the runs, end the iterators, close the store. The next call opens all again."""
         with self._lock:
             live, self._live = self._live, None
         if live is None or not live.portal.here:
@@ -127,7 +128,7 @@ class SyncStreams:
     delete = _blocking(Streams.delete)
 
     def publish(self, path: str, item: Any, *, retention: Retention) -> str:
-        """As `Channel.publish`: append to a stream, and create it with this retention first."""
+        """As `Channel.publish`: append to a stream, which is created first with this retention."""
         live = self._begin()
         channel = live.streams.channel(path, retention=retention)
         return live.portal.call(lambda: channel.publish(item))
@@ -191,8 +192,8 @@ class SyncStreams:
 class SyncReader(Iterator[Message]):
     """Iterates over the messages of a stream as they come; for one thread.
 
-    The iteration may be left at any time. `close()`, called from any thread, ends it, even while it
-    waits for a message. The end of a `with` block around it ends it too, and so does `shutdown`.
+    The iteration may be left at any time. `close()` ends it, from any thread, even while it waits
+    for a message. The end of a `with` block around the reader ends it too, and so does `shutdown`.
     """
 
     def __init__(self, portal: Portal, reader: Reader) -> None:
@@ -230,7 +231,7 @@ class SyncReader(Iterator[Message]):
         if self._closed:
             raise StopIteration
         try:
-            # All that are there: switching threads costs more than a message.
+            # All that are ready at once: switching threads costs more than a message.
             self._messages.extend(self._portal.call(self._reader.take))
         except CancelledError:
             self._closed = True  # the streams were closed meanwhile
@@ -239,7 +240,7 @@ class SyncReader(Iterator[Message]):
 
 
 class SyncRun:
-    """As `Run`, with verbs that block; made by `SyncStreams.run`."""
+    """As `Run`, with methods that block; made by `SyncStreams.run`."""
 
     def __init__(self, portal: Portal, run: Run) -> None:
         self._portal = portal
@@ -269,10 +270,10 @@ class SyncRun:
 class Portal:
     """A thread with an event loop, which any thread may call into.
 
-    The thread is a daemon. Python waits for the thread of anyio's own helper when the program ends,
-    so a program that forgot to close it would never end.
+    The thread is a daemon. anyio's own helper starts one that Python waits for when the program
+    ends, so a program that forgot to close it would never end.
 
-    After a fork the child does not have the thread; `here` tells whether this is the process.
+    After a fork the child does not have the thread: `here` is False there.
     """
 
     def __init__(self) -> None:
@@ -285,11 +286,11 @@ class Portal:
 
     @property
     def here(self) -> bool:
-        """The thread was started in this process."""
+        """Whether the thread was started in this process."""
         return self._process == os.getpid()
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Call a coroutine function in the loop, block, and return its result.
+        """Call a coroutine function in the loop, block until it returns, and return its result.
 
         If the calling thread is interrupted (Ctrl-C), the call is cancelled.
 
@@ -311,7 +312,7 @@ class Portal:
             raise
 
     def hold(self, block: AbstractAsyncContextManager[Any]) -> AbstractContextManager[Any]:
-        """A `with` block for threads that enters an `async with` block in a task of the loop."""
+        """A `with` block for threads. It enters and leaves `block` in a task of the loop."""
         assert self._portal is not None
         return self._portal.wrap_async_context_manager(block)
 

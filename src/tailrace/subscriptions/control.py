@@ -1,9 +1,9 @@
 """The subscription APIs over HTTP: what is below `__ds/`.
 
-Refusals carry the protocol's `{"error": {"code": ...}}`, and beside it the fields of a problem
-(RFC 9457) that every refusal of ours has. They are `application/json`, as the protocol says.
+A refusal has the protocol's `{"error": {"code": ...}}`, and beside it the fields of a problem
+document (RFC 9457), as all our refusals do. It is `application/json`, as the protocol says.
 
-There is no CORS here: pages of other origins have no business with subscriptions.
+There is no CORS here: pages of other origins cannot use subscriptions.
 
 Source: Durable Streams 6, 7.
 """
@@ -83,14 +83,14 @@ class Control:
     """Answers requests to the subscription APIs.
 
     Args:
-        service: What changes subscriptions.
-        keys: What signs.
-        webhooks: What judges URLs.
+        service: Changes subscriptions.
+        keys: Sign tokens.
+        webhooks: Check the URLs of webhooks.
         options: The settings.
         clock: Milliseconds since the epoch.
-        authorize: Asked for what a subscription is about; None: everybody may do everything. It is
-            not asked about a worker that has a wake's token: the worker was asked about when it
-            claimed, or was called by us, and the token is its right to answer for that wake.
+        authorize: Asked for each stream and pattern of a subscription; None: everybody may do
+            everything. It is not asked when a worker shows the token of a wake: the worker got that
+            by a claim, for which `authorize` was asked, or in a webhook of this server.
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class Control:
             scope: Of HTTP.
             receive: ASGI's.
             send: ASGI's.
-            is_running: Wakes are delivered; if not, every request but an unknown one gets 503.
+            is_running: Whether wakes are delivered; if not, every request to a known path gets 503.
         """
         body = Body(receive, dict(scope["headers"]))
         try:
             reply = await self._answer(scope, body, is_running=is_running)
         except TailraceError as error:
             if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise  # a fault of the server, which must be seen
+                raise  # a fault of ours, which the server must log
             reply = _refusal(error)
         finally:
             body.release()
@@ -178,7 +178,7 @@ class Control:
         await ask_scope(self._authorize, request.scope, config.rights)
         if config.webhook_url is not None:
             self._webhooks.check(config.webhook_url)
-            await self._keys.signing()  # without a key it could never be delivered
+            await self._keys.signing()  # refuses now: no webhook goes out without a key
         base_url = self._base_url(request)
         state, is_new = await self._service.create(request.name, config, base_url)
         if not is_new:
@@ -217,7 +217,7 @@ class Control:
         worker = worker_of(request.json())
         permitted = await self._permitted(request)
         state = await self._service.claim(request.name, worker)
-        if state.rights != permitted.rights:  # streams were added since, or it is another one
+        if state.rights != permitted.rights:  # streams were added since, or another one has the id
             await ask_scope(self._authorize, request.scope, state.rights)
         document = {
             "wake_id": state.wake_id,
@@ -256,7 +256,7 @@ class Control:
 
         Raises:
             SubscriptionRefused: It does not exist (404).
-            AccessRefused: The request may not.
+            AccessRefused: The request may not (403, or the status that `authorize` gave).
         """
         state = await self._service.get(request.name)
         await ask_scope(self._authorize, request.scope, state.rights)
@@ -268,8 +268,8 @@ class Control:
     async def _document(self, state: SubscriptionState, base_url: str) -> dict[str, Any]:
         """A subscription as its clients see it.
 
-        The URL of the keys is of the server that this client has asked, never of the one that the
-        creator of the subscription named: that could be a server with the creator's own keys.
+        `jwks_url` is at the URL by which this client reached the server, never at the one that the
+        creator of the subscription gave: there could be a server with the creator's own keys.
         """
         config = state.config
         document: dict[str, Any] = {

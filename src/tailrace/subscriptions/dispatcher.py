@@ -22,18 +22,18 @@ __all__ = ["WakeDispatcher"]
 
 
 class WakeDispatcher:
-    """Delivers a wake, and has the service write what became of it.
+    """Delivers wakes, and has the service record the outcome of each.
 
-    If the store cannot be written then, nothing is lost: the state says when the wake is taken
-    back.
+    If the outcome cannot be written to the store, nothing is lost: the state says when the wake is
+    tried again.
 
     Args:
         store: Where wake streams are.
-        service: Writes what became of each wake.
-        keys: What signs.
-        webhooks: What sends.
+        service: Records outcomes.
+        keys: Sign webhooks and tokens.
+        webhooks: Send webhooks.
         clock: Milliseconds since the epoch.
-        timeout: Seconds for a webhook's answer.
+        timeout: Seconds to wait for a webhook's answer; the end of the lease may come earlier.
         appended: Called with the path of a wake stream that got an event.
     """
 
@@ -59,13 +59,13 @@ class WakeDispatcher:
         self._in_flight: dict[str, anyio.CancelScope] = {}
 
     def recall(self, name: str) -> None:
-        """Cut off the delivery of a wake that is not in flight any more."""
+        """Cut off the webhook that is being sent for a subscription, if there is one."""
         scope = self._in_flight.pop(name, None)
         if scope is not None:
             scope.cancel()
 
     async def deliver(self, state: SubscriptionState) -> None:
-        """Send a webhook. A later wake of the same subscription cuts it off."""
+        """Send a webhook, and record the outcome. A later wake of its subscription cuts it off."""
         wake = _wake_of(state)
         self.recall(state.id)
         scope = self._in_flight[state.id] = anyio.CancelScope()
@@ -85,7 +85,7 @@ class WakeDispatcher:
             log.warning("subscription %a: %s", state.id, error)
 
     async def announce(self, state: SubscriptionState) -> None:
-        """Write the event of a wake into its wake stream."""
+        """Write the event of a wake into its wake stream, and record the outcome."""
         wake = _wake_of(state)
         path = state.config.wake_stream
         assert path is not None
@@ -128,7 +128,7 @@ class WakeDispatcher:
         return None
 
     def _webhook_body(self, state: SubscriptionState, now: int) -> bytes:
-        """What a receiver is sent.
+        """The body of a webhook: JSON.
 
         Source: Durable Streams 7.1.
         """
@@ -144,9 +144,9 @@ class WakeDispatcher:
         return json.dumps(document).encode()
 
     async def _write_event(self, path: str, state: SubscriptionState) -> None:
-        """Write the event of a wake: once, however many processes try.
+        """Write the event of a wake; it is appended once, however many processes try.
 
-        The generation is the epoch of a producer, so the store knows a repetition from the first.
+        The generation is the epoch of a producer, so the store recognizes a duplicate.
 
         Raises:
             StreamError: The wake stream does not exist, or accepts no append.
@@ -167,7 +167,7 @@ class WakeDispatcher:
         try:
             await self._store.append(path, append)
         except ProducerFenced:
-            return  # a later wake has been written
+            return  # the event of a later wake is there already
 
 
 def _wake_of(state: SubscriptionState) -> Wake:

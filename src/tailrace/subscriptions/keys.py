@@ -1,12 +1,12 @@
 """The key that signs webhooks, and the secret that signs the tokens of wakes.
 
-Both are kept in the store, so that all worker processes have the same and a restart changes
-nothing; a program that can read the store can therefore sign. A signing key that the application
-gives is not stored, only its public half: receivers still find it when another key has replaced it.
+Both are kept in the store, so all worker processes have the same ones and a restart changes
+nothing. A program that can read the store can therefore sign. Of a signing key that the application
+gives, only the public half is stored: receivers still find it when another key is in use.
 
 A token lets a worker answer for one wake, and nothing else. It is a JSON Web Token with one
-algorithm. Its head is compared byte by byte and not believed, so a sender cannot choose another
-algorithm.
+algorithm: its header must be exactly the one that is written here, so a sender cannot choose
+another algorithm.
 
 Source: Durable Streams 6.5, 7.3, 12.9, 12.10; RFC 7515, RFC 7517, RFC 7519, RFC 7638, RFC 8037.
 """
@@ -47,7 +47,8 @@ __all__ = [
 KEYS: Final = "__ds/keys"
 _SEED_BYTES: Final = 32
 _MAX_STORED_KEYS: Final = 16
-"""Keys that are remembered: as many as a server has that restarts with another key each hour."""
+"""Keys that are kept, the newest: if the key changes every two hours, all that
+`limits.OLD_KEY_LIFETIME` asks for."""
 
 
 class SigningKey:
@@ -91,9 +92,9 @@ class _StoredKey:
     """A key in the store.
 
     Args:
-        seed: Of a key that was made here.
-        public: The public half of a key that the application gave.
-        since: When it began to sign, in milliseconds.
+        seed: The secret bytes of a key that was made here, in base64url; otherwise None.
+        public: The public half of a key that the application gave, in base64url; otherwise None.
+        since: When it began to sign, in milliseconds since the epoch.
     """
 
     seed: str | None
@@ -110,7 +111,7 @@ class _StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class _StoredKeys:
-    """The secret of the tokens, and the keys, the one that signs last."""
+    """The secret that signs tokens, and the signing keys: the last one is in use."""
 
     version: int
     secret: str
@@ -136,7 +137,7 @@ class Keys:
 
     @property
     def secret(self) -> bytes:
-        """What signs the tokens of wakes."""
+        """The secret that signs the tokens of wakes; empty before `open`."""
         return self._secret
 
     async def signing(self) -> SigningKey:
@@ -146,13 +147,13 @@ class Keys:
             SubscriptionRefused: The package that signs is not installed (503).
         """
         if self._signing is None:
-            # The package is loaded with the first key, which takes a while.
+            # In a thread: the first key loads the package, which takes a while.
             make = partial(SigningKey, self._seed)
             self._signing = await call_in_thread(make)
         return self._signing
 
     async def open(self) -> None:
-        """Find the keys, or make them: once for all processes."""
+        """Read the keys from the store, or make them: one process does so for all."""
         while True:
             stored = await self._read()
             seed = self._current_seed(stored)
@@ -162,7 +163,8 @@ class Keys:
             await self._add_key(stored)
 
     async def jwks(self) -> dict[str, Any]:
-        """The public keys that signatures may have been made with.
+        """The public keys, as a JSON Web Key Set: that of the signing key, and of those that were
+        replaced less than `limits.OLD_KEY_LIFETIME` seconds ago.
 
         Raises:
             SubscriptionRefused: The package that signs is not installed (503).
@@ -179,7 +181,7 @@ class Keys:
         return {"keys": [_jwk(public) for public in publics]}
 
     def _current_seed(self, stored: _StoredKeys) -> bytes | None:
-        """The seed of the newest key in the store, if that is the one to sign with."""
+        """The seed of the newest key in the store, if that is the one to sign with, or None."""
         if not stored.keys:
             return None
         newest = stored.keys[-1]
@@ -208,7 +210,7 @@ def make_token(secret: bytes, state: SubscriptionState, now: int) -> str:
 
     Args:
         secret: What signs it.
-        state: Its generation is that of the wake.
+        state: The subscription; its generation is that of the wake.
         now: Milliseconds since the epoch.
     """
     claims = {
@@ -233,7 +235,7 @@ def read_token(secret: bytes, token: str, name: str, now: int) -> TokenClaims:
     good = token.isascii() and hmac.compare_digest(signature, _token_signature(secret, signed))
     if not good or head != _TOKEN_HEAD:
         raise _bad_token("TOKEN_INVALID", "the token was not made by this server")
-    claims = json.loads(decode_bytes(payload))  # the signature says that we wrote it
+    claims = json.loads(decode_bytes(payload))  # the signature proves that it was made here
     if claims["sub"] != name:
         raise _bad_token("TOKEN_INVALID", "the token is for another subscription")
     if claims["exp"] * 1000 <= now:
@@ -242,7 +244,7 @@ def read_token(secret: bytes, token: str, name: str, now: int) -> TokenClaims:
 
 
 def kid_of(public: str) -> str:
-    """A key's name: the thumbprint of its required members in lexical order.
+    """A key's name: its JWK thumbprint, of its required members in lexical order.
 
     Source: RFC 7638 3; RFC 8037 2.
     """

@@ -32,7 +32,7 @@ class SubscriptionOptions:
         signing_key: The 32 bytes of an Ed25519 key, if the store is not to keep one. None: one is
             made, and kept in the store.
         ssl_context: How certificates of receivers are checked; None: against public authorities.
-        sweep: Seconds between two looks at every subscription.
+        sweep: Seconds between two checks of all subscriptions.
 
     Raises:
         InvalidOption: A value is out of its range.

@@ -49,7 +49,7 @@ class Pattern:
                 break
             literal.append(each)
         self.prefix = "/".join(literal)
-        """Each path that matches begins with it."""
+        """The segments before the first star: each path that matches begins with them."""
 
     def matches(self, path: str) -> bool:
         """Whether a path matches. Our own paths (`__ds/`) never do."""
@@ -57,7 +57,7 @@ class Pattern:
             return False
         pattern, segments = self._segments, path.split("/")
         at = place = 0
-        retry: tuple[int, int] | None = None  # after the last `**`, and what it has taken
+        retry: tuple[int, int] | None = None  # behind the last `**`: in the pattern, in the path
         while place < len(segments):
             here = pattern[at] if at < len(pattern) else None
             if here == _ANY:
@@ -74,7 +74,10 @@ class Pattern:
 
 
 class PathIndex:
-    """Which subscriptions follow a path: asked at each append, so it looks at few patterns."""
+    """Finds the subscriptions that follow a path.
+
+    It is asked at each append, so it tries only the patterns whose prefix fits.
+    """
 
     __slots__ = ("_by_path", "_by_prefix", "_entries")
 
@@ -87,7 +90,7 @@ class PathIndex:
         return bool(self._entries)
 
     def put(self, name: str, pattern: Pattern | None, explicit: Iterable[str]) -> None:
-        """Note what a subscription follows now, in place of what it followed before."""
+        """Set what a subscription follows, in place of what it followed before."""
         paths = frozenset(explicit)
         if self._entries.get(name) == (pattern, paths):
             return

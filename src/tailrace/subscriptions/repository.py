@@ -1,10 +1,10 @@
 """Subscriptions in a store: a directory of those that exist, and the state of each.
 
-Both are JSON objects in streams of their own, changed by compare-and-set. A state lies under its
-id and a nonce that is never used twice, and the directory says which nonce an id has. So a state
-that was deleted can be erased: a process that is late never writes into the state of a later
-subscription with the same id. The order is: a state is written before the directory names it, and
-made a tombstone before the directory forgets it.
+Both are JSON objects in streams of their own, changed by compare-and-set. The path of a state has
+its id and a nonce that is never used twice; the directory has the nonce of each id. So the state of
+a deleted subscription can be erased: a process that is late cannot write into the state of a later
+subscription with the same id. A state is written before the directory names it, and becomes a
+tombstone before the directory drops it.
 """
 
 from __future__ import annotations
@@ -33,22 +33,24 @@ DIRECTORY: Final = "__ds/subscriptions"
 _PREFIX: Final = f"{DIRECTORY}/"
 _JSON: Final = "application/json"
 _ORPHAN_MS: Final = 60 * 60 * 1000
-"""Age of a state that no directory names after which the process that made it must have died."""
+"""Age in milliseconds at which a state that the directory does not name is erased: the process that
+made it must have died."""
 
 _FEW: Final = 32
-"""Up to so many tails are asked for one by one; a page of the store's list holds a thousand."""
+"""Tails that are asked for one by one at most; for more of them, pages of the store's list are
+read, which hold a thousand streams each."""
 
 _WASTE: Final = 4
-"""Pages of the list that are read for each page of wanted paths, as other streams lie between
-them. What is still missing then is asked for one by one."""
+"""Pages of the list that are read at most for each thousand of wanted paths, as other streams may
+lie between them. Paths that are still missing then are asked for one by one."""
 
 
 class JsonCell:
     """One JSON object in a stream, changed by compare-and-set.
 
-    The stream holds snapshots, of which the last one counts. Each has a `version`, and its append
-    has a `Stream-Seq` made of it; the store takes only a greater one. So any number of processes
-    change the object at once, on any store, and one of them wins.
+    The stream holds snapshots of the object; the last one counts. Each snapshot has a `version`,
+    which is also the `Stream-Seq` of its append: the store accepts only a greater one. If several
+    processes change the object at once, one of them wins, on any store.
 
     Args:
         store: Where the stream is.
@@ -107,14 +109,14 @@ class JsonCell:
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """The state of a subscription, and the tail of its stream when the state was the last in it."""
+    """The state of a subscription, and the offset after it in its stream."""
 
     state: SubscriptionState
     tail: Offset
 
 
 def path_of(name: str, nonce: str) -> str:
-    """Where a state is kept."""
+    """The path of the stream that holds a state."""
     return f"{_PREFIX}{name}/{nonce}"
 
 
@@ -134,7 +136,7 @@ class SubscriptionRepository:
 
         Args:
             name: Its id.
-            known: What was read or written last; given back if nothing has changed since.
+            known: What was read or written last; it is returned if nothing has changed since.
 
         Raises:
             SubscriptionRefused: It does not exist (404).
@@ -148,7 +150,7 @@ class SubscriptionRepository:
     async def load(
         self, name: str, nonce: str, known: StoredState | None = None
     ) -> StoredState | None:
-        """A state, also a tombstone; None if it was erased."""
+        """Read a state, which may be a tombstone; None if it was erased."""
         path = path_of(name, nonce)
         if known is not None and known.state.nonce == nonce:
             try:
@@ -182,7 +184,7 @@ class SubscriptionRepository:
                 return stored
 
     async def save(self, state: SubscriptionState) -> StoredState | None:
-        """Write what has become of a state that was read; None if it has changed since.
+        """Write the next version of a state that was read; None if it has changed since.
 
         Raises:
             SubscriptionRefused: It has been deleted (404).
@@ -195,7 +197,7 @@ class SubscriptionRepository:
         return None if tail is None else StoredState(state, tail)
 
     async def remove(self, name: str, nonce: str) -> None:
-        """Forget a subscription whose state is a tombstone. Nothing the second time."""
+        """Remove a subscription whose state is a tombstone. Does nothing the second time."""
         while True:
             version, nonces = await self._read_directory()
             if nonces.get(name) != nonce:
@@ -259,7 +261,7 @@ async def matching_tails(store: Store, config: Config) -> dict[str, StreamTail]:
 
 
 async def _take_from_list(store: Store, wanted: set[str], tails: dict[str, StreamTail]) -> set[str]:
-    """Fill in tails from pages of the list; returns the paths that are still to be asked for."""
+    """Add to `tails` from pages of the list; returns the paths that are still to be asked for."""
     first, last = min(wanted, key=str.encode), max(wanted, key=str.encode)
     prefix = _common_prefix(first, last)
     after = ""
@@ -273,7 +275,7 @@ async def _take_from_list(store: Store, wanted: set[str], tails: dict[str, Strea
 
 
 def _common_prefix(first: str, last: str) -> str:
-    """What the first and the last of some sorted texts begin with, and so all between them."""
+    """The prefix that the first and the last of some sorted texts share, and all between them."""
     count = next(
         (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
     )

@@ -61,7 +61,7 @@ def route_of(below: str) -> Route | None:
     """The API that a path names; None if there is no such API.
 
     Args:
-        below: What follows the place of mounting: `__ds/...`.
+        below: The path below the mount path: `__ds/...`.
 
     Raises:
         SubscriptionRefused: Not a valid id of a subscription, or name of a stream (400).
@@ -91,7 +91,7 @@ def json_of(body: bytes, fields: Fields) -> dict[str, Any]:
         SubscriptionRefused: The body is not a JSON object (400), or its Content-Type does not say
             so (415).
     """
-    # A page of another origin can make a browser send any body as a form or as text, but not this.
+    # A page of another origin can make a browser send any body, but not with this Content-Type.
     if not _JSON.fullmatch(fields.get(b"content-type", b"").strip()):
         raise SubscriptionRefused(
             "INVALID_REQUEST", 415, "send JSON with Content-Type: application/json"
@@ -118,8 +118,8 @@ def config_of(document: Document) -> Config:
         raise _invalid('type must be "webhook" or "pull-wake"')
     pattern = _text(document, "pattern", limits.MAX_PATTERN_BYTES)
     if pattern is not None:
-        # Spelt as the paths that it is matched with: `a/../b` would match nothing, but its prefix
-        # is that of `a/`.
+        # Checked as a path is: `a/../b` would match nothing, but an `authorize` that looks at the
+        # beginning would take it for something below `a/`.
         pattern = Pattern(_stream(pattern)).text
     streams = streams_of(document) if document.get("streams") is not None else ()
     if pattern is None and not streams:
@@ -196,7 +196,7 @@ def ack_request_of(document: Document) -> AckRequest:
 
 
 def bearer_of(fields: Fields) -> str:
-    """The token of a request.
+    """The bearer token of a request.
 
     Raises:
         SubscriptionRefused: The request has no token (401).
@@ -217,10 +217,10 @@ def base_url_of(scope: Any, fields: Fields, public_url: str | None) -> str:
     Args:
         scope: The request's.
         fields: Its header fields.
-        public_url: The setting, which wins.
+        public_url: `SubscriptionOptions.public_url`; if it is not None, it is the answer.
 
     Raises:
-        SubscriptionRefused: There is no setting, and the request's Host is not valid (400).
+        SubscriptionRefused: `public_url` is None, and the request's Host is not valid (400).
     """
     if public_url is not None:
         return public_url.rstrip("/")
@@ -278,7 +278,7 @@ def _stream(path: str) -> str:
 
 
 def _has_surrogate(text: str) -> bool:
-    # JSON can escape half a character, which is not a character and has no UTF-8.
+    # JSON can escape half of a surrogate pair, which cannot be written in UTF-8.
     return any("\ud800" <= each <= "\udfff" for each in text)
 
 

@@ -1,8 +1,9 @@
-"""What can be done with subscriptions, each as one compare-and-set of a state.
+"""What can be done with subscriptions: each change is one compare-and-set of a state.
 
-A decision is a pure function (`transitions`). It is made on the state that was just read, with the
-tails of the streams that it needs; written if no other process was faster, and made again
-otherwise. The process that has written the state does what follows from it.
+A decision is a pure function (`transitions`) of the state that was just read and of the tails of
+the streams that it needs. Its result is written, unless another process has changed the state
+meanwhile: then the state is read and the decision made again. The process that wrote the state does
+what follows from it (`Effect`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Look = Callable[[SubscriptionState], Iterable[str]]
 """The streams whose tails a decision needs."""
 
 Perform = Callable[[Effect, SubscriptionState], None]
-"""Does what follows from a state that was written."""
+"""Does what follows, once the state is written."""
 
 _chance: Final = SystemRandom()
 
@@ -55,7 +56,7 @@ class SubscriptionService:
         repository: Where the subscriptions are.
         views: Given each state that was written.
         clock: Milliseconds since the epoch.
-        perform: Must neither block nor raise.
+        perform: Called with what follows from a state; must neither block nor raise.
     """
 
     def __init__(
@@ -77,11 +78,14 @@ class SubscriptionService:
     async def create(
         self, name: str, config: Config, base_url: str
     ) -> tuple[SubscriptionState, bool]:
-        """A subscription, and whether it is new.
+        """Create a subscription, or find the one that exists with the same configuration.
+
+        Returns:
+            The subscription, and whether it is new.
 
         Raises:
-            SubscriptionRefused: It exists with another configuration (409); there are too many, or
-                its pattern matches too many streams (413, 429).
+            SubscriptionRefused: It exists with another configuration (409); there are too many
+                subscriptions (429); it would have too many streams (413).
 
         Source: Durable Streams 6.2.
         """
@@ -120,7 +124,7 @@ class SubscriptionService:
         return (await self._find(name)).state
 
     async def delete(self, state: SubscriptionState) -> None:
-        """Delete a subscription; nothing if it is gone, also if another one has its id by now.
+        """Delete a subscription. Does nothing if it is gone, even if another one has its id now.
 
         Source: Durable Streams 6.3.
         """
@@ -147,11 +151,12 @@ class SubscriptionService:
             return transitions.linked(state, context, paths)
 
         await self._change(name, decide, lambda _: paths)
-        # For an append after the tails were read, in a process that did not know of the link.
+        # There may have been an append after the tails were read, in a process that did not know of
+        # the link.
         self._views.ask(name, Todo(tails=True))
 
     async def unlink(self, name: str, path: str) -> None:
-        """Take an explicit stream out; nothing if it is not there.
+        """Remove an explicit stream. Does nothing if the subscription does not have it.
 
         Raises:
             SubscriptionRefused: There is no such subscription (404).
@@ -161,7 +166,7 @@ class SubscriptionService:
         await self._change(name, lambda state, _: transitions.unlinked(state, path))
 
     async def claim(self, name: str, worker: str) -> SubscriptionState:
-        """Give the wake to a worker.
+        """Give the wake to a worker; returns the subscription with the worker's lease.
 
         Raises:
             SubscriptionRefused: As `transitions.claimed`, or there is no such subscription (404).
@@ -175,7 +180,7 @@ class SubscriptionService:
         except SubscriptionRefused as error:
             if error.wire_code != "NO_PENDING_WORK":
                 raise
-        # A stream that was made this very moment, perhaps by another process, is not linked yet.
+        # A stream that was created a moment ago, perhaps by another process, may not be linked yet.
         everything = Todo(everything=True)
         while not await self._advance(await self._find(name), everything):
             continue
@@ -184,7 +189,7 @@ class SubscriptionService:
     async def acknowledge(
         self, name: str, token: TokenClaims, request: AckRequest, *, by_webhook: bool
     ) -> bool:
-        """Take a worker's callback or ack; returns whether the next wake has begun with it.
+        """Apply a worker's callback or ack; returns whether it has begun the next wake.
 
         Raises:
             SubscriptionRefused: As `transitions.acked`, or there is no such subscription (404).
@@ -213,7 +218,7 @@ class SubscriptionService:
     # What becomes of a delivery
 
     async def delivered(self, state: SubscriptionState, wake: Wake, *, done: bool) -> None:
-        """A receiver accepted its webhook."""
+        """Record that a receiver accepted its webhook; `done`: it has processed everything."""
 
         def decide(now: SubscriptionState, context: Context) -> Transition:
             return transitions.delivered(now, context, wake, done=done)
@@ -221,7 +226,7 @@ class SubscriptionService:
         await self._change_if_same(state, decide, _links if done else None)
 
     async def failed(self, state: SubscriptionState, wake: Wake) -> None:
-        """A wake could not be delivered."""
+        """Record that a wake could not be delivered."""
 
         def decide(now: SubscriptionState, context: Context) -> Transition:
             return transitions.delivery_failed(now, context, wake)
@@ -229,13 +234,13 @@ class SubscriptionService:
         await self._change_if_same(state, decide)
 
     async def announced(self, state: SubscriptionState, wake: Wake) -> None:
-        """The event of a wake is written."""
+        """Record that the event of a wake is written."""
         await self._change_if_same(state, lambda now, _: transitions.announced(now, wake))
 
     # What is due
 
     async def advance(self, name: str, todo: Todo) -> None:
-        """Do what is due in a subscription, and look at what may have happened."""
+        """Do what is due in a subscription, and look at the streams that `todo` names."""
         view = self._views.get(name)
         while view is not None:
             known = view.stored
@@ -260,7 +265,8 @@ class SubscriptionService:
         appeared -= state.links.keys()
         idle = state.wake_id is None or (state.lease_until is not None and state.lease_until <= now)
         if not idle and not todo.is_only_due:
-            # The view was behind. The process that ends this wake may have looked already.
+            # The view did not show this wake. The process that ends it may have read the tails
+            # before the append, so look again when the wake is over.
             self._views.missed(state.id)
         tails = None
         if idle or appeared:
@@ -298,7 +304,7 @@ class SubscriptionService:
     async def _change_if_same(
         self, state: SubscriptionState, decide: Decide, look: Look | None = None
     ) -> Transition | None:
-        """As `_change`; None if the subscription is gone, no change if another has its id."""
+        """As `_change`; None if the subscription is gone, no change if another one has its id."""
 
         def unless_another(now: SubscriptionState, context: Context) -> Transition:
             return decide(now, context) if now.nonce == state.nonce else Transition(now)

@@ -1,6 +1,6 @@
-"""What is known of a subscription: one immutable value, kept in the store as a JSON object.
+"""The state of a subscription: one immutable value, kept in the store as a JSON object.
 
-Times in it are milliseconds since the epoch: they outlive the process that wrote them.
+Times in it are milliseconds since the epoch, since it outlives the process that wrote it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Link:
 
     Args:
         explicit: A client named the stream; False: only the pattern matches it.
-        acked: Everything before it is processed.
+        acked: The offset before which everything is processed.
         created_at: When the stream that `acked` belongs to was created; None: it did not exist yet.
         snapshot: The tail that the wake in flight names; None: that wake does not name the stream.
         woken: The generation of the last wake that named the stream.
@@ -61,9 +61,9 @@ class Config:
     Args:
         type: `webhook` or `pull-wake`.
         pattern: A glob over paths, or None.
-        streams: Sorted, each once.
-        webhook_url: Of a webhook.
-        wake_stream: Of a pull-wake.
+        streams: The paths that the client named, sorted, each once.
+        webhook_url: Where webhooks are sent; None for a pull-wake.
+        wake_stream: The path of the stream that gets the events of wakes; None for a webhook.
         lease_ms: How long a lease lasts, in milliseconds.
         description: For people, or None.
     """
@@ -78,7 +78,7 @@ class Config:
 
     @cached_property
     def hash(self) -> str:
-        """The same for every request that asks for the same.
+        """A hash of all fields: the same for every request that asks for the same.
 
         Source: Durable Streams 6.2.
         """
@@ -95,10 +95,11 @@ class Config:
 
     @property
     def rights(self) -> tuple[Right, ...]:
-        """What a client needs that makes the subscription, sees it or changes it.
+        """The rights that a client needs to create the subscription, to see it or to change it.
 
         A pattern stands for all streams that it will ever match, also those that do not exist yet.
-        So the hook is asked for the pattern itself; and for "list", since it shows their names.
+        So `authorize` is asked for the pattern itself; and for "list", since the client learns the
+        names of the streams.
         """
         rights = [Right("subscribe", path) for path in self.streams]
         if self.pattern is not None:
@@ -118,19 +119,19 @@ class SubscriptionState:
 
     Args:
         id: The client's name for it.
-        nonce: Made here when it was created; a later subscription of the same id has another.
+        nonce: Drawn when it was created; a later subscription of the same id has another one.
         version: Grows by one with each change, for the compare-and-set.
         config: As it was created.
         base_url: The URL by which its creator reached this server, for the callback URL.
-        created_at: Milliseconds.
+        created_at: Milliseconds since the epoch, as all times here.
         links: The cursors, by path.
         generation: Number of the last wake; a worker of an earlier one is refused.
         wake_id: Of the wake in flight, or None.
         holder: The worker that claimed the wake, or None.
-        lease_until: When the wake is taken back, unless its worker calls before.
-        retry_at: When the wake is to be delivered (again).
+        lease_until: When the lease ends, unless its worker extends it; None: there is no lease.
+        retry_at: When the wake is to be delivered (again); None: it need not be.
         attempts: Deliveries that failed since the last one that succeeded.
-        acknowledged: The worker of this wake has called back: it is alive, whatever it answered.
+        acknowledged: The worker has called back: it has the wake, whatever it answers the webhook.
         full: The pattern matches more streams than a subscription may have; some were left out.
         deleted: This is a tombstone.
     """
@@ -166,7 +167,7 @@ class SubscriptionState:
 
     @property
     def due(self) -> int | None:
-        """When there is something to do even if nothing happens before; milliseconds."""
+        """When the lease ends or the wake is to be delivered; None if there is no such time."""
         times = [at for at in (self.lease_until, self.retry_at) if at is not None]
         return min(times) if times else None
 
@@ -210,14 +211,14 @@ class SubscriptionState:
         return cls(**plain, config=Config(**config), links=links)
 
     def with_links(self, changed: Mapping[str, Link | None]) -> SubscriptionState:
-        """The subscription with other cursors; None takes one away."""
+        """The subscription with some cursors changed, by path; None removes one."""
         links = {**self.links, **changed}
         return replace(self, links={path: link for path, link in links.items() if link})
 
 
 _CONFIG: Final = tuple(Config.__dataclass_fields__)
 _STORED_NAMES: Final = {
-    name: "heard" if name == "acknowledged" else name  # as the first stores have it
+    name: "heard" if name == "acknowledged" else name  # its name in the first stores
     for name in SubscriptionState.__dataclass_fields__
     if name not in ("config", "links")
 }
@@ -229,7 +230,7 @@ def link_type(link: Link) -> str:
 
 
 def _encode_link(link: Link) -> list[int | None]:
-    # Plain numbers: a subscription with thousands of links is read while streams wait.
+    # Plain numbers, which are fast to read: while thousands of links are read, all streams wait.
     acked, tail = link.acked, link.snapshot
     snapshot = (None, None) if tail is None else (tail.generation, tail.position)
     return [

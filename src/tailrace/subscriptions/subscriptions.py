@@ -1,10 +1,11 @@
-"""Subscriptions at work: wakes begin, are delivered, end, and none is lost.
+"""Subscriptions at work: wakes begin, are delivered and end, and none is lost.
 
-Every change is a compare-and-set of a state, and the process that writes it does what follows from
-it: so one process delivers a wake. If that process dies, the state says when another takes over.
-Each process has a timer for the next deadline of each subscription, and looks at all of them when
-it starts. From time to time it looks at everything, to find an append that no process was told of:
-one by a program that has only the store, or one whose hint was lost.
+Every change is a compare-and-set of a state, and the process that writes the state does what
+follows from it. So only one process delivers a wake. If that process dies, the state says when
+another one takes over. Each process has a timer for the next deadline of all subscriptions, and
+looks at all of them when it starts. Every `sweep` seconds it looks at all of them again, to find an
+append that it was not notified of: by a program that has only the store, or because the
+notification was lost.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tailrace.subscriptions.webhook import Resolve, Webhooks, resolve
 __all__ = ["Subscriptions"]
 
 _PAUSE_MS: Final = 5000
-"""Milliseconds after which a step is tried again that failed because the store could not work."""
+"""Milliseconds before a step is tried again that failed because the store could not work."""
 
 
 def _now() -> int:
@@ -47,7 +48,7 @@ def _now() -> int:
 class Subscriptions:
     """The subscriptions of a store, and an ASGI application that serves what is below `__ds/`.
 
-    It works while its block runs, or its `run()`:
+    It delivers wakes while its `async with` block, or its `run()`, runs:
 
     ```
     subscriptions = Subscriptions(store)
@@ -56,8 +57,9 @@ class Subscriptions:
         ...  # serve
     ```
 
-    Each process that serves the store runs one; together they deliver each wake once, and a wake
-    whose process dies is taken over when its lease ends.
+    Each process that serves the store has its own; together they deliver each wake once. If the
+    process that delivers a wake dies, another one takes over: of a webhook when the lease ends, of
+    a pull-wake after `limits.ANNOUNCE_GRACE` seconds.
 
     Args:
         store: Open, in this event loop.
@@ -105,7 +107,7 @@ class Subscriptions:
             await block.start(self.run)
         except BaseException:
             block.cancel_scope.cancel()
-            await block.__aexit__(None, None, None)  # with the error, it would wrap it in a group
+            await block.__aexit__(None, None, None)  # given the error, it would raise a group
             raise
         self._block = block
         return self
@@ -119,16 +121,16 @@ class Subscriptions:
         block, self._block = self._block, None
         assert block is not None
         block.cancel_scope.cancel()
-        await block.__aexit__(None, None, None)  # the error of the block is not for a group
+        await block.__aexit__(None, None, None)  # as above: the block's error stays as it is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is below `__ds/`, which is below the place of mounting."""
+        """Answer a request for a path below `__ds/`, which is below the mount path."""
         await self._control.serve(scope, receive, send, is_running=self._group is not None)
 
     def appended(self, path: str) -> None:
-        """Note an append that is durable, or a new stream; costs next to nothing.
+        """Note that a stream was created or got an append that is durable; costs next to nothing.
 
-        Call it in the event loop, for everything that this process has written.
+        Call it in the event loop, for each stream that this process has created or appended to.
 
         Args:
             path: The stream.
@@ -136,17 +138,18 @@ class Subscriptions:
         self._views.appended(path)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Deliver wakes until it is cancelled; a task group's `start` returns when it works.
+        """Deliver wakes until it is cancelled; a task group's `start` returns once it delivers.
 
-        If it is cancelled, deliveries in flight are cut off. What has become of each wake is in
+        If it is cancelled, webhooks that are being sent are cut off. The state of each wake is in
         the store, and the next process that runs continues from there.
 
         Args:
             task_status: Given by `start` of a task group.
 
         Raises:
-            RuntimeError: They run already.
+            RuntimeError: It runs already.
             StoreUnavailable: The store could not work at the start.
+            SubscriptionRefused: `signing_key` is set, and the package that signs is not installed.
         """
         if self._signal is not None:
             raise RuntimeError("these subscriptions run already")
@@ -220,7 +223,7 @@ class Subscriptions:
             self._sweep_at = min(self._sweep_at, self._clock() + _PAUSE_MS)
 
     async def _load_all(self) -> None:
-        """Read the directory, and each subscription that is new in it."""
+        """Read the directory and each subscription that is new in it; drop those that are gone."""
         self._is_behind = False
         nonces = await self._repository.nonces()
         for name in self._views:
@@ -239,7 +242,7 @@ class Subscriptions:
 
     def _perform(self, effect: Effect, state: SubscriptionState) -> None:
         if self._group is None or self._dispatcher is None:
-            return  # it does not run any more: the state says when another process does it
+            return  # `run` has ended: the state says when another process does it
         if effect is Effect.DELIVER:
             self._group.start_soon(self._dispatcher.deliver, state)
         else:

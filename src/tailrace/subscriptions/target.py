@@ -1,12 +1,12 @@
 """Which URLs a webhook may have, and to which addresses it may be sent.
 
-A client that may create a subscription makes this server send requests, from inside its network. So
-the URL is checked when it is given. Each time before a connection is made, every address of its
-host is checked; the connection then goes to an address that was checked, never to the name again.
+A client that may create a subscription makes this server send requests from inside its network. So
+the URL is checked when it is given. Before each delivery, every address of its host is checked; the
+connection then goes to an address that was checked, and the name is not resolved again.
 
-An address must be one of those that are allowed; it is not enough that it is not known to be bad.
-Allowed are, of IPv6, global unicast without the parts that carry other addresses; of IPv4, what is
-global in the registries.
+Only addresses that are known to be public are allowed. Of IPv4: what the registries call global. Of
+IPv6: global unicast without the ranges that contain an IPv4 address (6to4, Teredo). An address of
+NAT64 is allowed if the IPv4 address in it is.
 
 Source: Durable Streams 6.2, 12.8; RFC 6890, RFC 6052, RFC 3056, RFC 6598.
 """
@@ -40,7 +40,7 @@ _BAD_4: Final = tuple(
     map(
         ipaddress.IPv4Network,
         (
-            # Beside `is_global`, which knows fewer of them in older Pythons:
+            # In addition to `is_global`, which knows fewer of them in older Pythons:
             "0.0.0.0/8",
             "10.0.0.0/8",
             "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata
@@ -95,10 +95,10 @@ class Target:
     is_local: bool
 
     def allows(self, address: str) -> bool:
-        """Whether it may be sent to an address, which is one of its host."""
+        """Whether the webhook may be sent to `address`, which is one of its host's."""
         try:
             parsed = ipaddress.ip_address(address)
-        except ValueError:  # a zone: `fe80::1%eth0`
+        except ValueError:  # not an address
             return False
         if self.is_local:
             return parsed in _LOOPBACK if parsed.version == 4 else parsed == _LOOPBACK_6
@@ -117,7 +117,7 @@ def is_allowed_address(address: Address) -> bool:
 
 
 def parse_target(url: str, *, allow_localhost: bool) -> Target:
-    """Where a URL leads, if a webhook may have it.
+    """Where webhooks for a URL are sent, if a webhook may have this URL.
 
     Args:
         url: As the client gave it.

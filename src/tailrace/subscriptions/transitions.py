@@ -1,4 +1,4 @@
-"""What may become of a subscription: pure functions of its state, an event and the context.
+"""How a subscription changes: pure functions of its state, an event and the context.
 
 A subscription is in one of four states:
 
@@ -9,11 +9,12 @@ A subscription is in one of four states:
 | offered | `wake_id` | pull-wake only: the event is written, any worker may claim the wake |
 | leased | `wake_id`, `lease_until` | a webhook is sent, or its worker works |
 
-The event of a pull-wake is written at once by the process that began the wake. `retry_at` is when
-another process writes it, if that one has died.
+The event of a pull-wake is written at once by the process that began the wake. If that process has
+died, another one writes the event at `retry_at`.
 
-Each way back to idle looks for pending work first, and begins the next wake if there is some. Time
-is judged here and not by timers: a lease is over at its end, even if no process has noticed yet.
+When a wake ends, pending work is looked for first, and the next wake begins if there is some. These
+functions compare times with `Context.now` and rely on no timer: a lease is over at its end, even if
+no process has noticed yet.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Transition:
 
     Args:
         state: The new state; the very same object if nothing changes.
-        effect: What follows.
-        woke: A wake began.
+        effect: What follows; None: nothing.
+        woke: Whether a wake began.
     """
 
     state: SubscriptionState
@@ -117,9 +118,9 @@ class AckRequest:
     """A callback or an ack of a worker.
 
     Args:
-        wake: Its wake.
+        wake: The wake that it answers for.
         acks: What it has processed.
-        done: It gives the wake back.
+        done: Whether it has finished: this ends the wake.
     """
 
     wake: Wake
@@ -141,7 +142,7 @@ def is_pending(link: Link, tail: StreamTail | None) -> bool:
 
 
 def created(state: SubscriptionState, context: Context, found: Iterable[str]) -> SubscriptionState:
-    """A new subscription with its first links, each at the tail: what is old begins no wake.
+    """A new subscription with its first links, each at the tail: old data begins no wake.
 
     Args:
         state: Without links.
@@ -172,7 +173,7 @@ def linked(state: SubscriptionState, context: Context, paths: Iterable[str]) -> 
 
 
 def unlinked(state: SubscriptionState, path: str) -> Transition:
-    """Take an explicit stream out, unless the pattern matches it too.
+    """Remove an explicit stream; if the pattern matches it too, it stays as a matching stream.
 
     Source: Durable Streams 6.1, 6.4.
     """
@@ -194,8 +195,8 @@ def deleted(state: SubscriptionState) -> Transition:
 def advanced(
     state: SubscriptionState, context: Context, appeared: Iterable[str] = ()
 ) -> Transition:
-    """Do what is due: link new streams, take back a lease that is over, deliver a wake again, or
-    begin a wake if work is pending.
+    """Do what is due: link new streams, end a lease that is over, deliver a wake again, or begin a
+    wake if work is pending.
 
     Args:
         state: As it is.
@@ -207,8 +208,8 @@ def advanced(
     if state.deleted:
         return Transition(state)
     if context.tails is not None:
-        # Without tails, a lease that is over is left as it is: to take it back and begin no wake
-        # would leave pending work that no worker ever learns of.
+        # Without tails, a lease that is over stays as it is. To end it without looking for pending
+        # work could leave work that no worker ever learns of.
         state = _expired(_with_found(state, context, appeared, at_tail=False), context)
     if state.retry_at is not None and state.retry_at <= context.now:
         return _attempted(state, context)
@@ -216,7 +217,7 @@ def advanced(
 
 
 def claimed(state: SubscriptionState, context: Context, worker: str) -> Transition:
-    """Give the wake to a worker, or begin one if there is work.
+    """Give the wake to a worker; if none is in flight and work is pending, begin one.
 
     Raises:
         SubscriptionRefused: Another worker has it, there is nothing to do (409), or the
@@ -255,7 +256,7 @@ def acked(
     *,
     by_webhook: bool,
 ) -> Transition:
-    """A worker answers: move cursors on, and extend the lease or take it back.
+    """A worker answers: move cursors on, and extend the lease, or end the wake if it is done.
 
     All or nothing: if one ack is wrong, every cursor and the lease stay as they were.
 
@@ -291,7 +292,7 @@ def acked(
 def released(
     state: SubscriptionState, context: Context, token: TokenClaims, wake: Wake
 ) -> Transition:
-    """A worker gives its wake back and has processed nothing.
+    """A worker gives its wake back unprocessed.
 
     Raises:
         SubscriptionRefused: The wake is not in flight any more (409), or is a webhook's (400).
@@ -324,8 +325,8 @@ def delivery_failed(state: SubscriptionState, context: Context, wake: Wake) -> T
 
     Source: Durable Streams 7.1.
     """
-    # A receiver that called back and then failed to answer has the wake all the same; so has a
-    # worker that claimed it while its event could not be written.
+    # A receiver that called back has the wake, even if it then failed to answer the webhook; so has
+    # a worker that claimed the wake while its event could not be written.
     taken = state.acknowledged or state.holder is not None
     if taken or not _is_current(_expired(state, context), wake):
         return Transition(state)
@@ -394,9 +395,9 @@ def _attempted(state: SubscriptionState, context: Context) -> Transition:
 def _fenced(
     state: SubscriptionState, context: Context, token: TokenClaims, wake: Wake
 ) -> SubscriptionState:
-    """The state, if a request is about the wake that is in flight."""
+    """The state, if a request is about the wake that is in flight; otherwise refuse it."""
     state = _expired(state, context)
-    # A receiver may also call back while its webhook waits for the next attempt: then it took the
+    # A receiver may also call back while its webhook waits for the next attempt: then it got the
     # webhook, and only its answer was lost.
     good = (
         _is_current(state, wake)
@@ -441,7 +442,7 @@ def _has_pending(state: SubscriptionState, context: Context) -> bool:
 
 
 def _with_snapshot(state: SubscriptionState, context: Context) -> SubscriptionState:
-    """Let the wake name the tails of now, and nothing that it named before."""
+    """Let the wake name streams with their tails of now, and nothing that it named before."""
     state = _without_snapshot(state)
     named: dict[str, Link | None] = {}
     for path in _chosen(state, context):
@@ -460,8 +461,8 @@ def _without_snapshot(state: SubscriptionState) -> SubscriptionState:
 
 
 def _chosen(state: SubscriptionState, context: Context) -> list[str]:
-    """The streams that a wake names. Pending streams come first, and of these the one that was
-    named longest ago, so that none waits for ever behind streams that are always busy."""
+    """The streams that a wake names: pending streams first, and among these the one that was named
+    longest ago. So no stream waits for ever behind streams that are always busy."""
 
     def order(path: str) -> tuple[bool, int, str]:
         link = state.links[path]
@@ -471,8 +472,8 @@ def _chosen(state: SubscriptionState, context: Context) -> list[str]:
 
 
 def _reconciled(state: SubscriptionState, context: Context) -> SubscriptionState:
-    """Begin again the cursor of a stream that was replaced; drop that of a matching stream that is
-    gone."""
+    """Move the cursor of a stream that was replaced to the start; drop that of a matching stream
+    that is gone."""
     assert context.tails is not None
     changed: dict[str, Link | None] = {}
     for path, link in state.links.items():
@@ -538,7 +539,8 @@ def _fits(count: int, path_bytes: int) -> bool:
 
 
 def _furthest(link: Link, tail: StreamTail | None) -> Offset:
-    """The furthest that can have been processed; of a stream that is gone, what the wake named."""
+    """The furthest offset that can be acknowledged: the tail, or, if the stream is gone, what the
+    wake named."""
     if tail is not None:
         return tail.offset
     return link.acked if link.snapshot is None else link.snapshot

@@ -1,9 +1,9 @@
 """The subscriptions as this process knows them: which paths they follow, and what is due when.
 
-A view may be behind: another process has changed the state, and the hint is on its way. So a view
-decides nothing but whether to look. One append must not be missed: an append that comes while the
-view says that a wake is in flight, though that wake is over already. So such a view notes the
-append, and when it becomes idle its streams are looked at.
+A view may be out of date: another process has changed the state, and the notification has not come
+yet. So a view only decides whether to look at the state. An append must not be missed when the view
+shows a wake in flight that is over already. So the view notes an append during a wake (`missed`),
+and the streams are looked at when the view shows no wake any more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tailrace.subscriptions.repository import StoredState, path_of
 __all__ = ["Todo", "View", "Views"]
 
 _MAX_PATHS: Final = 1000
-"""Paths that are noted one by one; when there are more, everything is looked at."""
+"""Paths that are noted one by one; if there are more, everything is looked at."""
 
 
 @dataclass(slots=True)
@@ -27,9 +27,9 @@ class Todo:
     """What to look at in a subscription.
 
     Args:
-        paths: Streams that got data.
-        tails: The tails of all its streams.
-        everything: Also the streams that match its pattern.
+        paths: Streams that were created or got data.
+        tails: Whether to look at the tails of all its streams.
+        everything: Whether to look also at all streams that match its pattern.
     """
 
     paths: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ class Todo:
 
     @property
     def is_only_due(self) -> bool:
-        """Nothing is known to have happened."""
+        """Whether no stream is to be looked at, only whether something is due."""
         return not (self.paths or self.tails or self.everything)
 
     def add(self, path: str) -> None:
@@ -61,8 +61,9 @@ class View:
     Args:
         stored: Its state when it was last read or written.
         stop: Ends the watching of its state.
-        missed: A stream got data while a wake was in flight.
-        postponed: Milliseconds before which nothing is tried, since the store could not work.
+        missed: Whether a stream got data while a wake was in flight.
+        postponed: When to try again, since the store could not work: milliseconds since the epoch;
+            None: at any time.
     """
 
     stored: StoredState
@@ -85,7 +86,7 @@ class Views:
     Args:
         store: Where their states are watched.
         notify: Called when there is something to do.
-        forgotten: Called with the id of a subscription that was deleted.
+        forgotten: Called with the id of a subscription that was dropped.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Views:
         return self._views.get(name)
 
     def appended(self, path: str) -> None:
-        """Note that a stream got data."""
+        """Note that a stream was created or got data."""
         if not self._index:
             return
         for name in self._index.matches(path):
@@ -122,7 +123,7 @@ class Views:
                 self._notify()
 
     def ask(self, name: str, todo: Todo) -> None:
-        """Ask for a look at a subscription."""
+        """Ask for a look at a subscription, as `todo` says."""
         self._todo.setdefault(name, Todo()).merge(todo)
         self._notify()
 
@@ -133,7 +134,7 @@ class Views:
             view.missed = True
 
     def take(self, name: str) -> Todo | None:
-        """Take over what is to be looked at; None: nothing."""
+        """Take out what is to be looked at in a subscription; None: nothing."""
         return self._todo.pop(name, None)
 
     def waiting(self, now: int) -> list[str]:
@@ -145,7 +146,7 @@ class Views:
         return [name for name in self._todo if name in views and views[name].postponed is None]
 
     def next_due(self) -> int | None:
-        """When there is something to do even if nothing happens before."""
+        """When something is due next, in milliseconds since the epoch; None: nothing is."""
         return self._schedule.next
 
     def put(self, stored: StoredState) -> None:
@@ -158,10 +159,10 @@ class Views:
         if view is None:
             stop = self._store.watch(path_of(state.id, state.nonce), self._on_change(state.id))
             view = self._views[state.id] = View(stored, stop)
-            # No append between its creation and now was noted here.
+            # Appends between its creation and now were not noted here.
             self.ask(state.id, Todo(everything=True))
         elif stored.tail < view.tail:
-            return  # read before what is known already
+            return  # older than what is known already
         before, view.stored = view.stored, stored
         if state.wake_id is None and (view.missed or state.links.keys() - before.state.links):
             view.missed = False
@@ -179,7 +180,7 @@ class Views:
             self._look_when_due(name, view)
 
     def drop(self, name: str) -> None:
-        """Forget a subscription that was deleted."""
+        """Forget a subscription, and stop watching its state."""
         view = self._views.pop(name, None)
         if view is not None:
             view.stop()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Resolve", "Undeliverable", "Webhooks", "is_done", "resolve"]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, for a port."""
+"""Finds the addresses of a host, for a port."""
 
 _MOST_ADDRESSES: Final = 3
 """Addresses that are tried, one after the other."""
@@ -72,7 +72,7 @@ class Webhooks:
 
     Args:
         options: What is allowed, and how certificates are checked.
-        resolve: Finds addresses.
+        resolve: Finds the addresses of a host.
     """
 
     def __init__(self, options: SubscriptionOptions, resolve: Resolve = resolve) -> None:
@@ -93,16 +93,18 @@ class Webhooks:
             raise _missing()
 
     async def aclose(self) -> None:
-        """Let go of the HTTP client."""
+        """Close the HTTP client, if there is one."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
 
     async def post(self, url: str, body: bytes, signature: str) -> bytes:
-        """Send a webhook; returns the answer if it is short. The caller limits the time.
+        """Send a webhook; returns the answer's body, empty if it is too long.
+
+        The caller limits the time.
 
         Raises:
-            Undeliverable: It was not accepted.
+            Undeliverable: No address could be reached, or the answer was not 2xx.
         """
         try:
             target = parse_target(url, allow_localhost=self._options.allow_localhost)
@@ -195,7 +197,7 @@ async def _send(client: httpx2.AsyncClient, request: _Request, address: str) -> 
 
 
 async def _beginning(response: httpx2.Response) -> bytes:
-    """An answer's body; empty if it is longer than one that says `done`."""
+    """An answer's body; empty if it has more than `limits.MAX_WEBHOOK_ANSWER_BYTES`."""
     answer = b""
     with anyio.CancelScope() as scope:
         async for part in response.aiter_raw():

@@ -1,7 +1,7 @@
-"""Tests for streams: a live client, a clock that the test moves, and probes for what is left.
+"""Test your own streams: a live client, a clock that the test moves, and checks for leaks.
 
-For asyncio and trio alike, through anyio, and for any ASGI application. docs/testing.md shows it
-at work; `tailrace.testing.plugin` has the pytest fixtures.
+It works on asyncio and trio, through anyio, with any ASGI application. docs/testing.md shows it at
+work; `tailrace.testing.plugin` has the pytest fixtures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""ASGI as the kit speaks it: a request's scope, the order of messages, the lifespan.
+"""The server's side of ASGI: a request's scope, the checks of messages, the lifespan.
 
-The order is strict, stricter than the servers, which let some of it pass: header names must be
-lower case and bodies must be `bytes`, as the specification has it.
+Messages are checked against the specification, more strictly than servers do: for example, header
+names must be lower case, and bodies must be `bytes`.
 
 Source: ASGI 3.0, HTTP connection scope 2.5; extensions `http.response.pathsend` and
 `http.response.zerocopysend`; lifespan protocol 2.0.
@@ -36,11 +36,11 @@ class Request:
     Args:
         method: In capitals.
         target: Path and query, escaped as on the wire: "/a%20b?c=d".
-        headers: Names and values, by the order given.
+        headers: Names and values, sent in this order.
         body: The chunks of the body.
         http_version: "1.0", "1.1" or "2".
-        spec_version: Of ASGI's HTTP scope: "2.3", "2.4".
-        extensions: What the server offers.
+        spec_version: The version of ASGI's HTTP scope: "2.3", "2.4".
+        extensions: The extensions that the server offers.
     """
 
     method: str
@@ -52,10 +52,10 @@ class Request:
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
     def scope(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The scope.
+        """The ASGI scope of the request.
 
         Args:
-            state: What the application's lifespan has left for its requests.
+            state: The `state` of the application's lifespan.
         """
         raw_path, _, query = self.target.partition("?")
         return {
@@ -99,8 +99,8 @@ class ResponseStart:
     """The status line and the headers of a response.
 
     Args:
-        status: 200 and so on.
-        headers: By name in any case, with every value kept in order (`getlist`, `raw`).
+        status: 100 to 999.
+        headers: Found by name in any case; `getlist` and `raw` have every value, in order.
     """
 
     status: int
@@ -114,12 +114,12 @@ class _Part:
 
 
 class MessageOrder:
-    """What one application has sent so far, and so what it may send next.
+    """What an application has sent for one request, and so what it may send next.
 
     Args:
-        method: The request's; the response to a HEAD carries no body, whatever is sent.
-        extensions: What the server offers in the scope. A message type that is not of HTTP's core
-            is allowed if it is named here.
+        method: The request's method. The response to a HEAD has no body, whatever is sent.
+        extensions: The extensions that the scope offers. A message type that is not one of the
+            two of plain HTTP is allowed if it is named here.
     """
 
     def __init__(self, method: str, extensions: Collection[str]) -> None:
@@ -130,13 +130,13 @@ class MessageOrder:
         self._remaining: int | None = None
 
     def accept(self, message: Mapping[str, Any]) -> bytes:
-        """Take the next message.
+        """Check the next message, and take it.
 
         Returns:
             The bytes that it adds to the response's body.
 
         Raises:
-            ProtocolViolation: It is malformed, or may not come now.
+            ProtocolViolation: The message is malformed, or not allowed now.
         """
         kind = message.get("type")
         if kind not in (_START, _BODY) and kind not in self._extensions:
@@ -220,7 +220,7 @@ def _descriptor_part(message: Mapping[str, Any]) -> _Part:
     if not isinstance(file, int):
         raise ProtocolViolation(f"file={file!r}: give a descriptor's number")
     size = os.fstat(file).st_size if count is None else count
-    # Without an offset the descriptor's own position counts, and moves, as with sendfile(2).
+    # Without an offset it reads from the descriptor's own position, and moves it: sendfile(2).
     body = os.read(file, size) if offset is None else read_at(file, size, offset)
     return _Part(body, not _flag(message.get("more_body", False)))
 
@@ -264,8 +264,8 @@ class Lifespan:
         """Start the application.
 
         Raises:
-            RuntimeError: it said that its startup failed.
-            Exception: what it raised instead.
+            RuntimeError: It said that its startup failed, or returned before that was complete.
+            Exception: What it raised instead.
         """
         group.start_soon(self._run)
         await self._until(_ANSWERS)

@@ -1,12 +1,15 @@
-"""What the kit asks of the running event loop and anyio does not offer: rest, timers, threads.
+"""What the kit needs of the running event loop, beside what anyio offers.
+
+That is: to wait until every other task waits, to stop and move the clock, and to be called from
+threads.
 
 The theory. On trio everything here is public. On asyncio two private attributes of the stock loop
-are read, both unchanged since Python 3.4: `_ready`, the callbacks that wait for this turn, and
-`_scheduled`, the heap of timers. anyio's own `wait_all_tasks_blocked` cannot be used there, since
-between two looks it sleeps for 0.1 s by the very clock that a test has stopped.
+are read, both unchanged since Python 3.4: `_ready`, the callbacks that run in the next turn, and
+`_scheduled`, the heap of timers. anyio's own `wait_all_tasks_blocked` cannot be used there, because
+between two looks it sleeps for 0.1 s by the clock that a test has stopped.
 
-At the moment a task comes back from `asyncio.sleep(0)`, the loop has just polled its selector and
-moved the timers that are due: whatever can run is in `_ready`. If it is empty, every task waits.
+When a task continues after `asyncio.sleep(0)`, the loop has just polled its selector and moved the
+timers that are due to `_ready`. So whatever can run is there. If it is empty, every task waits.
 """
 
 from __future__ import annotations
@@ -31,22 +34,22 @@ class EventLoop(Protocol):
     """The running loop, asyncio's or trio's, as the kit sees it."""
 
     def current_task(self) -> object | None:
-        """The task that runs now; None in a bare callback."""
+        """The task that runs now; None in a callback outside of tasks."""
 
     def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
         """Run a callback in the loop soon; may be called in any thread."""
 
     async def settle(self) -> bool:
-        """Wait until every other task waits; tells whether any of them ran meanwhile."""
+        """Wait until every other task waits; return whether any of them ran meanwhile."""
 
     def freeze(self) -> None:
         """Stop the loop's clock."""
 
     def move_to(self, time: float) -> None:
-        """Set the stopped clock; what is due runs at the loop's next turn."""
+        """Set the stopped clock; timers that are due then run at the loop's next turn."""
 
     def thaw(self) -> None:
-        """Let the clock go on from where it was moved to; it never goes back."""
+        """Let the clock go on from the time that it was moved to."""
 
     def next_deadline(self) -> float:
         """The time of the next timer; infinity when there is none."""
@@ -56,7 +59,7 @@ def running_loop() -> EventLoop:
     """The loop that runs in this thread.
 
     Raises:
-        RuntimeError: none runs.
+        RuntimeError: No loop runs in this thread.
     """
     if _in_trio():
         return _Trio()
@@ -72,7 +75,7 @@ def current_task() -> object | None:
 
 
 def _in_trio() -> bool:
-    # Asked first: a trio that is the guest of an asyncio loop has both running.
+    # trio comes first: where it is a guest of an asyncio loop, both loops run in the thread.
     if "trio" not in sys.modules:
         return False
     import trio
@@ -81,12 +84,12 @@ def _in_trio() -> bool:
 
 
 _settling: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
-"""How many tasks settle on a loop: each is always ready, and must not wait for the others."""
+"""How many tasks are in `settle`, by loop. They are always ready: none may wait for another."""
 
 
 class _Asyncio:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Any: the private attributes, and `time`, which is replaced on the instance.
+        # Any, for the private attributes, and for `time`, which is replaced on the instance.
         self._loop: Any = loop
         self._now = 0.0
 
@@ -117,14 +120,14 @@ class _Asyncio:
                 f"the clock of {type(self._loop).__qualname__} cannot be moved: run the test on "
                 "asyncio's own event loop or on trio"
             )
-        # Forward to a whole second, so that what is added to it stays a plain number.
+        # Forward to a whole second: a fraction would bring rounding errors into sums with it.
         self._now = float(math.ceil(self._loop.time()))
-        self._loop.time = lambda: self._now  # type: ignore[method-assign]  # the whole trick
+        self._loop.time = lambda: self._now  # type: ignore[method-assign]  # on the instance
 
     def move_to(self, time: float) -> None:
-        # The loop takes a timer as due one clock resolution (1 ns) early. After 194 days of
-        # uptime a float of seconds is coarser than that, and a timer at this very instant would
-        # wait for ever.
+        # The loop runs the timers before its time plus the clock's resolution (1 ns). After 194
+        # days of uptime that sum is the time itself, and a timer at exactly this time would wait
+        # for ever.
         if time + self._loop._clock_resolution == time:
             time = math.nextafter(time, math.inf)
         self._now = time
@@ -140,11 +143,11 @@ class _Asyncio:
 
 
 _settlers: set[object] = set()
-"""The tasks that settle on trio; what they do to find rest is not unrest to each other."""
+"""The trio tasks that are in `settle`: their steps do not count as work of other tasks."""
 
 
 class _Steps:
-    """A trio instrument that sees whether a task ran."""
+    """A trio instrument that records whether a task ran, other than those in `settle`."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -158,7 +161,7 @@ class _Trio:
         import trio
 
         self._trio = trio
-        self._token = trio.lowlevel.current_trio_token()  # here, since a thread could not ask
+        self._token = trio.lowlevel.current_trio_token()  # here, for calls from other threads
         self._rate = 0.0
 
     def current_task(self) -> object | None:

@@ -1,6 +1,6 @@
-"""What lies between an application and its client: the request, a window of body bytes, an end.
+"""The connection between an application and its client: the request, and a window of body bytes.
 
-One loop, no threads: every change is made at once and then told to whoever waits.
+All of it is in one event loop: each change is made at once, and then wakes every task that waits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Sent:
 
     Args:
         time: Seconds since the exchange was opened, by the event loop's clock.
-        message: As it was sent.
+        message: A copy of the message.
     """
 
     time: float
@@ -43,8 +43,8 @@ class Outcome:
     """How the application's call ended.
 
     Args:
-        complete: It had sent its whole response. Also true if nobody was there any more to get it.
-        error: What it raised; also a violation of ASGI that it kept to itself.
+        complete: It had sent its whole response, whether or not the client was still there.
+        error: What it raised; or the first `ProtocolViolation` of `send()`, if it caught that.
     """
 
     complete: bool
@@ -52,19 +52,19 @@ class Outcome:
 
     @property
     def truncated(self) -> bool:
-        """It ended before it had sent its whole response."""
+        """Whether it ended before it had sent its whole response."""
         return not self.complete
 
 
 class Wire:
-    """One request and its response between the two ends.
+    """The connection of one request, with the application's end and the client's end.
 
     Args:
         request: The chunks of the request's body.
-        order: Judges what the application sends.
-        window_bytes: More than so many unread bytes make `send()` wait.
+        order: Checks what the application sends.
+        window_bytes: While more than this many bytes are unread, `send()` waits.
         raise_after_leave: `send()` raises `ClientGone` once the client has left; otherwise it
-            drops what it is given.
+            drops the message.
     """
 
     def __init__(
@@ -95,9 +95,10 @@ class Wire:
     # The application's end -----------------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        """The request's chunks; then `http.disconnect`, once the exchange is over for the server.
+        """The request's chunks; then, when the exchange is over for the server, `http.disconnect`.
 
-        That is: the client left or shut its side, or the response is complete (as in uvicorn).
+        It is over when the client has left or shut its sending side, or when the response is
+        complete (as in uvicorn).
         """
         if self._request and not self._over_for_server():
             body = self._request.popleft()
@@ -108,9 +109,9 @@ class Wire:
     async def send(self, message: dict[str, Any]) -> None:
         """Take a message.
 
-        As in uvicorn, a full window is waited for before the message and not after it, so one
-        message of any size finds room; and while there is room there is no checkpoint, so an
-        application that never waits for anything else keeps the loop to itself.
+        As in uvicorn, it waits while the window is full, and then takes a message of any size. If
+        there is room, it does not yield to the event loop. So an application that waits for nothing
+        else lets no other task run.
         """
         await self._room()
         if self.left and self._raise_after_leave:
@@ -130,11 +131,11 @@ class Wire:
         self._tell()
 
     def finish(self, error: Exception | None, *, answer_errors: bool) -> None:
-        """The application's call is over.
+        """Record that the application's call has ended.
 
         Args:
             error: What it raised.
-            answer_errors: Give the client the 500 of a server if no response was begun.
+            answer_errors: Give the client a 500, as servers do, if no response was begun.
         """
         self.outcome = Outcome(self._order.complete, error or self.violation)
         if answer_errors and self.start is None and not self.left:
@@ -156,20 +157,20 @@ class Wire:
     # The client's end ----------------------------------------------------------------------------
 
     def take(self, most: int) -> bytes:
-        """Up to so many of the unread bytes; makes room in the window."""
+        """Take up to `most` of the unread bytes, which makes room in the window."""
         chunk = bytes(self.unread[:most])
         del self.unread[:most]
         self._tell()
         return chunk
 
     def leave(self) -> None:
-        """The client closes the connection."""
+        """Close the connection, as the client."""
         self.left = True
         self.unread.clear()
         self._tell()
 
     def half_close(self) -> None:
-        """The client shuts its sending side."""
+        """Shut the client's sending side."""
         self.half_closed = True
         self._tell()
 
@@ -180,7 +181,7 @@ class Wire:
     # Both ----------------------------------------------------------------------------------------
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something about this wire holds; at once, without a checkpoint, if it does."""
+        """Wait until a condition holds; if it holds already, return without a checkpoint."""
         while not condition():
             await self._changed.wait()
 

@@ -1,4 +1,4 @@
-"""A client that drives an ASGI application live, in the test's own event loop."""
+"""A client that calls an ASGI application live, in the test's own event loop."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tailrace.testing.exchange import Exchange, Habits
 __all__ = ["WINDOW_BYTES", "Client"]
 
 WINDOW_BYTES = 64 * 1024
-"""Unread bytes that a server holds for a client before `send()` waits; asyncio's and uvicorn's."""
+"""Unread bytes that a server holds for a client before `send()` waits: 64 KiB, as uvicorn's."""
 
 
 class Client:
-    """Calls an application and stays with it while it answers.
+    """Calls an application, and reads its response while the application makes it.
 
-    The application runs in a task of its own, beside the test, on asyncio or trio; the first
-    bytes can be read before it has made the last, and any number of requests run at once.
+    The application runs in a task of its own, beside the test, on asyncio or trio. The test can
+    read the first bytes before the last are made. Any number of requests run at once.
 
     ```
     async with Client(app) as client, client.open("GET", "/numbers") as exchange:
@@ -34,8 +34,8 @@ class Client:
     Args:
         app: Any ASGI 3 application.
         lifespan: Run the application's startup before the block and its shutdown after it.
-        raise_app_exceptions: Raise in the test what the application raised; False gives the
-            client the 500 that a server would send, where no response was begun.
+        raise_app_exceptions: Raise in the test what the application raised. False: if no response
+            was begun, the client gets a 500, as from a server.
     """
 
     def __init__(
@@ -92,28 +92,30 @@ class Client:
     ) -> Exchange:
         """A request, sent when its block is entered: `async with client.open(...) as exchange`.
 
-        The application starts at the event loop's next turn.
+        The application then starts at the event loop's next turn.
 
         Args:
             method: In capitals.
             target: Path and query, escaped as on the wire.
-            headers: A mapping, or pairs where a name comes twice.
-            body: The request's body; an iterable gives it in several messages.
+            headers: A mapping; or pairs, if a name comes twice.
+            body: The request's body; each item of an iterable is one `http.request` message.
             http_version: "1.0", "1.1" or "2".
-            spec_version: Of ASGI's HTTP scope. Some applications behave differently from "2.4" on.
+            spec_version: The version of ASGI's HTTP scope. From "2.4" on some applications behave
+                differently.
             extensions: Offered in the scope; `http.response.pathsend` and
                 `http.response.zerocopysend` work.
-            window_bytes: While more than so many bytes wait unread, `send()` waits.
+            window_bytes: While more than this many bytes are unread, `send()` waits.
             after_leave: What `send()` does once the client has left: "drop" the message, as
-                uvicorn, or "raise" `ClientGone`, an OSError. None goes by the spec_version: from
-                2.4 on it raises.
-            rate: Bytes per second at which the client reads, by the event loop's clock.
-            leave_at: Bytes of the response's body after which the client leaves; with 0 before
-                the first.
+                uvicorn does, or "raise" `ClientGone`, an OSError. None: "raise" from
+                spec_version 2.4 on, else "drop".
+            rate: Bytes per second at which the client reads, by the event loop's clock; None: as
+                fast as they come.
+            leave_at: Bytes of the response's body after which the client leaves; 0: it has left
+                before the application starts; None: it stays.
 
         Raises:
             RuntimeError: The client is not open.
-            ValueError: A value out of its range.
+            ValueError: `rate` or `leave_at` is out of its range.
         """
         if self._group is None:
             raise RuntimeError("this client is not open: use it in `async with Client(app) as ...`")
@@ -145,7 +147,7 @@ class Client:
         )
 
     async def _close(self, exc: BaseException | None) -> None:
-        """End the group; the applications' own errors never reach it, so `exc` comes out alone."""
+        """End the task group. No error of an application reaches it, so `exc` is raised alone."""
         group, self._group, self._lifespan = self._group, None, None
         assert group is not None
         group.cancel_scope.cancel()

@@ -1,14 +1,15 @@
-"""Time that a test moves, and rest: nothing more happens until the test moves time.
+"""Time that a test moves, and `settle`, which waits until everything is at rest.
 
-A thread blocks (in a lock, in `time.sleep`, in a read), or it runs, or
-it could run and waits for a processor or for Python's lock. Only the first is rest. From inside
-Python the last two look like the first, so the kernel is asked: each thread's state, and the
-nanoseconds that it has run. If across a short sleep, which hands out Python's lock, no thread is
-running or waiting for a disk and none has run, then all of them block, however loaded the machine
-is.
+At rest, every task waits and every thread blocks: nothing more happens until the test moves time.
 
-Where the kernel does not tell (not Linux), the place where each thread stands in its code has to
-do, and a loaded machine may let this return too early.
+A thread blocks (in a lock, in `time.sleep`, in a read), or it runs, or it could run but waits for a
+processor or for Python's lock. Only the first is rest. From inside Python the three look the same,
+so the kernel is asked for each thread's state and for the nanoseconds that it has run. The check
+sleeps for a moment, which lets other threads take Python's lock. If afterwards no thread has run,
+and none is running or waiting for a disk, all of them block, even on a loaded machine.
+
+Only the kernel of Linux tells this. Elsewhere the check compares the position of each thread in its
+code, and on a loaded machine `settle` may return too early.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from tailrace.testing._eventloop import EventLoop, running_loop
 __all__ = ["Clock", "let_threads_run", "settle", "wait_until"]
 
 _TICK = 1e-9
-"""Seconds by which a timer may be missed through rounding; asyncio's own clock resolution."""
+"""Seconds by which rounding may misplace a timer; also the resolution of asyncio's clock."""
 
 _PATIENCE = 1.0
-"""Seconds of real time that `settle` gives threads which run and say nothing to the event loop."""
+"""Seconds of real time that `settle` waits for threads that run and do not call the event loop."""
 
 _NAP = 0.0005
 """Seconds of real time between two looks in `wait_until`."""
@@ -52,7 +53,7 @@ class Clock:
     ```
 
     asyncio's stock loop needs nothing. trio must run on a `trio.testing.MockClock`; the fixtures
-    of `tailrace.testing.plugin` see to it. After the block time goes on by itself, from where the
+    of `tailrace.testing.plugin` do that. After the block time goes on by itself, from where the
     test left it.
 
     Raises:
@@ -81,16 +82,16 @@ class Clock:
 
     @property
     def time(self) -> float:
-        """Seconds by which the clock was moved so far, to the nanosecond."""
+        """Seconds by which the clock was moved so far, rounded to nanoseconds."""
         return round(anyio.current_time() - self._start, 9)
 
     async def advance(self, seconds: float) -> None:
         """Move time forward, from timer to timer.
 
-        Before each step everything comes to rest (see `settle`), so a timer that is set on the way
-        and falls within the span fires as well, at its own time and in its turn.
+        Before each step everything comes to rest (see `settle`). So a timer that is set meanwhile
+        also fires, at its own time and in its turn, if that time is within `seconds`.
 
-        If it is cancelled, the clock stays where it has come to.
+        If the call is cancelled, the clock stays at the time that it has reached.
 
         Args:
             seconds: 0 or more.
@@ -123,15 +124,15 @@ class Clock:
 async def settle() -> None:
     """Let everything that can run do so, until every task waits and every thread blocks.
 
-    A task that waits for a timer or a socket waits. A thread that blocks (in a lock, in
+    A task that waits for a timer or a socket counts as waiting. A thread that blocks (in a lock, in
     `time.sleep`, in a read) is at rest even if it will go on later; to wait for what it or another
-    process does then, use `wait_until`. A thread that runs on and does not call the event loop is
-    not waited for after a second. A task that never waits never lets this return.
+    process does then, use `wait_until`. A thread that runs and does not call the event loop is
+    waited for at most one second. If a task never waits, this never returns.
     """
     loop = running_loop()
     await loop.settle()
     while True:
-        # What a thread says to the loop may start other work, and that may start threads.
+        # A thread's call to the loop may start other tasks, and these may start threads.
         let_threads_run(until=time.monotonic() + _PATIENCE)
         if not await loop.settle():
             return
@@ -140,12 +141,12 @@ async def settle() -> None:
 async def wait_until(condition: Callable[[], object], *, timeout: float = 10.0) -> None:
     """Wait, in real time, until a condition holds that a thread or another process will make true.
 
-    A thread that sleeps cannot be woken by a moved clock, so this wait is real: the condition is
-    looked at when everything has come to rest, and again each half millisecond.
+    A moved clock cannot wake a thread that sleeps, so this waits in real time. The condition is
+    called when everything has come to rest, and then again every half millisecond.
 
     Args:
         condition: Called in the event loop's thread: `thread_event.is_set`, `lambda: count == 3`.
-        timeout: Real seconds.
+        timeout: Seconds of real time.
 
     Raises:
         TimeoutError: It did not become true in time.
@@ -155,8 +156,8 @@ async def wait_until(condition: Callable[[], object], *, timeout: float = 10.0) 
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{condition!r} did not become true within {timeout} s")
-        # The loop itself sleeps: it is at rest, a moved clock would never wake `anyio.sleep`, and
-        # the threads that are waited for run meanwhile.
+        # This blocks the loop, which is at rest, while other threads run. `anyio.sleep` would never
+        # return if the test has stopped the clock.
         time.sleep(_NAP)  # noqa: ASYNC251
         await settle()
 
@@ -164,10 +165,10 @@ async def wait_until(condition: Callable[[], object], *, timeout: float = 10.0) 
 # Threads ------------------------------------------------------------------------------------------
 
 _LOOK = 0.00005
-"""Seconds of a look; what counts is that Python's lock is handed out meanwhile."""
+"""Seconds between two looks at the threads: a sleep, which lets them take Python's lock."""
 
 _LONG_LOOK = 0.001
-"""The same where only the code's position tells."""
+"""The same where only the position in its code shows that a thread runs."""
 
 _HAS_SCHEDSTAT = os.path.exists("/proc/self/schedstat")
 
@@ -175,10 +176,10 @@ Activity = dict[int, tuple[str, str]]
 
 
 def let_threads_run(until: float) -> None:
-    """Block this thread while others run.
+    """Block this thread until all others block.
 
     Args:
-        until: When to give up, by `time.monotonic`.
+        until: The time to give up, by `time.monotonic`.
     """
     before = _activity()
     while before and time.monotonic() < until:
@@ -202,7 +203,7 @@ def _activity() -> Activity:
 def _by_kernel(thread: threading.Thread) -> tuple[str, str]:
     folder = f"/proc/self/task/{thread.native_id}"
     try:
-        # The name in parentheses may hold anything; the state follows the last of them.
+        # The thread's name, in parentheses, may contain some too; the state follows the last one.
         state = _read(f"{folder}/stat").rpartition(")")[2].split()[0]
         ran = _read(f"{folder}/schedstat").split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -216,7 +217,7 @@ def _by_position(thread: threading.Thread) -> tuple[str, str]:
 
 
 def _read(path: str) -> str:
-    # Not `open`: this is done for every thread at every look.
+    # Faster than `open`: this is done for every thread at every look.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return os.read(descriptor, 1024).decode("latin-1")

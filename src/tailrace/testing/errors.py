@@ -1,4 +1,4 @@
-"""What the kit raises.
+"""The errors of `tailrace.testing`.
 
 ```
 BodyEnded           a read wanted more than the body had (an EOFError)
@@ -8,7 +8,7 @@ ClientGone          raised into the application's `send()` after the client left
 Leaked              something that was opened in a `no_leaks()` block is still there
 ```
 
-They stand apart from `tailrace.errors`: none of them can reach an HTTP client.
+They are not in `tailrace.errors`, because none of them can reach an HTTP client.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class BodyEnded(EOFError):
     """A read wanted more than the body had.
 
     Args:
-        message: What was wanted.
-        partial: The bytes that did come, since this read began.
+        message: What was wanted, and what came.
+        partial: The bytes that came since this read began.
     """
 
     def __init__(self, message: str, partial: bytes = b"") -> None:
@@ -34,8 +34,8 @@ class BodyEnded(EOFError):
 class Truncated(BodyEnded):
     """The body was cut: the application returned or failed before it had completed its response.
 
-    Over a socket the client would see a reset, or a chunked body without its terminating chunk.
-    The application's own exception, if there was one, is the `__cause__`.
+    Over a socket the client would see a reset, or a chunked body without its last chunk. The
+    application's own exception, if there was one, is the `__cause__`.
     """
 
 
@@ -44,14 +44,14 @@ class ProtocolViolation(RuntimeError):
 
 
 class ClientGone(OSError):
-    """The client has left; raised by `send()` from ASGI 2.4 on."""
+    """The client has left. `send()` raises it from ASGI 2.4 on, or by `after_leave="raise"`."""
 
 
 class Leaked(AssertionError):
     """Something that was opened in a `no_leaks()` block outlived it.
 
     Args:
-        leaks: One line for each: what it is, and where it stands.
+        leaks: One line for each leak: what it is, and where its code is.
     """
 
     def __init__(self, leaks: Sequence[str]) -> None:

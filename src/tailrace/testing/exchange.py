@@ -1,4 +1,4 @@
-"""One request, its response, and a client that reads it as the test says."""
+"""One request, its response, and a client that reads the response as the test says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Exchange", "Habits"]
 T = TypeVar("T")
 
 _SIPS_PER_SECOND = 10
-"""Into how many reads a slow client divides its second."""
+"""Reads per second of a client that has a `rate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Habits:
     """How a client reads.
 
     Args:
-        rate: Bytes per second at which it takes the body, more than 0; None as fast as it comes.
-        leave_at: Bytes of the body after which it leaves, 0 or more; None stays.
+        rate: Bytes per second at which it takes the body, more than 0; None: as fast as it comes.
+        leave_at: Bytes of the body after which it leaves, 0 or more; None: it stays.
 
     Raises:
-        ValueError: A value out of its range.
+        ValueError: A value is out of its range.
     """
 
     rate: float | None = None
@@ -60,14 +60,14 @@ class Exchange:
         first = await exchange.read()
     ```
 
-    The client takes bytes only while one of the reading methods runs: a test that calls none has
-    a client that stalls. Reading is for one task at a time.
+    The client takes bytes only while one of the reading methods runs. If a test calls none, its
+    client stalls. Only one task at a time may read.
 
-    At the end of the block the client leaves. An application that still waits when everything has
-    come to rest is cancelled, as a server does that stops. Then what the application raised is
-    raised here, unless the test has seen it (from `response()`, as the cause of a `Truncated`, or
-    in the outcome of `finished()`), or the block failed itself, or it only says that the client had
-    left.
+    At the end of the block the client leaves. If the application still waits when everything has
+    come to rest (`settle`), it is cancelled, as by a server that stops. Then what the application
+    raised is raised here, unless the test has seen it (from `response()`, as the cause of a
+    `Truncated`, or in the outcome of `finished()`), the block itself failed, or it comes from a
+    `ClientGone`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Exchange:
 
     @property
     def dropped(self) -> int:
-        """How many messages the application sent after the client had left; nobody got them."""
+        """How many messages were dropped because the client had left."""
         return self._wire.dropped
 
     @property
@@ -126,8 +126,8 @@ class Exchange:
         """Wait for the status line and the headers.
 
         Raises:
-            Exception: what the application raised, if it failed before it began its response.
-            Truncated: it returned without a response, or the client left before there was one.
+            Exception: What the application raised, if it failed before it began its response.
+            Truncated: It returned without a response, or the client left before there was one.
         """
         wire = self._wire
         await wire.until(lambda: wire.start is not None or wire.left or wire.outcome is not None)
@@ -142,7 +142,7 @@ class Exchange:
     async def finished(self) -> Outcome:
         """Wait until the application's call has ended, and return how it ended.
 
-        The response may be complete long before: background tasks run in the call, too.
+        The response may be complete long before: background tasks run in the call too.
         """
         wire = self._wire
         await wire.until(lambda: wire.outcome is not None)
@@ -153,16 +153,16 @@ class Exchange:
     # Reading -------------------------------------------------------------------------------------
 
     async def read(self, max_bytes: int | None = None) -> bytes:
-        """The next bytes of the body: what is there, or else what comes first.
+        """The bytes of the body that have arrived; if there are none, it waits for the next.
 
         Args:
-            max_bytes: At most so many, 1 or more; None takes all that is there.
+            max_bytes: At most this many, 1 or more; None: all that have arrived.
 
         Returns:
             At least one byte; or b"" at the clean end, and after the client has left.
 
         Raises:
-            Truncated: the application ended without completing its response.
+            Truncated: The application ended without completing its response.
             ValueError: `max_bytes` is less than 1.
         """
         if max_bytes is not None and max_bytes < 1:
@@ -175,19 +175,19 @@ class Exchange:
         """The next `n` bytes.
 
         Raises:
-            BodyEnded: the body has fewer; they are its `partial`.
-            Truncated: it was cut before.
+            BodyEnded: The body has fewer; they are the error's `partial`.
+            Truncated: The body was cut before.
         """
         while len(self._read) < n:
             await self._read_more(f"{n} bytes", n - len(self._read))
         return self._give(n)
 
     async def read_until(self, separator: bytes) -> bytes:
-        """The bytes up to a `separator`, which is included.
+        """The bytes up to the next `separator`, which is included.
 
         Raises:
-            BodyEnded: the body ended before it; what came is the `partial`.
-            Truncated: it was cut before.
+            BodyEnded: The body ended before it; what came is the error's `partial`.
+            Truncated: The body was cut before.
         """
         while (found := self._read.find(separator)) < 0:
             await self._read_more(f"up to {separator!r}")
@@ -197,18 +197,25 @@ class Exchange:
         """The rest of the body; if the client leaves before its end, what it got.
 
         Raises:
-            Truncated: the body was cut; what came is the `partial`.
+            Truncated: The body was cut; what came is the error's `partial`.
         """
         while chunk := await self._pull_keeping():
             self._read += chunk
         return self._give(len(self._read))
 
     def lines(self) -> AsyncIterator[bytes]:
-        """The body line by line, without the line feeds; the last line may have none."""
+        """The body line by line, without the line feeds; the last line may have none.
+
+        The iteration raises `Truncated` as `read` does.
+        """
         return _Iteration(self._line)
 
     async def event(self) -> ReceivedEvent | None:
-        """The next server-sent event; None at the end of the body."""
+        """The next server-sent event; None at the end of the body.
+
+        Raises:
+            Truncated: As `read`.
+        """
         while not self._events:
             chunk = await self.read()
             if not chunk:
@@ -217,10 +224,10 @@ class Exchange:
         return self._events.popleft()
 
     def events(self, *, leave_after: int | None = None) -> AsyncIterator[ReceivedEvent]:
-        """The server-sent events, as they come.
+        """The server-sent events, as they come. The iteration raises `Truncated` as `read` does.
 
         Args:
-            leave_after: The client leaves when it has taken so many; None stays.
+            leave_after: The client leaves when it has taken this many; None: it stays.
         """
         left = math.inf if leave_after is None else leave_after
 
@@ -241,8 +248,8 @@ class Exchange:
     async def leave(self) -> None:
         """Close the connection now: `receive()` gives `http.disconnect`, unread bytes are lost.
 
-        A `send()` that was waiting for the window goes on. The application is not cancelled:
-        `finished()` waits until it has taken notice.
+        A `send()` that was waiting for the window goes on. The application is not cancelled: it has
+        to notice this itself. `finished()` waits until its call has ended.
         """
         self._wire.leave()
         await anyio.lowlevel.checkpoint()
@@ -250,8 +257,8 @@ class Exchange:
     async def half_close(self) -> None:
         """Shut the sending side: the application gets `http.disconnect`, the client reads on.
 
-        A TCP client may do so after its request; servers do not agree on what it means, and
-        uvicorn takes it for leaving.
+        A TCP client may do so after its request. Servers treat it differently; for uvicorn the
+        client has left.
         """
         self._wire.half_close()
         await anyio.lowlevel.checkpoint()
@@ -286,7 +293,7 @@ class Exchange:
                 result = await call(self._scope, self._wire.receive, self._wire.send)
                 if result is not None:
                     raise ProtocolViolation(f"the application returned {result!r}: return None")
-        except Exception as raised:  # noqa: BLE001 - whatever it raises is what a test asks for
+        except Exception as raised:  # noqa: BLE001 - the test gets whatever it raises
             error = raised
         finally:
             self._wire.finish(error, answer_errors=not self._raise)
@@ -309,12 +316,12 @@ class Exchange:
             raise outcome.error
 
     async def _pull(self, max_bytes: int | None = None) -> bytes:
-        """Take bytes from the window, in the client's manner."""
+        """Take bytes from the window, as the client's habits say."""
         wire = self._wire
         await wire.until(lambda: bool(wire.unread) or wire.nothing_follows())
         size = min(self._most(max_bytes), len(wire.unread))
         if self._habits.rate is not None:
-            # The bytes are on their way for so long, and until they are here they fill the window.
+            # The bytes are on their way for this long, and fill the window until they arrive.
             await anyio.sleep(size / self._habits.rate)
         chunk = wire.take(size)
         if not chunk:
@@ -343,7 +350,7 @@ class Exchange:
         ) from wire.outcome.error
 
     async def _pull_keeping(self, max_bytes: int | None = None) -> bytes:
-        """As `_pull`, but a `Truncated` carries what this read had gathered."""
+        """As `_pull`, but a `Truncated` has the bytes that this read got before, as `partial`."""
         try:
             return await self._pull(max_bytes)
         except Truncated as cut:
@@ -373,9 +380,9 @@ class Exchange:
 
 
 class _Iteration(AsyncIterator[T], Generic[T]):
-    """Steps until one gives None.
+    """Iterates over what a function returns, until it returns None.
 
-    Not a generator: a test may break out of its loop and leave nothing suspended behind.
+    Not a generator: a test that breaks out of its loop would leave a generator suspended.
     """
 
     def __init__(self, step: Callable[[], Awaitable[T | None]]) -> None:

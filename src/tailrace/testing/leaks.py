@@ -2,12 +2,12 @@
 
 What counts as left behind:
 
-- a thread that was started in the block, or a worker of a pool that was given work in it and has
-  not done it; idle workers of Tailrace, anyio, trio and `concurrent.futures` do not count;
-- an open descriptor (in `/proc/self/fd`; not looked at where there is none);
+- a thread that was started in the block, or a worker of a pool that got work in the block and still
+  does it; idle workers of Tailrace, anyio, trio and `concurrent.futures` do not count;
+- an open descriptor (found in `/proc/self/fd`; not checked on systems without it);
 - a task of the running event loop;
 - a generator, sync or async, that was made in the block and is neither exhausted nor closed. One
-  that was never started counts as well, and one that only the garbage collector would close.
+  that was never started counts too, and so does one that only the garbage collector would close.
 
 The garbage collector is off during the block, so that the result does not depend on when it runs.
 """
@@ -33,7 +33,7 @@ from tailrace.testing.errors import Leaked
 __all__ = ["no_leaks"]
 
 _GRACE = 1.0
-"""Real seconds that a thread has to end; an interpreter under load may take some of it."""
+"""Real seconds within which all must have ended; on a loaded machine threads need some of it."""
 
 _NAP = 0.002
 """Real seconds between two looks."""
@@ -43,7 +43,7 @@ _IDLE_WORKERS = {
     ("trio._core._thread_cache", "_work"),
     ("concurrent.futures.thread", "_worker"),
 }
-"""The function in which an idle worker of a pool waits: its own innermost frame."""
+"""Module and function of the innermost Python frame of an idle worker of a pool."""
 
 Suspendable: TypeAlias = "GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
@@ -51,11 +51,11 @@ Suspendable: TypeAlias = "GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any,
 class no_leaks:  # noqa: N801 - read as a statement: `with no_leaks():`
     """A block after which nothing may be left behind; see the top of this file for what counts.
 
-    `async with` lets the event loop come to rest first, and looks at its tasks. `with` is for code
-    without an event loop. If the block fails, its exception goes on and nothing is checked.
+    `async with` first waits until the event loop is at rest (`settle`), and also checks its tasks.
+    `with` is for code without an event loop. If the block fails, nothing is checked.
 
     Raises:
-        Leaked: one line for each thing that is left.
+        Leaked: Something is left a second after the block; one line for each thing.
     """
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class no_leaks:  # noqa: N801 - read as a statement: `with no_leaks():`
             self._finish()
 
     async def __aenter__(self) -> Self:
-        # The objects are held, not only their ids, which a later task could get again.
+        # The objects are kept with their ids: else a later task could get the same id.
         self._tasks = {id(task.coro): task for task in anyio.get_running_tasks()}
         self._begin()
         return self
@@ -151,7 +151,7 @@ def _busy_threads() -> list[threading.Thread]:
 
 
 def _is_idle_worker(thread: threading.Thread) -> bool:
-    # anyio's workers on asyncio keep the list of those that are idle, and are on it or not.
+    # On asyncio each of anyio's workers has the list of the idle ones.
     idle = getattr(thread, "idle_workers", None)
     if idle is not None and type(thread).__module__.startswith("anyio."):
         return thread in idle
@@ -184,7 +184,7 @@ def _where(frame: FrameType) -> str:
 
 def _suspended() -> list[Suspendable]:
     """Every generator that is neither exhausted nor closed."""
-    # `type`, since asking a proxy for its class would run its code.
+    # `type`, because `isinstance` may run code: that of a proxy, for example.
     return [
         thing
         for thing in gc.get_objects()
@@ -194,10 +194,10 @@ def _suspended() -> list[Suspendable]:
 
 
 def _is_source(frame: FrameType | None) -> bool:
-    """Whether the frame of a generator is still there, and is not part of an event loop's works.
+    """Whether a generator with this frame counts: it is open, and not part of an event loop.
 
-    That is: an `await` that is written as a generator, in a task that waits; or what a worker of
-    anyio keeps open while it is idle. If such a task or thread is itself left behind, it is told.
+    Two kinds are part of one: an `await` that is written as a generator, in a task that waits; and
+    what an idle worker of anyio keeps open. If that task or thread is left behind, it is reported.
     """
     if frame is None:
         return False
@@ -207,7 +207,7 @@ def _is_source(frame: FrameType | None) -> bool:
 
 
 def _descriptors() -> dict[int, str]:
-    """What each open descriptor leads to."""
+    """The target of each open descriptor, by its number."""
     found = {}
     try:
         numbers = os.listdir("/proc/self/fd")
@@ -217,5 +217,5 @@ def _descriptors() -> dict[int, str]:
         try:
             found[int(number)] = os.readlink(f"/proc/self/fd/{number}")
         except FileNotFoundError:
-            continue  # the descriptor by which the folder was listed
+            continue  # closed since: the descriptor that listed the directory
     return found

@@ -26,7 +26,7 @@ _BACKENDS = ["asyncio", "trio"] if find_spec("trio") else ["asyncio"]
 
 @pytest.fixture(scope="module", params=_BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Each test of `pytest.mark.anyio` on asyncio and, where it is installed, on trio.
+    """Run each test that is marked `anyio` on asyncio and, where it is installed, on trio.
 
     trio gets a clock that runs like a real one until the `clock` fixture stops it.
     """
@@ -39,6 +39,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 async def clock(anyio_backend: Any) -> AsyncIterator[Clock]:
-    """The test's time, standing still from its start to its end."""
+    """A `Clock` that stops time for the whole test: only the test moves it."""
     with Clock() as clock:
         yield clock

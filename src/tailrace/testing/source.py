@@ -1,12 +1,12 @@
 """What happened to a source: whether it started, what was taken, and how, when and where it closed.
 
-The theory. Code that stands inside a generator sees every way in which it can end, also when only
-the garbage collector closes it; so the record is made there, by `inside()`, and `watch()` wraps a
-source in a generator that does so. The one thing that code inside cannot see is the closing of a
-generator that never started; for that, what `watch()` gives out is an object around the generator.
+The theory. Code inside a generator sees every way in which the generator can end, even if only the
+garbage collector closes it. So `inside()` records it there, and `watch()` wraps a source in a
+generator that uses `inside()`. Only the closing of a generator that never started cannot be seen
+from inside. For that, `watch()` returns an object around its generator.
 
-A context has no name that could be compared. But `ContextVar.reset` refuses a token of another
-context, also of a copy, and that tells them apart.
+The current context cannot be asked for and compared. But `ContextVar.reset` refuses a token of
+another context, even of a copy, and so tells them apart.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Place:
 
     Args:
         task: The asyncio or trio task; None in a worker thread.
-        thread: `threading.get_ident()`.
+        thread: Its `threading.get_ident()`.
     """
 
     task: object | None
@@ -50,7 +50,7 @@ class Place:
 
 
 class SourceProbe:
-    """Tells a test what became of one source.
+    """Tells a test what happened to one source.
 
     Around a source, sync or async, generator or any iterable:
 
@@ -67,8 +67,8 @@ class SourceProbe:
             yield 1
     ```
 
-    Make one for each source. Its `started` and `closed` are set in whatever thread it happens, and
-    both have `wait()` and `is_set()`.
+    Make one probe for each source. Its `started` and `closed` have `wait()` and `is_set()`. They
+    may be set in any thread.
     """
 
     def __init__(self) -> None:
@@ -77,20 +77,21 @@ class SourceProbe:
         self.closed = Flag()
         """The source has ended, in whatever way, and its own cleanup has run."""
         self.items = 0
-        """Items given out so far; only `watch()` counts them."""
+        """Items that the source has yielded so far; only `watch()` counts them."""
         self.how: How | None = None
-        """"exhausted": it gave its last item. "closed": somebody closed it (GeneratorExit).
-        "cancelled" or "failed": it ended with an exception, its own or from outside."""
+        """"exhausted": it yielded its last item. "closed": it was closed (GeneratorExit).
+        "cancelled" or "failed": it ended with an exception, its own or from outside. None: it has
+        not ended."""
         self.error: BaseException | None = None
-        """The exception that ended it, but for GeneratorExit."""
+        """The exception that ended it; None for GeneratorExit."""
         self.started_in: Place | None = None
         self.closed_in: Place | None = None
         self.same_context: bool | None = None
-        """Whether it ended in the very context in which it started; None if it did not do both."""
+        """Whether it ended in the same context in which it started; None if it did not do both."""
 
     @property
     def same_task(self) -> bool:
-        """Whether it ended in the task in which it started; a thread without a task has none."""
+        """Whether it ended in the task in which it started; False if it ran outside of tasks."""
         if self.started_in is None or self.closed_in is None or self.started_in.task is None:
             return False
         return self.started_in.task is self.closed_in.task
@@ -104,10 +105,10 @@ class SourceProbe:
     @overload
     def watch(self, source: Iterable[T]) -> Generator[T, None, None]: ...
     def watch(self, source: Any) -> Any:
-        """The same source, watched: it gives the same items, and closing it closes the source.
+        """The same source, watched: it yields the same items, and closing it closes the source.
 
         The result is a `collections.abc.Generator` or `AsyncGenerator`, but not of the built-in
-        types; use `inside()` where that matters.
+        generator types; use `inside()` where that matters.
 
         Args:
             source: A sync or async iterable.
@@ -246,7 +247,7 @@ def _how(error: BaseException | None) -> How:
 
 
 def _cancelled_classes() -> tuple[type[BaseException], ...]:
-    # Not anyio's `get_cancelled_exc_class`: it needs a running loop, which a thread has not.
+    # Not anyio's `get_cancelled_exc_class`: it needs a running loop, and a thread has none.
     if "trio" not in sys.modules:
         return (asyncio.CancelledError,)
     import trio
@@ -255,9 +256,9 @@ def _cancelled_classes() -> tuple[type[BaseException], ...]:
 
 
 class Flag:
-    """Something that happens once, in whatever thread, and that any event loop may wait for.
+    """Something that happens once, in any thread; tasks of any event loop may wait for it.
 
-    No lock: `set()` may run in the garbage collector, in the middle of anything.
+    It has no lock, because the garbage collector may call `set()` in the middle of any code.
     """
 
     def __init__(self) -> None:
@@ -269,20 +270,20 @@ class Flag:
         return self._is_set
 
     async def wait(self) -> None:
-        """Wait until it has happened; returns after a checkpoint if it has."""
+        """Wait until it has happened; if it has already, return after a checkpoint."""
         if self._is_set:
             await anyio.lowlevel.checkpoint()
             return
         happened = anyio.Event()
         loop = running_loop()
         self._waiters.append(lambda: loop.call_soon_threadsafe(happened.set))
-        # Set by another thread since the first look? Then nobody may know of this waiter.
+        # A thread that set it since the first look may not have seen this waiter.
         if self._is_set:
             happened.set()
         await happened.wait()
 
     def set(self) -> None:
-        """Say that it has happened, and wake all that wait."""
+        """Say that it has happened, and wake all tasks that wait."""
         self._is_set = True
         with suppress(IndexError):
             while True:

@@ -19,9 +19,9 @@ class ReceivedEvent:
 
     Args:
         data: The data lines, joined with line feeds.
-        event: The event's type; "message" where the stream named none.
+        event: The event's type; "message" if it has none.
         id: The last event ID when it was dispatched: its own, or that of an earlier event.
-        retry: Milliseconds to wait before coming back, if this event's block gave them.
+        retry: Milliseconds to wait before a reconnect, if this event's block has that field.
     """
 
     data: str
@@ -35,17 +35,17 @@ class ReceivedEvent:
 
 
 class EventParser:
-    """Bytes in, events out, in whatever pieces the bytes come.
+    """Parses a body into events; its bytes may come in pieces of any size.
 
-    What follows the last blank line is not an event and is never given out.
+    What follows the last blank line is not an event and is never returned.
     """
 
     def __init__(self) -> None:
         self.comments: list[str] = []
         """The comments so far; a heartbeat is one."""
         self.retry: int | None = None
-        """Milliseconds, the last that the stream gave."""
-        # Not utf-8-sig: it would wait for three bytes before it gave out the first.
+        """The last reconnection time of the stream, in milliseconds; None: it had none."""
+        # Not utf-8-sig: it returns no text before it has three bytes.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at_start = True
         self._after_cr = False
@@ -74,7 +74,7 @@ class EventParser:
 
     def _lines(self, text: str) -> list[str]:
         if self._after_cr and text:
-            # A CR ended the last line at once; the LF of a CRLF may come only now.
+            # A CR has ended the last line at once; if an LF comes now, it belongs to that CR.
             text = text.removeprefix("\n")
             self._after_cr = False
         self._after_cr = self._after_cr or text.endswith("\r")

@@ -1,4 +1,4 @@
-"""Is it a store? The contract that every store passes, and a comparison with the memory store."""
+"""The tests that every store must pass, and a comparison of a store with the memory store."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class StoreContract(
     LimitsContract,
     CancelContract,
 ):
-    """What every store does, as tests: subclass it, and say how yours is made.
+    """What every store must do, as tests: subclass it, and say how your store is made.
 
     ```
     class TestMine(StoreContract):
@@ -48,7 +48,7 @@ class StoreContract(
             return MyStore(folder / "streams.db", clock=clock)
     ```
 
-    Each test gets a store of its own, on asyncio and on trio, with a clock that only the test
-    moves. A store that does not outlive its process says so by `durable = False`, and has no tests
-    that reopen it.
+    Each test runs on asyncio and on trio, with a store of its own and a clock that only the test
+    moves. For a store that does not outlive its process set `durable = False`: the tests that
+    reopen a store are then left out.
     """

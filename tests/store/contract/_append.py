@@ -36,7 +36,7 @@ TO_A_CLOSED_STREAM = {
 }
 
 GROWING = ["0", "00", "01", "1", "10", "2", "A", "a", "a ", "a0", "z", "\N{GRINNING FACE}"]
-"""Each greater than the one before, byte by byte, though not as a number or in a dictionary."""
+"""In the order of their bytes, which is not that of numbers or of a dictionary."""
 
 
 class AppendContract(StoreSuite):

@@ -1,4 +1,4 @@
-"""Cancelled, a verb that writes is done or not done, never half."""
+"""Cancellation: a call that writes and is cancelled has written all or nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CancelContract"]
 
 
 async def cancelled_at_once(verb: Callable[[], Awaitable[object]]) -> bool:
-    """Whether the verb was done all the same."""
+    """Call in a scope that is cancelled already; returns whether the call was done all the same."""
     with anyio.CancelScope() as scope:
         scope.cancel()
         await verb()
@@ -22,7 +22,7 @@ async def cancelled_at_once(verb: Callable[[], Awaitable[object]]) -> bool:
 
 
 async def cancelled_under_way(verb: Callable[[], Awaitable[object]], turns: int) -> bool:
-    """Whether the verb was done before it was cancelled, some turns of the event loop later."""
+    """Cancel a call after some turns of the event loop; returns whether it was done before."""
     done = False
 
     async def call() -> None:
@@ -82,7 +82,7 @@ class CancelContract(StoreSuite):
                 await store.append(path, Append(data=b"last", close=True))
 
             done = await cancelled_under_way(close, turns)
-            # What was on its way is over when another write to the stream is.
+            # When a later write to the stream is done, the cancelled one is over too.
             if not (await store.append(path, Append(close=True))).duplicate:
                 assert not done
                 assert (await store.read(path, START)).data == b""

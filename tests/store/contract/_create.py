@@ -1,4 +1,4 @@
-"""Creation, and finding that a stream exists as it was asked for."""
+"""Creation: of a new stream, and of one that exists with the same configuration."""
 
 from __future__ import annotations
 

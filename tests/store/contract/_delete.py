@@ -1,4 +1,4 @@
-"""Deletion: gone at once, or kept from sight while forks read it."""
+"""Deletion: a stream is gone at once; its data stays, out of sight, while forks read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expiry: sliding with each use, or at a time; and what is a use."""
+"""Expiry: some time after the last use, or at a fixed time; and what counts as a use."""
 
 from __future__ import annotations
 

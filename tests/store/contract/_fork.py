@@ -15,7 +15,7 @@ EXPIRY = 4_000_000_000_000
 LATER = 5_000_000_000_000
 
 LIFETIMES = [
-    # source's ttl and expires_at, those asked for, those that the fork gets (PROTOCOL 4.2)
+    # ttl and expires_at: the source's, those asked for, those that the fork gets (PROTOCOL 4.2)
     ((None, None), (None, None), (None, None)),
     ((None, None), (60, None), (60, None)),
     ((None, None), (None, EXPIRY), (None, EXPIRY)),
@@ -33,7 +33,7 @@ MESSAGES = [b"1,", b'"a, ]",{"b":[2,{}]},', b"[3],4,5,"]
 
 
 def within(offsets: list[Offset]) -> list[Offset]:
-    """The positions within the appends that end at these offsets."""
+    """All positions that lie within the appends that end at these offsets."""
     ends = {offset.position for offset in offsets}
     positions = (each for each in range(max(ends)) if each not in ends)
     return [Offset(offsets[-1].generation, position) for position in positions]
@@ -161,7 +161,7 @@ class ForkContract(StoreSuite):
             whole = b"onetwo"[: tail.position] + b"own"
             for offset in (*offsets[:2], tail):
                 assert (await store.read(path, offset)).data == whole[offset.position :]
-            # What it inherits of an append is whole for its readers.
+            # The part of an append that it inherits is a whole append to its readers.
             within = Offset(offsets[2].generation, 4)
             assert (await store.read(path, within)).data == whole[3:]
             assert (await store.read(path, START)).chunks[1].end == tail
@@ -175,7 +175,7 @@ class ForkContract(StoreSuite):
         )
         for source, at in refused:
             if (source, at.position) == ("j", 8):
-                continue  # between its two
+                continue  # between its two messages
             for sub_offset in (0, 1):
                 with pytest.raises(ForkRefused) as error:
                     await store.create("b", NewStream(fork=Fork(source, at, sub_offset)))
@@ -296,7 +296,7 @@ class ForkContract(StoreSuite):
         for depth in range(1, 9):
             await store.create(f"s{depth}", NewStream(fork=Fork(path)))
             path = f"s{depth}"
-            for _ in range(depth % 3):  # some have nothing of their own
+            for _ in range(depth % 3):  # some have no bytes of their own
                 whole += b"%d|" % depth
                 await store.append(path, Append(data=b"%d|" % depth))
         offsets = [START, *(chunk.end for chunk in (await store.read(path, START)).chunks)]

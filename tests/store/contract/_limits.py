@@ -1,4 +1,4 @@
-"""Limits: what is at one is kept, what is beyond it is refused and leaves nothing."""
+"""Limits: what just reaches a limit is kept; what exceeds it is refused and changes nothing."""
 
 from __future__ import annotations
 

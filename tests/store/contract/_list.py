@@ -1,4 +1,4 @@
-"""Lists: every stream once, in the order of the bytes of its path."""
+"""Lists: every stream once, in the order of the bytes of the paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDERED = [
     *(" ", "!", "%", "A", "B", "_", "a", "a ", "a/", "a/1", "a/10", "a/2", "a0", "aa", "b"),
     *("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "\uffff", "\N{GRINNING FACE}"),
 ]
-"""By the bytes of their UTF-8; the last two are the other way round in UTF-16."""
+"""In the order of their bytes in UTF-8. In UTF-16 the last two have the opposite order."""
 
 
 async def paths(

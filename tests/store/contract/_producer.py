@@ -1,4 +1,4 @@
-"""Producers: an append that is sent twice counts once, and who was replaced is fenced off."""
+"""Producers: an append that is sent twice counts once; a lower epoch than the last is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads: from every place, and where they end."""
+"""Reads: where they may begin, and where they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZES = (3, 1, 7, 2, 2, 11, 1, 1, 4, 16, 5)
 
 
 def parts(sizes: tuple[int, ...] = SIZES) -> list[bytes]:
-    """Appends of these sizes, in which no byte is the one before."""
+    """Appends of these sizes, in which each byte differs from the one before it."""
     data = bytes(number % 251 for number in range(sum(sizes)))
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
     return [data[end - size : end] for end, size in zip(ends, sizes, strict=True)]
@@ -57,7 +57,7 @@ class ReadContract(StoreSuite):
         read = await store.read("a", START)
         assert (len(read.data), read.end) == (size * appends, offsets[appends])
         assert read.end.position >= limits.READ_BYTES > offsets[appends - 1].position
-        # Who comes later than the beginning gets to the same end.
+        # A reader that begins later gets the same end.
         assert (await store.read("a", offsets[1])).end == read.end
 
     async def test_a_read_knows_the_stream(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Opening, closing and reopening: all that was acknowledged is there again."""
+"""Opening, closing and reopening: all that was acknowledged is there afterwards."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ReopenContract(StoreSuite):
         if not cls.durable:
             for name in vars(ReopenContract):
                 if name.startswith("test_"):
-                    setattr(cls, name, None)  # pytest does not take it for a test any more
+                    setattr(cls, name, None)  # so that pytest does not run it
 
     async def test_what_was_read_is_there_again(self, tmp_path: Path, clock: StoreClock) -> None:
         new = NewStream(

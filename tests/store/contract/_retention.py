@@ -1,4 +1,4 @@
-"""Retention: at least what was asked for, at most a quarter more, and what is gone is told."""
+"""Retention: a store keeps what was asked for, up to a quarter more, and says what is gone."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class RetentionContract(StoreSuite):
         for data in numbered(20):
             await store.append("a", Append(data=data))
         info = await store.head("b")
-        # All that was inherited has gone by now; what is its own is not under that retention.
+        # All inherited bytes are gone by now; the fork's own are not under that retention.
         assert info.first == offsets[-1]
         with pytest.raises(OffsetGone) as gone:
             await store.read("b", START)

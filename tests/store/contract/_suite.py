@@ -1,4 +1,4 @@
-"""What every part of the contract stands on: a store, its clock, and short words for its verbs."""
+"""What every part of the contract uses: a store, its clock, and short functions around them."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ __all__ = [
 ]
 
 PATIENCE = 10.0
-"""Seconds of real time in which a store must have told what it has to tell."""
+"""Seconds of real time within which a store must have called a watcher."""
 
 OCTETS = "application/octet-stream"
 JSON = "application/json"
 
 
 _START_MS = 1_800_000_000_000
-"""In January 2027: any store's own clock would be noticed."""
+"""In January 2027, so that a store is noticed that uses another clock."""
 
 
 class StoreClock:
-    """Milliseconds since the epoch, which stand still until the test moves them.
+    """A time of day that stands still until the test moves it.
 
-    It is called as `clock()`. Another time than the event loop's (`tailrace.testing.Clock`): what
-    a store keeps of it lasts longer than a loop does.
+    `clock()` gives milliseconds since the epoch. This is not the event loop's time
+    (`tailrace.testing.Clock`): a store keeps times for longer than a loop lives.
 
     Args:
-        milliseconds: Where it starts.
+        milliseconds: Where it starts, since the epoch.
     """
 
     def __init__(self, milliseconds: int = _START_MS) -> None:
@@ -54,7 +54,7 @@ class StoreClock:
         return self.milliseconds
 
     def advance(self, seconds: float) -> None:
-        """Move it; seconds may be negative, as when a machine's clock is set back."""
+        """Move the clock; `seconds` may be negative, as when a machine's clock is set back."""
         self.milliseconds += round(seconds * 1000)
 
 
@@ -62,14 +62,14 @@ class StoreSuite:
     """A store of its own for each test, with a clock that only the test moves."""
 
     durable: ClassVar[bool] = True
-    """Whether what was acknowledged is there after the store was closed and made again."""
+    """Whether acknowledged data is still there after the store was closed and made again."""
 
     def make(self, folder: Path, clock: StoreClock) -> Store:
-        """A store that is not open yet; with the same folder as before, the same store again.
+        """Make a store that is not open yet; the same `folder` gives the same store again.
 
         Args:
-            folder: Empty at first; the test's own.
-            clock: What the store must take for the time of day.
+            folder: The test's own; empty at first.
+            clock: The time of day, in milliseconds since the epoch, that the store must use.
         """
         raise NotImplementedError("say which store is tested: def make(self, folder, clock)")
 
@@ -84,7 +84,7 @@ class StoreSuite:
 
 
 class Watcher:
-    """Watches a path and keeps what it was told.
+    """Watches a path and keeps the changes that it is given.
 
     ```
     with Watcher(store, "a") as watcher:
@@ -119,7 +119,7 @@ class Watcher:
         self._more.set()
 
     async def told(self, wanted: Callable[[Change], object]) -> Change:
-        """The first change, of those that came and those that come, that is wanted."""
+        """The first change that is `wanted`, of those that have come, or wait for one."""
         seen = 0
         with in_time():
             while True:
@@ -132,12 +132,12 @@ class Watcher:
 
 
 def in_time() -> AbstractContextManager[object]:
-    """A block that fails instead of waiting for ever for what a store does not tell."""
+    """Make a block fail that waits for longer than `PATIENCE`."""
     return anyio.fail_after(PATIENCE)
 
 
 async def is_there(store: Store, path: str) -> bool:
-    """Whether the stream exists; not a use of it."""
+    """Whether the stream exists; does not count as a use of it."""
     try:
         await store.head(path)
     except StreamNotFound:
@@ -146,7 +146,7 @@ async def is_there(store: Store, path: str) -> bool:
 
 
 async def read_all(store: Store, path: str, start: Where, max_bytes: int) -> list[Slice]:
-    """What a reader gets who reads on and on until the tail."""
+    """What a reader gets that reads slice after slice, up to the tail."""
     slices = [await store.read(path, start, max_bytes)]
     while not slices[-1].up_to_date:
         slices.append(await store.read(path, slices[-1].end, max_bytes))
@@ -157,7 +157,7 @@ async def read_all(store: Store, path: str, start: Where, max_bytes: int) -> lis
 async def fill(
     store: Store, path: str, *parts: bytes, new: NewStream | None = None
 ) -> list[Offset]:
-    """A new stream of these appends; the position after each, and before the first."""
+    """Create a stream with these appends; gives the offset before the first and after each."""
     await store.create(path, new or NewStream())
     ends = [(await store.append(path, Append(data=part))).tail for part in parts]
     return [Offset(0, 0), *ends]

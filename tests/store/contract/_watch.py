@@ -1,4 +1,4 @@
-"""Watching and waiting: told soon after it is durable; a hint, and never nothing."""
+"""Watching and waiting: each change that is durable leads to a call, soon after."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class WatchContract(StoreSuite):
             await fill(store, "b", b"x")
             await other.told(lambda change: change.tail.position == 1)
             await settle()
-            # A hint may come for nothing, but it may not tell what is not so.
+            # A hint may come without a change, but it may not say what is not true.
             assert all(change.tail.position == 1 and change.closed for change in watcher.changes)
 
     async def test_who_has_stopped_is_not_told(self, store: Store) -> None:
@@ -134,7 +134,7 @@ class WatchContract(StoreSuite):
             await other.told(lambda change: change.tail == tail)
             await settle()
             assert len(stopped.changes) == told
-            stopped.stop()  # the second time is nothing
+            stopped.stop()  # a second call does nothing
 
     async def test_only_the_stream_that_is_watched_is_told(self, store: Store) -> None:
         for path in ("a", "ab", "b"):

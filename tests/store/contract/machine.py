@@ -1,7 +1,7 @@
-"""A store beside the memory store, over random histories: the same answers, errors and bytes.
+"""Compares a store with the memory store over random histories: answers, errors and bytes.
 
-Both live by the same clock, so their offsets must be equal too: a generation is the microsecond of
-a creation, and is counted on when the clock has not moved.
+Both use the same clock, so their offsets must be equal too: a generation is the microsecond of a
+creation, or the last one plus 1 if the clock has not moved.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ T = TypeVar("T")
 Draw: TypeAlias = st.DataObject
 
 PATHS = st.sampled_from(["a", "b", "c", "d"])
-"""Few, so that they are deleted, forked and created again."""
+"""Only a few, so that each is deleted, forked and created again."""
 
 ALIVE = st.integers(0, 7)
-"""Which of the streams that are there; beyond them, which path of all."""
+"""A number for `_path`: 0 to 6 picks a stream that exists, if there is one; 7 is the path "d"."""
 
 BODIES = st.sampled_from([b"1,", b'"ab",', b"[2,3],4,", b'{"k":[5,{}]},6,7,', b'"\xc3\xa9, ]",'])
-"""Wire bytes of JSON streams, which are as good as any for others."""
+"""Wire bytes of JSON streams; streams of other types get the same."""
 
 DATA = st.one_of(st.just(b""), BODIES)
 SELDOM = st.sampled_from([False] * 9 + [True])
@@ -62,7 +62,7 @@ SIZES = st.sampled_from([1, 4, 10, 16, 2**20])
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Drives a store and the memory store through one history, and compares what they say.
+    """Makes the same calls to a store and to the memory store, and compares what they answer.
 
     ```
     class MineMachine(StoreMachine):
@@ -72,9 +72,9 @@ class StoreMachine(RuleBasedStateMachine):
     TestMineMachine = MineMachine.TestCase
     ```
 
-    A store that is not durable says so by `durable = False`: it is not restarted then. One that
-    lets go of data at other moments than `Retention` names at the latest says so by
-    `exact_retention = False`: it gets no streams with retention then.
+    For a store that is not durable set `durable = False`: it is then never restarted. For a store
+    that removes data at other moments than the memory store set `exact_retention = False`: its
+    streams then have no retention.
     """
 
     durable: ClassVar[bool] = True
@@ -96,10 +96,10 @@ class StoreMachine(RuleBasedStateMachine):
         self._producers: dict[tuple[str, str], tuple[int, int]] = {}
         self._agree = True
 
-    # What is compared
+    # Comparing
 
     def same(self, verb: Callable[[Store], Awaitable[T]]) -> T | None:
-        """Do it with both, and see that they agree; None if they agree that it is refused."""
+        """Make a call to both stores and compare the outcomes; None if both refuse it."""
         expected, result = self._outcome(self._model, verb), self._outcome(self._store, verb)
         self._agree = result == expected
         assert result == expected
@@ -124,15 +124,15 @@ class StoreMachine(RuleBasedStateMachine):
         self._run(store.open())
         return store
 
-    # What is drawn
+    # Drawing
 
     def _path(self, number: int) -> str:
-        """Mostly of a stream that is there, so that most of a history is not about its absence."""
+        """A path, mostly of a stream that exists: else most of a history would only be errors."""
         there = [info.path for info in self._run(self._model.list())]
         return there[number % len(there)] if there and number < 7 else "abcd"[number % 4]
 
     def _where(self, draw: Draw, path: str) -> Where:
-        """A mark, an offset that was seen of any stream that had this path, or one close by."""
+        """A mark, an offset that any stream of this path has given out, or one close to it."""
         offset = draw.draw(st.sampled_from([START, *self._offsets.get(path, [])]))
         nudge = draw.draw(st.sampled_from([0, 0, 0, -1, 1, 3]))
         near = replace(offset, position=max(0, offset.position + nudge))
@@ -146,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
         return Retention(**draw.draw(st.sampled_from(kinds)))
 
     def _producer(self, draw: Draw, path: str) -> Producer | None:
-        """Mostly the next of a producer that is known, or its last once more."""
+        """Mostly the next sequence of a known producer, or its last one again."""
         name = draw.draw(st.sampled_from([None, "p", "q"]))
         if name is None:
             return None
@@ -162,11 +162,11 @@ class StoreMachine(RuleBasedStateMachine):
         if created is not None:
             self._saw(path, created.info.first, created.info.tail)
 
-    # What happens
+    # Steps of a history
 
     @initialize(draw=st.data())
     def begin(self, draw: Draw) -> None:
-        """Not with nothing: most of a history would be about that."""
+        """Begin with some streams: else most of a history would be about streams without data."""
         for path in "abc":
             self._create(draw, path)
         for number in range(4):
@@ -300,17 +300,17 @@ class StoreMachine(RuleBasedStateMachine):
         for path in "abcd":
             self._head(path)
         for (path, name), (epoch, seq) in sorted(self._producers.items()):
-            # Who does not know whether its last append arrived sends it again.
+            # A producer that does not know whether its last append arrived sends it again.
             self._append(path, Append(data=b"0,", producer=Producer(name, epoch, seq)))
 
     def _in(self, seconds: int) -> int:
-        # On whole minutes, so that the same stream is sometimes asked for again.
+        # From the whole minute on, so that two creations sometimes ask for the same time.
         return (self.clock.milliseconds // 60_000) * 60_000 + seconds * 1000
 
-    # How it ends
+    # The end
 
     def teardown(self) -> None:
-        """Compare all that is left, whole, and close both."""
+        """Compare all streams that are left, and close both stores."""
         try:
             if self._agree:
                 self._compare_all()

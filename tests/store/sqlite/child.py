@@ -1,6 +1,6 @@
-"""Another process on the same file: `python -m tests.store.sqlite.child FILE`.
+"""Another process that uses the same file: `python -m tests.store.sqlite.child FILE`.
 
-It says `ready` when it is, does as told by each line of its input, and ends with the input.
+It prints `ready`, then does what each line of standard input says, and ends with standard input.
 """
 
 from __future__ import annotations

@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a store may be made."""
+    """The path of a database that does not exist yet."""
     return tmp_path / "streams.db"

@@ -10,18 +10,20 @@ __all__ = ["Disk"]
 
 
 class Disk(apsw.VFS):
-    """Use it by name: `SQLiteStore(path, vfs=disk.name)`.
+    """A disk whose writes and syncs fail if the test sets an error.
+
+    A store uses it by its name: `SQLiteStore(path, vfs=disk.name)`.
 
     Args:
-        name: Of the layer, unique in the process.
+        name: The name of the VFS, unique in the process.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.on_write: apsw.Error | None = None
-        """What each write raises."""
+        """The error that each write raises; None: writes succeed."""
         self.on_sync: apsw.Error | None = None
-        """What each sync raises."""
+        """The error that each sync raises; None: syncs succeed."""
         self.syncs: list[str] = []
         super().__init__(name, "", iVersion=1)
 
@@ -48,7 +50,7 @@ class _File(apsw.VFSFile):
 
 
 def failure(code: int) -> Any:
-    """The error of SQLite with an extended code."""
+    """The exception for an extended error code of SQLite."""
     error: Any = apsw.exception_for(code & 0xFF)
     error.extendedresult = code
     return error

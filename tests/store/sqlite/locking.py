@@ -1,4 +1,4 @@
-"""Somebody else who has the lock of a store's file."""
+"""Holds the lock of a store's file, as another process would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["held"]
 
 @contextmanager
 def held(file: Path) -> Iterator[None]:
-    """The lock is taken for the length of the block."""
+    """Hold the lock while the block runs."""
     lock = open_lock_file(f"{file}-lock")
     try:
         assert lock.acquire(wait=True)

@@ -1,4 +1,4 @@
-"""A writer's parts in the thread of a test, so that what a commit does can be counted."""
+"""The parts of the store's writer, run in the thread of a test, so that its work can be counted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["Writing"]
 
 
 class Writing:
-    """Commits what it is told to, with the upkeep that is due.
+    """Commits operations, together with the maintenance that is due.
 
     Args:
-        folder: Where its file is; made if it is missing.
-        is_watched: Whether a path is watched.
+        folder: The folder of its file; it is created if it does not exist.
+        is_watched: Tells whether a path is watched.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Writing:
         self.connection.close()
 
     def _take_over(self) -> None:
-        """Nobody else writes to it."""
+        """Does nothing, because no other process writes to the file."""
 
     def commit(self, *operations: Operation) -> Batch:
-        """Do some, and what is due beside them."""
+        """Commit operations, and the maintenance that is due. Raises the error of an operation."""
         self.cache.version = int(self.connection.pragma("data_version"))
         batch = Batch(self.connection, self.cache, self.accesses, self.clock())
         batch.run([*operations, *self.maintenance.requests()])

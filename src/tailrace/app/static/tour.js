@@ -1,10 +1,10 @@
-// The tour's page: one Card for each endpoint, and one reader for each way that a browser can read
-// a stream. A reader is given the card and a signal, and resolves when the stream has ended.
+// The tour's page: one Card for each endpoint, and one reader for each way in which a browser can
+// read a stream. A reader gets the card and an abort signal, and resolves when the stream has ended.
 
-const KEPT_CHARACTERS = 6000; // of a long text only the end is shown
+const KEPT_CHARACTERS = 6000; // of a long text, only the end is shown
 const KEPT_PRICES = 60;
-const KEPT_TIMES = 3; // of the first pieces, when they arrived
-const PATIENCE = 2000; // milliseconds until a stream that waits for its connection is told
+const KEPT_TIMES = 3; // when the first pieces arrived
+const PATIENCE = 2000; // milliseconds until the page says that a stream waits for a connection
 const number = new Intl.NumberFormat("en");
 
 class Cut extends Error {}
@@ -28,7 +28,7 @@ class Card {
     return this.element.querySelector(selector);
   }
 
-  /** Reads the stream from its start to its end, or until stop(); or goes on after a stop(). */
+  /** Reads the stream until its end or stop(); with goesOn, from where stop() ended it. */
   async start({ goesOn = false } = {}) {
     this.stop();
     const stopper = (this.stopper = new AbortController());
@@ -45,7 +45,7 @@ class Card {
   }
 
   stop() {
-    this.stopper?.abort(); // also what ended by itself: a reader tidies up when it is told
+    this.stopper?.abort(); // also after the stream has ended: a reader cleans up on abort
     if (this.running) this.#become("stopped");
   }
 
@@ -59,13 +59,13 @@ class Card {
     this.#become("streaming");
   }
 
-  /** The server went away and the browser is coming back by itself. */
+  /** The connection was cut, and the browser reconnects by itself. */
   interrupted() {
     this.asked = null;
     this.#become("waiting");
   }
 
-  /** Nothing has come for longer than a server takes: the browser has not even asked it. */
+  /** Whether nothing has come for so long that the browser has surely not sent the request yet. */
   get isHeldBack() {
     const since = this.state === "waiting" ? this.asked : null;
     return since !== null && performance.now() - since > PATIENCE;
@@ -82,7 +82,7 @@ class Card {
     this.firstByte = null;
     this.times = [];
     this.prices = [];
-    this.last = ""; // the id of the last event, where a stream can go on behind it
+    this.last = ""; // the id of the last event, if the stream can go on after it
     this.begun = performance.now();
     this.paint = null;
     soon(this);
@@ -103,7 +103,7 @@ class Card {
     }
   }
 
-  /** Puts on the screen what changed; called at most once for each frame. */
+  /** Shows what changed; called at most once for each frame of the screen. */
   draw() {
     this.paint?.();
     if (this.badge.dataset.state !== this.state) {
@@ -136,7 +136,7 @@ class Card {
 }
 
 const readers = {
-  /** A body of text, with fetch and a reader: shown as it comes. */
+  /** A body of text, by fetch and a reader: shown as it arrives. */
   async text(card, signal) {
     const accept = card.find("input:checked")?.value ?? "text/plain";
     const parameter = card.find("[data-parameter]");
@@ -173,7 +173,7 @@ const readers = {
     return new Promise((resolve, reject) => {
       const events = source(card, signal, resolve, show);
       events.onerror = () => {
-        // Coming back would start the job anew: this page does not want that.
+        // To reconnect would start the job again.
         events.close();
         reject(new Cut("the job was cut off"));
       };
@@ -186,7 +186,7 @@ const readers = {
     });
   },
 
-  /** A report that the server writes whoever reads it: the browser takes it up where it was. */
+  /** A report that the server writes even if nobody reads it: a reader goes on where it was. */
   report(card, signal) {
     const show = ({ percent, message, left }) => {
       card.find("[data-percent]").textContent = Math.floor(percent ?? 0);
@@ -200,7 +200,7 @@ const readers = {
     });
   },
 
-  /** A conversation that the server keeps: what was asked, and each answer while it is written. */
+  /** A conversation that the server keeps: the questions, and each answer while it is written. */
   async chat(card, signal) {
     const response = await fetch(`/chat/${visitor}`, { signal }).catch(() => null);
     if (!response?.ok) {
@@ -236,7 +236,7 @@ const readers = {
   camera(card, signal) {
     const image = card.find("img");
     return new Promise((resolve, reject) => {
-      // Nothing tells a page that such a stream was cut: the picture has lost its size, no more.
+      // The page is not told when such a stream is cut; it only sees that the picture has no size.
       const look = setInterval(() => {
         if (card.firstByte !== null && image.naturalWidth === 0) reject(new Cut("no picture"));
       }, 500);
@@ -248,7 +248,7 @@ const readers = {
       });
       image.onload = () => card.arrived(0);
       image.onerror = () => reject(new Cut("no picture"));
-      image.src = `${card.path}?${Date.now()}`; // an address of its own, or the old picture stays
+      image.src = `${card.path}?${Date.now()}`; // a new address, or the old picture stays
       image.hidden = false;
     });
   },
@@ -256,7 +256,7 @@ const readers = {
 
 /** An EventSource whose messages are JSON, closed when the card is stopped. */
 function source(card, signal, stopped, show) {
-  // A browser that comes back by itself tells the last id; one that was closed here has forgotten it.
+  // A browser that reconnects by itself sends the last id; a new EventSource does not know it.
   const events = new EventSource(card.last ? `${card.path}?after=${card.last}` : card.path);
   signal.addEventListener("abort", () => {
     events.close();
@@ -269,7 +269,7 @@ function source(card, signal, stopped, show) {
   return events;
 }
 
-/** A run's events from its first, or from where a cut has left off, to its end. */
+/** A run's events, from the first to the end; after a cut, from where it was. */
 function durable(card, signal, path, kind, show) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(path);
@@ -284,8 +284,8 @@ function durable(card, signal, path, kind, show) {
     });
     events.addEventListener("end", () => over(resolve));
     events.addEventListener("error", (event) => {
-      // With data it is the server's last word on the run; without, the connection was cut, and
-      // the browser comes back by itself unless it was refused.
+      // With data, the server says that the run has failed. Without, the connection was cut, and
+      // the browser reconnects by itself unless it was refused.
       if (event.data) over(reject, new Cut(JSON.parse(event.data).error.message));
       else if (events.readyState === EventSource.CLOSED) over(reject, new Cut("refused"));
       else card.interrupted();
@@ -315,17 +315,17 @@ function bubble(kind, text) {
   return paragraph;
 }
 
-/** Who this browser is to the report and the chat; kept, so that both are there again. */
+/** This browser's id for the report and the chat; it is stored, so that both are found again. */
 const visitor = (localStorage.visitor ??= crypto.randomUUID?.() ?? randomId());
 
 function randomId() {
-  // randomUUID is there only on https and on this machine itself.
+  // Browsers have randomUUID only on https and on localhost.
   const digits = [...crypto.getRandomValues(new Uint8Array(16))];
   const hex = digits.map((digit) => digit.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** An EventSource does not tell the bytes on the wire: what it gives is counted. */
+/** An EventSource does not say how many bytes were sent: the bytes of its data are counted. */
 function count(card, event) {
   card.arrived(new TextEncoder().encode(event.data).length);
 }
@@ -339,7 +339,7 @@ async function* pieces(body) {
   }
 }
 
-/** A sentence of figures in a card that has a place for one. */
+/** Writes the times, or the average size of a piece, into a card that has a place for them. */
 function drawNote(card) {
   const times = card.find("[data-times]");
   if (times) times.textContent = card.times.map((time) => number.format(time)).join(" · ");
@@ -357,7 +357,7 @@ function drawPrices(card, prices) {
   label.textContent = `${arrow} ${Math.abs(change).toFixed(2)} %`;
   label.className = change < 0 ? "down" : "up";
 
-  // At least 2 % of the price from bottom to top, or the first two prices would look like a crash.
+  // The height is at least 2 % of the price, or the first two prices would look like a crash.
   const middle = (Math.max(...prices) + Math.min(...prices)) / 2;
   const height = Math.max(Math.max(...prices) - Math.min(...prices), middle * 0.02);
   const x = (index) => ((index * 300) / (KEPT_PRICES - 1)).toFixed(1);
@@ -367,7 +367,7 @@ function drawPrices(card, prices) {
   card.find(".area").setAttribute("d", `M0,100L${line}L${x(prices.length - 1)},100Z`);
 }
 
-/** The endpoint's own code and its models, cut out of the file that is running. */
+/** Shows the endpoint's code and its models, cut out of the file that is running. */
 async function showCode(path) {
   file ??= fetch("/tour.py").then((response) => response.text());
   const blocks = (await file).split("\n\n\n");
@@ -382,7 +382,7 @@ let file;
 const dialog = document.getElementById("code");
 dialog.querySelector("button").addEventListener("click", () => dialog.close());
 
-// Drawing: however many pieces arrive, once for each frame.
+// Drawing: once for each frame, however many pieces arrive.
 const changed = new Set();
 function soon(card) {
   if (changed.size === 0) requestAnimationFrame(draw);
@@ -422,8 +422,8 @@ everything.addEventListener("click", () => {
 });
 
 // Over HTTP/1.1 a browser opens six connections to a server, for all its tabs and windows together,
-// and each open stream holds one. So a page that nobody sees holds none: what ran goes on when it is
-// seen again. `pagehide` is also the way into the back/forward cache, from where it may come back.
+// and each open stream needs one. So a hidden page stops its streams, and they go on when it is
+// visible again. `pagehide` also comes before the back/forward cache, from which a page can return.
 const STAGGER = 80; // milliseconds
 let resting = still ? cards.filter((card) => !movies.includes(card)) : [...cards];
 let waking;
@@ -435,8 +435,8 @@ function rest() {
   resting = [...running, ...resting];
 }
 
-// One after the other, when the page itself has been drawn: or the browser's own work would count
-// as the server's first byte.
+// One after another, after the page was drawn: otherwise the browser's own work would be counted in
+// the time to the first byte.
 function wake() {
   clearInterval(waking);
   if (document.hidden) return;

@@ -1,8 +1,8 @@
-"""sse-starlette's names and arguments (of its version 3.7), over Tailrace.
+"""The names and arguments of sse-starlette 3.7, on top of Tailrace.
 
-Put `tailrace.compat.` before each `sse_starlette`, and remove the package: what it takes is taken,
-and what it sends is sent, to the byte. docs/migrating.md says what is better, and what to change
-when you have the time; docs/differences.md lists where its own tests fail.
+Put `tailrace.compat.` before each `sse_starlette` and remove the package: the same arguments are
+accepted, and the same bytes are sent. docs/migrating.md says what is better, and what to change
+when you have the time; docs/differences.md lists which of sse-starlette's own tests fail.
 """
 
 from __future__ import annotations

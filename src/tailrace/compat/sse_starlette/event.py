@@ -1,7 +1,7 @@
 """sse-starlette's events, and the bytes that it makes of them.
 
-They are its bytes to the order of the lines: tests compare them. `tailrace.Event` writes the `id`
-last, for some clients take an id as soon as they have read its line.
+Tests compare the bytes with sse-starlette's, down to the order of the lines. `tailrace.Event`
+writes the `id` last, because some clients accept an id as soon as they have read its line.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ class ServerSentEvent:
     """One server-sent event.
 
     Args:
-        data: Sent as its `str()`, each line a `data:` line.
+        data: Its `str()` is sent, each line of it as a `data:` line; None sends none.
         event: The type that `addEventListener` names; line breaks are left out.
         id: What the browser sends back as `Last-Event-ID`; line breaks are left out.
-        retry: Milliseconds to wait before connecting again.
-        comment: Text that no client looks at.
+        retry: Milliseconds that a client waits before it connects again.
+        comment: Text that clients ignore.
         sep: What ends a line: CRLF, CR or LF; None is CRLF.
 
     Raises:
-        ValueError: Another `sep`.
+        ValueError: `sep` is something else.
 
     Source: WHATWG HTML 9.2.5, 9.2.6.
     """
@@ -52,7 +52,7 @@ class ServerSentEvent:
         self._sep = check_separator(sep, self.DEFAULT_SEPARATOR)
 
     def encode(self) -> bytes:
-        """The event as it is sent.
+        """The event's bytes, as they are sent.
 
         Raises:
             TypeError: `retry` is not an int.
@@ -87,12 +87,12 @@ class JSONServerSentEvent(ServerSentEvent):
 
 
 def ensure_bytes(data: Any, sep: str) -> bytes:
-    """What is sent for an item.
+    """The bytes that are sent for an item.
 
     Args:
-        data: bytes go out as they are; a dict has the arguments of an event; anything else that is
-            no event is the data of one, by its `str()`.
-        sep: What ends a line, but not of an event that was made before.
+        data: Bytes and events are sent as they are. A dict has the arguments of an event. Of
+            anything else, the `str()` is the data of an event.
+        sep: What ends a line, except in an event, which has its own.
     """
     if isinstance(data, (bytes, memoryview)):
         return bytes(data)
@@ -105,10 +105,10 @@ def ensure_bytes(data: Any, sep: str) -> bytes:
 
 
 def check_separator(sep: str | None, default: str) -> str:
-    """What ends a line.
+    """What ends a line: `sep` or, if it is None, the default.
 
     Raises:
-        ValueError: It ends none.
+        ValueError: `sep` is not CRLF, CR, LF or None.
     """
     if sep not in (None, "\r\n", "\r", "\n"):
         raise ValueError(f"sep must be one of: \\r\\n, \\r, \\n, got: {sep}")

@@ -1,12 +1,12 @@
-"""sse-starlette's `EventSourceResponse`, over ours.
+"""sse-starlette's `EventSourceResponse`, on top of `tailrace.EventSourceResponse`.
 
-Where it differs from theirs on purpose (docs/differences.md has the tests):
+Where it differs from sse-starlette's on purpose (docs/differences.md lists the tests):
 
-* `send_timeout=None`, their default, is that of the application's options, or 30 seconds: a client
-  that stops reading would hold the response for ever.
-* A ping comes after `ping` seconds of silence, not every `ping` seconds.
+* `send_timeout=None`, the default, takes the timeout of the application's options, or 30 seconds:
+  without one, a client that stops reading would hold the response for ever.
+* A ping is sent after `ping` seconds of silence, not every `ping` seconds.
 * A stream that fails ends with an `error` event, one that the server's stop ends with a farewell.
-* No `Connection` header is sent: it is the server's, and forbidden in HTTP/2.
+* No `Connection` header is sent: it is up to the server, and HTTP/2 forbids it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = [
 ]
 
 _NO_LIMIT = 1e9
-"""Seconds: 30 years, for a limit that is off. Ours cannot be."""
+"""Seconds, 30 years, for no limit: `StreamOptions` must have one."""
 _AT_ONCE = 0.001
-"""Seconds, for a limit of 0. Ours are more than 0."""
+"""Seconds, for a limit of 0: in `StreamOptions` it must be more than 0."""
 
 _TURNS = 3
 
@@ -52,30 +52,31 @@ _Task = Callable[[], Awaitable[None]]
 
 
 class SendTimeoutError(TimeoutError):
-    """A client took nothing for the `send_timeout` that was asked for."""
+    """A client took nothing for `send_timeout` seconds, and was cut off."""
 
 
 class EventSourceResponse(responses.EventSourceResponse):
     """Send events, with the arguments and the bytes of sse-starlette.
 
     Args:
-        content: A sync or async iterable of dicts with the arguments of `ServerSentEvent`, of
-            events, of bytes that are sent as they are, or of anything else, which is sent as the
-            `str()` of itself.
+        content: A sync or async iterable. A dict has the arguments of a `ServerSentEvent`, an event
+            or bytes are sent as they are, and of anything else the `str()` is sent as an event.
         status_code, headers, media_type, background: As in `StreamingResponse`.
         ping: Seconds of silence after which a comment is sent; 0 sends none, None is 15.
         sep: What ends a line: CRLF, CR or LF; None is CRLF.
-        ping_message_factory: Gives what is sent in place of that comment.
-        data_sender_callable: Runs while the stream is sent, and is cancelled at its end. Its error
-            is the stream's.
-        send_timeout: Seconds without progress on a write before the client is cut off.
-        client_close_handler_callable: Called when the client has left and the content was closed.
-        shutdown_event: Set when the server stops.
-        shutdown_grace_period: Seconds that the content has to end by itself then.
+        ping_message_factory: Gives what is sent instead of that comment.
+        data_sender_callable: Runs while the stream is sent, and is cancelled at its end. If it
+            fails, the stream fails with its error.
+        send_timeout: Seconds without progress on a write before the client is cut off; None takes
+            the application's option.
+        client_close_handler_callable: Called after the client has left and the content was closed.
+        shutdown_event: Set by the response when the server stops.
+        shutdown_grace_period: Seconds that the content then has to end by itself.
         cleanup_timeout: Seconds that closing the content may take; None: no limit.
 
     Raises:
-        ValueError: A `sep` that ends no line, or a time below 0.
+        ValueError: `sep` is not CRLF, CR or LF, or a time is out of its range.
+        TypeError: `ping` is not a number.
     """
 
     DEFAULT_PING_INTERVAL = 15
@@ -115,7 +116,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         self.active = True
         super().__init__(content, status_code, headers, media_type, background)
         self.headers["x-accel-buffering"] = "no"
-        self._merged(StreamOptions())  # a time that cannot be is told here, not when it is sent
+        self._merged(StreamOptions())  # so that an invalid time fails here, not when it is sent
 
     @property
     def ping_interval(self) -> float:
@@ -131,10 +132,10 @@ class EventSourceResponse(responses.EventSourceResponse):
         self._ping_interval = value
 
     def enable_compression(self, force: bool = False) -> None:
-        """Not here: `StreamOptions(compress=...)` of the application decides.
+        """Not supported: set `StreamOptions(compress=True)` for the application instead.
 
         Args:
-            force: As in sse-starlette, without effect.
+            force: As in sse-starlette; it has no effect.
 
         Raises:
             NotImplementedError: Always, as in sse-starlette.
@@ -150,7 +151,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         return ServerSentEvent(comment=f"ping - {datetime.now(UTC)}", sep=self.sep)
 
     def _merged(self, options: StreamOptions) -> StreamOptions:
-        """The application's options, with what the arguments say in their place."""
+        """The application's options, in which the arguments replace some."""
         timeout = options.send_timeout if self.send_timeout is None else self.send_timeout
         return replace(
             options,
@@ -183,7 +184,7 @@ class EventSourceResponse(responses.EventSourceResponse):
     async def _stream_with_tasks(
         self, source: Source, scope: Scope, receive: Receive | None, send: Send
     ) -> Ending:
-        """Stream while the tasks that belong to the response run."""
+        """Stream, while `data_sender_callable` runs and `should_exit` is watched."""
         ending = Ending.CANCELLED
         kept: list[Exception] = []
         with told_of_exit(partial(current_loop().call_from_thread, self._exit)):
@@ -204,7 +205,7 @@ class EventSourceResponse(responses.EventSourceResponse):
         return ending
 
     def _exit(self) -> None:
-        """The application says that the server stops."""
+        """Tell the open streams to stop: the application says that the server does."""
         tell_stopping()
         if self._shutdown_event is not None:
             self._shutdown_event.set()
@@ -216,10 +217,10 @@ class EventSourceResponse(responses.EventSourceResponse):
 
 
 class _Fed:
-    """A source that a task feeds which runs beside it.
+    """A source that gets its items from a task that runs beside it.
 
-    The task's error is the source's. The task ends before the source is closed: otherwise it would
-    send into a closed channel, and each client that leaves would be an error of the application.
+    If the task fails, the source fails with its error. The task is ended before the source is
+    closed: otherwise it would send into a closed channel whenever a client leaves, and fail.
     """
 
     def __init__(self, source: Source, task: _Task) -> None:
@@ -239,7 +240,7 @@ class _Fed:
                 await self._task()
         except Exception as error:  # noqa: BLE001 - raised by `run`
             self._error = error
-            await anyio.lowlevel.checkpoint()  # what it has just sent is taken first
+            await anyio.lowlevel.checkpoint()  # first let the source take what the task just sent
             if self._cancel_once is not None:
                 self._cancel_once.cancel()
         finally:
@@ -251,7 +252,8 @@ class _Fed:
             with self._cancel_once:
                 if self._error is None:
                     await self._source.run(sink, loop)
-                # A task that fails may close its channel on the way: its error comes a turn later.
+                # A task that fails may first close its channel, which ends the source; its error
+                # follows a turn of the loop later.
                 for _ in range(_TURNS):
                     await anyio.lowlevel.checkpoint()
         finally:
@@ -267,16 +269,16 @@ class _Fed:
         self._feeding.cancel()
         try:
             await self._over.wait()
-        finally:  # also beside a task that does not let itself be cancelled
+        finally:  # also if this is cancelled while the task refuses to end
             await self._source.close()
 
 
 class _Events(ServerSentEvents):
-    """What sse-starlette makes of items.
+    """The framing of items as sse-starlette does it.
 
     Args:
         sep: What ends a line.
-        make_ping: Gives what is sent to break a silence.
+        make_ping: Gives the item that is sent after a silence.
     """
 
     dicts_are_events = True

@@ -1,4 +1,4 @@
-"""`AppStatus`: what an application says of the server's end, where it says it itself."""
+"""`AppStatus`: by which an application itself can say that the server stops."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 __all__ = ["AppStatus", "told_of_exit"]
 
 _listeners: set[Callable[[], None]] = set()
-"""Of the responses that are open, in whichever loop; each may be called from any thread."""
+"""One function for each open response, of any event loop; called from any thread."""
 
 
 class _Status(type):
-    """What makes `AppStatus.should_exit = True` tell the open responses, without polling."""
+    """The metaclass of `AppStatus`, so that an assignment to `should_exit` tells the responses."""
 
     _should_exit = False
 
@@ -30,11 +30,11 @@ class _Status(type):
 
 
 class AppStatus(metaclass=_Status):
-    """When event streams end because the server does.
+    """Whether event streams end because the server stops.
 
-    Nobody needs it: servers that stop are noticed. `should_exit = True` ends the streams of
-    `EventSourceResponse` in every loop, from any thread and any signal handler, and new ones at
-    once, until it is False again.
+    You do not need it: a server that stops is noticed. `should_exit = True`, from any thread and
+    any signal handler, ends the streams of `EventSourceResponse` in every event loop, and new ones
+    at once, until it is False again.
     """
 
     enable_automatic_graceful_drain = True
@@ -42,17 +42,21 @@ class AppStatus(metaclass=_Status):
 
     @staticmethod
     def disable_automatic_graceful_drain() -> None:
-        """End no stream because the server stops, before `should_exit` says so."""
+        """Let streams go on when the server stops, until `should_exit` is True."""
         AppStatus.enable_automatic_graceful_drain = False
 
     @staticmethod
     def enable_automatic_graceful_drain_mode() -> None:
-        """End streams when the server stops, as is the default."""
+        """End streams when the server stops; this is the default."""
         AppStatus.enable_automatic_graceful_drain = True
 
     @staticmethod
     def handle_exit(*args: Any, **kwargs: Any) -> None:
-        """For a signal handler of your own: the server stops."""
+        """Say that the server stops: to be called by your own signal handler.
+
+        Args:
+            args, kwargs: Handed on to `original_handler`, if it is set.
+        """
         if AppStatus.enable_automatic_graceful_drain:
             AppStatus.should_exit = True
         if AppStatus.original_handler is not None:
@@ -60,13 +64,13 @@ class AppStatus(metaclass=_Status):
 
     @classmethod
     def drains(cls) -> bool:
-        """Whether a stream is to end when it is told that the server stops."""
+        """Whether a stream has to end when it is told that the server stops."""
         return cls.enable_automatic_graceful_drain or cls.should_exit
 
 
 @contextmanager
 def told_of_exit(tell: Callable[[], None]) -> Iterator[None]:
-    """Call a function when `should_exit` becomes True; it may be any thread that does so."""
+    """Within the block, `tell` is called when `should_exit` is set to True, in that thread."""
     _listeners.add(tell)
     try:
         yield

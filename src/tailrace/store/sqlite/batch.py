@@ -1,8 +1,8 @@
-"""What waits for the writer thread, and what becomes of a batch of it.
+"""The operations that the writer thread is asked for, and how a batch of them is committed.
 
-Each request is decided by `rules`, on what is known of its stream, in the order in which they came;
-a refused one changes nothing. What is decided goes to the transaction at once. If that cannot be
-committed, all that is known here is wrong, and is read again.
+`rules` decides each operation from the cached state of its stream, in the order in which they came.
+One that is refused changes nothing; one that is accepted changes the cached state and adds rows to
+the transaction. If the commit fails, the cache is wrong: it is cleared, and read again.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ __all__ = ["Batch", "Operation", "Task"]
 
 
 class Task(Enum):
-    """What the writer is asked for beside appends and creations."""
+    """What the writer can be asked for, beside appends and creations."""
 
     DELETE = auto()
     """Delete a stream."""
     PROBE = auto()
-    """Write something, durably: a health check."""
+    """Write a row durably: a health check."""
     WRITE_ACCESSES = auto()
-    """Write down when streams that expire were last accessed."""
+    """Write to the file when streams with a `ttl` were last accessed."""
     EXPIRE = auto()
-    """Delete those of some streams that have expired."""
+    """Delete those of the streams at `paths` that have expired."""
     KEEP_ALIVE = auto()
-    """Note that some streams are watched, which is an access to them."""
+    """Write that the streams at `paths` are or were watched, which counts as an access."""
     TRIM = auto()
-    """Look at some streams that may have more than they are to keep."""
+    """Trim the streams at `paths` that have more than they are to keep."""
     OPEN = auto()
-    """Open the file; the first one, and never in a batch."""
+    """Open the file: the first operation, never in a batch."""
     STOP = auto()
-    """End, after all that came before; never in a batch."""
+    """End the thread after all that came before; never in a batch."""
 
 
 class Operation:
-    """One request: the event loop makes it, the writer thread answers, the loop is told.
+    """One thing that the writer thread is asked to do, and its result.
 
     Args:
         do: What is asked: an append (the result is an `Appended`), a new stream (a `Created`), or
@@ -66,7 +66,7 @@ class Operation:
         path: The stream.
         size: Bytes of data in it.
         paths: The streams, for a task that is about several.
-        wake: Called in the event loop when `result` or `error` is there; None: no task waits.
+        wake: Called in the event loop when `result` or `error` is set; None: nothing waits for it.
     """
 
     __slots__ = (
@@ -98,24 +98,24 @@ class Operation:
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_counted = False
-        """It takes room in the queue."""
+        """It counts toward the limits of the queue."""
         self.withdrawn = False
-        """The task that asked was cancelled: it is not done, if it has not been yet."""
+        """The task that asked was cancelled: the operation is skipped, if it is not done yet."""
 
 
 _BETWEEN: Final = "SELECT count(*) FROM chunk WHERE sid = ? AND tail > ? AND tail <= ?"
 _OLDEST: Final = "SELECT at FROM chunk WHERE sid = ? AND tail > ? ORDER BY tail LIMIT 1"
 
 _TRIM_ROWS: Final = 20
-"""What a trim costs beside its records, in records."""
+"""What each trim costs beside the records that it removes, counted in records."""
 
 
 class Batch:
-    """Requests that are committed together.
+    """Operations that are committed together.
 
     Args:
-        connection: That of the writer thread.
-        cache: What is known; made right with the file before.
+        connection: The writer thread's.
+        cache: Streams and producers that are known; valid when the batch begins.
         accesses: When streams were last accessed, in memory.
         now: Milliseconds since the epoch.
     """
@@ -130,33 +130,35 @@ class Batch:
         self._now = now
         self._transaction = Transaction(connection, cache.version)
         self._fresh: set[int] = set()
-        """Streams of this batch: the file knows no producers of them."""
+        """Generations that this batch has created: the file has no producers of them."""
         self._grown: dict[str, tuple[State, Offset, list[Chunk]]] = {}
-        """Streams with their tail before and what was appended: many appends are told once."""
+        """By path: a stream, its tail before, and what was appended; it becomes one change."""
         self._to_trim: dict[str, StoredStream] = {}
         self._trim_rows = limits.STORE_TRIM_ROWS
-        """As many records may go with this commit."""
+        """How many more records this commit may trim."""
         self.changes: list[Change] = []
-        """What it changed, for watchers; complete after `run`."""
+        """The changes, for watchers; complete after `run`."""
         self.size = 0
-        """How many requests it had."""
+        """How many operations it had."""
         self.has_dead = False
-        """A stream is dead now, and its chunks wait to be deleted."""
+        """A stream was marked as dead, and its chunks wait to be deleted."""
         self.trimmed: dict[int, int] = {}
-        """The new `low` of streams, by generation: chunks below it wait to be deleted."""
+        """The new `low` of trimmed streams, by generation: chunks below it wait to be deleted."""
         self.untrimmed: list[str] = []
-        """Streams of which more is to go."""
+        """The paths of streams that have more to trim."""
         self.expires = False
-        """A stream that expires was created, accessed or deleted."""
+        """The time at which the next stream expires may have changed."""
         self.ages = False
-        """A stream was created that keeps by age."""
+        """A stream with a `max_age` was created."""
 
     def run(self, operations: Iterable[Operation]) -> None:
-        """Decide and commit.
+        """Decide each operation, and commit them all.
+
+        An operation that is refused gets its error; the others are committed.
 
         Raises:
-            Stale: Another process wrote in between; nothing was done.
-            apsw.Error: The commit failed; nothing was done.
+            Stale: Another process wrote in between; nothing was committed.
+            apsw.Error: The commit failed; nothing was committed.
         """
         operations = list(operations)
         self.size = len(operations)
@@ -164,7 +166,7 @@ class Batch:
         for operation in operations:
             operation.result = operation.error = None
             if operation.withdrawn:
-                continue  # it is answered all the same: that gives its room back
+                continue  # it is still answered, which frees its room in the queue
             do = operation.do
             try:
                 if isinstance(do, Append):
@@ -186,10 +188,10 @@ class Batch:
             )
 
     def roll_back(self) -> None:
-        """Take back what was written when it failed."""
+        """Undo what was written before the failure."""
         self._transaction.roll_back()
 
-    # What is known before anything is decided, in two questions at most
+    # Reading what is not cached, before anything is decided, in two queries at most
 
     def _load(self, operations: list[Operation]) -> None:
         cache = self._cache
@@ -237,7 +239,7 @@ class Batch:
         if key in producers:
             producers.move_to_end(key)
             return producers[key]
-        # A stream of this batch, or one that another of this batch took the path from.
+        # Not read by `_load`: the stream came to its path within this batch.
         if key[0] not in self._fresh:
             sql = "SELECT epoch, seq FROM producer WHERE sid = ? AND pid = ?"
             row = self._transaction.execute(sql, key).fetchone()
@@ -281,7 +283,7 @@ class Batch:
         return self._cache.last_generation
 
     def _branch(self, new: NewStream) -> tuple[StoredStream | None, int]:
-        """The source of a fork, and the position in it."""
+        """The source of a fork, and the position in it at which the fork begins."""
         fork = new.fork
         if fork is None:
             return None, 0
@@ -326,7 +328,7 @@ class Batch:
         for path in operation.paths:
             stored = self._find(path)
             if stored is not None and not stored.state.gone:
-                # It lives: the file does not know yet why.
+                # It is alive by an access that the file does not have yet.
                 accessed.update(self._accesses.of(stored.state))
         self._write_accesses(accessed)
 
@@ -351,7 +353,7 @@ class Batch:
             if stored is not None and stored.state.generation == generation:
                 stored.state.touched = max(stored.state.touched, access.at)
 
-    # What is there
+    # Finding streams
 
     def _find(self, path: str) -> StoredStream | None:
         stored = self._cache.streams.get(path)
@@ -365,7 +367,7 @@ class Batch:
         return self._cache.streams.get(path)
 
     def _let_forks_go(self, generation: int) -> None:
-        """What keeps a stream that is gone may have expired; then it is kept no longer."""
+        """Remove the forks of a stream that is gone, if all have expired, and so the stream."""
         expired = expired_forks(self._transaction.flush(), generation, self._now)
         if expired is None:
             return
@@ -387,15 +389,15 @@ class Batch:
             self._trim(stored)
         if not state.lineage:
             return rules.first_of(state, ())
-        # Its levels may have been trimmed since they were looked up, in this batch too.
+        # Its levels may have been trimmed since they were read, in this batch too.
         connection = self._transaction.flush()
         (fresh,) = load_many(connection, "WHERE id = ?", (state.generation,))
         return rules.first_of(state, lows_now(connection, fresh, self._now))
 
-    # What changes
+    # Removing and trimming
 
     def _remove(self, stored: StoredStream) -> None:
-        """Delete a stream, or keep it for its forks; and its sources that were kept for it."""
+        """Delete a stream, and the sources that were kept only for it; keep it if it has forks."""
         state = stored.state
         tail = rules.offset_at(state, state.tail)
         generation = state.generation
@@ -436,7 +438,7 @@ class Batch:
             self._to_trim[stored.state.path] = stored
 
     def _trim_in_turn(self, path: str, stored: StoredStream) -> None:
-        """Trim a stream, unless this commit has trimmed enough; the rest comes with the next."""
+        """Trim a stream, unless this commit has trimmed enough: the rest follows with the next."""
         has_more = self._trim(stored) if self._trim_rows > 0 else not stored.state.gone
         if has_more and rules.trim_due(stored.state, self._now, stored.oldest):
             self.untrimmed.append(path)
@@ -445,7 +447,7 @@ class Batch:
         """Move a stream's `low`; the chunks below it are deleted later, in slices.
 
         Returns:
-            Whether it has moved as far as one look goes, and there may be more.
+            Whether it has removed as many records as one trim may, so that there may be more.
         """
         state = stored.state
         if state.gone:
@@ -454,7 +456,7 @@ class Batch:
         if low <= state.low:
             return False
         generation = state.generation
-        # Counted is what goes, not what stays: each record once in its life.
+        # Count what goes, not what stays: so each record is counted once in its life.
         count = int(self._transaction.execute(_BETWEEN, (generation, state.low, low)).get)
         state.low, state.records = low, state.records - count
         self._trim_rows -= count + _TRIM_ROWS

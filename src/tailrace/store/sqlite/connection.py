@@ -1,8 +1,9 @@
-"""SQLite as the store uses it: connections, the write-ahead log, and SQLite's errors as ours.
+"""How the store uses SQLite: connections, the write-ahead log, and SQLite's errors as ours.
 
-The log is copied into the file when it has grown, when nothing is written for a while, and at the
-end. Only under the lock of `lock.py`: SQLite before 3.51.3 could damage the log when one process
-wrote while another copied. Under the lock that cannot happen, with any SQLite.
+The log is copied into the file (a checkpoint) when it has grown, when nothing has been written for
+a while, and when the store closes; and only under the lock of `lock.py`. SQLite before 3.51.3 could
+damage the log when one process wrote while another copied it. Under the lock that cannot happen,
+with any SQLite.
 """
 
 from __future__ import annotations
@@ -41,25 +42,25 @@ __all__ = [
 # Connections --------------------------------------------------------------------------------------
 
 Synchronous = Literal["FULL", "NORMAL"]
-"""NORMAL loses what was acknowledged when the power is cut: it shows that tests would see it."""
+"""NORMAL may lose what was acknowledged in a power cut; it proves that the tests would notice."""
 
 _WRITER = apsw.SQLITE_OPEN_READWRITE
 _READER = apsw.SQLITE_OPEN_READWRITE  # a reader writes to the index of the log, too
 
 
 def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw.Connection:
-    """The connection that writes; its tables may not be there yet.
+    """Open the connection that writes; the file may have no tables yet.
 
     Args:
         path: An existing file, maybe empty.
-        vfs: A file system layer of SQLite by name; None is the system's.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
         synchronous: How durable a commit is.
 
     Raises:
-        StoreReadOnly: It cannot be written.
+        StoreReadOnly: The file cannot be written.
     """
     connection = _connect(path, _WRITER, vfs, limits.STORE_WRITE_CACHE_BYTES)
-    if connection.readonly("main"):  # SQLite opens a file that cannot be written all the same
+    if connection.readonly("main"):  # SQLite opens a read-only file without an error
         close(connection)
         raise StoreReadOnly(path, "cannot be written: check the permissions of its file")
     connection.pragma("synchronous", synchronous)
@@ -71,25 +72,25 @@ def open_writer(path: str, *, vfs: str | None, synchronous: Synchronous) -> apsw
 
 
 def use_log(connection: apsw.Connection) -> None:
-    """Turn the write-ahead log on; it stays on for good. Its files are there from now on."""
+    """Turn on the write-ahead log, for good, and make its files."""
     connection.pragma("journal_mode", "WAL")
-    connection.pragma("schema_version")  # any read makes them: they are to be known by their inodes
+    connection.pragma("schema_version")  # any read makes them; `kept_private` needs them
     connection.pragma("wal_autocheckpoint", 0)  # `Checkpoint` does it, under the lock
     connection.pragma("journal_size_limit", limits.STORE_WAL_KEPT_BYTES)
 
 
 def open_reader(path: str, *, vfs: str | None) -> apsw.Connection:
-    """A connection that cannot change anything."""
+    """Open a connection that cannot change any data."""
     connection = _connect(path, _READER, vfs, limits.STORE_READ_CACHE_BYTES)
     connection.pragma("wal_autocheckpoint", 0)
     connection.pragma("query_only", True)
-    # The last one to close would copy the log into the file, outside of the lock.
+    # Otherwise the last connection to close would copy the log into the file, without the lock.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
 
 
 def close(connection: apsw.Connection) -> None:
-    """Close for good, with all its statements."""
+    """Close a connection with all its statements."""
     connection.close(True)
 
 
@@ -115,14 +116,14 @@ def _connect(path: str, flags: int, vfs: str | None, cache_bytes: int) -> apsw.C
 # The log ------------------------------------------------------------------------------------------
 
 _IDLE: Final = 1.0
-"""Seconds without a write after which the log is copied and cut to nothing."""
+"""Seconds without a write after which the log is copied and truncated."""
 
 _LOOK_BYTES: Final = 1024 * 1024
-"""Bytes of pages written after which it is worth asking how long the log is."""
+"""Bytes of pages written after which it is worth looking how long the log is."""
 
 
 class Checkpoint:
-    """The log of one file, as one process sees it; belongs to the writer thread.
+    """Copies the log into the file when that is due; used by the writer thread only.
 
     Args:
         connection: The writer's.
@@ -135,13 +136,13 @@ class Checkpoint:
         self._wrote_at: float | None = None
 
     def next_in(self) -> float | None:
-        """Seconds until the log is cut, if nothing more is written; None: it is."""
+        """Seconds until the log is truncated, if nothing more is written; None: it is already."""
         if self._wrote_at is None:
             return None
         return max(0.0, self._wrote_at + _IDLE - time.monotonic())
 
     def note(self) -> None:
-        """Something was written."""
+        """Record that something was written now."""
         self._wrote_at = time.monotonic()
 
     @property
@@ -150,7 +151,7 @@ class Checkpoint:
         return self._grown() >= _LOOK_BYTES or self.next_in() == 0.0
 
     def run(self) -> None:
-        """Copy what should be; the caller holds the lock."""
+        """Copy the log if it has grown, truncate it if it is idle; the caller holds the lock."""
         if self._grown() >= _LOOK_BYTES:
             self._written += self._grown()
             frames, copied = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
@@ -161,7 +162,7 @@ class Checkpoint:
             self.cut()
 
     def cut(self) -> None:
-        """Copy all of the log, and cut it to nothing, unless a connection reads it now."""
+        """Copy all of the log and truncate it, unless a connection is reading it."""
         self._connection.set_busy_timeout(0)
         try:
             with suppress(apsw.BusyError):
@@ -170,15 +171,15 @@ class Checkpoint:
             self._connection.set_busy_timeout(int(limits.STORE_LOCK_TIMEOUT * 1000))
 
     def _grown(self) -> int:
-        """Bytes of pages written since the log was looked at."""
+        """Bytes of pages written since `run` last looked at the log."""
         pages, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
         return int(pages) * self._page_bytes - self._written
 
 
-# Errors; the only place that maps them ------------------------------------------------------------
+# Errors: mapped only here -------------------------------------------------------------------------
 
 DRIVER_ERRORS: Final = (apsw.Error, OSError, MemoryError)
-"""What SQLite and the calls around it raise."""
+"""What SQLite and the system calls around it raise."""
 
 _SYNC: Final = (apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -201,12 +202,12 @@ _BY_CLASS: Final[tuple[tuple[type[apsw.Error], type[StoreUnavailable], str], ...
 
 
 def failure_of(store: str, error: BaseException, number: int = 0) -> StoreUnavailable:
-    """An error of the driver or of the system as ours.
+    """Our error for an error of the driver or of the system; one of ours is returned as it is.
 
     Args:
         store: The file.
         error: What was raised; the caller raises ours `from` it.
-        number: The system's errno behind an error of SQLite, if it is known.
+        number: The system's errno behind an error of SQLite; 0: not known.
     """
     if isinstance(error, StoreUnavailable):
         return error
@@ -226,8 +227,9 @@ def failure_of(store: str, error: BaseException, number: int = 0) -> StoreUnavai
 def is_fatal(error: BaseException, number: int) -> bool:
     """Whether no write may be tried again through the same descriptor.
 
-    After a failed sync the system may have dropped the pages and report the next one as done
-    ("fsyncgate"); so a write that failed for another reason than room or rights ends the writer.
+    After a failed sync the system may have dropped the pages, and still report the next sync as
+    done ("fsyncgate"). So a failed sync is fatal, and so is any other I/O error, unless the disk is
+    full or a permission is missing.
 
     Args:
         error: What SQLite raised.
@@ -240,8 +242,8 @@ def is_fatal(error: BaseException, number: int) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether the file is not what was written to it: nothing more may be acknowledged on it."""
-    # A file that was emptied is a database without our tables, which it had when it was opened.
+    """Whether an error shows that the file is damaged: then nothing more may be acknowledged."""
+    # A file that was emptied is a database without our tables; they were there when it was opened.
     emptied = isinstance(error, apsw.SQLError) and str(error).startswith("no such table")
     return emptied or isinstance(error, (apsw.CorruptError, apsw.NotADBError))
 
@@ -250,5 +252,5 @@ def _system_number(error: BaseException, number: int) -> int:
     """The errno behind an error; 0: not known."""
     if isinstance(error, OSError):
         return error.errno or 0
-    # SQLite keeps the last one, which need not belong to an error of another kind.
+    # SQLite keeps the last errno. With an error of another kind, it may be of an earlier call.
     return number if isinstance(error, (apsw.IOError, apsw.CantOpenError)) else 0

@@ -5,8 +5,8 @@ magic (4)  sender (8)  counter (8)  length of the list (4)  the list, as JSON  d
 ```
 
 The counter grows by one with each datagram to the same receiver, so a receiver sees that it missed
-some. A receiver must not believe what cannot be: the directory of the sockets is its owner's alone,
-but a parser that trusts is a hole all the same.
+some. A receiver rejects a datagram that makes no sense: only the owner can use the directory of the
+sockets, but a parser that trusts its input is a security hole all the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAGIC: Final = b"TRh2"
 
 HEAD_BYTES: Final = _HEAD.size
 MOST_BYTES: Final = 128 * 1024
-"""Bytes of one datagram: below what the kernel takes by default (208 KiB)."""
+"""The most bytes of one datagram: below what the kernel takes by default (208 KiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Datagram:
     Args:
         sender: 8 random bytes of the process that sent it.
         counter: How many it has sent to this receiver.
-        changes: What happened; None: too much to list, or the sender does not know.
+        changes: What happened; None: too much to list, or the sender only says that datagrams were
+            missed.
     """
 
     sender: bytes
@@ -47,14 +48,14 @@ class Datagram:
 
 
 def head_of(sender: bytes, counter: int) -> bytes:
-    """The part of a datagram that is each receiver's own."""
+    """The part of a datagram that differs for each receiver."""
     return _HEAD.pack(_MAGIC, sender, counter)
 
 
 def body_of(changes: Sequence[Change]) -> bytes:
-    """The part of a datagram that all receivers share; empty if it would be too long.
+    """The part of a datagram that is the same for all receivers; empty if it would be too long.
 
-    Data is sent along as long as it is small; receivers read the rest from the file.
+    Data of up to `limits.HINT_BYTES` in all is sent along; receivers read the rest from the file.
     """
     rows: list[list[Any]] = []
     data: list[bytes] = []
@@ -82,7 +83,7 @@ def body_of(changes: Sequence[Change]) -> bytes:
 
 
 def parse(data: bytes) -> Datagram | None:
-    """Read a datagram; None: it is not one of ours."""
+    """Parse a datagram; None if it is not one of ours, or makes no sense."""
     if len(data) < HEAD_BYTES:
         return None
     magic, sender, counter = _HEAD.unpack_from(data)
@@ -101,8 +102,10 @@ def parse(data: bytes) -> Datagram | None:
 
 
 class _Body:
-    """Takes the data of the chunks off, in order. Each method raises `ValueError` or `TypeError`
-    for what cannot be."""
+    """Reads a body: takes the data of each chunk from it, in order.
+
+    Each method raises `ValueError` or `TypeError` for what makes no sense.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data

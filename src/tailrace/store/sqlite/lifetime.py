@@ -1,17 +1,17 @@
 """How long streams live, and how much of each is kept: expiry, last access, retention, forks.
 
-The file says when a stream was last used. A durable write for each read would cost more than the
-read. So an access is noted in memory, and written down with the next commit once the file is behind
-by a tenth of the stream's `ttl`. Another process may take a stream for expired that much too early;
-and a process that is killed loses that much.
+The file says when a stream was last accessed. A durable write for each read would cost more than
+the read. So an access is noted in memory. It is written with the next commit once the time in the
+file lags behind by a tenth of the stream's `ttl`. Another process may take the stream for expired
+too early by that much. So may every process, if the one that noted the access is killed.
 
-What is too old is gone though it has not been deleted yet: a reader leaves it out, and has the
-writer move the stream's `low`; chunks below that are deleted later, in slices.
+Appends that are too old cannot be read even before they are deleted: a reader leaves them out, and
+asks the writer to move the stream's `low`. The chunks below it are deleted later, in slices.
 
-A stream that was deleted or has expired is kept for its forks. There may be thousands of them, and
-a request for the stream has to be told that it is gone. So they are not counted: the first that
-lives by what the file says is enough. Only where none does, those that seem to have expired are
-looked at one by one, for this process may know of a later access.
+A stream that was deleted or has expired is kept as long as a fork of it lives, and a request for it
+is answered that it is gone. It may have thousands of forks, so not all of them are looked at: one
+that lives by what the file says is enough. Only if there is none, those that seem to have expired
+are looked at one by one, for this process may know of a later access.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Access", "LastAccess", "expired_forks", "lag_ms", "low_now", "lows_n
 
 
 def lag_ms(ttl: int) -> int:
-    """Milliseconds by which the file may be behind: a tenth of the time to live.
+    """Milliseconds by which the file may lag behind the last access: a tenth of the time to live.
 
     At least a second, so that a busy stream does not write all the time; but at most a quarter of
     the time to live.
@@ -62,15 +62,15 @@ class Access(NamedTuple):
 
 
 class LastAccess:
-    """The last access to each stream that expires, in this process, by its generation.
+    """This process's last access to each stream with a `ttl`, by the stream's generation.
 
-    Reading threads note accesses, and the writer thread takes them. An access is let go of once it
-    is so old that it keeps nothing alive, whichever process has ended the stream meanwhile; nothing
-    walks through all of them.
+    Reading threads note accesses, and the writer thread writes them to the file. An access is
+    forgotten once it is so old that it keeps no stream alive, even if another process has deleted
+    the stream. No step looks at all accesses.
 
     Args:
         is_watched: Whether a path is watched in this process; that counts as accesses.
-        on_due: Called when the writer has something to do here, in the thread that noted it.
+        on_due: Called when the writer has something to do here, in the thread that finds it out.
     """
 
     def __init__(self, is_watched: Callable[[str], bool], on_due: Callable[[], None]) -> None:
@@ -79,15 +79,15 @@ class LastAccess:
         self._lock = threading.Lock()
         self._last: dict[int, Access] = {}
         self._over: Schedule[int] = Schedule()
-        """When each of them may keep nothing alive any more."""
+        """When to check whether an access still keeps its stream alive."""
         self._due: set[int] = set()
         self._kept: dict[str, tuple[int, int]] = {}
-        """Watched streams that expire: generation and `ttl` by path."""
+        """Watched streams with a `ttl`: generation and `ttl`, by path."""
         self._to_keep: Schedule[str] = Schedule()
-        """When the file is behind for each of them."""
+        """When the file will lag behind for each of them."""
         self._began: dict[str, int] = {}
         self._ended: dict[str, tuple[int, int]] = {}
-        """When watchings began and ended, of streams that had not been looked at meanwhile."""
+        """When a path began and ceased to be watched, if its stream was never read meanwhile."""
         self._unseen: set[str] = set()
 
     def __len__(self) -> int:
@@ -95,10 +95,10 @@ class LastAccess:
         return len(self._last)
 
     def note(self, state: State, now: int) -> None:
-        """A stream is accessed now.
+        """Note that a stream is accessed now.
 
         Args:
-            state: As the file has it.
+            state: The stream, as the file has it.
             now: Milliseconds since the epoch.
         """
         if state.ttl is None:
@@ -111,7 +111,8 @@ class LastAccess:
 
     def _put(self, generation: int, access: Access, *, is_due: bool) -> None:
         with self._lock:
-            # One call is for all that is due; the first access has to be let go of one day, too.
+            # One call serves all that is due. The first access needs one as well: from then on the
+            # writer has to wake to forget accesses.
             wakes = not self._last or (is_due and not self._due)
             if generation not in self._last:
                 self._over.set(generation, _over_at(access))
@@ -124,8 +125,10 @@ class LastAccess:
     def is_in_use(self, state: State, now: int) -> bool:
         """Whether a stream is watched, or was accessed in this process within its time to live.
 
+        That it is watched is noted as an access.
+
         Args:
-            state: As the file has it.
+            state: The stream, as the file has it.
             now: Milliseconds since the epoch.
         """
         if state.ttl is None:
@@ -151,12 +154,12 @@ class LastAccess:
         return rules.is_expired(state, now, watched=self.is_in_use(state, now))
 
     def _lived_at(self, state: State, ttl: int, moment: int) -> bool:
-        """Whether a stream had not expired then, by what is known without its watchers."""
+        """Whether a stream was alive at a moment, by its accesses and without its watchers."""
         access = self._last.get(state.generation)
         last = state.touched if access is None else max(state.touched, access.at)
         return moment < last + ttl * 1000
 
-    # Watchings
+    # Watched streams
 
     def _keep(self, state: State, ttl: int, now: int) -> None:
         with self._lock:
@@ -165,20 +168,20 @@ class LastAccess:
         self._on_due()
 
     def begin(self, path: str, now: int) -> None:
-        """A path is watched from now on. A stream that has expired is not brought back by it."""
+        """Note that a path is watched from now on. A stream that has expired is not revived."""
         self._began[path] = now
         self._unseen.add(path)
 
     def see(self, path: str) -> None:
-        """A stream has been looked at: whether it expires is known."""
+        """Note that the stream of a path was read: whether it expires is known now."""
         self._unseen.discard(path)
 
     def end(self, path: str, now: int) -> bool:
-        """A path is not watched any more: it was accessed until now.
+        """Note that a path is not watched any more; its stream was accessed until now.
 
         Returns:
-            Whether the stream has not been looked at meanwhile. Then the writer must look, and
-            call `resolve`.
+            True if the stream was never read while it was watched. Then the writer must read it,
+            and call `resolve`.
         """
         began = self._began.pop(path, now)
         with self._lock:
@@ -194,19 +197,18 @@ class LastAccess:
         return True
 
     def resolve(self, path: str) -> None:
-        """The last watcher has left, and that was recorded as an access, if the stream expires."""
+        """Note that the writer has read the stream and its last access, as `end` asked for."""
         self._ended.pop(path, None)
 
     def keep_at(self) -> int | None:
-        """When the last access of a watched stream must next be written to the file, in
-        milliseconds."""
+        """When a watched stream's access must next be written, in milliseconds since the epoch."""
         with self._lock:
             return self._to_keep.next
 
     def to_keep(self, now: int) -> list[str]:
-        """Watched streams whose access is to be written down now; no more than one commit may have.
+        """Watched streams whose access is to be written now, as many as one commit may have.
 
-        Each is looked at again when the file is behind once more.
+        Each comes again when the file lags behind once more.
         """
         with self._lock:
             paths: list[str] = []
@@ -214,19 +216,19 @@ class LastAccess:
                 if self.is_watched(path):
                     self._to_keep.set(path, now + max(1, lag_ms(self._kept[path][1])))
                     paths.append(path)
-                else:  # it was looked at in the moment in which the watching ended
+                else:  # it was read just as the watching ended
                     del self._kept[path]
             return paths
 
-    # Writing down, and letting go
+    # Writing accesses, and forgetting them
 
     @property
     def are_due(self) -> bool:
-        """Whether any are to be written now."""
+        """Whether any access is to be written now."""
         return bool(self._due)
 
     def settle(self) -> None:
-        """Let all accesses be due, at the end."""
+        """Make all accesses due, when the store closes."""
         with self._lock:
             self._due.update(self._last)
 
@@ -236,13 +238,13 @@ class LastAccess:
         return {} if access is None else {state.generation: access}
 
     def take(self) -> dict[int, Access]:
-        """What is to be written now, by generation."""
+        """The accesses that are to be written now, by generation; they are no longer due."""
         with self._lock:
             due, self._due = self._due, set()
             return {each: access for each in due if (access := self._last.get(each)) is not None}
 
     def forget(self, generation: int) -> None:
-        """A stream is gone."""
+        """Forget a stream that was deleted."""
         with self._lock:
             access = self._last.pop(generation, None)
             self._over.take_back(generation)
@@ -252,7 +254,7 @@ class LastAccess:
                 self._to_keep.take_back(access.path)
 
     def let_go(self, now: int) -> None:
-        """Let go of accesses that are so old that they keep nothing alive."""
+        """Forget accesses that are so old that they keep no stream alive."""
         with self._lock:
             for generation in self._over.due(now, limits.STORE_SLICE_ROWS):
                 access = self._last[generation]
@@ -272,8 +274,8 @@ def _over_at(access: Access) -> int:
 _HEAD: Final = """
 SELECT tail, at FROM chunk WHERE sid = ?1 AND tail > ?2 ORDER BY tail LIMIT ?4
 """
-"""The first of what is retained. No look goes further: what it costs is bounded by what goes, and
-by this, and not by what stays."""
+"""The first retained chunks, at most ?4. No query looks further, so its cost does not grow with
+what is kept."""
 
 _BY_BYTES: Final = f"SELECT max(tail) FROM ({_HEAD}) WHERE tail <= ?3"
 _BY_RECORDS: Final = f"SELECT max(tail) FROM ({_HEAD})"
@@ -281,14 +283,14 @@ _BY_AGE: Final = f"""
 SELECT max(tail) FROM ({_HEAD}) WHERE tail < ifnull(
   (SELECT tail FROM ({_HEAD}) WHERE at >= ?3 LIMIT 1), 9223372036854775807)
 """
-"""All before the first that is young enough: the clock may have gone back in between."""
+"""All chunks before the first that is young enough: after it, the clock may have gone back."""
 
 
 def low_now(connection: apsw.Connection, stored: StoredStream, now: int) -> int:
     """The earliest position that a stream's own retention keeps.
 
     At most `limits.STORE_TRIM_ROWS` appends go at once; the writer goes on from there with its next
-    commit. Readers and the writer see the same.
+    commit. Readers and the writer find the same position.
 
     Args:
         connection: To the file, in the read transaction of the stored state.
@@ -300,7 +302,7 @@ def low_now(connection: apsw.Connection, stored: StoredStream, now: int) -> int:
 
 
 def lows_now(connection: apsw.Connection, stored: StoredStream, now: int) -> tuple[int, ...]:
-    """The same for each level of a stream's lineage."""
+    """`low_now` of each level of a stream's lineage."""
     if not stored.inherits_aging:
         return stored.lows
     found: list[int] = []
@@ -328,8 +330,8 @@ def _low(connection: apsw.Connection, state: State, trim: Trim) -> int:
 # Forks --------------------------------------------------------------------------------------------
 
 _MOST_FORKS: Final = 100
-"""So many are looked at: those that have expired wait to be deleted, more of them at a time.
-Stops: a look at a path that walks through all forks that ever were."""
+"""How many forks are looked at. Forks that have expired are soon deleted, more than this at a time.
+Stops: a request for a path that looks at all forks that it ever had."""
 
 _FORKS: Final = f"""
 SELECT s.* FROM json_each(?1) k CROSS JOIN stream s ON s.source = k.value LIMIT {_MOST_FORKS}
@@ -350,7 +352,7 @@ _BY_IDS: Final = "WHERE id IN (SELECT value FROM json_each(?))"
 def expired_forks(
     connection: apsw.Connection, generation: int, now: int
 ) -> list[StoredStream] | None:
-    """A stream's forks, and theirs, that have expired by what the file says; not all of very many.
+    """A stream's forks, and theirs, that have expired by what the file says; `_MOST_FORKS` at most.
 
     Args:
         connection: To the file.
@@ -358,7 +360,7 @@ def expired_forks(
         now: Milliseconds since the epoch.
 
     Returns:
-        None if one lives: while it does, all that it inherits from are kept.
+        The expired forks; None if a fork lives: then all streams that it inherits from are kept.
     """
     expired: list[int] = []
     sources = [generation]
@@ -368,6 +370,6 @@ def expired_forks(
             return None
         found = json.loads(connection.execute(_ALL_FORKS, (level,)).get)
         expired += [fork for fork, is_gone in found if not is_gone]
-        # One that is gone is kept for those below it, and so is one that has expired.
+        # A fork that is gone or has expired is kept for forks of its own: look at these, too.
         sources = [fork for fork, _ in found]
     return load_many(connection, _BY_IDS, (json.dumps(expired[:_MOST_FORKS]),))

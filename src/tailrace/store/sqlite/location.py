@@ -1,21 +1,23 @@
 """The file of a store, what lies beside it, and which files this process has open.
 
-A user who may make names in the store's directory (a shared upload directory) can put a link there,
-to a file of another user, before the store makes its own. So what lies beside the database is
-opened without following links, and then looked at by its descriptor. SQLite does the first for the
-files that it makes (`O_NOFOLLOW`, since 3.31), and not the second: it would write through a second
-name. So these are looked at before it opens them; what is put there later, it has open already.
+A user that may create files in the store's directory (a shared upload directory) can put a link
+there, to a file of another user, before the store makes its own file. So the store opens what lies
+beside the database without following links, and then checks the descriptor. For the files that
+SQLite makes, SQLite does the first (`O_NOFOLLOW`, since 3.31) but not the second: it would write
+through a second name (a hard link). So these files are checked before SQLite opens them. What is
+put there later does no harm: by then SQLite has its files open.
 
-Ours is what this process's user owns, or the owner of the directory: that one could exchange the
-store itself. It is also the rule of Linux for links in shared directories (`protected_symlinks`).
+A file is ours if this process's user owns it, or the owner of the directory, which could exchange
+the store itself anyway. Linux has the same rule for links in shared directories
+(`protected_symlinks`).
 
-SQLite remembers in memory what the process has locked, for POSIX gives locks to a process and not
-to a descriptor. Two things follow that nothing else guards against (`held_open`):
+SQLite remembers in memory what the process has locked, because POSIX gives locks to a process and
+not to a descriptor. Two things follow, and nothing but `held_open` guards against them:
 
-* Closing *any* descriptor of a file drops the process's locks on it, also SQLite's. So a file that
-  is open may not be looked at in another way than through SQLite.
-* A forked child has a copy of that memory, and none of the locks. A connection of its own would
-  trust in them. So a file that was open at the fork cannot be opened again in the child.
+* Closing *any* descriptor of a file drops the process's locks on it, also SQLite's. So while a file
+  is open in SQLite, it may not be opened in another way.
+* A forked child has a copy of that memory, but none of the locks. A connection that it opened would
+  rely on them. So a file that was open at the fork cannot be opened again in the child.
 
 Source: SQLite, "How To Corrupt An SQLite Database File", 2.2 and 2.6.
 """
@@ -37,26 +39,28 @@ from tailrace.store.private import DIRECTORY
 
 __all__ = ["Location", "foreign", "held_open", "is_ours", "refuse_links"]
 
-_CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: as Python opens everything
+_CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)  # Windows: `os.open` does it anyway
 
 _MOST_PATH_BYTES: Final = 500
-"""SQLite's own bound is 512, with what it appends for the files beside it."""
+"""SQLite's own limit is 512, with the suffix that it appends for the files beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a store is. All its names are absolute, so that a later `chdir` changes nothing, and of
-    the file itself: processes that come to it by different links share one lock.
+    """Where a store is.
+
+    All its paths are absolute, so a later `chdir` changes nothing, and without links: processes
+    that reach the file by different links share one lock.
 
     Args:
-        file: The database.
+        file: The path of the database, as `of` makes it.
     """
 
     file: str
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Location:
-        """From a path as it was given."""
+        """The location of the file that a path leads to."""
         return cls(os.path.realpath(os.fspath(path)))
 
     @property
@@ -70,14 +74,14 @@ class Location:
         return f"{self.file}-peers"
 
     def paths(self) -> list[str]:
-        """All that is the store's: its files, the directory of the sockets, and `.tailrace`."""
+        """All that is the store's: its files, the directory of its sockets, and `.tailrace`."""
         own = [self.file, *(f"{self.file}{suffix}" for suffix in ("-wal", "-shm", "-journal"))]
         own += (self.lock, self.peers)
         above = os.path.dirname(self.file)
         return [*own, above] if os.path.basename(above) == DIRECTORY else own
 
     def inode(self) -> tuple[int, int] | None:
-        """Which file is at the path; None: no file is."""
+        """Device and inode of the file at the path; None if there is no file."""
         try:
             found = os.stat(self.file)
         except OSError:
@@ -85,12 +89,13 @@ class Location:
         return found.st_dev, found.st_ino
 
     def prepare(self) -> None:
-        """Make the directory and an empty file that is only its owner's, unless they exist.
+        """Make the directory and an empty file, for their owner only, unless they exist.
 
         SQLite gives the files beside it (the log, the index of the log) the same mode.
 
         Raises:
-            StoreUnavailable: SQLite takes no path that is as long.
+            StoreUnavailable: The path is too long for SQLite, or is a link that another user has
+                made.
         """
         if len(os.fsencode(self.file)) > _MOST_PATH_BYTES:
             raise StoreUnavailable(
@@ -110,12 +115,12 @@ class Location:
                 ) from None
             return
         os.close(number)
-        if hasattr(os, "O_DIRECTORY"):  # Windows opens none; NTFS keeps names in a journal
+        if hasattr(os, "O_DIRECTORY"):  # Windows cannot open one; NTFS journals names
             _sync_directory(parent)
 
 
 def _sync_directory(path: Path) -> None:
-    """Let a new name survive a power cut as well as what is committed to its file."""
+    """Sync a directory, so that the name of a new file survives a power cut."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
     try:
         os.fsync(directory)
@@ -124,12 +129,13 @@ def _sync_directory(path: Path) -> None:
 
 
 def refuse_links(file: str) -> None:
-    """Refuse what SQLite would write through, and what would be told of every append.
+    """Refuse links, and files of others, where the store's own files belong.
 
-    A database with two names is refused too: each name would have a log of its own.
+    SQLite would write through a link, and the owner of the directory of sockets could receive every
+    append. A database with two names is refused too: each name would have a log of its own.
 
     Args:
-        file: The database, by no link.
+        file: The database, without links in its path.
 
     Raises:
         StoreUnavailable: Something at its name, or beside it, is a link, has a second name, or is
@@ -150,7 +156,7 @@ def refuse_links(file: str) -> None:
 
 
 def _at(path: str) -> os.stat_result | None:
-    """What is there, without following a link."""
+    """The status of what is at a path, without following a link; None if nothing is."""
     try:
         return os.lstat(path)
     except OSError:
@@ -158,13 +164,13 @@ def _at(path: str) -> os.stat_result | None:
 
 
 def is_ours(path: str, found: os.stat_result) -> bool:
-    """Whether no other user has put this here: it is of our user, or of the directory's owner.
+    """Whether our user or the owner of the directory owns this, so that no other has put it there.
 
     Args:
         path: Where it is.
-        found: What it is.
+        found: Its status.
     """
-    if not hasattr(os, "geteuid"):  # Windows tells no owner
+    if not hasattr(os, "geteuid"):  # Windows: the status has no owner
         return True
     return found.st_uid in (os.geteuid(), os.stat(os.path.dirname(path)).st_uid)
 
@@ -183,15 +189,14 @@ _inherited: set[str] = set()
 
 @contextmanager
 def held_open(file: str, look: Callable[[str], None]) -> Iterator[None]:
-    """A file that is open in SQLite for the length of the block.
+    """Record that a file is open in SQLite for the length of the block.
 
     Args:
         file: Its path.
-        look: Looks at it without SQLite; called only where this process does not have it open.
+        look: Checks the file without SQLite; called only if this process does not have it open.
 
     Raises:
-        StoreUnavailable: The process that this one was forked from had it open; or what `look`
-            raises.
+        StoreUnavailable: The file was open when this process was forked; or what `look` raises.
     """
     key = os.path.realpath(file)
     with _lock:

@@ -1,9 +1,9 @@
 """One writer at a time, first come first served, over all processes of a file.
 
-SQLite's own waiting sleeps and tries again, and starves: one of four processes got nothing in four
-seconds. A plain `flock` on a file beside the database, in front of each transaction, is fair and
-costs a system call. The same file, mapped, tells without a system call which process wrote last: as
-long as it is this one, what it knows of the streams still holds.
+SQLite waits for its own lock by sleeping and trying again, and a process can starve: one of four
+got nothing in four seconds. A plain `flock` on a file beside the database, taken before each
+transaction, is fair and costs a system call. The same file is mapped into memory, and tells without
+a system call which process wrote last: as long as it is this one, its cache of streams is valid.
 
 | system | lock | processes |
 |---|---|---|
@@ -13,8 +13,8 @@ long as it is this one, what it knows of the streams still holds.
 On Windows there is no lock that waits in order and ends with its process, and no datagram that
 would tell other processes of a write. So a second process is refused there.
 
-Both are a convenience. SQLite locks by itself as well, and a writer's caches are checked once more
-within the transaction, by SQLite's own `data_version`.
+Data is safe without the lock and the mapped bytes, too. SQLite locks by itself as well, and a
+writer's cache is checked once more within the transaction, by SQLite's own `data_version`.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ __all__ = ["WriteLock", "open_lock_file"]
 _SIZE: Final = 4096
 
 _WRITER: Final = slice(0, 8)
-"""The process that wrote last: 8 random bytes that each process draws."""
+"""The process that wrote last: the 8 random bytes that it has drawn."""
 _PEERS: Final = slice(8, 16)
-"""Changed whenever a process begins or ends to listen."""
+"""Changed whenever a process starts or stops listening."""
 _DAMAGED: Final = slice(16, 24)
-"""The inode of a file that a process has found to be damaged; 0 as long as none has."""
+"""The inode of a file that a process has found to be damaged; 0 if none has."""
 
 
 class WriteLock:
-    """The lock of one process; taken by its writer thread only.
+    """The write lock, as one process uses it; taken by its writer thread only.
 
     Args:
         path: The file beside the database; made if it is missing.
         on_stuck: Called in a thread of its own, again and again, while another process has been
-            holding the lock for too long.
+            holding the lock for more than `limits.STORE_LOCK_TIMEOUT`.
 
     Raises:
         StoreUnavailable: What is at the path is not a lock of ours; it is not touched.
@@ -89,10 +89,10 @@ class WriteLock:
         self._file.release()
 
     def take_over(self) -> bool:
-        """Whether another process wrote since this was asked last; from now on it was this one.
+        """Whether another process was the last writer; from now on this one is.
 
-        Said before the write and not after it: a process that dies in between must not leave the
-        others with what they knew.
+        This process is marked before it writes, not after: if it dies in between, the others must
+        not go on with their caches.
         """
         if self._board[_WRITER] == self._me:
             return False
@@ -101,16 +101,16 @@ class WriteLock:
 
     @property
     def is_deleted(self) -> bool:
-        """The file is at no path any more: a process that comes later locks another one."""
+        """Whether the lock file was deleted: a process that comes later would lock another one."""
         return self._file.is_deleted
 
     @property
     def peers(self) -> bytes:
-        """Changes when a process begins or ends to listen."""
+        """Random bytes that change when a process starts or stops listening."""
         return bytes(self._board[_PEERS])
 
     def tell_peers_changed(self) -> None:
-        """Let all processes look again which of them listen."""
+        """Make all processes look again which of them listen."""
         self._board[_PEERS] = secrets.token_bytes(8)
 
     @property
@@ -119,8 +119,7 @@ class WriteLock:
         return int.from_bytes(self._board[_DAMAGED], "little")
 
     def tell_damaged(self, inode: int) -> None:
-        """Mark a file as damaged: no process writes to it any more, or opens it before it was
-        checked.
+        """Mark a file as damaged: no process writes to it any more, or opens it without a check.
 
         Args:
             inode: The file's inode; 0 removes the mark.
@@ -128,14 +127,14 @@ class WriteLock:
         self._board[_DAMAGED] = inode.to_bytes(8, "little")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the lock file."""
         self._closed.set()
         if self._watch is not None:
             self._watch.join()
         self._file.close()
 
-    # A lock cannot be told how long to wait. So the writer waits for ever, and another thread
-    # refuses what waits behind it.
+    # `flock` has no time-out. So the writer thread waits without a limit, and another thread
+    # refuses the operations that wait behind it.
 
     def _wait(self) -> None:
         self._waits_since = time.monotonic()
@@ -160,7 +159,7 @@ class WriteLock:
 
 
 def open_lock_file(path: str) -> _SharedLockFile | _OwnLockFile:
-    """Open the file beside a database that is locked; made if it is missing.
+    """Open the lock file beside a database; made if it is missing.
 
     Raises:
         StoreUnavailable: What is at the path is not a lock of ours; it is not touched.
@@ -170,7 +169,7 @@ def open_lock_file(path: str) -> _SharedLockFile | _OwnLockFile:
 
 
 def _open(path: str) -> int:
-    """Open the file that is locked and mapped; make it, if there is none. Not for Windows.
+    """Open the lock file, or make it if there is none; not for Windows.
 
     Args:
         path: Beside the database.
@@ -202,10 +201,10 @@ def _open(path: str) -> int:
 
 
 class _SharedLockFile:
-    """For any number of processes.
+    """A lock file for any number of processes.
 
-    Its `board` are bytes that all processes which have the database open see, without a system
-    call.
+    `board` is its mapped memory: all processes that have the store open see its bytes without a
+    system call.
     """
 
     def __init__(self, path: str) -> None:
@@ -231,7 +230,7 @@ class _SharedLockFile:
 
     @property
     def is_deleted(self) -> bool:
-        """The file is at no path any more: a process that comes later locks another one."""
+        """Whether it was deleted: a process that comes later would lock another one."""
         return os.fstat(self._file).st_nlink == 0
 
     def close(self) -> None:
@@ -240,7 +239,7 @@ class _SharedLockFile:
 
 
 class _OwnLockFile:
-    """For one process: the stores in it that are open on the same file share this object."""
+    """A lock file for one process: its stores that are open on the same file share this object."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -1,8 +1,8 @@
-"""What the writer thread does between commits: expiry, ageing, deletion, checkpoints.
+"""What the writer thread does between commits: expiry, `max_age`, deletion, checkpoints.
 
-Nothing here is urgent, and none of it may hold an append up for long. So it is done a few
-milliseconds at a time, under the lock, when nothing else waits; or now and then, if something
-always waits. There is no timer while there is nothing to do.
+Nothing here is urgent, and none of it may delay an append for long. So it is done a few
+milliseconds at a time, under the lock, when no operation waits; and now and then if operations
+always wait. There is no timer while there is nothing to do.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ __all__ = ["GarbageCollector", "Maintenance"]
 _log = logging.getLogger("tailrace")
 
 _BUSY_SLICE: Final = 0.05
-"""Seconds between two deletions while appends wait all the time: a tenth of the time is theirs. And
-once half as much was written as a slice deletes, or what is deleted would grow for ever."""
+"""Seconds between two slices of deletion while appends wait all the time: so deletion takes a tenth
+of the time. A slice also follows once half as many operations were committed as a slice deletes
+rows; otherwise more could be added than is deleted."""
 
 _PAUSE: Final = 5.0
 """Seconds until maintenance that failed is tried again: the disk may be full."""
 
 _LONGEST: Final = 3600.0
-"""Seconds of one wait: what a thread can be told to wait has a bound."""
+"""The longest wait, in seconds: the time-out of a thread's wait has a limit."""
 
 
 class Maintenance:
-    """The maintenance of one file in one process; belongs to the writer thread.
+    """The maintenance of one file in one process; used by the writer thread only.
 
     Args:
         connection: The writer's.
-        lock: Of the file.
+        lock: The file's write lock.
         accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
         take_over: Called under the lock before anything is written.
@@ -67,11 +68,11 @@ class Maintenance:
         self._checkpoint = Checkpoint(connection)
         self._slice_at = 0.0
         self._written = 0
-        """Requests since the last slice."""
+        """Operations since the last slice."""
         self._resume_at = 0.0
 
     def next_in(self) -> float | None:
-        """Seconds until there is something to do; None: nothing."""
+        """Seconds until there is something to do; None: nothing waits."""
         pause = max(0.0, self._resume_at - time.monotonic())
         waits = (
             self._expiry.next_in(),
@@ -83,7 +84,7 @@ class Maintenance:
         return min(max(pause, min(known)), _LONGEST) if known else None
 
     def requests(self) -> list[Operation]:
-        """What is to be done with the next commit."""
+        """The operations that are due with the next commit."""
         if time.monotonic() < self._resume_at:
             return []
         try:
@@ -93,7 +94,7 @@ class Maintenance:
             return []
 
     def note(self, batch: Batch) -> None:
-        """A batch was committed."""
+        """Take note of a batch that was committed."""
         self._checkpoint.note()
         self._garbage.note(batch.has_dead, batch.trimmed)
         self._aging.note(batch.ages, batch.untrimmed)
@@ -104,13 +105,13 @@ class Maintenance:
             self._pause(error)
 
     def run(self, idle: bool) -> apsw.Error | None:
-        """Do a piece of what there is to do.
+        """Do the checkpoint and one slice of deletion, if they are due.
 
         Args:
-            idle: Nothing else waits.
+            idle: No operation waits.
 
         Returns:
-            Why it failed; it will be tried again later.
+            The error if it failed; it will be tried again later.
         """
         now = time.monotonic()
         is_time = idle or now - self._slice_at >= _BUSY_SLICE
@@ -129,12 +130,12 @@ class Maintenance:
         return None
 
     def finish(self) -> None:
-        """Copy the log into the file, at the end; the caller holds the lock."""
+        """Copy the log into the file when the store closes; the caller holds the lock."""
         with suppress(apsw.Error):  # nothing is lost: the next process that opens it does it
             self._checkpoint.cut()
 
     def pause(self) -> None:
-        """Let all rest for a while: writing does not work."""
+        """Do nothing for `_PAUSE` seconds, because a write failed."""
         self._resume_at = time.monotonic() + _PAUSE
 
     def _pause(self, error: apsw.Error) -> apsw.Error:
@@ -161,25 +162,25 @@ class Maintenance:
 # Streams that expire ------------------------------------------------------------------------------
 
 _AT: Final = "ifnull(expires_at, touched + ttl * 1000 + min(max(1000, ttl * 100), ttl * 250))"
-"""When to look, as the index `stream_due` has it. With a `ttl` it is later than the expiry by
-`lag_ms`: as much as another process may know of a later access."""
+"""When to check a stream; the same expression as in the index `stream_due`. With a `ttl` it is
+`lag_ms` after the expiry, because another process may know of an access that much later."""
 
 _OURS: Final = "FROM stream WHERE gone = 0 AND (ttl IS NOT NULL OR expires_at IS NOT NULL)"
 _FIRST: Final = f"SELECT min({_AT}) {_OURS}"
 _DUE: Final = f"SELECT path {_OURS} AND {_AT} <= ? ORDER BY {_AT} LIMIT ?"
 
 _OTHERS: Final = 60.0
-"""Seconds between two looks at what other processes have created, while anything expires at all:
-their own process does it, if it lives. And at accesses that keep nothing alive any more, if nothing
-is written meanwhile."""
+"""Seconds between two checks for streams that other processes have created, while any stream
+expires. A process expires its own streams as long as it lives. Accesses that keep nothing alive
+are forgotten at the same time, if nothing is written meanwhile."""
 
 
 class Expiry:
-    """When to look which streams have expired, and which watched ones to keep alive.
+    """When to check which streams have expired, and when to write accesses of watched ones.
 
-    What is due goes through the writer like any request. So what the writer knows stays right. What
-    is next is found in an index of the file and in the schedules of `LastAccess`: a commit walks
-    through nothing that only waits.
+    What is due becomes an operation of the next batch, so that the writer's cache stays right. The
+    next time is found in an index of the file and in the schedules of `LastAccess`, so that a
+    commit does not look at streams which are not due.
 
     Args:
         connection: The writer's.
@@ -209,7 +210,7 @@ class Expiry:
         return max(0.0, min(waits)) if waits else None
 
     def requests(self) -> list[Operation]:
-        """What is to be done with the next commit."""
+        """The operations that are due with the next commit."""
         now = self._clock()
         found: list[Operation] = []
         if time.monotonic() >= self._looked_at + _OTHERS:
@@ -226,7 +227,7 @@ class Expiry:
         return found
 
     def note(self, batch: Batch) -> None:
-        """A batch was committed."""
+        """Take note of a batch that was committed."""
         self._accesses.let_go(self._clock())
         if batch.expires:
             self._look()
@@ -236,13 +237,13 @@ class Expiry:
         self._looked_at = time.monotonic()
 
 
-# Streams that keep by age -------------------------------------------------------------------------
+# Streams with a `max_age` -------------------------------------------------------------------------
 
 _ROUND: Final = 60.0
-"""Seconds between two rounds. What is too old cannot be read; until then it only takes room."""
+"""Seconds between two rounds. What is too old cannot be read anyway; it only takes room."""
 
 _PACE: Final = 0.25
-"""Seconds between two looks of a round, of 2 ms each."""
+"""Seconds between two steps of a round, of 2 ms each."""
 
 _PAGE: Final = """
 SELECT s.id, s.path, ifnull((
@@ -253,10 +254,10 @@ FROM stream s WHERE s.max_age IS NOT NULL AND s.gone = 0 AND s.id > ?2 ORDER BY 
 
 
 class Aging:
-    """When to look which streams keep appends that are too old, though no client appends or reads.
+    """When to look for appends that are too old in streams that no client appends to or reads.
 
-    In rounds, a few streams at a time, while there are streams that keep by age at all. A round
-    takes longer the more there are, so that the work of a second is always the same.
+    It looks in rounds, a few streams at a time, while there are streams with a `max_age`. The more
+    there are, the longer a round takes, so that the work of each second is always the same.
 
     Args:
         connection: The writer's.
@@ -267,27 +268,27 @@ class Aging:
         self._last = 0
         self._next: float | None = time.monotonic()
         self._unfinished: dict[str, None] = {}
-        """Streams of which more is to go, whatever they keep by."""
+        """The paths of streams that have more to trim, for whatever reason."""
 
     def next_in(self) -> float | None:
-        """Seconds until there is something to look at; None: nothing is kept by age."""
+        """Seconds until there is something to look at; None: no stream has a `max_age`."""
         if self._unfinished:
             return 0.0
         return None if self._next is None else max(0.0, self._next - time.monotonic())
 
     def note(self, ages: bool, unfinished: Sequence[str]) -> None:
-        """A batch was committed.
+        """Take note of a batch that was committed.
 
         Args:
-            ages: A stream was created that keeps by age.
-            unfinished: Streams of which more is to go.
+            ages: A stream with a `max_age` was created.
+            unfinished: The paths of streams that have more to trim.
         """
         if ages and self._next is None:
             self._next = time.monotonic() + _ROUND
         self._unfinished.update(dict.fromkeys(unfinished))
 
     def requests(self, now: int) -> list[Operation]:
-        """What is to be done with the next commit.
+        """The operations that are due with the next commit.
 
         Args:
             now: Milliseconds since the epoch.
@@ -300,7 +301,7 @@ class Aging:
         return [Operation(Task.TRIM, paths=paths)] if paths else []
 
     def _page(self, now: int) -> list[str]:
-        """Those of the next few streams of the round that keep what is too old."""
+        """Those of the round's next few streams that have appends which are too old."""
         bounds = (now, self._last, limits.STORE_CHORE_STREAMS)
         rows = self._connection.execute(_PAGE, bounds).fetchall()
         is_none = self._last == 0 and not rows
@@ -313,7 +314,7 @@ class Aging:
         return [str(path) for _, path, is_old in rows if is_old]
 
 
-# What is dead -------------------------------------------------------------------------------------
+# Deletion -----------------------------------------------------------------------------------------
 
 _SOME: Final = """
 DELETE FROM chunk WHERE id IN (
@@ -323,10 +324,10 @@ DELETE FROM chunk WHERE id IN (
   ) WHERE before < ?2
 )
 """
-"""Deletes up to a number of rows and of bytes, but one row at least."""
+"""Deletes chunks, up to ?1 rows and ?2 bytes, but one row at least."""
 
 _DEAD: Final = "(SELECT id FROM stream WHERE path IS NULL LIMIT ?1) d"
-"""The first of them: a slice that looked at all would cost more the longer the queue is."""
+"""The first dead streams: a slice that looked at all would cost more, the more there are."""
 
 _TRIMMED_CHUNKS: Final = _SOME.format(
     "json_each(?3) t CROSS JOIN chunk c ON c.sid = t.value ->> 0 AND c.tail <= t.value ->> 1"
@@ -355,16 +356,16 @@ then new appends use them."""
 
 _VACUUM_PAGES: Final = 500
 _VACUUM_SECONDS: Final = 0.005
-"""Bounds of one giving back. It is stepped for each page, and each step may wait for the
-interpreter's lock."""
+"""Bounds of giving pages back in one slice. The statement is stepped for each page, and each step
+may wait for the interpreter's lock."""
 
 
 class GarbageCollector:
-    """Deletes what cannot be reached any more, in slices; belongs to the writer thread.
+    """Deletes what cannot be reached any more, in slices; used by the writer thread only.
 
-    A slice is bounded by what it deletes, not by whose it was: a thousand streams of one record go
-    in one transaction, as a thousand records of one stream do. Each of its statements is stepped
-    once, for the reason that `transaction.py` gives.
+    A slice is bounded by the records that it deletes, not by the number of streams: a thousand
+    streams of one record go in one transaction, as a thousand records of one stream do. Each of its
+    statements is stepped once, for the reason that `transaction.py` gives.
 
     Args:
         connection: The writer's.
@@ -372,11 +373,11 @@ class GarbageCollector:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        # What a process that was killed has left: dead streams, and chunks before the `low`.
+        # A process that was killed may have left dead streams, and chunks below a `low`.
         self._dead = True
         self._trimmed: dict[int, int] = {}
         self._left_after: int | None = 0
-        """Streams with a `low` have been looked at up to this one; None: all have."""
+        """The generation up to which streams with a `low` were looked at; None: all were."""
         self._vacuum = False
 
     @property
@@ -386,10 +387,10 @@ class GarbageCollector:
         return self._dead or bool(self._trimmed) or has_left or self._vacuum
 
     def note(self, dead: bool, trimmed: Mapping[int, int]) -> None:
-        """Streams have died, or the `low` of some has moved.
+        """Take note that streams were marked as dead, or that the `low` of some has moved.
 
         Args:
-            dead: Some have died.
+            dead: Some were marked as dead.
             trimmed: The new `low` by generation.
         """
         self._dead = self._dead or dead
@@ -398,7 +399,7 @@ class GarbageCollector:
     def slice(self) -> None:
         """Delete a little; the caller holds the lock, and has begun a transaction."""
         self._find_left()
-        # Neither waits for the other: a busy store has always something of both.
+        # Both in the same slice: a busy store always has something of each.
         if self._trimmed or self._dead:
             self._vacuum = True
             self._delete_trimmed()

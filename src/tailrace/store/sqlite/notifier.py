@@ -1,13 +1,14 @@
-"""What watchers are told: of commits of this process, by datagrams, and from the file.
+"""How watchers learn of changes: from this process's commits, by datagrams, and from the file.
 
-The same change may be learnt twice, by a datagram and from the file. What was told last of each
-watched stream is kept, so that it is not told twice, and so that the file can be asked what differs
-from it.
+The same change may come twice, by a datagram and from the file. So the notifier keeps what watchers
+were last told of each stream: it does not tell them again, and it can ask the file which streams
+differ from that.
 
-While streams are watched, a thread listens for other processes. The file is the truth. When a
-datagram was missed, what is watched is compared with the file, and what differs is told. And once a
-second, if the file has changed: for a process that was killed before it could tell. Of thousands of
-watched streams it is some at a time then, unless no datagrams can be received at all.
+While streams are watched, a thread listens for datagrams of other processes. Only the file is
+certain. When a datagram was missed, all watched streams are compared with the file, and watchers
+are told what differs. The same is done once a second if the file has changed, for a process may be
+killed before it sends its datagram. Then `limits.SAFETY_STREAMS` streams are compared at a time, or
+all of them if this process cannot receive datagrams.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ class _Snapshot:
     """What watchers were last told of a stream.
 
     Args:
-        generation: Which stream of its path; None: there is no stream.
-        position: Of its tail.
-        closed: It was closed.
+        generation: The stream's; None: there is no stream at the path.
+        position: The position of its tail.
+        closed: Whether it was closed.
     """
 
     generation: int | None = None
@@ -68,10 +69,10 @@ _NOTHING: Final = _Snapshot()
 
 
 class Notifier:
-    """Tells watchers, in the event loop.
+    """Tells watchers of changes, in the event loop.
 
     Args:
-        watchers: What to call, by path.
+        watchers: The functions to call, by path.
         accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
     """
@@ -82,7 +83,7 @@ class Notifier:
         self._clock = clock
         self._snapshots: dict[str, _Snapshot] = {}
         self._round: list[str] = []
-        """Those that are still to be compared; the listening thread's own, as the next one is."""
+        """Paths that are still to be compared; like `_again`, used by the listening thread only."""
         self._again = False
         """The file has changed since the round began."""
 
@@ -92,22 +93,22 @@ class Notifier:
         return len(self._watchers) > 0
 
     def see(self, state: State) -> None:
-        """A stream was read, in any thread.
+        """Take note of a stream that was read, in any thread.
 
         A watcher reads after it has begun to watch: what its first read shows need not be told.
         """
         if self._watchers.has(state.path) and state.path not in self._snapshots:
             snapshot = _Snapshot(state.generation, state.tail, state.closed)
             self._snapshots.setdefault(state.path, snapshot)
-            if not self._watchers.has(state.path):  # its watching has ended in this moment
+            if not self._watchers.has(state.path):  # the watching ended just now
                 self._snapshots.pop(state.path, None)
 
     def forget(self, path: str) -> None:
-        """A path is not watched any more."""
+        """Forget a path that is not watched any more."""
         self._snapshots.pop(path, None)
 
     def tell(self, changes: Iterable[Change]) -> None:
-        """Tell those changes that are watched for and not known."""
+        """Tell watchers of the changes that they have not been told of."""
         for change in changes:
             path = change.path
             if not self._watchers.has(path):
@@ -115,7 +116,7 @@ class Notifier:
             snapshot = self._snapshots.get(path, _NOTHING)
             known = (snapshot.generation or 0, snapshot.position)
             if (change.generation, change.tail.position) < known:
-                continue  # overtaken: older, or of a stream that had this path before
+                continue  # older than what was told, or of a stream that had this path before
             now = _NOTHING
             if not change.deleted:
                 now = _Snapshot(change.generation, change.tail.position, change.closed)
@@ -126,15 +127,15 @@ class Notifier:
     # In the listening thread
 
     def compare(self, connection: apsw.Connection) -> Sequence[Change]:
-        """What of the watched streams differs from what was told."""
+        """The changes in the file of which watchers were not told, for all watched streams."""
         return self._compare(connection, self._watchers)
 
     def compare_next(self, connection: apsw.Connection, changed: bool) -> Sequence[Change]:
-        """The same, of the next few; all, over some calls, after the file has changed.
+        """The same for the next few streams; after a change of the file, several calls cover all.
 
         Args:
             connection: To the file.
-            changed: It has since the last call.
+            changed: The file has changed since the last call.
         """
         self._again = self._again or changed
         if self._again and not self._round:
@@ -145,7 +146,7 @@ class Notifier:
         return self._compare(connection, some)
 
     def _compare(self, connection: apsw.Connection, paths: Iterable[str]) -> Sequence[Change]:
-        """Those that differ are accessed now: a stream that is watched does not expire."""
+        """Compare these streams; those that differ count as accessed now, for they are watched."""
         snapshots = {path: self._snapshots.get(path, _NOTHING) for path in paths}
         watched = [
             [path, known.generation, known.position, int(known.closed)]
@@ -181,15 +182,15 @@ _LINGER: Final = 10.0
 
 
 class Listener:
-    """Listens for other processes, in a thread, while streams are watched.
+    """Listens for datagrams of other processes, in a thread, while streams are watched.
 
     Args:
         path: The directory of the sockets.
-        name: That of our socket.
+        name: The name of this process's socket.
         connect: Opens a reading connection.
-        notifier: Told what others have written, and asked what differs in the file.
-        loop: That of the notifier.
-        changed: Called when it begins or ends to listen.
+        notifier: Tells watchers, and compares watched streams with the file.
+        loop: The event loop of the notifier.
+        changed: Called when it has started or stopped listening.
     """
 
     def __init__(
@@ -215,8 +216,8 @@ class Listener:
     def start(self) -> None:
         """Listen from now on: every later commit is noticed.
 
-        The socket is not made in the thread: the watcher reads next, and no commit may come in
-        between unnoticed.
+        The socket is made before the thread runs: the watcher reads next, and a commit after that
+        read must be noticed.
         """
         with self._lock:
             if self._thread is not None:
@@ -265,7 +266,7 @@ class Listener:
     def _ends(self, receiver: Receiver | NoReceiver, idle_since: float | None) -> bool:
         is_idle = idle_since is not None and time.monotonic() - idle_since >= _LINGER
         with self._lock:
-            # Looked at once more under the lock: a watching may have begun right now.
+            # Checked once more under the lock: a watch may have begun just now.
             if not (self._stopping or (is_idle and not self._notifier.is_needed)):
                 return False
             receiver.close()
@@ -275,7 +276,7 @@ class Listener:
 
 
 class _FileCheck:
-    """Looks into the file for what no datagram has told; has a connection of its own."""
+    """Finds changes in the file that no datagram has told, over a connection of its own."""
 
     def __init__(self, connect: Callable[[], apsw.Connection], notifier: Notifier) -> None:
         self._connect = connect
@@ -288,14 +289,14 @@ class _FileCheck:
         return max(0.0, self._next_at - time.monotonic())
 
     def compare(self) -> Sequence[Change]:
-        """What differs from what was told."""
+        """The changes of which watchers were not told, for all watched streams."""
         return self._ask(self._notifier.compare)
 
     def compare_if_changed(self, whole: bool) -> Sequence[Change]:
-        """The same, if some process has committed since.
+        """The same, if a process has committed since the last call.
 
         Args:
-            whole: Of all streams at once.
+            whole: Compare all streams at once, and not only the next few.
         """
         self._next_at = time.monotonic() + limits.SAFETY_CHECK
         changed = True
@@ -315,7 +316,7 @@ class _FileCheck:
                 self._connection = self._connect()
             return compare(self._connection)
         except apsw.Error as error:
-            # Readers find out for themselves; this thread tries again.
+            # Readers get the error, too; this thread tries again.
             _log.warning(
                 "watched streams could not be compared with the store, trying again: %s",
                 error,

@@ -1,20 +1,21 @@
-"""The processes that have the same file open tell each other of commits, by datagrams.
+"""How the processes that have the same file open tell each other of commits: by datagrams.
 
-Each process that watches streams has a socket in the directory beside the file. The writer thread
-of another sends to all that are there (`Peers`); a thread of its own receives (`Receiver`).
+Each process that watches streams has a socket in a directory beside the file. The writer thread of
+every other process sends to all sockets that are there (`Peers`). The process itself receives in a
+thread (`Receiver`).
 
-A datagram may be lost: a process that does not read has room for eleven of them, then the kernel
-takes no more. The sender remembers which process missed some, and tells it so as soon as it reads
-again; that process then looks into the file. The socket of a process that has ended refuses, and is
-removed.
+A datagram may be lost: the kernel keeps eleven for a process that does not read, and then takes no
+more. The sender remembers which process missed some, and tells it so as soon as it reads again;
+that process then looks into the file. The socket of a process that has ended takes nothing, and the
+sender removes it.
 
-A socket's address holds 107 bytes, less than a path may have. So it is not given by its path but
-through a descriptor of the directory: `/proc/self/fd/7/name`. macOS has no such path, and room for
-103 bytes: a store with a longer path has no sockets there. Windows has no such sockets. There a
-process that watches looks into the file each second.
+A socket's address holds 107 bytes, less than a path may have. So a socket is addressed not by its
+path but through a descriptor of the directory: `/proc/self/fd/7/name`. macOS has no `/proc`, and
+room for 103 bytes: a store with a longer path has no sockets there. Windows has no such sockets. A
+process without a socket that watches streams looks into the file each second.
 
 Linux says with each datagram which user has sent it. macOS does not: there the directory must be
-closed to all others.
+closed to all other users.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _TELLS_SENDER: Final = hasattr(socket, "SO_PASSCRED")
 
 _MOST_NAME_BYTES: Final = 64
 _MOST_ADDRESS_BYTES: Final = 103
-"""Of macOS's `sun_path`, without the NUL at its end."""
+"""The room in macOS's `sun_path`, without the NUL at its end."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BY_DESCRIPTOR: Final = "/proc/self/fd"
 
@@ -54,11 +55,12 @@ class SocketDirectory:
     """The directory of the sockets, held open.
 
     Args:
-        path: Made if it is missing, for its owner only.
+        path: The directory; made if it is missing, for its owner only.
 
     Raises:
-        OSError: There are no such sockets; the directory cannot be made or opened; or it is a
-            link, or another user has made it, and would be told of every append.
+        OSError: The system has no Unix sockets; the directory cannot be made or opened; it is a
+            link; or another user has made it, or may open it where the system does not say who
+            has sent a datagram.
     """
 
     def __init__(self, path: str) -> None:
@@ -78,14 +80,14 @@ class SocketDirectory:
 
     @staticmethod
     def new() -> socket.socket:
-        """A socket without a name, which sends."""
+        """A new socket without a name, for sending."""
         return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def bind(self, name: str) -> socket.socket:
         """A new socket of that name.
 
         Raises:
-            OSError: There can be none here.
+            OSError: Its address is too long, or it cannot be made.
         """
         address = self.address(name)
         if len(os.fsencode(address)) > _MOST_ADDRESS_BYTES:
@@ -99,11 +101,11 @@ class SocketDirectory:
         return made
 
     def address(self, name: str) -> str:
-        """Where a socket is found."""
+        """The address of the socket of that name."""
         return f"{self._above}/{name}"
 
     def names(self) -> list[str]:
-        """All that are there, dead or alive."""
+        """The names of all sockets there, also of processes that have ended."""
         return [name for name in os.listdir(self._directory) if len(name) <= _MOST_NAME_BYTES]
 
     def remove(self, name: str) -> None:
@@ -120,7 +122,7 @@ class SocketDirectory:
 
 _GONE: Final = (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.EPROTOTYPE)
 _SLOWEST: Final = 1.0
-"""Seconds between two attempts to tell a process that does not read, at most."""
+"""The most seconds between two attempts to tell a process that does not read."""
 
 
 @dataclass(slots=True)
@@ -132,12 +134,12 @@ class _Peer:
 
 
 class Peers:
-    """The other processes that listen; belongs to the writer thread.
+    """The other processes that listen; used by the writer thread only.
 
     Args:
         path: The directory of their sockets.
-        me: The name of this process's own.
-        lock: Says when some process has begun or ended to listen.
+        me: The name of this process's own socket.
+        lock: Says when a process has started or stopped listening.
     """
 
     def __init__(self, path: str, me: str, lock: WriteLock) -> None:
@@ -151,7 +153,7 @@ class Peers:
         self._socket: socket.socket | None = None
 
     def look(self) -> bool:
-        """Whether any process listens."""
+        """Whether any other process listens."""
         board = self._lock.peers
         if board != self._seen:
             self._seen = board
@@ -159,7 +161,7 @@ class Peers:
         return bool(self._peers)
 
     def tell(self, changes: Sequence[Change]) -> None:
-        """Send a datagram to each."""
+        """Send the changes to each process, in one datagram."""
         body = body_of(changes)
         for name, peer in list(self._peers.items()):
             # One that has missed something must look into the file anyway.
@@ -172,7 +174,7 @@ class Peers:
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def retry(self) -> None:
-        """Tell those that missed something."""
+        """Tell processes that they missed something, if it is time."""
         now = time.monotonic()
         for name, peer in list(self._peers.items()):
             if peer.retry_at is not None and now >= peer.retry_at:
@@ -229,11 +231,11 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 
 def receiver_at(path: str, name: str) -> Receiver | NoReceiver:
-    """A socket that receives, if there can be one.
+    """A socket that receives, or a `NoReceiver` where there can be none.
 
     Args:
         path: The directory of the sockets.
-        name: Of the new one.
+        name: The name of the new socket.
     """
     try:
         sockets = SocketDirectory(path)
@@ -247,7 +249,7 @@ def receiver_at(path: str, name: str) -> Receiver | NoReceiver:
 
 
 class NoReceiver:
-    """Where there can be no socket: it only waits, and the file is looked at each second."""
+    """Used where there can be no socket: it only waits, and the file is looked at each second."""
 
     receives = False
 
@@ -269,11 +271,11 @@ class NoReceiver:
 
 
 class Receiver:
-    """The socket of this process, and which datagrams have come.
+    """The socket of this process, and the counter of each sender's last datagram.
 
     Args:
-        sockets: The directory of the sockets; closed with this one.
-        name: That of this one.
+        sockets: The directory of the sockets; closed with this socket.
+        name: The name of this socket.
     """
 
     receives = True
@@ -295,12 +297,12 @@ class Receiver:
         self._waker.setblocking(False)
 
     def wake(self) -> None:
-        """Let `receive` return; from another thread."""
+        """Make `receive` return; for another thread."""
         with suppress(OSError):  # its queue is full: that wakes it as well
             self._waker.sendto(b"", self._sockets.address(self._name))
 
     def receive(self, seconds: float) -> Datagram | None:
-        """The next datagram; None after so long, and for one that is not ours."""
+        """The next datagram; None after that many seconds, and for one that is not ours."""
         self._socket.settimeout(max(seconds, 0.001))
         try:
             data, extra, flags, _ = self._socket.recvmsg(MOST_BYTES, socket.CMSG_SPACE(12))
@@ -318,7 +320,7 @@ class Receiver:
         return datagram
 
     def missed(self) -> bool:
-        """Whether something was missed since this was asked last."""
+        """Whether a datagram was missed since this was asked last."""
         missed, self._missed = self._missed, False
         return missed
 

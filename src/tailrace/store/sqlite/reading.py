@@ -1,7 +1,7 @@
-"""What is read of a file: what is asked, what a stream holds, and the threads that read.
+"""Reading from the file: a stream's chunks, the store's queries, and the threads that read.
 
-Chunks come as two values, their bytes in one piece and their ends in one text, for the reason that
-`rows.py` gives.
+Chunks are fetched as two values, their bytes in one piece and their ends in one text, for the
+reason that `rows.py` gives.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tailrace.store.values import Chunk, Cut, Offset, Slice, StreamInfo, Where
 
 __all__ = ["Queries", "Query", "Readers", "border_at", "chunks_between"]
 
-# What a stream holds: within one transaction, from any connection ---------------------------------
+# A stream's chunks: within one transaction, from any connection -----------------------------------
 
 _AROUND: Final = """
 SELECT tail, length(data), id FROM chunk WHERE sid = ?1 AND tail > ?2 ORDER BY tail LIMIT 1
 """
-"""The append that ends after a position: found in the index, and of it no more than the header."""
+"""The first append that ends after a position; found by the index, without reading its data."""
 
 _CHUNKS: Final = """
 SELECT CAST(string_agg(data, '') AS BLOB), string_agg(tail, ',')
@@ -49,19 +49,22 @@ FROM (
   ORDER BY tail LIMIT -1
 )
 """
-"""The appends that end after one position, up to the first that reaches another.
+"""The appends that end after position ?2, up to the first that reaches position ?3.
 
-`LIMIT -1` keeps the inner order: SQLite leaves the order of a subquery away if it has no limit.
+`LIMIT -1` keeps the inner order: SQLite drops the ORDER BY of a subquery that has no limit.
 """
 
 
 def border_at(connection: apsw.Connection, state: State, position: int) -> int:
-    """The nearest position between two messages that is not after a position.
+    """The last position between two messages that is not after a position.
 
     Args:
         connection: To the file, in a transaction if others write.
         state: The stream, of the same moment.
-        position: Retained.
+        position: At or after the earliest that is retained.
+
+    Raises:
+        apsw.CorruptError: A chunk is missing.
     """
     levels = [(level.generation, level.until) for level in state.lineage]
     for generation, stop in (*levels, (state.generation, state.tail)):
@@ -88,8 +91,11 @@ def chunks_between(
     Args:
         connection: To the file, in a transaction if others write.
         state: The stream, of the same moment.
-        position: Where it begins; retained.
-        until: Where it may end.
+        position: Where to begin; at or after the earliest that is retained.
+        until: The append that reaches this position is the last.
+
+    Raises:
+        apsw.CorruptError: A chunk is missing.
     """
     pieces: list[bytes] = []
     ends: list[int] = []
@@ -112,7 +118,7 @@ def chunks_between(
 def _of_level(
     connection: apsw.Connection, generation: int, span: tuple[int, int, int]
 ) -> tuple[bytes, list[int]]:
-    """One level's bytes, and the position after each of its chunks."""
+    """One level's bytes in a span (position, stop, until), and the position after each chunk."""
     position, stop, until = span
     row = connection.execute(_CHUNKS, (generation, position, min(stop, until))).fetchone()
     assert row is not None  # an aggregate always has one
@@ -120,7 +126,7 @@ def _of_level(
     if data is None:
         return b"", []
     ends = [int(end) for end in tails.split(",")]
-    # A reader may begin within an append, and a fork within one of its source.
+    # A read may begin within an append, and a fork may branch off within one of its source.
     start = ends[-1] - len(data)
     if start > position:
         raise apsw.CorruptError(f"stream {generation}: the chunk after {position} is missing")
@@ -128,18 +134,18 @@ def _of_level(
     return data[position - start : ends[-1] - start], ends
 
 
-# What readers ask ---------------------------------------------------------------------------------
+# Queries ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """What readers ask, each in a transaction of its own, on any connection.
+    """The store's queries, each in a transaction of its own, on any connection.
 
     Args:
         accesses: When streams were last accessed in this process.
         clock: Milliseconds since the epoch.
-        trim: Called when a stream keeps what is too old, in the reading thread.
-        see: Called with each stream that is read, in the reading thread.
+        trim: Called in the reading thread with the path of a stream that has something to trim.
+        see: Called in the reading thread with each stream that is read.
     """
 
     accesses: LastAccess
@@ -170,7 +176,7 @@ class Queries:
     def list(
         self, connection: apsw.Connection, prefix: str, after: str, limit: int
     ) -> list[StreamInfo]:
-        """Streams by path."""
+        """Streams by path, without those that have expired."""
         now = self.clock()
         found: list[StreamInfo] = []
         with read_transaction(connection):
@@ -215,7 +221,7 @@ class Queries:
 
 
 def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> list[StoredStream]:
-    """What follows, expired ones among them."""
+    """The next streams of a list, with those that have expired."""
     where = ["path > ?1", "path >= ?2", "gone = 0"]
     end = _first_beyond(prefix)
     if end is not None:
@@ -227,9 +233,9 @@ def _page(connection: apsw.Connection, prefix: str, after: str, limit: int) -> l
 
 
 def _first_beyond(prefix: str) -> str | None:
-    """The least text that is greater than all that begin with a prefix; None: no text is.
+    """The least text that is greater than every text with a prefix; None if there is none.
 
-    UTF-8 sorts as code points do. The surrogates, which are not characters, are stepped over.
+    UTF-8 sorts as code points do. The surrogates, which are not characters, are skipped.
     """
     head = prefix.rstrip(chr(0x10FFFF))
     if not head:
@@ -246,7 +252,7 @@ class Query:
 
     Args:
         ask: Called with a connection, in a reading thread.
-        tell: Called in that thread when `result` or `error` is there.
+        tell: Called in that thread when `result` or `error` is set.
     """
 
     __slots__ = ("ask", "error", "result", "tell", "withdrawn")
@@ -257,17 +263,17 @@ class Query:
         self.result: Any = None
         self.error: BaseException | None = None
         self.withdrawn = False
-        """The task that asked was cancelled."""
+        """The task that asked was cancelled: the query is skipped, if it has not begun."""
 
 
 class Readers:
-    """A few threads, started when there is something to read and none is free.
+    """The threads that read; one is started when a query finds none free.
 
     Args:
         store: The file, for messages.
         connect: Opens a connection.
-        most: Threads at the same time.
-        on_damage: Told, in a reading thread, of what shows that the file is damaged.
+        most: How many threads there may be.
+        on_damage: Called in a reading thread with an error after which the file cannot be trusted.
     """
 
     def __init__(
@@ -285,10 +291,10 @@ class Readers:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._free = 0
-        """Threads that wait, less the queries that are meant for them; may be negative."""
+        """Free threads minus waiting queries; negative if queries wait."""
 
     def put(self, query: Query) -> None:
-        """Have a query answered; they are taken in order."""
+        """Queue a query; the threads take them in order."""
         with self._lock:
             self._free -= 1
             if self._free < 0 and len(self._threads) < self._most:
@@ -302,7 +308,7 @@ class Readers:
         self._queries.put(query)
 
     def close(self) -> None:
-        """Answer what was asked, and end the threads; waits for them."""
+        """Let the threads answer what is queued, then end; waits for them."""
         for _ in self._threads:
             self._queries.put(None)
         for thread in self._threads:
@@ -318,7 +324,7 @@ class Readers:
                     return
                 if not query.withdrawn:
                     connection = self._answer(query, connection)
-                # Before it is told: a task that asks again at once finds this thread free.
+                # Before `tell`: a task that asks again at once finds this thread free.
                 self._is_free()
                 query.tell()
                 del query  # an idle thread must not keep what was read alive

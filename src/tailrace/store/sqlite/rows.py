@@ -1,8 +1,8 @@
-"""Streams as rows and back, and those that the writer knows without looking into the file.
+"""How a stream's state is written as a row and read back, and the writer's cache of states.
 
-States are fetched as one JSON text, however many there are: each row that is stepped to lets go of
-the interpreter's lock, and a thread that wants it back while the event loop is busy may wait 5 ms
-for it, each time.
+States are fetched as one JSON text, however many there are. Each row that SQLite steps to releases
+the interpreter's lock (GIL), and while the event loop is busy, a thread may wait 5 ms each time to
+get it back.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class StoredStream:
     """A stream as the file has it.
 
     Args:
-        state: What decides about it.
-        source: The generation of the stream that it is a fork of.
+        state: Its state, from which `rules` decides.
+        source: The generation of the stream that it is a fork of; None if it is no fork.
         lows: The `low` of each level of its lineage, when it was fetched.
-        inherits_aging: A level of its lineage keeps by age.
+        inherits_aging: A level of its lineage has a `max_age`.
         oldest: Milliseconds since the epoch of its first retained append; only with `max_age`.
     """
 
@@ -64,7 +64,7 @@ class StoredStream:
 
 
 def load(connection: apsw.Connection, path: str) -> StoredStream | None:
-    """One stream."""
+    """The stream at a path; None if there is none."""
     text = connection.execute(f"SELECT {_AS_JSON} FROM stream s WHERE path = ?", (path,)).get
     return None if text is None else _stored(json.loads(text))
 
@@ -72,12 +72,12 @@ def load(connection: apsw.Connection, path: str) -> StoredStream | None:
 def load_many(
     connection: apsw.Connection, where: str, bindings: tuple[Any, ...]
 ) -> list[StoredStream]:
-    """Several streams.
+    """The streams that a condition selects.
 
     Args:
         connection: To the file.
-        where: What follows `FROM stream s`, in SQL; may order and limit.
-        bindings: Its values.
+        where: The SQL after `FROM stream s`: a condition, and maybe an order and a limit.
+        bindings: The values for it.
     """
     text = connection.execute(
         f"SELECT json_group_array(json(j)) FROM (SELECT {_AS_JSON} j FROM stream s {where})",
@@ -87,7 +87,7 @@ def load_many(
 
 
 def row_of(state: State, source: int | None) -> tuple[Any, ...]:
-    """The values of `INSERT_STREAM`."""
+    """The values for `INSERT_STREAM`, in the order of its columns."""
     closer = state.closer
     keep = state.retention
     return (
@@ -168,7 +168,7 @@ def _retention(max_bytes: int | None, max_records: int | None, max_age: int | No
     return Retention(max_bytes=max_bytes, max_records=max_records, max_age=max_age)
 
 
-# What the writer knows ----------------------------------------------------------------------------
+# The writer's cache -------------------------------------------------------------------------------
 
 _BY_PATHS: Final = "WHERE path IN (SELECT value FROM json_each(?))"
 _PRODUCERS: Final = """
@@ -178,14 +178,14 @@ FROM json_each(?) k JOIN producer p ON p.sid = k.value ->> 0 AND p.pid = k.value
 
 
 class Cache:
-    """Streams and producers, those used last.
+    """The streams and producers that the writer used last.
 
-    All this holds as long as no other process writes to the file; `lock.py` and the guard in
-    `transaction.py` tell. Only `shrink` lets go of any, between two commits.
+    An entry is valid as long as no other process writes to the file; `lock.py` and the guard in
+    `transaction.py` notice when one does. Entries are evicted between two commits, by `shrink`.
 
     Args:
-        streams: As many are kept.
-        producers: As many are kept, of all streams together.
+        streams: How many streams are kept.
+        producers: How many producers are kept, of all streams together.
     """
 
     def __init__(
@@ -197,34 +197,34 @@ class Cache:
         self._most_producers = producers
         self.streams: OrderedDict[str, StoredStream] = OrderedDict()
         self.producers: OrderedDict[tuple[int, str], tuple[int, int] | None] = OrderedDict()
-        """The epoch and last sequence by generation and producer; None: the file has none."""
+        """Epoch and last sequence, by generation and producer id; None: the file has none."""
         self.version: int | None = None
-        """SQLite's `data_version` with which all this was read; None: not known."""
+        """SQLite's `data_version` when the entries were read; None: not known."""
         self.last_generation: int | None = None
 
     def load_streams(self, connection: apsw.Connection, paths: Collection[str]) -> None:
-        """Read streams that are not known."""
+        """Read streams that are not in the cache; a path without a stream gets no entry."""
         for stored in load_many(connection, _BY_PATHS, (json.dumps(list(paths)),)):
             self.streams[stored.state.path] = stored
 
     def load_producers(
         self, connection: apsw.Connection, keys: Collection[tuple[int, str]]
     ) -> None:
-        """Read producers that are not known, by generation and producer."""
+        """Read producers that are not in the cache, by generation and producer id."""
         self.producers.update(dict.fromkeys(keys))
         text = connection.execute(_PRODUCERS, (json.dumps(list(keys)),)).get
         for generation, producer, epoch, sequence in json.loads(text):
             self.producers[generation, producer] = (epoch, sequence)
 
     def clear(self) -> None:
-        """Another process wrote, or a commit failed: nothing here is sure any more."""
+        """Forget everything: another process wrote, or a commit failed."""
         self.streams.clear()
         self.producers.clear()
         self.version = None
         self.last_generation = None
 
     def shrink(self) -> None:
-        """Let go of those that have not been used for longest."""
+        """Evict the entries that have been unused for longest."""
         while len(self.streams) > self._most_streams:
             self.streams.popitem(last=False)
         while len(self.producers) > self._most_producers:

@@ -7,10 +7,10 @@ producer  the last epoch and sequence of each producer of a stream
 probe     one row that a health check writes
 ```
 
-A row of `stream` without a path is dead: it cannot be reached, and its chunks are deleted in
-slices.
-One that is `gone` was deleted or expired while forks read it; whether there are any is asked of the
-index `stream_source`, so there is no count that could go wrong.
+A row of `stream` without a path is dead: no request can reach it, and its chunks are deleted in
+slices. A row that is `gone` and has a path was deleted or has expired while forks read it. Whether
+it still has forks is looked up in the index `stream_source`: there is no counter that could become
+wrong.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def check_driver(store: str) -> None:
     """Refuse a SQLite that can damage the file.
 
     Raises:
-        StoreUnavailable: It is too old.
+        StoreUnavailable: It is older than 3.51.3.
     """
     if apsw.SQLITE_VERSION_NUMBER < _OLDEST or int(_linked()) < _OLDEST:
         raise StoreUnavailable(
@@ -105,26 +105,26 @@ def _linked() -> int:
 
 
 def look_at(path: str) -> None:
-    """Refuse a file that is not ours, without SQLite: even opening one could change it.
+    """Refuse a file that is not a store; SQLite is not used, for it could change what it opens.
 
     Raises:
         StoreCorrupt: It is not a store.
-        StoreVersion: It is of a later version.
-        StoreUnavailable: SQLite would write through a link.
+        StoreVersion: It has another version.
+        StoreUnavailable: `refuse_links` refuses it.
     """
     refuse_links(path)
     with open(path, "rb") as file:
         header = file.read(100)
     if not header:
         return
-    # A file that got its first bytes last, or none of its marks, and has a journal: the power was
-    # cut while it was made, and SQLite will take it back to an empty one.
+    # A file with a journal and without our application id, which begins as a database or with
+    # zeros: the power was cut while it was made. SQLite will roll it back to an empty file.
     is_unfinished = os.path.exists(f"{path}-journal")
     ours = int.from_bytes(header[68:72], "big")
     if is_unfinished and not ours and header.startswith((_MAGIC, bytes(16))):
         return
-    # `PRAGMA auto_vacuum` writes the first page in a transaction of its own. One page holds no
-    # table, so it is nobody's yet: `prepare` looks closer.
+    # `PRAGMA auto_vacuum` writes the first page in a transaction of its own. A file of one page
+    # has no table, so it belongs to no application yet: `prepare` looks closer.
     one_page = int.from_bytes(header[16:18], "big")
     if header.startswith(_MAGIC) and not ours and os.path.getsize(path) <= one_page:
         return
@@ -138,8 +138,8 @@ def look_at(path: str) -> None:
 def prepare(connection: apsw.Connection, path: str) -> None:
     """Make the tables if the file is empty; the caller holds the lock.
 
-    All in one transaction of the plain journal, before the log is turned on: so the marks by which
-    a file is known are in the file itself.
+    All is written in one transaction, before the write-ahead log is turned on. So the application
+    id and the version, by which a store is recognised, are in the file itself and not in the log.
     """
     if (
         connection.pragma("application_id") == 0
@@ -160,11 +160,11 @@ def prepare(connection: apsw.Connection, path: str) -> None:
 
 
 def verify_identity(connection: apsw.Connection, path: str) -> None:
-    """Refuse a database that is not ours.
+    """Refuse a database that is not a store.
 
     Raises:
         StoreCorrupt: It is another application's.
-        StoreVersion: It is of a later version.
+        StoreVersion: It has another version.
     """
     if connection.pragma("application_id") != APPLICATION_ID:
         raise StoreCorrupt(path, "is a database of another application, and stays as it is")
@@ -179,7 +179,7 @@ def _check_version(path: str, version: int) -> None:
         )
 
 
-# Whether a file is right in itself: what SQLite can say, and what only we know --------------------
+# Checks of a file: those of SQLite, and ours ------------------------------------------------------
 
 _KEPT: Final = """
 WITH kept AS (
@@ -190,7 +190,7 @@ WITH kept AS (
   WHERE s.path IS NOT NULL
 )
 """
-"""The chunks of streams that can be reached, without those that only wait to be deleted."""
+"""The chunks of streams that can be reached, without chunks that only wait to be deleted."""
 
 _CHECKS: Final = (
     (
@@ -262,13 +262,14 @@ _CHECKS: Final = (
 
 
 def verify(path: str | os.PathLike[str], *, vfs: str | None = None) -> list[str]:
-    """What is wrong with a store's file; empty if it is right.
+    """The problems of a store's file, a text for each; empty if there are none.
 
-    The file may be in use. All is read, in one transaction: seconds for a large file.
+    The file may be in use. All of it is read in one transaction, which takes seconds for a large
+    file.
 
     Args:
         path: The file.
-        vfs: A file system layer of SQLite by name.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
 
     Raises:
         StoreUnavailable: It cannot be opened, or is not a store.
@@ -292,7 +293,7 @@ def _problems(connection: apsw.Connection) -> list[str]:
         with read_transaction(connection):
             found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
             if found != ["ok"]:
-                return found  # what is in damaged pages cannot be asked for
+                return found  # damaged pages cannot be queried
             for words, sql in _CHECKS:
                 problems += (words.format(*row) for row in connection.execute(sql))
     except apsw.CorruptError as error:

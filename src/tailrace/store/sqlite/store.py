@@ -6,8 +6,9 @@ a task ── append ──▶ queue ──▶ writer thread ── one commit �
   └── one call for all ◀─────────────┴──▶ one datagram for each other process that watches
 ```
 
-What is acknowledged is synced; what can be read is synced. The file must be on a disk of this
-machine: the write-ahead log needs memory that its processes share, which NFS and the like have not.
+An append is synced to the disk before it is acknowledged and before any reader can see it. The file
+must be on a disk of this machine: the write-ahead log needs memory that all processes share, and
+network file systems such as NFS do not have that.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class SQLiteStore(Store):
     Args:
         path: The file; it and its directory are made if they are missing, for their owner only.
         clock: Milliseconds since the epoch.
-        vfs: A file system layer of SQLite by name, for tests that cut the power.
-        synchronous: "NORMAL" loses acknowledged appends in a power cut; for tests that show it.
+        vfs: A file system layer (VFS) of SQLite, by name, for tests that cut the power.
+        synchronous: "NORMAL" may lose acknowledged appends in a power cut; for tests that show it.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class SQLiteStore(Store):
         self._synchronous: Synchronous = synchronous
         self._watchers = Watchers()
         self._process: int | None = None
-        """The process in which it is open."""
+        """The id of the process in which the store is open; None while it is closed."""
         self._token: EventLoopToken
         self._changing = anyio.Lock()
-        """Held while it opens or closes."""
+        """Held while the store opens or closes."""
         self._loop: Loop
         self._writer: Writer
         self._readers: Readers
@@ -90,7 +91,7 @@ class SQLiteStore(Store):
         self._waiting_ops = 0
         self._waiting_bytes = 0
         self._queue: deque[Operation] = deque()
-        """What waits for room in the writer's queue."""
+        """Operations that wait for room in the writer's queue."""
 
     async def open(self) -> None:
         if self._process is not None and self._token != current_token():
@@ -125,7 +126,7 @@ class SQLiteStore(Store):
         opened = self._loop.signal()
         opening = Operation(Task.OPEN, wake=opened.set)
         self._writer.start(opening)
-        with anyio.CancelScope(shield=True):  # bounded: by the time that a lock is waited for
+        with anyio.CancelScope(shield=True):  # bounded by `limits.STORE_LOCK_TIMEOUT`
             await opened.wait()
         if opening.error is not None:
             self._writer.join()
@@ -257,14 +258,14 @@ class SQLiteStore(Store):
             self._waiting_bytes -= operation.size
 
     def _let_in(self) -> None:
-        """Give the writer what it has room for; first come, first served."""
+        """Hand waiting operations to the writer, in order, while it has room."""
         while self._queue and self._has_room():
             operation = self._queue.popleft()
             self._take_room(operation)
             self._writer.put(operation)
 
     def _from_writer(self, operations: Sequence[Operation], changes: Sequence[Change]) -> None:
-        """A batch is answered; in the writer thread."""
+        """Called in the writer thread when a batch is answered."""
         self._loop.call_from_thread(partial(self._answered, operations, changes))
 
     def _answered(self, operations: Sequence[Operation], changes: Sequence[Change]) -> None:

@@ -1,17 +1,18 @@
 """What one batch writes, in one transaction.
 
-Each step of a statement lets go of the interpreter's lock, and the thread that took it may keep it
-for 5 ms. With a busy event loop, six statements for a commit (begin, look, three tables, commit)
-took 27 ms. So the ordinary batch, appends only, is one statement that is stepped once: a
-multi-row INSERT into a temporary view, whose triggers write to the three tables. It begins,
-checks, writes, syncs and commits by itself, in 7 ms under the same load, and is not slower alone.
+Each step of an SQL statement releases the interpreter's lock (GIL), and the thread that takes it
+may keep it for 5 ms. With a busy event loop, six statements for a commit (begin, check, three
+tables, commit) took 27 ms. So an ordinary batch, of appends only, is one statement that is stepped
+once: an INSERT of many rows into a temporary view, whose triggers write to the three tables. That
+one step begins, checks, writes, syncs and commits. It takes 7 ms under the same load, and is not
+slower without load.
 
-Its first row is a guard: the trigger compares the file's `data_version` with the one that what is
-known was read with, within the transaction. If another program wrote meanwhile, nothing is written.
+Its first row is a guard: within the transaction, a trigger compares the file's `data_version` with
+the one at which the cache was read. If another process wrote meanwhile, nothing is written.
 
-A batch that needs more (a fork that looks for its source's bytes, a deletion, a trim) begins a
-transaction of its own; what came before is written first, so that each statement sees what a
-sequence of single commits would have shown it.
+A batch that needs more (a fork that reads its source's bytes, a deletion, a trim) begins an
+explicit transaction. The rows collected so far are written before each further statement, so that
+it sees what it would see if each operation had been committed alone.
 """
 
 from __future__ import annotations
@@ -55,18 +56,18 @@ END;
 _ROW: Final = f"({','.join('?' * _WIDTH)})"
 _SIZES: Final = tuple(2**power for power in range(1, 10))
 _STATEMENTS: Final = {size: f"INSERT INTO inbox VALUES{','.join([_ROW] * size)}" for size in _SIZES}
-"""One text for each power of two, so that each stays prepared; the rest are rows of NULL, which no
-trigger looks at."""
+"""A statement for each power of two rows, so that each stays prepared. Rows that are left over are
+NULL, and no trigger acts on them."""
 
 _PADDING: Final = {size: (None,) * (_WIDTH * size) for size in range(_SIZES[-1])}
 
 
 class Stale(Exception):
-    """Another process wrote to the file since what is known was read; nothing was written."""
+    """Another process wrote to the file since the cache was read; nothing was written."""
 
 
 def make_inbox(connection: apsw.Connection) -> None:
-    """Make the view and its triggers; they are the connection's own, not the file's."""
+    """Make the view and its triggers; they are temporary, and not in the file."""
     connection.execute(_INBOX)
 
 
@@ -74,8 +75,8 @@ class Transaction:
     """Collects what a batch writes, and writes it.
 
     Args:
-        connection: That of the writer thread.
-        version: The `data_version` with which what is known was read.
+        connection: The writer thread's.
+        version: The `data_version` at which the cache was read.
     """
 
     def __init__(self, connection: apsw.Connection, version: int) -> None:
@@ -86,15 +87,15 @@ class Transaction:
         self._began = False
 
     def create(self, state: State, source: int | None) -> None:
-        """A new stream."""
+        """Add the row of a new stream."""
         self._created.append(row_of(state, source))
 
     def append(self, state: State, start: int, now: int, append: Append) -> None:
-        """An append that has been applied to the state.
+        """Add the row of an append that has been applied to the state.
 
         Args:
-            state: The stream after it.
-            start: Its tail before.
+            state: The stream after the append.
+            start: The stream's tail before it.
             now: Milliseconds since the epoch.
             append: What was asked.
         """
@@ -118,12 +119,12 @@ class Transaction:
         )
 
     def execute(self, sql: str, bindings: tuple[Any, ...] = ()) -> apsw.Cursor:
-        """Run a statement behind all that was collected so far, in the same transaction."""
+        """Write what was collected so far, then run a statement in the same transaction."""
         self.flush()
         return self._connection.execute(sql, bindings)
 
     def flush(self) -> apsw.Connection:
-        """Write what was collected, without a commit; what is read after it sees it.
+        """Write what was collected, without a commit, so that later reads here see it.
 
         Raises:
             Stale: Another process wrote in between.
@@ -151,7 +152,7 @@ class Transaction:
             self._insert()
 
     def roll_back(self) -> None:
-        """Take back what a failed batch has written so far."""
+        """Undo what a failed batch has written so far."""
         if self._connection.in_transaction:
             with suppress(apsw.Error):  # many errors have ended the transaction already
                 self._connection.execute("ROLLBACK")

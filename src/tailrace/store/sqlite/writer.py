@@ -1,7 +1,7 @@
-"""The thread that writes: takes all that waits, commits it as one, and tells.
+"""The writer thread: it commits all waiting operations as one, and tells of the changes.
 
-It does not wait to make a batch larger: while one is being synced, the next one gathers by itself.
-The price of a commit is then shared by all that came during the one before.
+It does not wait to make a batch larger: while one batch is synced, the next one gathers in the
+queue. So all operations that came during one commit share the cost of the next.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["Done", "Writer"]
 _log = logging.getLogger("tailrace")
 
 Done = Callable[[Sequence[Operation], Sequence[Change]], None]
-"""Called in the writer thread with a batch that is answered, and with what it changed."""
+"""Called in the writer thread with a batch that has been answered, and with its changes."""
 
 
 class Writer:
@@ -52,11 +52,11 @@ class Writer:
 
     Args:
         location: The file.
-        name: That of our socket, to which nothing is sent.
+        name: The name of this process's socket, to which the writer sends nothing.
         accesses: When streams were last accessed.
         clock: Milliseconds since the epoch.
-        done: Told of each batch.
-        vfs: A file system layer of SQLite by name.
+        done: Called after each batch.
+        vfs: A file system layer (VFS) of SQLite, by name; None is the system's.
         synchronous: How durable a commit is.
     """
 
@@ -80,33 +80,33 @@ class Writer:
         self._synchronous: Synchronous = synchronous
         self._queue: SimpleQueue[Operation] = SimpleQueue()
         self._held: Operation | None = None
-        """Taken from the queue, and waiting for the lock: until then it can be refused."""
+        """Taken from the queue, and waiting for the lock; while it waits it can be refused."""
         self._held_lock = threading.Lock()
         self._is_given_up = False
         self._file: _File
         self.lock: WriteLock
-        """There once it is open."""
+        """Set once the file is open."""
         self._thread = threading.Thread(target=self._work, name="tailrace-store-write", daemon=True)
 
     def start(self, opening: Operation) -> None:
-        """Open the file, in the thread; `opening` is answered when that is done."""
+        """Start the thread, which opens the file and then answers `opening`."""
         self._held = opening
         self._thread.start()
 
     def put(self, operation: Operation) -> None:
-        """Have something done; what is put first is done first."""
+        """Queue an operation; they are done in order."""
         self._queue.put(operation)
 
     def join(self) -> None:
-        """Wait for the end of the thread, once `Task.STOP` is answered."""
+        """Wait until the thread has ended, unless it still waits for another process's lock."""
         if not self._is_given_up:
             self._thread.join()
 
     def refuse_for_damage(self, error: BaseException) -> None:
-        """Acknowledge nothing more: a reader, in its thread, has found the file damaged."""
+        """Acknowledge nothing more; called by a reading thread that has found the file damaged."""
         if self._file.damage is None:
             self._file.damage = error
-            # Other processes are told now, not with the next append.
+            # Wakes the writer: other processes are told now, not with the next append.
             self._queue.put(Operation(Task.WRITE_ACCESSES))
 
     # The thread
@@ -131,7 +131,7 @@ class Writer:
             self._refuse_until_the_end(error, held)
 
     def _refuse_until_the_end(self, error: BaseException, held: Operation | None) -> None:
-        """The thread's work has failed as a whole: answer all that comes, until it is to stop."""
+        """After the thread's work has failed: refuse all operations until `Task.STOP` comes."""
         _log.error("the writer of a store has failed", exc_info=error)
         reason = f"failed, and does not try again: {error!r}; restart this process"
         refused = StoreUnavailable(self._location.file, reason)
@@ -143,7 +143,7 @@ class Writer:
         self._done((operation,), ())
 
     def _live(self) -> Operation | None:
-        """Open, work, close; returns the request that ended it."""
+        """Open the file, work, close it; returns the `Task.STOP` that ended it, if one did."""
         location = self._location
         schema.check_driver(location.file)
         location.prepare()
@@ -165,7 +165,7 @@ class Writer:
             return self._serve(file)
 
     def _refuse_damaged(self, lock: WriteLock, inode: tuple[int, int]) -> None:
-        """Refuse to open a file that was found damaged, unless it is whole now, or another."""
+        """Refuse a file that was found damaged, unless it has been repaired or replaced since."""
         if not lock.damaged:
             return
         if lock.damaged == inode[1]:
@@ -190,7 +190,7 @@ class Writer:
         return connection
 
     def _serve(self, file: _File) -> Operation | None:
-        """Work until the end; returns the request that ended it."""
+        """Answer the opening, then work until the end; returns what `_live` returns."""
         file.begin(self._accesses, self._clock)
         self.lock = file.lock
         opening = self._take_held()
@@ -206,7 +206,7 @@ class Writer:
             return None
 
     def _turn(self, file: _File, peers: Peers) -> Operation | None:
-        """Wait for something to do, and do it."""
+        """Wait for something to do, and do it; returns `Task.STOP` if it came."""
         maintenance = file.maintenance
         first = self._held = self._wait(_sooner(maintenance.next_in(), peers.next_in()))
         requests = maintenance.requests()
@@ -244,7 +244,7 @@ class Writer:
     def _gather(
         self, first: Operation | None, requests: list[Operation]
     ) -> tuple[list[Operation], Operation | None]:
-        """All that waits, up to what one commit may have; and the request to stop behind it."""
+        """The operations of the next commit, and the `Task.STOP` behind them, if it came."""
         batch = requests
         size = 0
         operation = first
@@ -262,7 +262,7 @@ class Writer:
         return batch, None
 
     def _refuse_all(self) -> None:
-        """Another process has been holding the lock for too long: refuse all that waits."""
+        """Refuse all that waits: another process has been holding the lock for too long."""
         held = self._take_held()
         refused = [] if held is None else [held]
         while True:
@@ -284,11 +284,11 @@ _ATTEMPTS: Final = 3
 
 
 class _File:
-    """A file that is open; commits batches to it, until it is broken.
+    """The open file: commits batches to it, until an error forbids all further writes.
 
     Args:
         location: Where it is.
-        inode: Which file it is, as long as it is not moved.
+        inode: Its device and inode when it was opened.
         lock: Its lock.
         connection: The one that writes.
     """
@@ -309,12 +309,12 @@ class _File:
         self.maintenance: Maintenance
         self.cache = Cache()
         self.broken: str | None = None
-        """Why nothing can be written any more."""
+        """Why nothing may be written any more; None while writing works."""
         self.damage: BaseException | None = None
-        """What a reader of this process has found; set in its thread."""
+        """The error that shows damage; a reading thread may set it, too."""
 
     def begin(self, accesses: LastAccess, clock: Callable[[], int]) -> None:
-        """Get ready to commit."""
+        """Set what `commit` and the maintenance need."""
         self._accesses = accesses
         self._clock = clock
         self.maintenance = Maintenance(
@@ -322,15 +322,15 @@ class _File:
         )
 
     def close(self) -> None:
-        """Close it for good."""
+        """Close the file."""
         with self.lock:
             if self.broken is not None:
-                # The file stays as it is, for those who examine it: the log is not copied into it.
+                # The file stays as it is, to be examined: the log is not copied into it.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             close(self._connection)
 
     def commit(self, operations: list[Operation]) -> Sequence[Change]:
-        """Do a batch, under the lock; each of its operations has a result or an error after it."""
+        """Commit a batch, under the lock; then each operation has a result or an error."""
         self._heed_damage()
         if self.broken is not None:
             self.maintenance.pause()
@@ -342,7 +342,7 @@ class _File:
             return _fail(operations, error)
         except DRIVER_ERRORS as error:
             if not isinstance(error, apsw.ConstraintError):
-                self.maintenance.pause()  # or its requests would be made and fail again at once
+                self.maintenance.pause()  # or it would make operations that fail again at once
                 return _fail(operations, self.judge(error), error)
             return self._isolate(operations, error)
         except Exception as error:  # noqa: BLE001 - given to the call that caused it
@@ -374,7 +374,7 @@ class _File:
         )
 
     def _isolate(self, operations: list[Operation], error: Exception) -> Sequence[Change]:
-        """Do each alone, so that only the one that cannot be written fails."""
+        """Commit each operation alone, so that only the one that cannot be written fails."""
         if len(operations) == 1:
             operations[0].error = error
             return ()
@@ -391,7 +391,7 @@ class _File:
         """Refuse to write to a file that is not at its path any more.
 
         SQLite goes on writing to a file that was deleted, and a process that opens the path makes
-        another: all that is acknowledged from then on would be lost. To ask costs 2 µs a commit.
+        another: all that is acknowledged from then on would be lost. The check costs 2 µs a commit.
         """
         if self.lock.is_deleted or self._location.inode() != self._inode:
             raise self._break(
@@ -399,7 +399,7 @@ class _File:
             )
 
     def _heed_damage(self) -> None:
-        """Write nothing more, if a reader here or any process elsewhere has found damage."""
+        """Write nothing more if this process or another has found the file damaged."""
         damage = self.damage
         if self.broken is not None or (damage is None and not self.lock.damaged):
             return
@@ -409,18 +409,18 @@ class _File:
         self._break(f"is damaged{reason}; restore a copy of its file, and restart this process")
 
     def judge(self, error: BaseException) -> StoreUnavailable:
-        """An error of the driver as ours. After some, nothing is written any more."""
+        """Our error for one of the driver; after damage or a failed sync, write nothing more."""
         number = self._connection.system_errno if isinstance(error, apsw.Error) else 0
         if is_damage(error):
             self.damage = error
             self._heed_damage()
         elif is_fatal(error, number):
-            # What the system dropped after a failed sync, a second one would report as written.
+            # A second sync would report as written what the system dropped after the first failed.
             self._break(f"failed to write, and does not try again: {error}; restart this process")
         return failure_of(self._location.file, error, number)
 
     def _break(self, reason: str) -> StoreUnavailable:
-        """Write nothing more; told once."""
+        """Write nothing from now on, and log why."""
         self.broken = reason
         _log.error("the store %a %s", self._location.file, reason)
         return StoreUnavailable(self._location.file, reason)
@@ -431,9 +431,9 @@ def _fail(
     error: StoreUnavailable,
     cause: BaseException | None = None,
 ) -> Sequence[Change]:
-    """Let all fail; nothing has changed."""
+    """Give each operation this error; returns no changes."""
     for operation in operations:
-        # Each its own: a raised exception collects the frames it goes through.
+        # An exception for each: a raised one collects the frames that it passes through.
         operation.error = type(error)(error.store, error.reason)
         operation.error.__cause__ = cause
     return ()
