@@ -27,6 +27,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import anyio
@@ -73,7 +74,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         return Leaving(scope, receive)
     if offered is not None:
         return _Offered(scope, receive, offered)
-    for each in (*behind(receive), *behind(send, "send")):
+    for each in chain(behind(receive), behind(send, "send")):
         cycle = getattr(each, "__self__", None)
         if all(hasattr(cycle, name) for name in ("disconnected", "message_event", "transport")):
             return _Observed(scope, receive, cast(_Cycle, cycle))

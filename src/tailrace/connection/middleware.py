@@ -16,7 +16,7 @@ Where the server says nothing of itself, its `send` is told by the module that i
 from __future__ import annotations
 
 import functools
-from types import BuiltinMethodType, FunctionType, MethodType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any
 
 __all__ = ["is_clear", "leads_to", "sends_in_steps"]
@@ -118,20 +118,41 @@ def _last(send: Any) -> Any:
 
 def _next(send: Any) -> Any:
     if type(send) is functools.partial:
-        return send.keywords.get("send") if _name(send.func) in _IN_PARTIAL else None
-    name = _name(send)
-    if name in _IN_SELF:
-        return getattr(send.__self__, "send", None)
-    if name in _IN_CLOSURE:
-        names = send.__code__.co_freevars
-        return dict(zip(names, send.__closure__ or (), strict=False))["send"].cell_contents
-    return None
-
-
-def _name(send: Any) -> tuple[str, str] | None:
+        function = _function(send.func)
+        is_known = function is not None and _name(function) in _IN_PARTIAL
+        return send.keywords.get("send") if is_known else None
     function = _function(send)
     if function is None:
         return None
+    code = function.__code__
+    known = _kinds.get(id(code))
+    if known is None:
+        if len(_kinds) >= _MOST_KINDS:
+            _kinds.clear()
+        known = _kinds[id(code)] = (code, _kind_of(function))
+    kind = known[1]
+    if kind == "self":
+        return getattr(send.__self__, "send", None)
+    if kind == "closure":
+        names = code.co_freevars
+        return dict(zip(names, function.__closure__ or (), strict=False))["send"].cell_contents
+    return None
+
+
+_kinds: dict[int, tuple[CodeType, str]] = {}
+"""Where functions of this code hold the next `send`, by the code's id; "" for what is not known.
+
+A dictionary by the code itself would compute its hash from all its instructions each time.
+"""
+_MOST_KINDS = 1000
+
+
+def _kind_of(function: FunctionType) -> str:
+    name = _name(function)
+    return "self" if name in _IN_SELF else "closure" if name in _IN_CLOSURE else ""
+
+
+def _name(function: FunctionType) -> tuple[str, str]:
     return function.__globals__.get("__name__", ""), function.__code__.co_qualname
 
 
