@@ -125,7 +125,7 @@ async def test_what_a_middleware_answers_is_refused_where_no_handlers_are(
 
 async def test_an_item_that_comes_as_it_is_refused_is_not_sent(clock: Clock) -> None:
     class Late:
-        threaded = spans = closed = False
+        threaded = closed = False
 
         async def run(self, sink: Sink, loop: Loop) -> None:
             sink.in_line(True)

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from tailrace._moved import moved
 from tailrace.pump.deadlines import Deadlines, Due, StallClock
+from tailrace.pump.file_body import FileBody, send_file
 from tailrace.pump.sending import Head, Sending, name_of, send_whole
 from tailrace.pump.stream import serve
 
 __all__ = [
     "Deadlines",
     "Due",
+    "FileBody",
     "Head",
     "Sending",
     "StallClock",
     "name_of",
+    "send_file",
     "send_whole",
     "serve",
 ]

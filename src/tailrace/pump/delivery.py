@@ -15,7 +15,7 @@ from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Due
 from tailrace.pump.sending import Head, Sending
-from tailrace.source import Buffer, Span
+from tailrace.source import Buffer
 
 __all__ = ["Delivery", "FinalBytes"]
 
@@ -94,9 +94,7 @@ class Delivery:
                 await self._start()
             while True:
                 batch = buffer.take()
-                if isinstance(batch, Span):
-                    await sending.write_span(batch)
-                elif batch:
+                if batch:
                     await sending.write(batch if self._make_codec is None else self._encode(batch))
                 elif self._due is Due.HEARTBEAT:
                     await sending.write(self._encode(self._framing.beat()))
@@ -119,11 +117,8 @@ class Delivery:
         if not self.started:
             await self._start()
         rest = buffer.take()
-        while buffer.has_items or isinstance(rest, Span):
-            if isinstance(rest, Span):
-                await sending.write_span(rest)
-            else:
-                await sending.write(self._encode(rest))
+        while buffer.has_items:
+            await sending.write(self._encode(rest))
             rest = buffer.take()
         if tail.error is None:
             await sending.write(self._encode(rest + tail.frame, more=False), more=False)

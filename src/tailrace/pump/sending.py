@@ -37,10 +37,10 @@ from tailrace.connection import (
 from tailrace.pump.deadlines import Deadlines, Due, Verdict
 from tailrace.runtime import Loop, current_loop
 from tailrace.semantics import ResponseFields
-from tailrace.source import Span
+from tailrace.source import Extent
 from tailrace.types import StreamOptions
 
-__all__ = ["Head", "Sending", "name_of", "send_whole"]
+__all__ = ["Head", "Sending", "name_of", "nothing_due", "send_whole"]
 
 T = TypeVar("T")
 
@@ -71,6 +71,15 @@ class Head:
 def name_of(scope: Scope) -> str:
     """What log lines call a response; printable, whatever the client sent."""
     return f"{scope.get('method', 'GET')} {ascii(scope.get('path', ''))[1:-1]}"
+
+
+class _Descriptor(int):
+    """A descriptor's number that is a file object too: ASGI says "file descriptor object", and
+    servers differ in which of the two they take that for.
+    """
+
+    def fileno(self) -> int:
+        return int(self)
 
 
 class Unsendable:
@@ -133,7 +142,7 @@ class Sending(OpenResponse):
         self._connection: Connection | None = None
         self._offered: ServerConnection | None = None
         """The server's own, where the response is attached to it."""
-        self._due: Callable[[Due], None] = _nothing_due
+        self._due: Callable[[Due], None] = nothing_due
         self._alarm: Callable[[], None] | None = None
         """Takes the timer back."""
 
@@ -178,12 +187,25 @@ class Sending(OpenResponse):
         counters.bytes_sent += size
         self._look()
 
-    async def write_span(self, span: Span) -> None:
-        """Have the server send a part of a file."""
-        self.clock.writing(len(span), self._time())
-        await self._send(span.message())
+    async def write_span(self, descriptor: int, extent: Extent) -> None:
+        """Have the server send a part of a file; more of the body always follows.
+
+        Args:
+            descriptor: Of the file; open until this returns or raises.
+            extent: Which bytes.
+        """
+        self.clock.writing(extent.size, self._time())
+        await self._send(
+            {
+                "type": "http.response.zerocopysend",
+                "file": _Descriptor(descriptor),
+                "offset": extent.start,
+                "count": extent.size,
+                "more_body": True,
+            }
+        )
         self.clock.written(self._time())
-        counters.bytes_sent += len(span)
+        counters.bytes_sent += extent.size
         self._look()
 
     async def attach(self, head: Message, first: bytes) -> Attached | None:
@@ -304,7 +326,7 @@ class Sending(OpenResponse):
 
     def _end(self, error: BaseException | None) -> None:
         self.stop_clock()
-        self._due, self.interrupt = _nothing_due, _nothing
+        self._due, self.interrupt = nothing_due, _nothing
         if self._counted:
             if self.ending is None:
                 self.ending = Ending.FAILED if isinstance(error, Exception) else Ending.CANCELLED
@@ -355,7 +377,7 @@ async def send_whole(
 
 async def _send_whole(sending: Sending, head: Head, body: bytes) -> None:
     sending.clock.begins_at_once()
-    sending.run_clock(_nothing_due)
+    sending.run_clock(nothing_due)
     await sending.start(head.message())
     await sending.write(body, more=False)
 
@@ -369,5 +391,5 @@ def _nothing() -> None:
     pass
 
 
-def _nothing_due(_: Due) -> None:
-    pass
+def nothing_due(_: Due) -> None:
+    """Nothing is sent by the clock: it only cuts off."""

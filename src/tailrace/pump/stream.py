@@ -93,7 +93,7 @@ class Stream:
     __slots__ = (
         *("__weakref__", "_beside", "_buffer", "_cancel_grace", "_cancel_refusal", "_delivery"),
         *("_error", "_framing", "_hands_back", "_has_clock", "_is_cut", "_iteration", "_loop"),
-        *("_may_step", "_options", "_spans", "_threaded", "_woken"),
+        *("_may_step", "_options", "_threaded", "_woken"),
         *("put", "room_in_thread", "sending"),
     )
 
@@ -123,8 +123,7 @@ class Stream:
         self.sending = Sending(self, loop, scope, receive, send, clock)
         self.sending.interrupt = self._cut
         self._threaded = source.threaded
-        self._spans = source.spans
-        buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded, spans=source.spans)
+        buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
         self._buffer = buffer
         self._delivery = Delivery(self.sending, head, buffer, framing, make_codec, loop.time)
         self._beside: Task | None = None
@@ -178,10 +177,7 @@ class Stream:
     async def room(self) -> None:
         """The source has put enough: send it, and wait until it may go on."""
         self._send_ready()
-        if self._spans:
-            await self._end_beside()  # it may close the file of what was sent
-        else:
-            await self._buffer.room()
+        await self._buffer.room()
 
     def in_line(self, waits: bool) -> None:
         """The source waits for a thread. Its status does so, too: it may have to be 503.

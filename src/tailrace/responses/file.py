@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Final
@@ -43,7 +43,7 @@ from tailrace import limits
 from tailrace.connection import CONNECTION, Ending, ServerConnection, has_left, is_clear
 from tailrace.errors import FileChanged, InvalidOption, SourceBusy
 from tailrace.framing import Framing
-from tailrace.pump import Head, send_whole, serve
+from tailrace.pump import FileBody, Head, send_file, send_whole, serve
 from tailrace.responses.plan import (
     ETagKind,
     FileRequest,
@@ -66,10 +66,11 @@ from tailrace.semantics import MediaTypes, content_disposition
 from tailrace.source import (
     FileBlocks,
     Opener,
+    OpenFile,
+    Piece,
     RangedSource,
     RangeSource,
     Source,
-    SpanSource,
     SyncSource,
 )
 from tailrace.types import StreamOptions
@@ -256,8 +257,11 @@ class FileResponse(starlette.responses.FileResponse):
         try:
             if options.release_dependencies:
                 await release_dependencies(scope)
-            source = self._source(plan, options, scope, send)
             begun = True
+            if plan.file is not None and _copies(scope, send):
+                body = _body(plan.file, plan.pieces, options)
+                return await send_file(body, options, head, scope, receive, send)
+            source = self._source(plan, options)
             return await serve(source, _AsItIs(), None, options, head, scope, receive, send)
         except SourceBusy as error:
             return await answer_busy(error, scope, receive, send)
@@ -265,25 +269,27 @@ class FileResponse(starlette.responses.FileResponse):
             if not begun:
                 plan.close()
 
-    def _source(self, plan: Plan, options: StreamOptions, scope: Scope, send: Send) -> Source:
+    def _source(self, plan: Plan, options: StreamOptions) -> Source:
         if self.ranges is not None:
             return RangedSource(self.ranges, plan.pieces)
         assert plan.file is not None
-        block_bytes = options.max_batch_bytes
-        if _copies(scope, send):
-            # A rate is counted write by write, so the writes must be short.
-            span_bytes = max(limits.ZERO_COPY_SPAN_BYTES, block_bytes)
-            return SpanSource(
-                plan.file,
-                plan.pieces,
-                block_bytes=block_bytes,
-                span_bytes=span_bytes if options.min_rate is None else block_bytes,
-            )
-        return SyncSource(FileBlocks(plan.file, plan.pieces, block_bytes), file_threads)
+        return SyncSource(FileBlocks(plan.file, plan.pieces, options.max_batch_bytes), file_threads)
+
+
+def _body(file: OpenFile, pieces: Sequence[Piece], options: StreamOptions) -> FileBody:
+    block_bytes = options.max_batch_bytes
+    # A rate is counted write by write, so the writes must be short.
+    span_bytes = max(limits.ZERO_COPY_SPAN_BYTES, block_bytes)
+    return FileBody(
+        file,
+        pieces,
+        block_bytes=block_bytes,
+        span_bytes=span_bytes if options.min_rate is None else block_bytes,
+    )
 
 
 class _AsItIs(Framing):
-    """Blocks and spans, as they come."""
+    """Blocks, as they come."""
 
     name = "file"
 

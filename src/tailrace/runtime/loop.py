@@ -184,23 +184,29 @@ def _knowing(library: str | None, context: Context) -> Context:
 
 
 class _AsyncioTask:
-    __slots__ = ("_over", "_scope", "_task")
+    __slots__ = ("_is_cancelled", "_over", "_scope", "_task")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, run: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
-        # Not `Task.cancel`: a task that is about to learn of an error would never learn of it.
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
+        self._is_cancelled = False
         self._over = _AsyncioSignal(loop)
         self._task = loop.create_task(self._run(run))
         self._task.add_done_callback(self._done)
 
     async def _run(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        with self._scope:
+        # Not `Task.cancel`: a task that is about to learn of an error would never learn of it. The
+        # scope is made here, for anyio does not know its event loop in a timer's callback.
+        with anyio.CancelScope() as self._scope:
+            if self._is_cancelled:
+                self._scope.cancel()
             await run()
 
     def cancel(self) -> None:
-        self._scope.cancel()
+        self._is_cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def over(self) -> None:
         if not self._task.done():

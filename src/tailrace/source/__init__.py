@@ -12,8 +12,6 @@ from tailrace.source.pieces import (
     Piece,
     RangedSource,
     RangeSource,
-    Span,
-    SpanSource,
 )
 from tailrace.source.sync import SyncSource, is_rewindable, iterate_in_threads
 
@@ -32,8 +30,6 @@ __all__ = [
     "RangedSource",
     "Sink",
     "Source",
-    "Span",
-    "SpanSource",
     "SyncSource",
     "is_rewindable",
     "iterate_in_threads",

@@ -58,9 +58,6 @@ class Source(Protocol):
     threaded: bool
     """Items are put by a thread, not by the task that calls `run`."""
 
-    spans: bool
-    """Items may be spans. Each span is sent alone."""
-
     @property
     def closed(self) -> bool:
         """Nothing is left that `close` would have to do."""

@@ -15,7 +15,6 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from tailrace.runtime import Loop, Signal
-from tailrace.source.pieces import Span
 
 __all__ = ["Buffer", "ByteQueue"]
 
@@ -71,7 +70,7 @@ class ByteQueue:
 
     # The producer's side
 
-    def put(self, item: bytes | Span) -> bool:
+    def put(self, item: bytes) -> bool:
         """Add an item. False: another item of this size would pass the limit, so wait for room.
 
         So items of one size fill a batch up to its limit, and no small rest is left for the next.
@@ -140,14 +139,12 @@ class Buffer(ByteQueue):
 
     Args:
         loop, limit, threaded: As in `ByteQueue`; no batch of bytes is longer than the limit.
-        spans: Frames may be spans. Then each frame is a batch of its own.
     """
 
-    __slots__ = ("_spans",)
+    __slots__ = ()
 
-    def __init__(self, loop: Loop, limit: int, *, threaded: bool, spans: bool = False) -> None:
+    def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
         super().__init__(loop, limit, threaded=threaded)
-        self._spans = spans
         self._half = 0
         if not threaded:
             self._full = 0  # no room for a second frame until the first is taken
@@ -156,27 +153,24 @@ class Buffer(ByteQueue):
         """Note an item without bytes. Before the first bytes, it starts the response."""
         return True if self._put_bytes else self.put(b"")
 
-    def take(self) -> bytes | Span:
-        """The next batch: all bytes that are there, up to the limit; b"" if there are none.
-
-        A span is a batch of its own, of any size: its bytes are not in memory.
-        """
+    def take(self) -> bytes:
+        """The next batch: all bytes that are there, up to the limit; b"" if there are none."""
         frames = self._items
         # A thread may add frames after this line: they belong to the next batch.
-        count = min(len(frames), 1) if self._spans else len(frames)
+        count = len(frames)
         batch: Any = (
             frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
         )
         size = len(batch)
-        if size > self._limit and not isinstance(batch, Span):
+        if size > self._limit:
             rest = memoryview(batch)  # so that cutting a large frame does not copy its rest
             batch = rest[: self._limit]
             frames.appendleft(rest[self._limit :])
             size = self._limit
-        if not self._full:
+        if not self._half:
             self._full = self._limit
             self._half = self._limit // 2
         self._taken_bytes += size
         if self._room_wanted and self.size <= self._half:
             self.wake_producer()
-        return batch if isinstance(batch, Span) else bytes(batch)
+        return bytes(batch)

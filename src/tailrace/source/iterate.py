@@ -51,7 +51,6 @@ class AsyncSource:
     """
 
     threaded = False
-    spans = False
 
     def __init__(self, content: AsyncIterable[Any]) -> None:
         self._content = content

@@ -1,25 +1,14 @@
-"""Bodies that are put together from pieces: bytes, and extents of a file or of another source.
-
-**Blocks** are read here. **Spans** are bytes of a file that are not read here: the server lets the
-kernel copy them to the socket. A span takes its place in the buffer as other frames do, and is sent
-as an ASGI message of its own. Its bytes are not seen here, so the file is checked before each span.
-The last block of a body is always read, after all spans were sent, and the file is checked once
-more before this block is sent. So a file that changed while it was sent never looks complete.
-
-The descriptor must stay open while the server uses it. A span is sent before the source goes on,
-and whatever ends a stream early cancels that send before the source is closed.
-"""
+"""Bodies that are put together from pieces: bytes, and extents of a file or of another source."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from tailrace.errors import InvalidChunk, WrongLength
-from tailrace.runtime import Loop, call_in_thread, file_threads
+from tailrace.runtime import Loop
 from tailrace.source.base import Pinnable, Sink, Source
 from tailrace.source.contained import Contained
 from tailrace.source.file import OpenFile
@@ -31,8 +20,6 @@ __all__ = [
     "Piece",
     "RangeSource",
     "RangedSource",
-    "Span",
-    "SpanSource",
 ]
 
 
@@ -82,104 +69,6 @@ class FileBlocks(Iterator[bytes]):
         self._file.close()
 
 
-class _Descriptor(int):
-    """A descriptor's number that is a file object too.
-
-    ASGI says "file descriptor object": some servers take that for a number, others for an object
-    with `fileno()`.
-    """
-
-    def fileno(self) -> int:
-        return int(self)
-
-
-class Span:
-    """Some bytes of an open file, as a frame; `len()` is their number.
-
-    Args:
-        descriptor: Open until the span was sent.
-        extent: Which bytes; one or more.
-    """
-
-    __slots__ = ("_descriptor", "_extent")
-
-    def __init__(self, descriptor: int, extent: Extent) -> None:
-        self._descriptor = descriptor
-        self._extent = extent
-
-    def __len__(self) -> int:
-        return self._extent.size
-
-    def message(self) -> dict[str, Any]:
-        """The message that sends it. More of the body always follows."""
-        return {
-            "type": "http.response.zerocopysend",
-            "file": _Descriptor(self._descriptor),
-            "offset": self._extent.start,
-            "count": self._extent.size,
-            "more_body": True,
-        }
-
-
-class SpanSource:
-    """A file's body, most of it as spans.
-
-    Args:
-        file: The extents are of this file. `close` closes it.
-        pieces: In the order of the body.
-        block_bytes: Bytes that are read at a time. What is shorter than this is read, not sent as
-            a span. A block must fit into the buffer, so this is the buffer's limit or less.
-        span_bytes: The largest size of a span, `block_bytes` or more.
-    """
-
-    threaded = False
-    spans = True
-    closed = False
-
-    def __init__(
-        self, file: OpenFile, pieces: Sequence[Piece], *, block_bytes: int, span_bytes: int
-    ) -> None:
-        self._file = file
-        self._pieces = pieces
-        self._block_bytes = block_bytes
-        self._span_bytes = span_bytes
-
-    async def run(self, sink: Sink, loop: Loop) -> None:
-        for place, piece in enumerate(self._pieces, 1):
-            if isinstance(piece, bytes):
-                await _put(sink, piece)
-            else:
-                last = place == len(self._pieces) or not self._extents_from(place)
-                await self._run_extent(sink, piece, last=last)
-
-    async def close(self) -> None:
-        await call_in_thread(self._file.close, threads=file_threads)
-
-    def _extents_from(self, place: int) -> bool:
-        return any(isinstance(piece, Extent) for piece in self._pieces[place:])
-
-    async def _run_extent(self, sink: Sink, extent: Extent, *, last: bool) -> None:
-        """Put an extent as spans, and read what is left. The last block of a body is read."""
-        start = extent.start
-        spanned = extent.stop - self._block_bytes if last else extent.stop
-        while spanned - start >= self._block_bytes:
-            stop = min(start + self._span_bytes, spanned)
-            await call_in_thread(self._file.check, threads=file_threads)
-            await _put(sink, Span(self._file.descriptor, Extent(start, stop)))
-            start = stop
-        while start < extent.stop:
-            stop = min(start + self._block_bytes, extent.stop)
-            read = partial(self._file.read, start, stop)
-            await _put(sink, await call_in_thread(read, threads=file_threads))
-            start = stop
-
-
-async def _put(sink: Sink, frame: bytes | Span) -> None:
-    # A span is as large as the buffer's limit, so there is no room behind it until it was sent.
-    if not sink.put(frame):
-        await sink.room()
-
-
 @runtime_checkable
 class RangeSource(Protocol):
     """What `FileResponse` can send in place of a file, with ranges and conditions.
@@ -211,7 +100,6 @@ class RangedSource:
     """
 
     threaded = True
-    spans = False
     closed = False
 
     def __init__(self, ranges: RangeSource, pieces: Sequence[Piece]) -> None:

@@ -64,7 +64,6 @@ class SyncSource:
     """
 
     threaded = True
-    spans = False
 
     def __init__(self, content: Iterable[Any], threads: Threads | None = None) -> None:
         self._content = content

@@ -333,7 +333,7 @@ async def test_content_runs_in_one_thread_beside_a_sender_if_it_is_pinned() -> N
     pinned: list[None] = []
 
     class Content:
-        threaded = spans = closed = False
+        threaded = closed = False
 
         def pin_thread(self) -> None:
             pinned.append(None)

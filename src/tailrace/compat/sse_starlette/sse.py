@@ -225,7 +225,6 @@ class _Fed:
 
     def __init__(self, source: Source, task: _Task) -> None:
         self.threaded = source.threaded
-        self.spans = source.spans
         self._source = source
         self._task = task
         self._feeding = anyio.CancelScope()
