@@ -100,14 +100,25 @@ async def test_no_part_of_a_body_is_taken() -> None:
         assert await cycle.receive() == END
 
 
-async def test_while_a_message_waits_a_look_notices() -> None:
+async def test_it_is_noticed_while_a_message_waits_that_nobody_takes() -> None:
     cycle, told = Cycle(PART), []
     async with leaving_of(scope_of(LENGTH), cycle.receive, cycle.send) as leaving:
         leaving.on_left(lambda: told.append("left"))
         cycle.lose()
-        await settle()
-        leaving.look()
-    assert told == ["left"]
+        assert told == ["left"]
+    assert cycle.messages == [PART]
+
+
+async def test_one_response_inside_another_leaves_the_event_as_it_was() -> None:
+    cycle, told = Cycle(PART), []
+    outer = leaving_of(scope_of(LENGTH), cycle.receive, cycle.send)
+    async with outer, leaving_of(scope_of(LENGTH), cycle.receive, cycle.send) as inner:
+        assert inner is not outer
+        outer.on_left(lambda: told.append("outer"))
+        inner.on_left(lambda: told.append("inner"))
+        cycle.lose()
+        assert sorted(told) == ["inner", "outer"]
+    assert "set" not in vars(cycle.message_event)
 
 
 async def test_behind_a_body_that_was_read_it_is_noticed_at_once() -> None:
@@ -120,14 +131,12 @@ async def test_behind_a_body_that_was_read_it_is_noticed_at_once() -> None:
     assert told == ["left"]
 
 
-async def test_when_the_body_is_read_meanwhile_a_look_begins_to_observe() -> None:
+async def test_when_the_body_is_read_meanwhile_it_is_noticed_as_well() -> None:
     cycle, told = Cycle(PART), []
     async with leaving_of(scope_of(LENGTH), cycle.receive, cycle.send) as leaving:
         leaving.on_left(lambda: told.append("left"))
         await cycle.receive()
-        leaving.look()
         cycle.lose()
-        await settle()
     assert told == ["left"]
 
 
@@ -164,10 +173,11 @@ async def test_it_is_found_behind_send_where_receive_leads_nowhere() -> None:
     assert told == ["left"]
 
 
-async def test_when_all_is_over_nothing_waits_at_the_event() -> None:
+async def test_when_all_is_over_the_event_is_as_it_was_and_no_message_was_taken() -> None:
     cycle = Cycle(END)
     async with leaving_of(scope_of(), cycle.receive, cycle.send):
         await settle()
     cycle.come(END)
     await settle()
-    assert cycle.messages == [END]
+    assert cycle.messages == [END, END]
+    assert "set" not in vars(cycle.message_event)

@@ -6,16 +6,18 @@ servers say that the client has left once a call was cancelled (granian, gunicor
 So there are three ways, and the first that can be gone is:
 
 * *Offered*: our server protocol says when a connection is lost. No message, no task.
-* *Observed*: uvicorn's object behind `receive` or `send` has an event, which is set when the client
-  leaves. It is also set while a message waits for the application, and stays so until that is
-  taken; then nothing tells of it, and `look` is called after each write.
+* *Observed*: uvicorn's object behind `receive` or `send` has an event, which it sets when the
+  client leaves, and for each message. While a response goes on, the event's `set` looks whether it
+  has left as well. To wait for the event would not do: it stays set while a message waits for the
+  application, which may never take it.
 * *Asked*: one task calls `receive`, never twice at a time, and is cancelled when the request ends.
   It begins when no part of the body can be meant for the application: there is none, or
   Starlette's `Request` of this call has read it. Where that cannot be known it never begins, and
   the leaving shows when something is sent, or not at all.
 
-A request without a body still has one empty message, which is taken here: behind it no leaving is
-told. The `Request` remembers the empty body, so the application can read it still.
+A request without a body still has one empty message. Where `receive` is asked it is taken here, for
+behind it the leaving is told; the `Request` remembers the empty body, so the application can read
+it still.
 
 A middleware may give the body again, as often as it is asked. A message of the body behind
 its end is the sign of that, and nothing is asked any more.
@@ -25,10 +27,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -206,23 +208,17 @@ class _Cycle(Protocol):
     message_event: asyncio.Event
     transport: asyncio.WriteTransport
 
-    def receive(self) -> Awaitable[Any]: ...
-
 
 class _Observed(Leaving):
-    """Seen in uvicorn's object for the request; its event is waited for without a task."""
+    """Seen in uvicorn's object for the request."""
 
-    __slots__ = ("_cycle", "_is_empty", "_unread", "_wait")
+    __slots__ = ("_cycle", "_set")
 
     def __init__(self, scope: Scope, receive: Receive, cycle: _Cycle) -> None:
         super().__init__(scope, receive)
         self._cycle = cycle
-        self._wait: Any = None
-        """The wait for the event, under way; stepped by hand."""
-        self._is_empty = not _has_body(scope)
-        self._unread: Request | None = None
-        if self._is_empty and cycle.message_event.is_set():
-            self._unread = _request_of(scope, receive)
+        self._set: Callable[[], None] = _nothing
+        """What sets the event, or who else looks on."""
 
     @property
     def left(self) -> bool:
@@ -234,47 +230,27 @@ class _Observed(Leaving):
         return super().on_left(call)
 
     def look(self) -> None:
-        if self._left:
-            return
-        if self.left:
+        if not self._left and self.left:
             self._tell()
-        elif self._wait is None and self._entered:
-            self._observe()
 
     def _open(self) -> None:
-        self._observe()
+        event = self._cycle.message_event
+        self._set = event.set
+        with suppress(AttributeError):  # one that takes no attribute: then only `look` tells
+            vars(event)["set"] = self._on_set
+        self.look()
 
     async def _close(self) -> None:
-        if self._wait is not None:
-            self._wait.close()
-            self._wait = None
+        own = getattr(self._cycle.message_event, "__dict__", {})
+        if own.get("set") == self._on_set:
+            del own["set"]
+            if getattr(self._set, "__self__", None) is not self._cycle.message_event:
+                own["set"] = self._set
+        self._set = _nothing
 
-    def _observe(self) -> None:
-        event = self._cycle.message_event
-        if event.is_set():
-            if not self._is_empty or self.left:
-                return
-            self._take_empty()
-        wait = event.wait()
-        with suppress(StopIteration):
-            message: asyncio.Future[Any] = wait.send(None)
-            message.add_done_callback(self._on_message)
-            self._wait = wait
-
-    def _take_empty(self) -> None:
-        self._is_empty = False
-        _remember_empty(self._unread)
-        self._unread = None
-        # The event is set, so this does not wait.
-        taking: Any = self._cycle.receive()
-        with suppress(StopIteration):
-            taking.send(None)
-
-    def _on_message(self, _: asyncio.Future[Any]) -> None:
-        if self._wait is not None:
-            self._wait.close()
-            self._wait = None
-            self.look()
+    def _on_set(self) -> None:
+        self._set()
+        self.look()
 
 
 class _Asked(Leaving):
