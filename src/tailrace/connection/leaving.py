@@ -29,6 +29,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Protocol, cast
 
@@ -119,12 +120,12 @@ class Leaving:
             call()
             return _nothing
 
-        def take_back() -> None:
-            with suppress(ValueError):
-                self._calls.remove(call)
-
         self._calls.append(call)
-        return take_back
+        return partial(self._take_back, call)
+
+    def _take_back(self, call: Callable[[], None]) -> None:
+        with suppress(ValueError):
+            self._calls.remove(call)
 
     def look(self) -> None:
         """Notice a leaving that nothing tells of. Called after a write, in the request's task."""
@@ -237,15 +238,15 @@ class _Observed(Leaving):
         event = self._cycle.message_event
         self._set = event.set
         with suppress(AttributeError):  # one that takes no attribute: then only `look` tells
-            vars(event)["set"] = self._on_set
+            event.set = self._on_set  # type: ignore[method-assign] # looks on
         self.look()
 
     async def _close(self) -> None:
-        own = getattr(self._cycle.message_event, "__dict__", {})
-        if own.get("set") == self._on_set:
-            del own["set"]
-            if getattr(self._set, "__self__", None) is not self._cycle.message_event:
-                own["set"] = self._set
+        event = self._cycle.message_event
+        if event.set == self._on_set:
+            del event.set  # the one of the instance
+            if getattr(self._set, "__self__", None) is not event:
+                event.set = self._set  # type: ignore[method-assign] # who else looks on
         self._set = _nothing
 
     def _on_set(self) -> None:

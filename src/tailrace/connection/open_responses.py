@@ -147,6 +147,9 @@ class OpenResponse:
             self.ending = ending
             self._tell()
 
+    def _client_left(self) -> None:
+        self.end(Ending.LEFT)
+
     def _tell(self) -> None:
         if self._responder is not None:
             self._responder.end_early()
@@ -188,7 +191,7 @@ class OpenResponse:
         here = _here()
         here.responses.add(self)
         self._token = _stopping.set(here.stopping)
-        self._take_back = leaving.on_left(partial(self.end, Ending.LEFT))
+        self._take_back = leaving.on_left(self._client_left)
         if here.stop is not None:
             self.say_farewell(_farewell(here, here.stop))
         elif not here.is_watched:

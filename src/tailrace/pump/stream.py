@@ -43,7 +43,7 @@ __all__ = ["Stream", "serve"]
 _SHUTTING_DOWN = Problem("shutting_down", "the server is shutting down")
 
 
-async def serve(
+def serve(
     source: Source,
     framing: Framing,
     make_codec: Callable[[], Codec] | None,
@@ -52,8 +52,8 @@ async def serve(
     scope: Scope,
     receive: Receive | None,
     send: Send,
-) -> Ending:
-    """Send a source as one response, whole or truthfully cut.
+) -> Coroutine[Any, Any, Ending]:
+    """Send a source as one response, whole or truthfully cut; to be awaited.
 
     Args:
         source: What yields; it has been closed when this returns or raises, in this task.
@@ -73,18 +73,8 @@ async def serve(
             response still can be; otherwise the error's tail was sent, and raising makes the server
             cut the connection without a clean end.
     """
-    stream = Stream(source, framing, make_codec, options, head, scope, receive, send)
-    await stream.run()
-    ending = stream.sending.ending
-    assert ending is not None
-    if ending is Ending.CANCELLED:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-    if (error := stream.take_error()) is not None:
-        try:
-            raise error
-        finally:
-            del error  # or this frame and the traceback keep each other, and the source, alive
-    return ending
+    # No coroutine of its own: what is awaited is held for as long as a client idles.
+    return Stream(source, framing, make_codec, options, head, scope, receive, send).run()
 
 
 class Stream:
@@ -135,7 +125,8 @@ class Stream:
         self._has_clock = False
         """What is due is looked at; not before the source runs."""
         self._may_step = loop.steps_outside_tasks and sends_in_steps(send)
-        self._woken = loop.signal()
+        self._woken = loop.signal() if source.threaded else None
+        """Wakes the request's task from the wait for a thread."""
         self._iteration = Iteration(source, loop, options, self.sending, shielded=True)
         self._cancel_refusal: Callable[[], None] | None = None
         """Takes back the refusal of a source that waits for a thread; None: it does not."""
@@ -144,8 +135,8 @@ class Stream:
         self.put = _framed(framing, buffer)
         self.room_in_thread = buffer.room_in_thread
 
-    async def run(self) -> None:
-        """Iterate, close, send the rest. Errors are kept for `take_error`."""
+    async def run(self) -> Ending:
+        """Iterate, close, send the rest; as `serve`."""
         sending, iteration = self.sending, self._iteration
         raised: BaseException | None = None
         try:
@@ -166,11 +157,16 @@ class Stream:
                     cancel()
             await sending.over(raised)
             del raised  # or this frame and the traceback keep each other alive
-
-    def take_error(self) -> BaseException | None:
-        """What `run` kept; once."""
-        error, self._error = self._error, None
-        return error
+        assert sending.ending is not None
+        if sending.ending is Ending.CANCELLED:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        if (kept := self._error) is not None:
+            self._error = None
+            try:
+                raise kept
+            finally:
+                del kept  # or this frame and the traceback keep each other, and the source, alive
+        return sending.ending
 
     # What the source is given: a `Sink`
 
@@ -207,12 +203,13 @@ class Stream:
         if self._beside is None:
             await self._buffer.ready()
             self._send_ready()
-        else:
+        elif self._woken is not None:
             await self._woken.wait()
 
     def wake(self) -> None:
         self._buffer.wake_consumer()
-        self._woken.set()
+        if self._woken is not None:
+            self._woken.set()
 
     def interrupted(self) -> None:
         self._iteration.interrupted()

@@ -45,7 +45,7 @@ class ByteQueue:
     )
 
     def __init__(self, loop: Loop, limit: int, *, threaded: bool) -> None:
-        self._items: deque[Any] = deque()
+        self._items: Any = deque()
         self._limit = limit
         self._full = limit
         self._half = limit // 2  # the producer wakes up only here, not for each item
@@ -148,6 +148,7 @@ class Buffer(ByteQueue):
         self._half = 0
         if not threaded:
             self._full = 0  # no room for a second frame until the first is taken
+            self._items = []  # a tenth of an empty deque, and nobody adds while it is emptied
 
     def touch(self) -> bool:
         """Note an item without bytes. Before the first bytes, it starts the response."""
@@ -156,16 +157,20 @@ class Buffer(ByteQueue):
     def take(self) -> bytes:
         """The next batch: all bytes that are there, up to the limit; b"" if there are none."""
         frames = self._items
-        # A thread may add frames after this line: they belong to the next batch.
-        count = len(frames)
-        batch: Any = (
-            frames.popleft() if count == 1 else b"".join([frames.popleft() for _ in range(count)])
-        )
+        batch: Any
+        if len(frames) == 1:
+            batch = frames.pop()
+        elif isinstance(frames, list):
+            batch = b"".join(frames)
+            frames.clear()
+        else:
+            # A thread may add frames meanwhile: they belong to the next batch.
+            batch = b"".join([frames.popleft() for _ in range(len(frames))])
         size = len(batch)
         if size > self._limit:
             rest = memoryview(batch)  # so that cutting a large frame does not copy its rest
             batch = rest[: self._limit]
-            frames.appendleft(rest[self._limit :])
+            frames.insert(0, rest[self._limit :])
             size = self._limit
         if not self._half:
             self._full = self._limit
