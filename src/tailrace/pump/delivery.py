@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import anyio.lowlevel
-
 from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Due
@@ -83,7 +81,10 @@ class Delivery:
         self._due = due
 
     async def send_ready(self) -> None:
-        """Send what is there, until nothing is. Cancelled, it leaves the response unfinished."""
+        """Send what is there; where no write waits, not for longer than a turn.
+
+        `has_work` tells whether something is left. Cancelled, it leaves the response unfinished.
+        """
         buffer, sending = self._buffer, self._sending
         self.busy = True
         try:
@@ -105,9 +106,7 @@ class Delivery:
                     return
                 self._due = Due.NOTHING
                 if self._time() >= turn_ends:
-                    # Where `send` never waits, the others get their turn, and so does who cancels.
-                    await anyio.lowlevel.checkpoint()
-                    turn_ends = self._time() + limits.TURN_BUDGET
+                    return
         finally:
             self.busy = False
 

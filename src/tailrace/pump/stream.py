@@ -255,7 +255,8 @@ class Stream:
             try:
                 waiting = writes.send(None)
             except StopIteration:
-                return
+                if delivery.has_work:  # so much of it that the others get their turn first
+                    self._start_beside(None)
             except Exception as error:  # noqa: BLE001 - looked at in a task: that may have to wait
                 self._start_beside(_raised(error))
             else:
@@ -276,9 +277,12 @@ class Stream:
                 await rest
             while True:
                 await delivery.send_ready()
-                if self._hands_back:
+                if delivery.has_work:  # the others get their turn, and so does who cancels
+                    await anyio.lowlevel.checkpoint()
+                elif self._hands_back:
                     return
-                await buffer.ready()
+                else:
+                    await buffer.ready()
         except anyio.get_cancelled_exc_class():
             self.sending.end(Ending.CANCELLED)
             raise
