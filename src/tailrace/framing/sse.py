@@ -249,7 +249,12 @@ def _package_of(kind: type) -> str:
 
 def is_event(kind: Any) -> bool:
     """Whether a type is an event class: Tailrace's, FastAPI's or sse-starlette's."""
-    return isinstance(kind, type) and (issubclass(kind, Event) or bool(_package_of(kind)))
+    return isinstance(kind, type) and _is_event_class(kind)
+
+
+@lru_cache(maxsize=1024)  # asked for each item
+def _is_event_class(kind: type) -> bool:
+    return issubclass(kind, Event) or bool(_package_of(kind))
 
 
 def _lines(field: str, text: str) -> str:

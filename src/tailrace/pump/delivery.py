@@ -93,17 +93,13 @@ class Delivery:
                 if not self.has_work:
                     return
                 await self._start()
-            while True:
-                batch = buffer.take()
-                if batch:
+            while self.has_work:
+                if batch := buffer.take():
                     await sending.write(batch if self._make_codec is None else self._encode(batch))
                 elif self._due is Due.HEARTBEAT:
                     await sending.write(self._encode(self._framing.beat()))
                 elif self._due is Due.PUSH:
                     await sending.push()
-                else:
-                    self._due = Due.NOTHING
-                    return
                 self._due = Due.NOTHING
                 if self._time() >= turn_ends:
                     return
