@@ -261,7 +261,7 @@ class Batch:
         rules.check_size(new.data)
         existing = self._find(path)
         if existing is not None:
-            rules.match_create(existing.state, new)
+            rules.match_create(existing.state, new, self._source_of(existing))
             return Created(rules.info_of(existing.state, self._first(existing)), False)
         source, point = self._branch(new)
         cache = self._cache
@@ -284,6 +284,14 @@ class Batch:
             self._trim_later(stored)
         self._grew(state, point, new.data, rules.offset_at(state, state.tail))
         return Created(rules.info_of(state, self._first(stored)), True)
+
+    def _source_of(self, stored: StoredStream) -> State | None:
+        """The stream that a stream is a fork of; it is kept as long as its forks are."""
+        if stored.source is None:
+            return None
+        connection = self._transaction.flush()
+        (source,) = load_many(connection, "WHERE id = ?", (stored.source,))
+        return source.state
 
     def _last_generation(self) -> int:
         if self._cache.last_generation is None:
