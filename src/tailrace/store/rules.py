@@ -13,7 +13,6 @@ from tailrace import limits
 from tailrace.errors import (
     ContentTypeMismatch,
     ForkRefused,
-    InvalidBody,
     InvalidOffset,
     InvalidProducer,
     OffsetGone,
@@ -21,6 +20,7 @@ from tailrace.errors import (
     ProducerGap,
     SequenceConflict,
     StreamClosed,
+    StreamDamaged,
     StreamExists,
     StreamGone,
     StreamNotFound,
@@ -223,7 +223,7 @@ def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
             if start + end > position:
                 break
             border = start + end
-    except InvalidBody:  # an append that is not JSON counts as one message
+    except StreamDamaged:  # an append that is not JSON counts as one message
         return start
     return border
 
@@ -419,7 +419,7 @@ def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
         for count, end in enumerate(message_ends(following), 1):
             if count == wanted:
                 return end
-    except InvalidBody:
+    except StreamDamaged:
         raise ForkRefused(fork.source, "what follows the offset is not JSON", 400) from None
     raise ForkRefused(fork.source, f"sub-offset {wanted} reaches beyond the next append", 400)
 
