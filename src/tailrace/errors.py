@@ -36,6 +36,7 @@ TailraceError
 │   ├── ProducerGap          a sequence of the producer was left out (409)
 │   ├── SequenceConflict     Stream-Seq did not grow (409)
 │   ├── StreamClosed         the stream is closed for writing (409)
+│   ├── StreamDamaged        what a JSON stream holds is not JSON messages (500)
 │   ├── StreamExists         the stream exists with another configuration (409)
 │   ├── StreamNotFound       the stream was never created, was deleted, or has expired (404)
 │   │   └── StreamGone       it was deleted or has expired, but forks still read it (410)
@@ -90,6 +91,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreVersion",
     "StreamClosed",
+    "StreamDamaged",
     "StreamError",
     "StreamExists",
     "StreamGone",
@@ -685,6 +687,25 @@ class StreamClosed(StreamError):
         super().__init__(f"the stream {_shown(path)} is closed: nothing can be appended")
         self.path = path
         self.tail = tail
+
+
+class StreamDamaged(StreamError):
+    """What a JSON stream holds is not JSON messages.
+
+    Its store is damaged, or another program has written to it.
+
+    Args:
+        reason: What does not fit.
+    """
+
+    status = 500
+    code = "stream_damaged"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the stream is damaged: {reason}; restore a copy of its store, or delete the stream"
+        )
+        self.reason = reason
 
 
 class StreamExists(StreamError):

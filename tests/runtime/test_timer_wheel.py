@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -93,3 +95,45 @@ async def test_nothing_is_left_of_what_was_taken_back(clock: Clock) -> None:
 
 async def test_there_is_one_in_each_event_loop() -> None:
     assert timer_wheel() is timer_wheel()
+
+
+class PaperLoop:
+    """A loop whose time the test sets, and whose timers it calls."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, _when: float, call: Callable[[], None]) -> Callable[[], None]:
+        self.calls.append(call)
+        return lambda: self.calls.remove(call)
+
+
+class Broken(Bell):
+    """Raises instead of ringing."""
+
+    def on_tick(self, now: float) -> float:
+        raise RuntimeError("broken")
+
+
+async def test_what_raises_does_not_keep_the_others_from_being_called() -> None:
+    wheel, loop = TimerWheel(), PaperLoop()
+    paper: Any = loop
+    wheel._loop = paper
+    broken, bell, later = Broken(), Bell(), Bell()
+    wheel.set(broken, 1)
+    wheel.set(bell, 2)
+    wheel.set(later, 60)
+    loop.now = 2.0
+    with pytest.raises(RuntimeError, match="broken"):
+        loop.calls.pop()()
+    assert not bell.rang
+    loop.calls.pop()()
+    assert len(bell.rang) == 1
+    loop.now = 60.0
+    loop.calls.pop()()
+    assert len(later.rang) == 1
+    assert len(wheel) == 0

@@ -35,7 +35,7 @@ __all__ = [
     "Keeper",
     "KeepsTooLittle",
     "Kept",
-    "ListsByCodePoint",
+    "ListsByCodeUnit",
     "LosesWhatIsTold",
 ]
 
@@ -208,8 +208,8 @@ class KeepsTooLittle(Kept):
         return created
 
 
-class ListsByCodePoint(Kept):
-    """The list is sorted as UTF-16, not by code points."""
+class ListsByCodeUnit(Kept):
+    """The list is sorted by the code units of UTF-16, not by code points."""
 
     async def list(
         self, prefix: str = "", after: str = "", limit: int = limits.LIST_STREAMS

@@ -44,7 +44,7 @@ BY_CONTRACT = {
     faults.ForgetsTheSequence: "ReopenContract",
     faults.GivesTheSameTokensAgain: "ReopenContract",
     faults.KeepsTooLittle: "RetentionContract",
-    faults.ListsByCodePoint: "ListContract",
+    faults.ListsByCodeUnit: "ListContract",
     faults.LosesWhatIsTold: "WatchContract",
     Kept: "StoreContract",
 }

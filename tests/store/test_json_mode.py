@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tailrace import limits
-from tailrace.errors import InvalidBody
+from tailrace.errors import InvalidBody, StreamDamaged
 from tailrace.store import array_of, is_json, message_ends, split, wire_of
 
 SCALARS = st.one_of(
@@ -276,6 +276,26 @@ def test_what_was_accepted_is_split_however_deep_the_caller_is() -> None:
         return split(wire) if more == 0 else call(more - 1)
 
     assert call(sys.getrecursionlimit() // 2) == [message]
+
+
+@pytest.mark.parametrize(
+    "wire", [b"1;2,", b"1", b"1,2", b"1,,", b"1,]", b'{"a":1}"b",', b"1, ", b'"a', b"\x00,", b"1 ,"]
+)
+def test_what_is_no_list_of_messages_is_told_as_damage(wire: bytes) -> None:
+    with pytest.raises(StreamDamaged, match="at byte"):
+        split(wire)
+
+
+def test_what_comes_before_the_damage_is_split() -> None:
+    ends = message_ends(b'1,"a",{"b":2};3,')
+    assert [next(ends), next(ends)] == [2, 6]
+    with pytest.raises(StreamDamaged, match="no comma follows a message, at byte 13"):
+        next(ends)
+
+
+def test_an_array_whose_last_comma_is_missing_is_told_as_damage() -> None:
+    with pytest.raises(StreamDamaged, match="comma"):
+        array_of(b"1,23")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tailrace.store import MemoryStore, Store
+from tailrace.store import MemoryStore, NewStream, Store
 from tailrace.store.sqlite import SQLiteStore
 from tests.store.contract import StoreClock, StoreMachine
 
@@ -32,3 +32,16 @@ TestSQLiteMachine = pytest.mark.slow(SQLiteMachine.TestCase)
 TestMemoryMachine = MemoryMachine.TestCase
 TestSQLiteMachine.settings = FEW
 TestMemoryMachine.settings = FEW
+
+
+def test_of_four_numbers_three_pick_a_stream_that_exists_and_one_may_pick_any_path() -> None:
+    machine = MemoryMachine()
+    for there in ([], ["b"], ["a", "c", "d"]):
+        for path in there:
+            machine._run(machine._model.create(path, NewStream()))
+        picked = [machine._path(number) for number in range(16)]
+        assert picked[12:] == ["a", "b", "c", "d"]
+        assert set(picked[:12]) == set(there or "abcd")
+        for path in there:
+            machine._run(machine._model.delete(path))
+    machine.teardown()

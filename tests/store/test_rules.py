@@ -285,12 +285,27 @@ AT_4 = Offset(10, 4)
     ],
 )
 def test_a_fork_is_found_by_where_it_branches_off(asked: NewStream, found: bool) -> None:
-    existing = state(ttl=5, fork=Fork("s", AT_4))
+    existing, source = state(ttl=5, fork=Fork("s", AT_4)), state(path="s", ttl=5)
     if found:
-        match_create(existing, asked)
+        match_create(existing, asked, source)
     else:
         with pytest.raises(StreamExists):
-            match_create(existing, asked)
+            match_create(existing, asked, source)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (state(path="s"), "TTL"),
+        (state(path="s", ttl=6), "TTL"),
+        (state(path="s", expires_at=9), "TTL"),
+    ],
+)
+def test_a_fork_without_a_lifetime_is_asked_for_with_that_of_its_source(
+    source: State, reason: str
+) -> None:
+    with pytest.raises(StreamExists, match=reason):
+        match_create(state(ttl=5, fork=Fork("s", AT_4)), NewStream(fork=Fork("s")), source)
 
 
 SOURCE = state(path="s", tail=12, low=2)

@@ -8,8 +8,8 @@ without a bound.
 Three sets, by how long a job may block, so that what is short never waits for what is long:
 
 * sync sources run the application's code, which may sleep or wait for ever;
-* files wait for disks, of which one may hang;
-* short calls only compute. The closing of a store is one too, though it waits for its threads.
+* files wait for disks, of which one may hang; so does the closing of a store;
+* short calls only compute.
 
 There may be thousands of threads because each costs little: its 8 MiB of stack are reserved
 addresses, not memory. A thread that sleeps in a generator has touched 20 KiB, whether its stack is

@@ -93,8 +93,18 @@ class TimerWheel:
         self._disarm = self._loop.call_at(first * _TICK, self._turn) if first else None
 
     def _turn(self) -> None:
-        """Call what is due; after `limits.TURN_BUDGET` seconds, the rest waits for another turn."""
+        """Call what is due; after `limits.TURN_BUDGET` seconds, the rest waits for another turn.
+
+        If a call raises, what it was about is not called again, and the rest waits as well.
+        """
         self._armed, self._disarm, self._turning = 0, None, True
+        try:
+            self._call_due()
+        finally:
+            self._turning = False
+            self._arm()
+
+    def _call_due(self) -> None:
         begun = now = self._loop.time()
         while self._order and self._order[0] * _TICK <= now:
             tick = self._order[0]
@@ -111,8 +121,6 @@ class TimerWheel:
             now = self._loop.time()
             if now - begun > limits.TURN_BUDGET:
                 break
-        self._turning = False
-        self._arm()
 
 
 def timer_wheel() -> TimerWheel:

@@ -192,6 +192,9 @@ class Store(ABC):
 
         Returns:
             A function that stops the watching.
+
+        Raises:
+            StoreUnavailable: The store is not open, or the system has no thread left for it (503).
         """
 
     @abstractmethod

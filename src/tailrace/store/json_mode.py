@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 from pydantic_core import from_json
 
 from tailrace import limits
-from tailrace.errors import InvalidBody
+from tailrace.errors import InvalidBody, StreamDamaged
 
 __all__ = ["array_of", "is_json", "message_ends", "split", "value_of", "wire_of"]
 
@@ -66,12 +66,22 @@ def wire_of(body: bytes) -> bytes:
 
 
 def array_of(wire: bytes) -> bytes:
-    """The JSON array that readers get for wire bytes."""
+    """The JSON array that readers get for wire bytes.
+
+    Raises:
+        StreamDamaged: They do not end with a comma.
+    """
+    if wire and not wire.endswith(b","):
+        raise StreamDamaged("an append to it does not end with a comma")
     return b"[%b]" % wire[:-1]
 
 
 def split(wire: bytes) -> list[bytes]:
-    """The messages in wire bytes, without their commas."""
+    """The messages in wire bytes, without their commas.
+
+    Raises:
+        StreamDamaged: As `message_ends`.
+    """
     begin = 0
     messages = []
     for end in message_ends(wire):
@@ -84,12 +94,18 @@ def message_ends(wire: bytes) -> Iterator[int]:
     """The index after each message in wire bytes, its comma included.
 
     Raises:
-        InvalidBody: There is no JSON value where a message must begin.
+        StreamDamaged: There is no JSON value where a message must begin, or no comma after it.
     """
     text = wire.decode("latin-1")
     end = 0
     while end < len(text):
-        end = _value_end(text, end) + 1
+        try:
+            end = _value_end(text, end)
+        except InvalidBody as error:
+            raise StreamDamaged(f"no message begins at byte {end} of an append") from error
+        if not text.startswith(",", end):
+            raise StreamDamaged(f"no comma follows a message, at byte {end} of an append")
+        end += 1
         yield end
 
 

@@ -84,7 +84,7 @@ class MemoryStore(Store):
         self._let_expired_go(now)
         existing = self._find(path, now)
         if existing is not None:
-            rules.match_create(existing.state, new)
+            rules.match_create(existing.state, new, _state_of(existing.source))
             return Created(self._info(existing), False)
         source, point = self._branch(new, now)
         self._last_generation = rules.next_generation(now, self._last_generation)

@@ -13,7 +13,6 @@ from tailrace import limits
 from tailrace.errors import (
     ContentTypeMismatch,
     ForkRefused,
-    InvalidBody,
     InvalidOffset,
     InvalidProducer,
     OffsetGone,
@@ -21,6 +20,7 @@ from tailrace.errors import (
     ProducerGap,
     SequenceConflict,
     StreamClosed,
+    StreamDamaged,
     StreamExists,
     StreamGone,
     StreamNotFound,
@@ -223,7 +223,7 @@ def border_in(content_type: str, start: int, data: bytes, position: int) -> int:
             if start + end > position:
                 break
             border = start + end
-    except InvalidBody:  # an append that is not JSON counts as one message
+    except StreamDamaged:  # an append that is not JSON counts as one message
         return start
     return border
 
@@ -292,19 +292,22 @@ def check_size(data: bytes) -> None:
 # Creation ----------------------------------------------------------------------------------------
 
 
-def match_create(state: State, new: NewStream) -> None:
+def match_create(state: State, new: NewStream, source: State | None = None) -> None:
     """Refuse to create a stream that exists, unless it is configured as `new` asks.
+
+    Args:
+        state: The stream that exists.
+        new: What was asked for.
+        source: The stream that it is a fork of; it may be gone.
 
     Raises:
         StreamExists: It is configured differently; the message says how (409).
 
-    Source: Durable Streams 5.1.
+    Source: Durable Streams 5.1; 4.2, "Idempotent fork creation".
     """
     if state.gone:
         raise StreamExists(state.path, "was deleted or has expired, and forks still read it")
-    ttl, expires_at = new.ttl, new.expires_at
-    if new.fork is not None and ttl is None and expires_at is None:
-        ttl, expires_at = state.ttl, state.expires_at  # a fork takes them from its source
+    ttl, expires_at = _lifetime(new, source)
     wanted = new.content_type
     if wanted is None:
         wanted = state.content_type if new.fork else DEFAULT_CONTENT_TYPE
@@ -319,6 +322,13 @@ def match_create(state: State, new: NewStream) -> None:
     for holds, reason in same:
         if not holds:
             raise StreamExists(state.path, reason)
+
+
+def _lifetime(new: NewStream, source: State | None) -> tuple[int | None, int | None]:
+    """The `ttl` and `expires_at` that a new stream gets; a fork takes them from its source."""
+    if new.fork is None or source is None or new.ttl is not None or new.expires_at is not None:
+        return new.ttl, new.expires_at
+    return source.ttl, source.expires_at
 
 
 def _same_fork(existing: Fork | None, wanted: Fork | None) -> bool:
@@ -409,7 +419,7 @@ def fork_reach(fork: Fork, content_type: str, following: bytes) -> int:
         for count, end in enumerate(message_ends(following), 1):
             if count == wanted:
                 return end
-    except InvalidBody:
+    except StreamDamaged:
         raise ForkRefused(fork.source, "what follows the offset is not JSON", 400) from None
     raise ForkRefused(fork.source, f"sub-offset {wanted} reaches beyond the next append", 400)
 
@@ -432,13 +442,11 @@ def new_state(
         source: The stream that it is a fork of.
         point: The sum of `fork_point` and `fork_reach`.
     """
-    ttl, expires_at = new.ttl, new.expires_at
+    ttl, expires_at = _lifetime(new, source)
     content_type, fork = new.content_type or DEFAULT_CONTENT_TYPE, new.fork
     lineage: tuple[Level, ...] = ()
     if source is not None and fork is not None:
         content_type = new.content_type or source.content_type
-        if ttl is None and expires_at is None:
-            ttl, expires_at = source.ttl, source.expires_at
         inherited = [level for level in source.lineage if level.until <= point]
         # If the fork begins within what its source inherited, it inherits no byte that the source
         # itself holds. The source stays its `fork.source` all the same: it is what was named.

@@ -279,6 +279,27 @@ class ForkContract(StoreSuite):
         await store.append("a", Append(data=b"two"))
         assert not (await store.create("b", NewStream(fork=Fork("a", tail)))).is_new
 
+    @pytest.mark.parametrize("gone", [False, True])
+    @pytest.mark.parametrize(("source", "asked", "gets"), LIFETIMES)
+    async def test_a_fork_without_a_lifetime_is_found_if_it_has_that_of_its_source(
+        self,
+        store: Store,
+        source: tuple[int | None, int | None],
+        asked: tuple[int | None, int | None],
+        gets: tuple[int | None, int | None],
+        gone: bool,
+    ) -> None:
+        await store.create("a", NewStream(ttl=source[0], expires_at=source[1]))
+        fork = Fork("a")
+        await store.create("b", NewStream(ttl=asked[0], expires_at=asked[1], fork=fork))
+        if gone:
+            await store.delete("a")
+        if gets == source:
+            assert not (await store.create("b", NewStream(fork=fork))).is_new
+        else:
+            with pytest.raises(StreamExists):
+                await store.create("b", NewStream(fork=fork))
+
     @pytest.mark.parametrize("sub_offset", [0, 1, 3])
     async def test_another_fork_is_not_found(self, store: Store, sub_offset: int) -> None:
         offsets = await fill(store, "a", b"one", b"two")

@@ -45,8 +45,9 @@ Draw: TypeAlias = st.DataObject
 PATHS = st.sampled_from(["a", "b", "c", "d"])
 """Only a few, so that each is deleted, forked and created again."""
 
-ALIVE = st.integers(0, 7)
-"""A number for `_path`: 0 to 6 picks a stream that exists, if there is one; 7 is the path "d"."""
+ALIVE = st.integers(0, 15)
+"""A number for `_path`: 0 to 11 picks a stream that exists, if there is one; 12 to 15 are the paths
+"a" to "d", of which some do not exist."""
 
 BODIES = st.sampled_from([b"1,", b'"ab",', b"[2,3],4,", b'{"k":[5,{}]},6,7,', b'"\xc3\xa9, ]",'])
 """Wire bytes of JSON streams; streams of other types get the same."""
@@ -129,7 +130,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _path(self, number: int) -> str:
         """A path, mostly of a stream that exists: else most of a history would only be errors."""
         there = [info.path for info in self._run(self._model.list())]
-        return there[number % len(there)] if there and number < 7 else "abcd"[number % 4]
+        return there[number % len(there)] if there and number < 12 else "abcd"[number % 4]
 
     def _where(self, draw: Draw, path: str) -> Where:
         """A mark, an offset that any stream of this path has given out, or one close to it."""

@@ -1,12 +1,25 @@
-"""A disk that fails when it is told to: a file system layer of SQLite, over the real one."""
+"""A disk that fails when it is told to, over the real one; and a system without a thread left."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "failure", "no_threads"]
+
+
+@contextmanager
+def no_threads() -> Iterator[None]:
+    """Within the block the system starts no thread."""
+    before = threading.stack_size(1 << 46)  # more than any address space
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 class Disk(apsw.VFS):

@@ -14,7 +14,8 @@ import pytest
 
 from tailrace.errors import StoreFull, StoreUnavailable, StreamNotFound
 from tailrace.store import START, Append, NewStream, Producer
-from tailrace.store.sqlite import SQLiteStore, verify
+from tailrace.store.sqlite import SQLiteStore, maintenance, verify
+from tailrace.testing import wait_until
 from tests.store.contract import StoreClock
 from tests.store.sqlite.faulty import Disk, failure
 
@@ -235,3 +236,35 @@ async def test_a_writer_that_has_failed_as_a_whole_answers_all_that_comes(file: 
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match="does not try again"):
                     await store.append("a", Append(data=b"x"))
+
+
+async def test_uses_that_found_the_disk_full_are_written_when_there_is_room(
+    file: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "_PAUSE", 0.01)
+    clock = StoreClock()
+    async with SQLiteStore(file, vfs=disk.name, clock=clock) as store:
+        await store.create("a", NewStream(ttl=100))
+        clock.advance(11)
+        disk.on_write = failure(apsw.SQLITE_FULL)
+        await store.read("a", START)
+        with pytest.raises(StoreFull):
+            await store.check()
+        disk.on_write = None
+        look = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
+        await wait_until(lambda: look.execute("SELECT touched FROM stream").get == clock())
+        look.close()
+
+
+async def test_a_deletion_that_failed_forgets_no_use_of_the_stream(file: Path, disk: Disk) -> None:
+    clock = StoreClock()
+    async with SQLiteStore(file, vfs=disk.name, clock=clock) as store:
+        await store.create("a", NewStream(ttl=100))
+        clock.advance(9)
+        await store.read("a", START)
+        disk.on_write = failure(apsw.SQLITE_FULL)
+        with pytest.raises(StoreFull):
+            await store.delete("a")
+        disk.on_write = None
+        clock.advance(99)
+        await store.head("a")

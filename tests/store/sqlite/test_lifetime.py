@@ -12,8 +12,9 @@ from tailrace import limits
 from tailrace.errors import StreamExists, StreamGone, StreamNotFound
 from tailrace.store import START, Append, Fork, Mark, NewStream, Retention
 from tailrace.store.sqlite import SQLiteStore, verify
-from tailrace.store.sqlite.batch import Operation, Task
+from tailrace.store.sqlite.batch import Batch, Operation, Task
 from tailrace.store.sqlite.lifetime import LastAccess, lag_ms
+from tailrace.store.sqlite.transaction import Stale
 from tailrace.testing import wait_until
 from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
@@ -182,6 +183,35 @@ async def test_the_writer_is_called_once_for_all_uses_that_are_due(file: Path) -
         accesses.note(state, clock() + 1000)
     assert len(calls) == 2
     assert len(accesses.take()) == 20
+
+
+def failed(writer: Writing, operation: Operation) -> None:
+    """Try to commit after another process has written: nothing is committed."""
+    writer.cache.version = -1
+    batch = Batch(writer.connection, writer.cache, writer.accesses, writer.clock())
+    with pytest.raises(Stale):
+        batch.run([operation])
+    writer.cache.clear()
+    batch.roll_back()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Operation(Task.WRITE_ACCESSES), Operation(Task.KEEP_ALIVE, paths=["a"])],
+    ids=lambda operation: str(operation.do),
+)
+def test_uses_that_a_failed_commit_has_not_written_are_due_again(
+    tmp_path: Path, operation: Operation
+) -> None:
+    with Writing(tmp_path) as writer:
+        writer.commit(Operation(NewStream(ttl=100), "a"))
+        writer.clock.advance(11)
+        writer.accesses.note(writer.cache.streams["a"].state, writer.clock())
+        failed(writer, operation)
+        assert writer.accesses.are_due
+        writer.commit()
+        assert not writer.accesses.are_due
+        assert touched(writer.file) == writer.clock()
 
 
 # Retention ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tailrace import limits
 from tailrace.store import Append, Fork, Mark, NewStream, Producer, Retention
 from tailrace.store.sqlite import SQLiteStore, verify
 from tailrace.store.sqlite.batch import Operation, Task
-from tailrace.store.sqlite.maintenance import GarbageCollector
+from tailrace.store.sqlite.maintenance import Aging, GarbageCollector
 from tailrace.testing import wait_until
 from tests.store.contract import StoreClock
 from tests.store.sqlite.writing import Writing
@@ -130,6 +130,21 @@ async def test_what_is_too_old_is_deleted_though_nobody_reads_or_writes(file: Pa
     clock.advance(126)
     async with SQLiteStore(file, clock=clock):
         await wait_until(gone(file, "chunk"))
+
+
+def test_what_a_failed_commit_was_to_trim_is_tried_with_the_next(tmp_path: Path) -> None:
+    with Writing(tmp_path) as writer:
+        new = NewStream(data=b"x", retention=Retention(max_age=100))
+        writer.commit(*(Operation(new, path) for path in ("a", "b")))
+        writer.clock.advance(126)
+        aging = Aging(writer.connection)
+        for _ in range(3):  # the first two fail: `note` is not called
+            (trim,) = aging.requests(writer.clock())
+            assert trim.paths == ["a", "b"]
+            assert aging.next_in() == 0
+        aging.note(writer.commit(trim))
+        assert aging.requests(writer.clock()) == []
+        assert aging.next_in() != 0
 
 
 async def test_a_source_that_was_kept_for_forks_goes_with_the_last(file: Path) -> None:

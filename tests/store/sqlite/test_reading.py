@@ -9,11 +9,13 @@ import anyio
 import pytest
 
 from tailrace import limits
+from tailrace.errors import StoreUnavailable
 from tailrace.store import START, NewStream
 from tailrace.store.sqlite import SQLiteStore
 from tailrace.store.sqlite.connection import open_reader
 from tailrace.store.sqlite.reading import Query, Readers
 from tailrace.testing import no_leaks, wait_until
+from tests.store.sqlite.faulty import no_threads
 
 pytestmark = pytest.mark.anyio
 
@@ -75,3 +77,32 @@ async def test_a_reader_that_gives_up_leaves_its_thread_to_the_next(file: Path) 
                 scope.cancel()
                 await store.read("a", START)
         assert (await store.read("a", START)).data == b"x"
+
+
+async def test_a_read_for_which_there_is_no_thread_is_refused_and_a_later_one_is_not(
+    file: Path,
+) -> None:
+    async with no_leaks(), SQLiteStore(file) as store:
+        await store.create("a", NewStream(data=b"x"))
+        with no_threads():
+            for _ in range(limits.STORE_READ_THREADS + 1):
+                with pytest.raises(StoreUnavailable, match="thread"):
+                    await store.read("a", START)
+        for _ in range(2):
+            assert (await store.read("a", START)).data == b"x"
+
+
+async def test_a_read_waits_for_a_thread_that_is_there_if_no_other_can_be_started(
+    file: Path,
+) -> None:
+    await make(file)
+    async with no_leaks():
+        readers = Readers(str(file), lambda: open_reader(str(file), vfs=None), 3, lambda _: None)
+        go = threading.Event()
+        done: list[int] = []
+        readers.put(Query(lambda _connection: go.wait(), lambda: done.append(1)))
+        with no_threads():
+            readers.put(Query(lambda _connection: None, lambda: done.append(2)))
+        go.set()
+        await wait_until(lambda: done == [1, 2])
+        readers.close()

@@ -134,6 +134,10 @@ class Batch:
         self._grown: dict[str, tuple[State, Offset, list[Chunk]]] = {}
         """By path: a stream, its tail before, and what was appended; it becomes one change."""
         self._to_trim: dict[str, StoredStream] = {}
+        self._taken: set[int] = set()
+        """Generations whose last access was due, and is written with this commit."""
+        self._removed: list[int] = []
+        """Generations that are removed; their accesses are forgotten once that is committed."""
         self._trim_rows = limits.STORE_TRIM_ROWS
         """How many more records this commit may trim."""
         self.changes: list[Change] = []
@@ -144,6 +148,8 @@ class Batch:
         """A stream was marked as dead, and its chunks wait to be deleted."""
         self.trimmed: dict[int, int] = {}
         """The new `low` of trimmed streams, by generation: chunks below it wait to be deleted."""
+        self.tried: list[str] = []
+        """The paths of streams that `Task.TRIM` was about."""
         self.untrimmed: list[str] = []
         """The paths of streams that have more to trim."""
         self.expires = False
@@ -180,6 +186,8 @@ class Batch:
         for path, stored in self._to_trim.items():
             self._trim_in_turn(path, stored)
         self._transaction.commit()
+        for generation in self._removed:
+            self._accesses.forget(generation)
         self._cache.shrink()
         for state, start, chunks in self._grown.values():
             tail = rules.offset_at(state, state.tail)
@@ -190,6 +198,7 @@ class Batch:
     def roll_back(self) -> None:
         """Undo what was written before the failure."""
         self._transaction.roll_back()
+        self._accesses.give_back(self._taken)
 
     # Reading what is not cached, before anything is decided, in two queries at most
 
@@ -252,7 +261,7 @@ class Batch:
         rules.check_size(new.data)
         existing = self._find(path)
         if existing is not None:
-            rules.match_create(existing.state, new)
+            rules.match_create(existing.state, new, self._source_of(existing))
             return Created(rules.info_of(existing.state, self._first(existing)), False)
         source, point = self._branch(new)
         cache = self._cache
@@ -275,6 +284,14 @@ class Batch:
             self._trim_later(stored)
         self._grew(state, point, new.data, rules.offset_at(state, state.tail))
         return Created(rules.info_of(state, self._first(stored)), True)
+
+    def _source_of(self, stored: StoredStream) -> State | None:
+        """The stream that a stream is a fork of; it is kept as long as its forks are."""
+        if stored.source is None:
+            return None
+        connection = self._transaction.flush()
+        (source,) = load_many(connection, "WHERE id = ?", (stored.source,))
+        return source.state
 
     def _last_generation(self) -> int:
         if self._cache.last_generation is None:
@@ -314,13 +331,16 @@ class Batch:
         )
 
     def _trim_some(self, operation: Operation) -> None:
+        self.tried += operation.paths
         for path in operation.paths:
             stored = self._find(path)
             if stored is not None:
                 self._trim_in_turn(path, stored)
 
     def _write_due_accesses(self, _operation: Operation) -> None:
-        self._write_accesses(self._accesses.take())
+        due = self._accesses.take()
+        self._taken.update(due)
+        self._write_accesses(due)
 
     def _expire(self, operation: Operation) -> None:
         self.expires = True
@@ -336,7 +356,7 @@ class Batch:
         for path in operation.paths:
             self._find(path)  # notes the access
             self._accesses.resolve(path)
-        self._write_accesses(self._accesses.take())
+        self._write_due_accesses(operation)
 
     def _write_accesses(self, accessed: Mapping[int, Access]) -> None:
         if not accessed:
@@ -427,7 +447,7 @@ class Batch:
         sql = "UPDATE stream SET path = NULL, source = NULL, gone = 1 WHERE id = ?"
         self._transaction.execute(sql, (generation,))
         self._cache.streams.pop(path, None)
-        self._accesses.forget(generation)
+        self._removed.append(generation)
         self.has_dead = True
 
     def _trim_later(self, stored: StoredStream) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import apsw
@@ -242,6 +242,11 @@ class LastAccess:
         with self._lock:
             due, self._due = self._due, set()
             return {each: access for each in due if (access := self._last.get(each)) is not None}
+
+    def give_back(self, generations: Iterable[int]) -> None:
+        """Make accesses due again that were taken, but not written."""
+        with self._lock:
+            self._due.update(each for each in generations if each in self._last)
 
     def forget(self, generation: int) -> None:
         """Forget a stream that was deleted."""

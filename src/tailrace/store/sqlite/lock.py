@@ -26,6 +26,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -139,10 +140,10 @@ class WriteLock:
     def _wait(self) -> None:
         self._waits_since = time.monotonic()
         if self._watch is None:
-            self._watch = threading.Thread(
-                target=self._look, name="tailrace-store-lock", daemon=True
-            )
-            self._watch.start()
+            watch = threading.Thread(target=self._look, name="tailrace-store-lock", daemon=True)
+            with suppress(RuntimeError):  # the system has no thread left: this wait has no limit
+                watch.start()
+                self._watch = watch
         try:
             self._file.acquire(wait=True)
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Final
@@ -97,7 +97,7 @@ class Maintenance:
         """Take note of a batch that was committed."""
         self._checkpoint.note()
         self._garbage.note(batch.has_dead, batch.trimmed)
-        self._aging.note(batch.ages, batch.untrimmed)
+        self._aging.note(batch)
         self._written += batch.size
         try:
             self._expiry.note(batch)
@@ -268,7 +268,8 @@ class Aging:
         self._last = 0
         self._next: float | None = time.monotonic()
         self._unfinished: dict[str, None] = {}
-        """The paths of streams that have more to trim, for whatever reason."""
+        """The paths of streams that have more to trim, for whatever reason. A path stays here until
+        a commit has tried it."""
 
     def next_in(self) -> float | None:
         """Seconds until there is something to look at; None: no stream has a `max_age`."""
@@ -276,16 +277,13 @@ class Aging:
             return 0.0
         return None if self._next is None else max(0.0, self._next - time.monotonic())
 
-    def note(self, ages: bool, unfinished: Sequence[str]) -> None:
-        """Take note of a batch that was committed.
-
-        Args:
-            ages: A stream with a `max_age` was created.
-            unfinished: The paths of streams that have more to trim.
-        """
-        if ages and self._next is None:
+    def note(self, batch: Batch) -> None:
+        """Take note of a batch that was committed."""
+        if batch.ages and self._next is None:
             self._next = time.monotonic() + _ROUND
-        self._unfinished.update(dict.fromkeys(unfinished))
+        for path in batch.tried:
+            self._unfinished.pop(path, None)
+        self._unfinished.update(dict.fromkeys(batch.untrimmed))
 
     def requests(self, now: int) -> list[Operation]:
         """The operations that are due with the next commit.
@@ -293,11 +291,9 @@ class Aging:
         Args:
             now: Milliseconds since the epoch.
         """
-        paths = list(islice(self._unfinished, limits.STORE_CHORE_STREAMS))
-        for path in paths:
-            del self._unfinished[path]
         if self._next is not None and self._next <= time.monotonic():
-            paths += self._page(now)
+            self._unfinished.update(dict.fromkeys(self._page(now)))
+        paths = list(islice(self._unfinished, limits.STORE_CHORE_STREAMS))
         return [Operation(Task.TRIM, paths=paths)] if paths else []
 
     def _page(self, now: int) -> list[str]:

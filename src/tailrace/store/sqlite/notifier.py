@@ -218,16 +218,24 @@ class Listener:
 
         The socket is made before the thread runs: the watcher reads next, and a commit after that
         read must be noticed.
+
+        Raises:
+            RuntimeError: The system gives no thread.
         """
         with self._lock:
             if self._thread is not None:
                 return
-            self._stopping = False
-            self._receiver = receiver_at(self._path, self._name)
-            self._thread = threading.Thread(
-                target=self._work, args=(self._receiver,), name="tailrace-store-listen", daemon=True
+            receiver = receiver_at(self._path, self._name)
+            thread = threading.Thread(
+                target=self._work, args=(receiver,), name="tailrace-store-listen", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except BaseException:
+                receiver.close()
+                raise
+            self._stopping = False
+            self._receiver, self._thread = receiver, thread
         self._changed()
 
     def close(self) -> None:

@@ -294,18 +294,30 @@ class Readers:
         """Free threads minus waiting queries; negative if queries wait."""
 
     def put(self, query: Query) -> None:
-        """Queue a query; the threads take them in order."""
+        """Queue a query; the threads take them in order.
+
+        Raises:
+            StoreUnavailable: There is no thread, and the system gives none.
+        """
         with self._lock:
+            if self._free <= 0 and len(self._threads) < self._most:
+                self._start()
             self._free -= 1
-            if self._free < 0 and len(self._threads) < self._most:
-                thread = threading.Thread(
-                    target=self._work,
-                    name=f"tailrace-store-read-{len(self._threads) + 1}",
-                    daemon=True,
-                )
-                self._threads.append(thread)
-                thread.start()
         self._queries.put(query)
+
+    def _start(self) -> None:
+        thread = threading.Thread(
+            target=self._work,
+            name=f"tailrace-store-read-{len(self._threads) + 1}",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            if not self._threads:
+                raise failure_of(self._store, error) from error
+            return  # those that are there must do
+        self._threads.append(thread)
 
     def close(self) -> None:
         """Let the threads answer what is queued, then end; waits for them."""

@@ -27,11 +27,11 @@ from anyio.lowlevel import EventLoopToken, current_token
 
 from tailrace import limits
 from tailrace.errors import StoreUnavailable
-from tailrace.runtime import Loop, call_in_thread, current_loop
+from tailrace.runtime import Loop, call_in_thread, current_loop, file_threads
 from tailrace.store.base import OnChange, Store, Watchers
 from tailrace.store.rules import State
 from tailrace.store.sqlite.batch import Operation, Task
-from tailrace.store.sqlite.connection import Synchronous, open_reader
+from tailrace.store.sqlite.connection import Synchronous, failure_of, open_reader
 from tailrace.store.sqlite.lifetime import LastAccess
 from tailrace.store.sqlite.location import Location
 from tailrace.store.sqlite.notifier import Listener, Notifier
@@ -150,7 +150,10 @@ class SQLiteStore(Store):
     async def _close(self) -> None:
         self._require_open()
         self._process = None
-        await call_in_thread(self._close_readers)
+        try:
+            await call_in_thread(self._close_readers, threads=file_threads)
+        except RuntimeError:  # the system has no thread left: wait for the reads here
+            self._close_readers()
         for operation in self._queue:
             operation.error = StoreUnavailable(self._location.file, "was closed during this call")
             if operation.wake is not None:
@@ -200,13 +203,17 @@ class SQLiteStore(Store):
         if not self._watchers.has(path):
             self._accesses.begin(path, self._clock())
         end = self._watchers.add(path, on_change)
-        self._listener.start()
 
         def stop() -> None:
             end()
             if not self._watchers.has(path):
                 self._not_watched(path)
 
+        try:
+            self._listener.start()
+        except RuntimeError as error:  # the system has no thread left
+            stop()
+            raise failure_of(self._location.file, error) from error
         return stop
 
     def _not_watched(self, path: str) -> None:

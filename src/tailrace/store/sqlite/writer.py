@@ -89,9 +89,16 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="tailrace-store-write", daemon=True)
 
     def start(self, opening: Operation) -> None:
-        """Start the thread, which opens the file and then answers `opening`."""
+        """Start the thread, which opens the file and then answers `opening`.
+
+        Raises:
+            StoreUnavailable: The system gives no thread.
+        """
         self._held = opening
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise failure_of(self._location.file, error) from error
 
     def put(self, operation: Operation) -> None:
         """Queue an operation; they are done in order."""
