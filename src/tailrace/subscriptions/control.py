@@ -216,9 +216,13 @@ class Control:
     async def _claim(self, request: _Request) -> Reply:
         worker = worker_of(request.json())
         permitted = await self._permitted(request)
-        state = await self._service.claim(request.name, worker)
-        if state.rights != permitted.rights:  # streams were added since, or another one has the id
-            await ask_scope(self._authorize, request.scope, state.rights)
+        while True:
+            state = await self._service.claim(request.name, worker, permitted.rights)
+            if state.rights == permitted.rights:
+                break
+            # Streams were added since, or another subscription has the id: nothing was claimed.
+            permitted = state
+            await ask_scope(self._authorize, request.scope, permitted.rights)
         document = {
             "wake_id": state.wake_id,
             "generation": state.generation,

@@ -15,6 +15,7 @@ from random import SystemRandom
 from typing import Final
 
 from tailrace.errors import SubscriptionRefused
+from tailrace.protocol import Right
 from tailrace.store import Store
 from tailrace.subscriptions import transitions
 from tailrace.subscriptions.repository import (
@@ -165,14 +166,20 @@ class SubscriptionService:
         """
         await self._change(name, lambda state, _: transitions.unlinked(state, path))
 
-    async def claim(self, name: str, worker: str) -> SubscriptionState:
-        """Give the wake to a worker; returns the subscription with the worker's lease.
+    async def claim(self, name: str, worker: str, rights: tuple[Right, ...]) -> SubscriptionState:
+        """Give the wake to a worker that has some rights.
+
+        Returns:
+            The subscription with the worker's lease; or, if it needs other rights than these, the
+            subscription without a change.
 
         Raises:
             SubscriptionRefused: As `transitions.claimed`, or there is no such subscription (404).
         """
 
         def decide(state: SubscriptionState, context: Context) -> Transition:
+            if state.rights != rights:
+                return Transition(state)
             return transitions.claimed(state, context, worker)
 
         try:
