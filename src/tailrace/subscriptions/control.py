@@ -202,15 +202,13 @@ class Control:
         streams = streams_of(request.json())
         rights = (Right("subscribe", path) for path in streams)
         await ask_scope(self._authorize, request.scope, rights)
-        await self._permitted(request)
-        await self._service.link(request.name, streams)
+        await self._service.link(await self._permitted(request), streams)
         return _no_content()
 
     async def _unlink(self, request: _Request) -> Reply:
         path = request.route.path
         await ask_scope(self._authorize, request.scope, (Right("subscribe", path),))
-        await self._permitted(request)
-        await self._service.unlink(request.name, path)
+        await self._service.unlink(await self._permitted(request), path)
         return _no_content()
 
     async def _claim(self, request: _Request) -> Reply:

@@ -22,6 +22,7 @@ from tailrace.subscriptions.repository import (
     StoredState,
     SubscriptionRepository,
     matching_tails,
+    not_found,
     tails_of,
 )
 from tailrace.subscriptions.state import Config, StreamTail, SubscriptionState
@@ -134,37 +135,38 @@ class SubscriptionService:
             await self._repository.remove(state.id, state.nonce)
             self._views.drop(state.id)
 
-    async def link(self, name: str, paths: tuple[str, ...]) -> None:
+    async def link(self, state: SubscriptionState, paths: tuple[str, ...]) -> None:
         """Add explicit streams.
 
         Raises:
-            SubscriptionRefused: There is no such subscription (404), it would have too many
-                streams (413), or would wake itself (400).
+            SubscriptionRefused: The subscription is gone, even if another one has its id now (404);
+                it would have too many streams (413), or would wake itself (400).
 
         Source: Durable Streams 6.4.
         """
+        nonce = state.nonce
 
         def decide(state: SubscriptionState, context: Context) -> Transition:
+            if state.nonce != nonce:
+                raise not_found(state.id)
             if state.config.wake_stream in paths:
                 raise SubscriptionRefused(
                     "INVALID_REQUEST", 400, "a subscription cannot have its own wake_stream"
                 )
             return transitions.linked(state, context, paths)
 
-        await self._change(name, decide, lambda _: paths)
+        await self._change(state.id, decide, lambda _: paths)
         # There may have been an append after the tails were read, in a process that did not know of
         # the link.
-        self._views.ask(name, Todo(tails=True))
+        self._views.ask(state.id, Todo(tails=True))
 
-    async def unlink(self, name: str, path: str) -> None:
-        """Remove an explicit stream. Does nothing if the subscription does not have it.
-
-        Raises:
-            SubscriptionRefused: There is no such subscription (404).
+    async def unlink(self, state: SubscriptionState, path: str) -> None:
+        """Remove an explicit stream. Does nothing if the subscription does not have it, or is gone,
+        even if another one has its id now.
 
         Source: Durable Streams 6.4.
         """
-        await self._change(name, lambda state, _: transitions.unlinked(state, path))
+        await self._change_if_same(state, lambda now, _: transitions.unlinked(now, path))
 
     async def claim(self, name: str, worker: str, rights: tuple[Right, ...]) -> SubscriptionState:
         """Give the wake to a worker that has some rights.
