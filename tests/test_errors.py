@@ -244,6 +244,11 @@ def test_an_event_tells_the_field_and_why() -> None:
     assert str(error) == "event id='a\\x00b' cannot be sent: clients ignore an id that holds NUL"
     assert (error.field, error.value) == ("id", "a\0b")
     assert error.reason == "clients ignore an id that holds NUL"
+    assert error.number is None
+    error.count(3)
+    assert str(error) == (
+        "event id='a\\x00b' of item 3 cannot be sent: clients ignore an id that holds NUL"
+    )
 
 
 def test_an_item_tells_the_endpoint_and_the_first_thing_wrong() -> None:

@@ -220,18 +220,31 @@ class InvalidEvent(TailraceError, ValueError):
     """A field of a server-sent event cannot be written on the wire.
 
     Args:
-        field: "id", "event" or "retry".
+        field: "data", "event", "id", "retry" or "comment".
         value: What was given.
         reason: Why it cannot be sent.
+
+    Attributes:
+        number: Which item of its source the event was, from 1; None if it is not known.
     """
 
     code = "invalid_event"
 
     def __init__(self, field: str, value: Any, reason: str) -> None:
-        super().__init__(f"event {field}={value!r} cannot be sent: {reason}")
         self.field = field
         self.value = value
         self.reason = reason
+        self.number: int | None = None
+        super().__init__(self._message())
+
+    def count(self, number: int) -> None:
+        """Say which item it was, by its `number` from 1."""
+        self.number = number
+        self.args = (self._message(),)
+
+    def _message(self) -> str:
+        which = "" if self.number is None else f" of item {self.number}"
+        return f"event {self.field}={self.value!r}{which} cannot be sent: {self.reason}"
 
 
 class InvalidItem(TailraceError, ValueError):

@@ -387,8 +387,9 @@ LONG_POLL_TIMEOUT: Final = 20.0
 and most load balancers at 60 s."""
 
 SSE_LIFETIME: Final = 60.0
-"""Seconds after which the protocol's SSE answer ends and the client comes back, or up to
-`SSE_LIFETIME_SPREAD` earlier; "roughly every ~60 seconds", says Durable Streams 5.8."""
+"""Seconds for which the protocol's SSE answer lasts at most; then the client comes back. Each
+answer is shorter than this by a random part, up to `SSE_LIFETIME_SPREAD` of it. "Roughly every ~60
+seconds", says Durable Streams 5.8."""
 
 SSE_LIFETIME_SPREAD: Final = 0.2
 """Largest part of an SSE answer's seconds by which it is made shorter, at random. Stops: readers
@@ -441,7 +442,8 @@ BODY_LINGER_BYTES: Final = 1024 * 1024
 BODIES_BYTES: Final = 256 * 1024 * 1024
 """Bytes of all bodies that a process holds, each from its first byte until its append is made;
 bodies of up to `BODY_FREE_BYTES` are not counted. If a body would exceed this, the slowest bodies
-are cut off (408); if none is slower than this body, it is refused (503).
+are cut off (408). If all bodies that are slower than this one hold too little together, or none is
+slower, none is cut off, and this one is refused (503).
 
 Sixteen of the largest bodies. Stops: many clients that send most of a large body, and stall.
 """
@@ -662,6 +664,11 @@ of: an append by a program that only has the store, or a lost datagram."""
 OLD_KEY_LIFETIME: Final = 24 * 60 * 60
 """Seconds for which a signing key stays published after another took its place; receivers accept
 signatures for five minutes, caches keep the keys for as long."""
+
+MAX_SIGNING_KEYS: Final = 256
+"""Signing keys that a store keeps and publishes, the newest: all of the last `OLD_KEY_LIFETIME`, if
+the key changes every six minutes. Stops: servers with different keys that restart again and again,
+and fill the answer that lists them."""
 
 # Runs -------------------------------------------------------------------------------------------
 

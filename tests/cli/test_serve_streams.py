@@ -377,7 +377,7 @@ def test_a_file_that_would_be_served_is_refused(
     assert run("serve", str(tmp_path), "--store", f"sqlite:///{tmp_path / path}") == 2
     error = capsys.readouterr().err
     assert is_one_line(error)
-    assert "/files/ would show it" in error
+    assert "/files/ cannot recognise a store that is damaged" in error
 
 
 def test_a_file_below_a_name_with_a_dot_is_not_served(tmp_path: Path) -> None:

@@ -402,6 +402,7 @@ async def test_a_client_that_leaves_leaves_no_descriptor(tmp_path: Path, path: s
         ("follow_links", ["../up"]),
         ("follow_links", [""]),
         ("cache_control", "no-cache\r\nX: y"),
+        *((flag, "no") for flag in ("listing", "hidden", "zip", "precompressed", "sandbox")),
         ("media_types", {"log": "text/plain"}),
         ("media_types", {".LOG": "text/plain"}),
         ("media_types", {".log": "text"}),

@@ -157,6 +157,18 @@ async def test_a_copy_of_a_store_is_not_served_and_another_database_is(tmp_path:
     assert [each["name"] for each in listed] == ["mine.db", "notes-lock"]
 
 
+async def test_a_damaged_store_is_recognised_only_below_a_name_with_a_dot(tmp_path: Path) -> None:
+    for place in (".kept", "kept"):
+        path = tmp_path / place / "streams.db"
+        async with SQLiteStore(path) as store:
+            await store.create("a", NewStream(data=SECRET))
+        with path.open("r+b") as file:
+            file.write(b"damaged")
+    app = Files(tmp_path)
+    assert (await ask(app, "/.kept/streams.db")).status == 404
+    assert (await ask(app, "/kept/streams.db")).status == 200  # so `tailrace serve` refuses it
+
+
 async def test_the_directory_of_a_store_is_not_entered_by_another_spelling(tmp_path: Path) -> None:
     (tmp_path / ".TailRace").mkdir()  # on a disk that ignores case it is the same place
     (tmp_path / ".TailRace" / "notes").write_bytes(b"x")

@@ -230,6 +230,12 @@ def test_an_end_mark_is_a_row_that_begins_like_a_comment() -> None:
         CSV(end_mark="end")  # type: ignore[arg-type] # the mistake
 
 
+@pytest.mark.parametrize("name", ["header", "neutralise", "bom", "end_mark"])
+def test_a_setting_that_is_no_bool_is_refused(name: str) -> None:
+    with pytest.raises(InvalidOption, match=f"{name}='no'"):
+        CSV(**{name: "no"})  # type: ignore[arg-type] # the mistake
+
+
 def test_nan_is_an_empty_cell_and_an_infinity_is_written() -> None:
     nan = float("nan")
     assert written([[nan, "finance", float("-inf")]]) == ",finance,-inf\r\n"

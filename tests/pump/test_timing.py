@@ -170,6 +170,16 @@ def test_a_text_of_a_heartbeat_that_cannot_be_written_is_refused() -> None:
         EventSourceResponse([], heartbeat_text="\ud800")
 
 
+async def test_an_event_that_cannot_be_written_is_told_by_its_number() -> None:
+    async with Client(EventSourceResponse(["a", "\ud800"])) as client:
+        async with client.open("GET", "/") as exchange:
+            with pytest.raises(Truncated) as cut:
+                await exchange.read_all()
+    error = cut.value.__cause__
+    assert isinstance(error, InvalidEvent)
+    assert error.number == 2
+
+
 async def test_a_raw_body_has_no_heartbeat(clock: Clock) -> None:
     async with Client(StreamingResponse(never())) as client:
         async with client.open("GET", "/") as exchange:

@@ -42,7 +42,8 @@ def test_what_is_no_time_is_refused_by_the_variables_name(environment: dict[str,
         ServerOptions.from_environment(environment)
 
 
-@pytest.mark.parametrize("options", [{"send_timeout": True}, {"drain_timeout": True}])
-def test_true_is_no_time(options: dict[str, float]) -> None:
-    with pytest.raises(InvalidOption):
-        ServerOptions(**options)
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("name", ["send_timeout", "drain_timeout"])
+def test_a_bool_is_no_time(name: str, value: bool) -> None:
+    with pytest.raises(InvalidOption, match=name):
+        ServerOptions(**{name: value})

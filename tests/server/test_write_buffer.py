@@ -209,6 +209,31 @@ def test_a_response_is_told_of_the_loss_and_after_its_end_soon(run: Callable[[Te
     run(test)
 
 
+@pytest.mark.parametrize("kind", ["response", "attached"])
+def test_after_its_end_a_connection_calls_soon_and_not_at_once(
+    run: Callable[[Test], None], kind: str
+) -> None:
+    async def nowhere(message: Any) -> None: ...
+
+    async def test(protocol: Protocol, theirs: socket.socket) -> None:
+        connection: ResponseConnection | AttachedConnection
+        if kind == "response":
+            connection = ResponseConnection(protocol.buffer, nowhere)
+            connection.end()
+        else:
+            connection = AttachedConnection(protocol.buffer)
+            connection.release()
+        told: list[str] = []
+        connection.on_drain(lambda: told.append("soon"))
+        take_back = connection.on_drain(lambda: told.append("taken back"))
+        assert told == []
+        take_back()
+        await asyncio.sleep(0)
+        assert told == ["soon"]
+
+    run(test)
+
+
 def test_a_client_that_left_is_found_out_by_writing(run: Callable[[Test], None]) -> None:
     async def test(protocol: Protocol, theirs: socket.socket) -> None:
         theirs.close()

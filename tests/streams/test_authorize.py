@@ -389,6 +389,62 @@ async def test_a_subscription_that_took_the_name_of_another_is_not_deleted_with_
         assert (await made.api("GET", "s", user="ben"))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "told", "status"),
+    [
+        ("POST", "s/streams", {"streams": ["users/ann/b"]}, 404),
+        ("DELETE", "s/streams/users/ann/a", None, 204),
+    ],
+)
+async def test_a_subscription_that_took_the_name_of_another_is_not_changed_with_it(
+    method: str, target: str, told: Any, status: int
+) -> None:
+    class Ruled(Overtaken):
+        async def authorize(self, request: Request, action: str, path: str) -> None:
+            if request.headers["user"] != "ruler":
+                await super().authorize(request, action, path)
+
+    made = Ruled()
+    async with Client(made.app, lifespan=True) as client:
+        made.client = client
+        ann = {"type": "pull-wake", "wake_stream": "users/ann/w", "streams": ["users/ann/a"]}
+        ruled = {"type": "pull-wake", "wake_stream": "w", "streams": ["users/ann/a"]}
+        assert (await made.api("PUT", "s", ann))[0] == 201
+
+        async def replace() -> None:
+            assert (await made.api("DELETE", "s"))[0] == 204
+            assert (await made.api("PUT", "s", ruled, user="ruler"))[0] == 201
+
+        async def ask_for_the_subscription() -> None:
+            made.meanwhile = replace  # not while it is asked for the stream alone
+
+        made.meanwhile = ask_for_the_subscription
+        assert (await made.api(method, target, told))[0] == status
+        got = (await made.api("GET", "s", user="ruler"))[1]
+        assert [each["path"] for each in got["streams"]] == ["users/ann/a"]
+
+
+async def test_a_claim_that_is_refused_takes_no_lease() -> None:
+    made = Overtaken()
+    async with Client(made.app, lifespan=True) as client:
+        made.client = client
+        for user in ("ann", "ben"):
+            await made.streams.create(f"users/{user}/w")
+            await made.streams.create(f"users/{user}/letters")
+        ann = {"type": "pull-wake", "wake_stream": "users/ann/w", "streams": ["users/ann/letters"]}
+        ben = {"type": "pull-wake", "wake_stream": "users/ben/w", "streams": [BEN]}
+        assert (await made.api("PUT", "s", ann))[0] == 201
+
+        async def replace() -> None:
+            assert (await made.api("DELETE", "s"))[0] == 204
+            assert (await made.api("PUT", "s", ben, user="ben"))[0] == 201
+            await made.streams.append(BEN, 1)
+
+        made.meanwhile = replace
+        assert (await made.api("POST", "s/claim", {"worker": "ann's"}))[0] == 403
+        assert (await made.api("POST", "s/claim", {"worker": "ben's"}, user="ben"))[0] == 200
+
+
 async def test_a_subscription_is_not_deleted_whatever_error_of_ours_refuses_it() -> None:
     def authorize(request: Request, action: str, path: str) -> None:
         if "user" not in request.headers:

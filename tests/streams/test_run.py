@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from tailrace import limits
-from tailrace.errors import InvalidOption, RunEnded, StreamExists
+from tailrace.errors import InvalidOption, ProducerGap, RunEnded, StreamExists
 from tailrace.framing import Event
-from tailrace.store import MemoryStore, Retention
-from tailrace.streams import Grace, Message, Run, Streams
+from tailrace.store import Created, MemoryStore, NewStream, Retention, Slice, Where
+from tailrace.streams import Grace, Message, Progress, Run, Streams
 from tailrace.testing import Clock, SourceProbe, no_leaks, settle, wait_until
 from tailrace.types import StreamOptions
 from tests.streams.worlds import Link, shared_store
@@ -210,6 +210,64 @@ async def test_a_run_of_which_nothing_is_retained_any_more_begins_anew(
         await (await streams.run("old", [1], retention=Retention(max_age=10))).wait()
         await clock.advance(20)
         assert await items_of(await streams.run("old", [2], restart=restart)) == [2]
+
+
+class Vanishing(Link):
+    """A store in which somebody deletes a stream just before a certain call for it."""
+
+    def __init__(self, path: str, call: str) -> None:
+        super().__init__(MemoryStore())
+        self.vanishing: str | None = None
+        """The path, until the stream has vanished."""
+        self._path, self._call = path, call
+
+    async def _vanish(self, path: str, call: str) -> None:
+        if (path, call) == (self.vanishing, self._call):
+            self.vanishing = None
+            await self.store.delete(path)
+
+    def arm(self) -> None:
+        self.vanishing = self._path
+
+    async def read(self, path: str, start: Where, max_bytes: int = 1 << 20) -> Slice:
+        await self._vanish(path, "read")
+        return await super().read(path, start, max_bytes)
+
+    async def delete(self, path: str) -> None:
+        await self._vanish(path, "delete")
+        await super().delete(path)
+
+
+@pytest.mark.parametrize(("call", "restart"), [("read", False), ("read", True), ("delete", True)])
+async def test_a_run_whose_stream_is_deleted_at_that_moment_begins_anew(
+    call: str, restart: bool
+) -> None:
+    store = Vanishing("old", call)
+    async with Streams(store) as streams:
+        await (await streams.run("old", [1])).wait()
+        store.arm()
+        run = await streams.run("old", [2], restart=restart)
+        assert store.vanishing is None
+        assert await items_of(run) == [2]
+
+
+async def test_a_call_that_is_cancelled_leaves_no_stream_that_nobody_writes() -> None:
+    class Slow(Link):
+        async def create(self, path: str, new: NewStream) -> Created:
+            made = await super().create(path, new)
+            if path == "slow" and made.is_new:
+                created.set()
+                await anyio.sleep_forever()
+            return made
+
+    created = anyio.Event()
+    async with Streams(store := Slow(MemoryStore())) as streams:
+        async with anyio.create_task_group() as group:
+            group.start_soon(streams.run, "slow", three())
+            await created.wait()
+            group.cancel_scope.cancel()
+        assert await store.list("") == []
+        assert await store.list("__ds/runs/") == []
 
 
 async def test_calls_that_restart_at_the_same_moment_restart_once(streams: Streams) -> None:
@@ -603,7 +661,102 @@ async def test_the_largest_item_that_an_append_can_hold_goes_through(streams: St
     await run.wait()
 
 
+LARGEST = "x" * (limits.MAX_APPEND_BYTES - 3)  # two quotes and a comma
+
+
+async def test_the_largest_item_fits_before_the_end_of_a_run_that_was_stopped() -> None:
+    async def source() -> AsyncIterator[Any]:
+        yield 1
+        await anyio.lowlevel.checkpoint()
+        yield LARGEST
+        await anyio.sleep_forever()
+
+    link = Link(MemoryStore())
+    async with Streams(link) as streams:
+        link.gate = anyio.Event()
+        run = await streams.run("huge", source(), on_disconnect="continue")
+        await settle()
+        await streams.stop("huge")
+        await settle()
+        link.gate.set()
+        with pytest.raises(RunEnded, match="cancelled"):
+            await run.wait()
+        assert [message.data async for message in _before_the_end(run)] == [1, LARGEST]
+
+
+async def test_the_largest_item_fits_beside_progress_that_was_kept_back(clock: Clock) -> None:
+    link = Link(shared_store())
+
+    async def source() -> AsyncIterator[Any]:
+        progress = Progress(clock=anyio.current_time)
+        yield progress.step()
+        yield progress.step()  # kept back, until an interval has passed
+        await anyio.sleep(limits.PROGRESS_INTERVAL / 2)
+        link.gate = anyio.Event()
+        yield "x"
+        await anyio.sleep(limits.PROGRESS_INTERVAL)
+        yield LARGEST
+
+    async with Streams(link) as streams:
+        run = await streams.run("huge", source(), on_disconnect="continue")
+        await clock.advance(1)
+        assert link.gate is not None
+        link.gate.set()
+        await run.wait()
+        items = [each.data for each in [message async for message in run] if each.event is None]
+        assert items == ["x", LARGEST]
+
+
 # A store that fails ------------------------------------------------------------------------------
+
+
+async def test_a_run_whose_append_is_refused_fails_and_its_readers_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    link = Link(MemoryStore())
+    link.refusals = [ProducerGap(0, 1)]
+    async with Streams(link) as streams:
+        probe = SourceProbe()
+        run = await streams.run("odd", probe.watch(endless_ones()), on_disconnect="continue")
+        reader = streams.read("odd", follow=True)
+        with pytest.raises(RunEnded) as ended:
+            await anext(reader)  # no item follows one that was refused
+        assert (ended.value.run_status, ended.value.code) == ("failed", "producer_gap")
+        with pytest.raises(RunEnded):
+            await run.wait()
+        assert probe.closed.is_set()
+        assert (await streams.run("odd", three())).status == "failed"
+        assert await items_of(await streams.run("odd", three(), restart=True)) == [0, 1, 2]
+
+
+async def test_a_run_whose_end_is_refused_too_is_found_lost(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(shared_store())
+    link.refusals = [ProducerGap(0, 1), ProducerGap(0, 1)]
+    async with Streams(link) as streams:
+        run = await streams.run("odd", endless_ones(), on_disconnect="continue")
+        await clock.advance(2 * limits.LEASE)
+        with pytest.raises(RunEnded):
+            await run.wait()
+        with pytest.raises(RunEnded) as ended:
+            await anext(streams.read("odd", follow=True))
+        assert ended.value.run_status == "lost"
+
+
+async def test_a_run_that_is_done_while_its_store_fails_is_done_when_it_comes_back(
+    clock: Clock,
+) -> None:
+    link = Link(shared_store())
+    async with Streams(link) as streams:
+        run = await streams.run("late", slowly(1), on_disconnect="continue")
+        await clock.advance(0.5)
+        link.failing = True
+        await clock.advance(2 * limits.STORE_PATIENCE)
+        link.failing = False
+        await clock.advance(5)
+        assert await items_of(run) == [0]
+        assert run.status == "done"
 
 
 async def test_a_run_waits_for_a_store_that_comes_back(clock: Clock) -> None:

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from tailrace.errors import InvalidOption, RunEnded, StreamClosed, StreamNotFound
-from tailrace.store import Producer, Retention
+from tailrace.store import MemoryStore, Producer, Retention
 from tailrace.streams import Grace, SyncStreams
 from tailrace.streams.subscribers import OnDisconnect
 from tailrace.testing import no_leaks
@@ -81,6 +81,14 @@ def test_publish_creates_a_channel(streams: SyncStreams) -> None:
 def test_an_unknown_url_is_told_where_it_was_written() -> None:
     with pytest.raises(InvalidOption):
         SyncStreams("mysql://x")
+
+
+def test_a_store_of_its_own_is_opened_in_its_event_loop() -> None:
+    with SyncStreams(MemoryStore()) as streams:
+        streams.append("s", 1)
+        streams.shutdown()
+        streams.append("s", 2)
+        assert data_of(streams, "s") == [1, 2]
 
 
 def test_nothing_is_left_when_it_is_shut_down(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 
 from tailrace import limits
 from tailrace.errors import RunEnded
-from tailrace.store import Slice, Store, StreamInfo, Where
+from tailrace.store import Append, Producer, Slice, Store, StreamInfo, Where
 from tailrace.streams import Grace, Run, Streams
 from tailrace.streams.claims import Claims
 from tailrace.testing import Clock, SourceProbe, settle
@@ -393,6 +394,33 @@ async def test_a_worker_that_seemed_dead_is_fenced_and_stops(
         whole = await store.read("run", (await store.head("run")).first)
         assert whole.data.endswith(b'"}},')
         assert whole.data.count(b'"end":') == 1
+
+
+async def test_a_run_is_lost_though_whoever_took_it_over_dies_before_its_end(clock: Clock) -> None:
+    store = shared_store()
+    async with Streams(store) as streams:
+        run = await streams.run("run", ticking(), on_disconnect="continue")
+        claim = await Claims(store, "another").find("run")
+        assert claim is not None
+        taken = {"worker": "dead", "turn": 1, "generation": claim.generation}
+        await store.append("__ds/runs/run", Append(data=json.dumps(taken).encode() + b","))
+        await clock.advance(2 * limits.LEASE)
+        assert run.status == "lost"
+        assert (await store.head("run")).closed
+
+
+async def test_a_run_is_lost_whose_producer_a_client_has_fenced(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = shared_store()
+    async with Streams(store) as streams:
+        run = await streams.run("run", ticking(), on_disconnect="continue")
+        await settle()
+        await store.append("run", Append(data=b"1,", producer=Producer("run", 2**53 - 1, 0)))
+        await clock.advance(3 * limits.LEASE)
+        assert run.status == "lost"
+        assert (await store.head("run")).closed
+        assert not await store.list("__ds/runs/")
 
 
 async def test_a_worker_whose_lease_expired_has_it_again(

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from tailrace.errors import StoreUnavailable
+from tailrace.errors import StoreUnavailable, StreamError
 from tailrace.store import (
     Append,
     Appended,
@@ -40,6 +40,7 @@ class Link(Store):
     Attributes:
         cut: Calls never return and no change is told, as for a process that was killed.
         failing: Calls fail, as on a full disk.
+        refusals: The next appends raise them, one each, except those to Tailrace's own streams.
         appends: The data of each append in order, by path.
     """
 
@@ -47,6 +48,7 @@ class Link(Store):
         self.store = store
         self.cut = False
         self.failing = False
+        self.refusals: list[StreamError] = []
         self.gate: anyio.Event | None = None
         """Appends wait for it, except those to Tailrace's own streams (`__ds/`)."""
         self.appends: dict[str, list[bytes]] = {}
@@ -71,6 +73,8 @@ class Link(Store):
         if self.gate is not None and not path.startswith("__ds/"):
             await self.gate.wait()
         await self._through()
+        if self.refusals and not path.startswith("__ds/"):
+            raise self.refusals.pop(0)
         self.appends.setdefault(path, []).append(append.data)
         return await self.store.append(path, append)
 

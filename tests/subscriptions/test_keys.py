@@ -88,6 +88,27 @@ async def test_an_old_key_stays_published_for_a_day_after_another_took_its_place
     assert await kids(later) == [(await new.signing()).kid]
 
 
+async def test_keys_that_change_every_hour_stay_published_for_a_day() -> None:
+    store = MemoryStore()
+    hour = 60 * 60 * 1000
+    made = []
+    for n in range(72):
+        made.append(keys := await opened(store, bytes([n]) * 32, now=n * hour))
+    signed = [(await each.signing()).kid for each in made]
+    assert await kids(keys) == signed[: -1 - 26 : -1]  # the last was replaced a day ago
+    stored = await JsonCell(store, KEYS).read()
+    assert stored is not None
+    assert len(stored[0]["keys"]) == 26
+
+
+async def test_so_many_keys_are_kept_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailrace.limits.MAX_SIGNING_KEYS", 3)
+    store = MemoryStore()
+    made = [await opened(store, bytes([n]) * 32) for n in range(5)]
+    signed = [(await each.signing()).kid for each in made]
+    assert await kids(made[-1]) == signed[:1:-1]
+
+
 async def test_a_process_with_the_old_key_publishes_it_while_it_runs() -> None:
     store = MemoryStore()
     now = 0

@@ -19,6 +19,12 @@ from tailrace.subscriptions import SubscriptionOptions
         {"public_url": "https://a b"},
         {"signing_key": b"short"},
         {"signing_key": bytes(33)},
+        {"signing_key": "short" + 27 * "k"},
+        {"public_url": 5},
+        {"ssl_context": True},
+        {"allow_localhost": "no"},
+        {"patterns": "no"},
+        {"webhook_timeout": "1"},
         {"webhook_timeout": 0},
         {"webhook_timeout": True},
         {"webhook_timeout": float("nan")},
@@ -30,6 +36,12 @@ def test_a_value_out_of_its_range_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption) as caught:
         SubscriptionOptions(**given)
     assert "short" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["webhook_timeout", "sweep"])
+def test_the_longest_time_is_named(name: str) -> None:
+    with pytest.raises(InvalidOption, match=f"at most {limits.MAX_TTL}"):
+        SubscriptionOptions(**{name: limits.MAX_TTL + 1})  # type: ignore[arg-type] # either is one
 
 
 def test_unless_it_is_said_otherwise() -> None:

@@ -222,8 +222,9 @@ def _check_store(settings: Settings, workers: int) -> None:
         raise click.UsageError(str(error)) from error
     if _is_shown(settings):
         raise click.UsageError(
-            f"--store {settings.store_url} is in the directory that is served, and /files/ would "
-            "show it: put it elsewhere, or below a name that begins with a dot"
+            f"--store {settings.store_url} is in the directory that is served, and /files/ cannot "
+            "recognise a store that is damaged: put it elsewhere, or below a name that begins with "
+            "a dot"
         )
     if workers > 1 and settings.store_url.startswith("memory:"):
         raise click.UsageError(

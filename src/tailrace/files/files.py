@@ -115,6 +115,10 @@ class Files:
         path = os.path.abspath(directory)
         if not os.path.isdir(path):
             raise InvalidOption("directory", os.fspath(directory), "a directory that exists")
+        flags = {"listing": listing, "hidden": hidden, "zip": zip}
+        for name, flag in (flags | {"precompressed": precompressed, "sandbox": sandbox}).items():
+            if type(flag) is not bool:  # the text "no" would count as true
+                raise InvalidOption(name, flag, "True or False")
         if index is not None and not _is_name(index):
             raise InvalidOption("index", index, "the name of a file, or None")
         if cache_control is not None and not (

@@ -61,7 +61,7 @@ class CSV(Framing):
 
     Raises:
         InvalidOption: `columns` is not a list of different names, Python does not know the charset,
-            `bom` is set with a charset other than UTF-8, or `end_mark` is not a bool.
+            `bom` is set with a charset other than UTF-8, or a value that should be a bool is not.
 
     Source: RFC 4180.
     """
@@ -79,6 +79,10 @@ class CSV(Framing):
         bom: bool = False,
         end_mark: bool = False,
     ) -> None:
+        check_flag("header", header)
+        check_flag("neutralise", neutralise)
+        check_flag("bom", bom)
+        check_flag("end_mark", end_mark)
         self._columns: tuple[Any, ...] | None = None
         self._known: frozenset[Any] = frozenset()
         if columns is not None:
@@ -86,7 +90,6 @@ class CSV(Framing):
         self._given = columns is not None
         self._header = header
         self._neutralise = neutralise
-        check_flag("end_mark", end_mark)
         self._charset = Charset(charset)
         if bom and self._charset.name != "utf-8":
             raise InvalidOption("bom", bom, f"False with charset={charset!r}: it is for UTF-8")

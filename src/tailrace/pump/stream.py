@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 
 from tailrace import limits
 from tailrace.connection import Ending, log, sends_in_steps
-from tailrace.errors import InvalidChunk, InvalidItem, Problem, SourceBusy, problem_of
+from tailrace.errors import InvalidChunk, InvalidEvent, InvalidItem, Problem, SourceBusy, problem_of
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Deadlines, Due
 from tailrace.pump.delivery import Delivery, FinalBytes
@@ -396,7 +396,7 @@ def _framed(framing: Framing, buffer: Buffer) -> Callable[[Any], bool]:
         number += 1
         try:
             frame = frame_of(item)
-        except (InvalidChunk, InvalidItem) as error:
+        except (InvalidChunk, InvalidEvent, InvalidItem) as error:
             error.count(number)
             raise
         return add(frame) if frame else touch()

@@ -22,7 +22,7 @@ from typing import Any
 from starlette.types import Send
 
 from tailrace.connection import CONNECTION, ServerConnection, leads_to
-from tailrace.server.response import PATHSEND, ZEROCOPYSEND, nothing
+from tailrace.server.response import PATHSEND, ZEROCOPYSEND
 from tailrace.server.write_buffer import WriteBuffer
 
 __all__ = ["Extensions", "ResponseConnection"]
@@ -91,8 +91,7 @@ class ResponseConnection:
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         if self._buffer is None:
-            call()
-            return nothing
+            return asyncio.get_running_loop().call_soon(call).cancel
         return self._buffer.on_drain(call)
 
     def on_lost(self, call: Callable[[], None]) -> Callable[[], None]:

@@ -39,7 +39,9 @@ class ServerOptions:
         if self.send_timeout is not None and not _is_number(self.send_timeout, above=0):
             allowed = "seconds, more than 0, or None"
             raise InvalidOption("send_timeout", self.send_timeout, allowed)
-        if self.drain_timeout != 0 and not _is_number(self.drain_timeout, above=0):
+        # `False == 0`, but it is a mistake, not no time.
+        none = self.drain_timeout == 0 and not isinstance(self.drain_timeout, bool)
+        if not none and not _is_number(self.drain_timeout, above=0):
             raise InvalidOption("drain_timeout", self.drain_timeout, "seconds, 0 or more")
 
     def drain_within(self, given: float | None) -> float:

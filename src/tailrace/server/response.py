@@ -18,7 +18,7 @@ from tailrace.server.internals import CycleResponse
 from tailrace.server.options import ServerOptions
 from tailrace.server.write_buffer import WriteBuffer
 
-__all__ = ["PATHSEND", "ZEROCOPYSEND", "AttachedConnection", "ResponseSender", "nothing"]
+__all__ = ["PATHSEND", "ZEROCOPYSEND", "AttachedConnection", "ResponseSender"]
 
 PATHSEND = "http.response.pathsend"
 ZEROCOPYSEND = "http.response.zerocopysend"
@@ -212,13 +212,8 @@ class AttachedConnection:
 
     def on_drain(self, call: Callable[[], None]) -> Callable[[], None]:
         if self._buffer is None:
-            call()
-            return nothing
+            return asyncio.get_running_loop().call_soon(call).cancel
         return self._buffer.on_drain(call)
 
     def release(self) -> None:
         self._buffer = None
-
-
-def nothing() -> None:
-    """Do nothing: it takes back a call that was made already."""

@@ -225,10 +225,18 @@ class Claims:
                 return False
         except SequenceConflict:
             return False
-        end = Append(data=wire_of_end(LOST), close=True, producer=mine.producer(0))
+        end = Append(data=wire_of_end(LOST), close=True)
         # The worker may have died after the run's end, or before it had created the stream.
-        with suppress(StreamClosed, StreamNotFound, ProducerFenced):
-            await self._store.append(claim.path, end)
+        with suppress(StreamClosed, StreamNotFound):
+            try:
+                await self._store.append(claim.path, replace(end, producer=mine.producer(0)))
+            except ProducerFenced:
+                # By the next claim's worker; or, if the claim is still ours, by a client that has
+                # appended as the run's producer. Then nobody else would end the stream.
+                now = await self.find(claim.path)
+                if now is None or now.producer(0) != mine.producer(0):
+                    return False
+                await self._store.append(claim.path, end)
         await self.release(mine)
         return True
 

@@ -91,7 +91,8 @@ class LocalRun:
         self._iteration = Iteration(source, loop, options, f"run {claim.path!a}", shielded=False)
         self._stopped: RunEnd | None = None
         self.dismissed = False
-        """The stream is not ours any more: nothing more can be appended, not even the end."""
+        """The stream is not ours any more: nothing more can be appended, not even the end. If it is
+        `LOST`, whoever took the run over appends the end and releases the claim."""
         self._finishing = False
         self._ended = False
         """The end was appended, and the stream is closed."""
@@ -140,7 +141,7 @@ class LocalRun:
         """Run the source to its end.
 
         Args:
-            release: Awaited when nothing more is appended, before `done` is set.
+            release: Awaited when readers see the end of the stream, before `done` is set.
         """
         try:
             with self._shield:
@@ -151,7 +152,8 @@ class LocalRun:
                         self._ended_by(await self._iteration.run(sink))
                     self._ended_by(await self._iteration.close())
                     self._finish()
-                if self._ended or self.dismissed:
+                # Until a lost run has its end, its claim stays: by it, the next worker finds it.
+                if self._ended or (self.dismissed and self._stopped is not LOST):
                     await release()
         except Exception:  # noqa: BLE001 - a fault of ours: it must not end the other runs here
             log.exception("run %a was ended by a fault in Tailrace", self.claim.path)
@@ -190,16 +192,31 @@ class LocalRun:
     # The stream
 
     async def _append_all(self) -> None:
+        try:
+            await self._append_items()
+        except StreamError as error:
+            # No item may follow one that was refused, but the end may.
+            self._fail(error)
+            self._interrupt()
+            await self._append(Append(data=wire_of_end(self._stopped or LOST), close=True))
+
+    async def _append_items(self) -> None:
+        """Append what the source yields, and then the end."""
         batches, progress = self._batches, self._progress
         while not self.dismissed:
-            data = progress.due(self._loop.time()) + batches.take()
+            messages = [*progress.due(self._loop.time()), batches.take()]
             if self._finishing and not batches.size:
                 end = self._stopped or DONE
-                data += progress.ends(_PROGRESS_ENDS.get(end.status, "cancelled"))
-                await self._append(Append(data=data + wire_of_end(end), close=True))
+                messages += progress.ends(_PROGRESS_ENDS.get(end.status, "cancelled"))
+                *parts, last = _joined([*messages, wire_of_end(end)])
+                for data in parts:
+                    await self._append(Append(data=data))
+                await self._append(Append(data=last, close=True))
                 return
-            if data:
-                await self._append(Append(data=data))
+            parts = _joined(messages)
+            if parts:
+                for data in parts:
+                    await self._append(Append(data=data))
             elif progress.kept_back:
                 with anyio.move_on_after(limits.PROGRESS_INTERVAL):
                     await batches.ready()
@@ -207,7 +224,11 @@ class LocalRun:
                 await batches.ready()
 
     async def _append(self, append: Append) -> None:
-        """Append, and try again until it works: no message may be lost or change its place."""
+        """Append, and try again until it works: no message may be lost or change its place.
+
+        Raises:
+            StreamError: The store refuses it, and the stream is still ours.
+        """
         append = replace(append, producer=self.claim.producer(self._seq))
         wait, longest = limits.STORE_RETRY
         give_up = self._loop.time() + limits.STORE_PATIENCE
@@ -215,13 +236,22 @@ class LocalRun:
             try:
                 await self._store.append(self.claim.path, append)
             except StoreUnavailable as error:
-                if self._stopped is None and self._loop.time() >= give_up:
+                if not self.ending and self._loop.time() >= give_up:
                     self._fail(error)
                     self._interrupt()
                 await anyio.sleep(wait)
                 wait = min(2 * wait, longest)
-            except StreamError as error:
-                self._refused(error)
+            except ProducerFenced:
+                log.warning(
+                    "run %a was taken over by another worker: "
+                    "this one did not renew its lease in time",
+                    self.claim.path,
+                )
+                self.dismiss(LOST)
+            except StreamClosed:
+                self.dismiss(CLOSED)
+            except StreamNotFound:
+                self.dismiss(DELETED)
             else:
                 self._seq += 1
                 self._appended(self.claim.path)
@@ -229,21 +259,6 @@ class LocalRun:
                     self._ended = True
                     self.end = self._stopped or DONE
                 return
-
-    def _refused(self, error: StreamError) -> None:
-        if isinstance(error, ProducerFenced):
-            log.warning(
-                "run %a was taken over by another worker: this one did not renew its lease in time",
-                self.claim.path,
-            )
-            self.dismiss(LOST)
-        elif isinstance(error, StreamClosed):
-            self.dismiss(CLOSED)
-        elif isinstance(error, StreamNotFound):
-            self.dismiss(DELETED)
-        else:
-            self._fail(error)
-            self.dismiss(self._stopped or LOST)
 
 
 class Batches(ByteQueue):
@@ -321,23 +336,34 @@ class _Shown:
             self._nudge()
         return False
 
-    def due(self, now: float) -> bytes:
+    def due(self, now: float) -> list[bytes]:
         """The latest state of each progress, as messages, if steps were kept back long enough."""
         if not self.kept_back:
             self._since = None
-            return b""
+            return []
         if self._since is None:
             self._since = now
         if now < self._since + limits.PROGRESS_INTERVAL:
-            return b""
+            return []
         self._since = None
         self.kept_back = False  # before the steps are read: one that comes meanwhile sets it again
         return _messages(progress.latest() for progress in tuple(self._seen))
 
-    def ends(self, state: EndState) -> bytes:
+    def ends(self, state: EndState) -> list[bytes]:
         """The last step of each progress, which says how it ended, as messages."""
         return _messages(progress.finish(state) for progress in tuple(self._seen))
 
 
-def _messages(steps: Iterable[Step | Thinned]) -> bytes:
-    return b"".join(message_of(step) for step in steps if step)
+def _messages(steps: Iterable[Step | Thinned]) -> list[bytes]:
+    return [message_of(step) for step in steps if step]
+
+
+def _joined(messages: Iterable[bytes]) -> list[bytes]:
+    """Messages as the data of as few appends as can have them, in order; none are empty."""
+    parts: list[bytes] = []
+    for message in messages:
+        if parts and len(parts[-1]) + len(message) <= limits.MAX_APPEND_BYTES:
+            parts[-1] += message
+        elif message:
+            parts.append(message)
+    return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 import anyio
@@ -14,7 +14,17 @@ from tailrace.connection import log
 from tailrace.errors import OffsetGone, StoreUnavailable, StreamExists, StreamNotFound
 from tailrace.runtime import Signal, current_loop
 from tailrace.source import Source
-from tailrace.store import Change, Mark, NewStream, Offset, Store, StreamInfo, Where, is_json
+from tailrace.store import (
+    Change,
+    Created,
+    Mark,
+    NewStream,
+    Offset,
+    Store,
+    StreamInfo,
+    Where,
+    is_json,
+)
 from tailrace.streams.claims import RUNS, WORKERS, Claim, Claims, Lease, new_worker
 from tailrace.streams.item import (
     CLOSED,
@@ -173,8 +183,9 @@ class Runs:
                     )
                 if await self._run_end(info) is not None and not request.restart:
                     return False
-                await self._store.delete(claim.path)
-            made = await self._store.create(claim.path, request.new)
+                with suppress(StreamNotFound):  # it was deleted meanwhile
+                    await self._store.delete(claim.path)
+            made = await self._create(claim.path, request.new)
             if not made.is_new:
                 raise StreamExists(claim.path, "is open, but no run writes it: use another path")
             begun = True
@@ -183,6 +194,18 @@ class Runs:
                 with anyio.move_on_after(self._options.cleanup_timeout, shield=True):
                     await self.claims.release(claim)
         return begun
+
+    async def _create(self, path: str, new: NewStream) -> Created:
+        """Create the stream of a run. A call that is cancelled leaves no stream without a run."""
+        try:
+            return await self._store.create(path, new)
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(self._options.cleanup_timeout, shield=True):
+                # It may have been created all the same: only a second call can tell.
+                made = await self._store.create(path, new)
+                if not made.info.tail.position:
+                    await self._store.delete(path)
+            raise
 
     def _launch(self, claim: Claim, source: Source, request: RunRequest) -> LocalRun:
         running = LocalRun(
@@ -340,12 +363,16 @@ class Runs:
         Raises:
             StreamExists: The stream is closed, but no run has written it (409).
         """
-        end = await _read_end(self._store, info)
-        if end is None:
+        try:
+            end = await _read_end(self._store, info)
+            if end is not None:
+                return end
             left = await self._store.read(info.path, Mark.BEGINNING)
-            if left.chunks or not left.end.position:
-                raise StreamExists(info.path, "no run has written it")
-        return end
+        except StreamNotFound:  # it was deleted meanwhile
+            return None
+        if left.chunks or not left.end.position:
+            raise StreamExists(info.path, "no run has written it")
+        return None
 
     @asynccontextmanager
     async def _one_at_a_time(self, path: str) -> AsyncIterator[None]:

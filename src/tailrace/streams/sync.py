@@ -17,7 +17,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from tailrace import limits
-from tailrace.store import Retention
+from tailrace.store import Retention, Store
 from tailrace.streams.item import Message, Status
 from tailrace.streams.reading import Reader
 from tailrace.streams.run import Run
@@ -76,13 +76,14 @@ class SyncStreams:
     the fork.
 
     Args:
-        url: As in `Streams`, but no `Store`: that belongs to the event loop that opened it.
+        url: As in `Streams`. A store is opened in the event loop of this object, so nothing else
+            may use it, and a child of a fork cannot: give a URL for that.
         options: As in `Streams`.
         lease: As in `Streams`.
     """
 
     def __init__(
-        self, url: str, *, options: StreamOptions | None = None, lease: int = limits.LEASE
+        self, url: str | Store, *, options: StreamOptions | None = None, lease: int = limits.LEASE
     ) -> None:
         self._make = partial(Streams, url, options=options, lease=lease)
         self._make()  # a wrong argument is refused now, not by the first call

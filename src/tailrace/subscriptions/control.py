@@ -202,23 +202,25 @@ class Control:
         streams = streams_of(request.json())
         rights = (Right("subscribe", path) for path in streams)
         await ask_scope(self._authorize, request.scope, rights)
-        await self._permitted(request)
-        await self._service.link(request.name, streams)
+        await self._service.link(await self._permitted(request), streams)
         return _no_content()
 
     async def _unlink(self, request: _Request) -> Reply:
         path = request.route.path
         await ask_scope(self._authorize, request.scope, (Right("subscribe", path),))
-        await self._permitted(request)
-        await self._service.unlink(request.name, path)
+        await self._service.unlink(await self._permitted(request), path)
         return _no_content()
 
     async def _claim(self, request: _Request) -> Reply:
         worker = worker_of(request.json())
         permitted = await self._permitted(request)
-        state = await self._service.claim(request.name, worker)
-        if state.rights != permitted.rights:  # streams were added since, or another one has the id
-            await ask_scope(self._authorize, request.scope, state.rights)
+        while True:
+            state = await self._service.claim(request.name, worker, permitted.rights)
+            if state.rights == permitted.rights:
+                break
+            # Streams were added since, or another subscription has the id: nothing was claimed.
+            permitted = state
+            await ask_scope(self._authorize, request.scope, permitted.rights)
         document = {
             "wake_id": state.wake_id,
             "generation": state.generation,

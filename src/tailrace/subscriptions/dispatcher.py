@@ -114,6 +114,8 @@ class WakeDispatcher:
             now = self._clock()
             seconds = min(self._timeout, (until - now) / 1000)
             try:
+                if seconds <= 0:
+                    raise Undeliverable("its lease ended while it waited for other webhooks")
                 body = self._webhook_body(state, now)
                 signature = (await self._keys.signing()).sign(body, now // 1000)
                 with anyio.fail_after(seconds):

@@ -46,9 +46,6 @@ __all__ = [
 
 KEYS: Final = "__ds/keys"
 _SEED_BYTES: Final = 32
-_MAX_STORED_KEYS: Final = 16
-"""Keys that are kept, the newest: if the key changes every two hours, all that
-`limits.OLD_KEY_LIFETIME` asks for."""
 
 
 class SigningKey:
@@ -172,12 +169,8 @@ class Keys:
         Source: Durable Streams 6.5.
         """
         publics = {(await self.signing()).public: None}
-        oldest = self._clock() - limits.OLD_KEY_LIFETIME * 1000
-        replaced_at = self._clock()
-        for key in reversed((await self._read()).keys):
-            if replaced_at >= oldest:
-                publics[key.public_half] = None
-            replaced_at = key.since
+        for key in _published((await self._read()).keys, self._clock()):
+            publics[key.public_half] = None
         return {"keys": [_jwk(public) for public in publics]}
 
     def _current_seed(self, stored: _StoredKeys) -> bytes | None:
@@ -200,9 +193,23 @@ class Keys:
     async def _add_key(self, stored: _StoredKeys) -> None:
         """Add the key to sign with, unless another process is faster."""
         public = None if self._given is None else SigningKey(self._given).public
-        key = _StoredKey(None if self._given else _random(), public, self._clock())
-        keys = (*stored.keys, key)[-_MAX_STORED_KEYS:]
+        now = self._clock()
+        key = _StoredKey(None if self._given else _random(), public, now)
+        keys = tuple(reversed(_published((*stored.keys, key), now)))[-limits.MAX_SIGNING_KEYS :]
         await self._cell.write(asdict(_StoredKeys(stored.version + 1, stored.secret, keys)))
+
+
+def _published(keys: tuple[_StoredKey, ...], now: int) -> list[_StoredKey]:
+    """The keys that receivers must find, the newest first: the last one, and those that were
+    replaced less than `limits.OLD_KEY_LIFETIME` seconds ago."""
+    oldest = now - limits.OLD_KEY_LIFETIME * 1000
+    replaced_at = now  # of the last key: it is in use
+    found = []
+    for key in reversed(keys):
+        if replaced_at >= oldest:
+            found.append(key)
+        replaced_at = key.since
+    return found
 
 
 def make_token(secret: bytes, state: SubscriptionState, now: int) -> str:

@@ -47,13 +47,20 @@ class SubscriptionOptions:
     sweep: float = limits.SUBSCRIPTION_SWEEP
 
     def __post_init__(self) -> None:
-        if self.public_url is not None and not _BASE.fullmatch(self.public_url):
-            raise InvalidOption("public_url", self.public_url, "an http or https URL, or None")
-        if self.signing_key is not None and len(self.signing_key) != _SEED_BYTES:
-            raise InvalidOption("signing_key", "...", f"{_SEED_BYTES} bytes")
-        if type(self.patterns) is not bool:
-            raise InvalidOption("patterns", self.patterns, "True or False")
+        url, key, context = self.public_url, self.signing_key, self.ssl_context
+        if url is not None and not (isinstance(url, str) and _BASE.fullmatch(url)):
+            raise InvalidOption("public_url", url, "an http or https URL, or None")
+        if key is not None and not (isinstance(key, bytes) and len(key) == _SEED_BYTES):
+            raise InvalidOption("signing_key", "...", f"{_SEED_BYTES} bytes, or None")
+        if context is not None and not isinstance(context, ssl.SSLContext):
+            raise InvalidOption("ssl_context", context, "an ssl.SSLContext, or None")
+        for name in ("allow_localhost", "patterns"):
+            if type(getattr(self, name)) is not bool:
+                raise InvalidOption(name, getattr(self, name), "True or False")
         for name in ("webhook_timeout", "sweep"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not 0 < value <= limits.MAX_TTL:
-                raise InvalidOption(name, value, "seconds, more than 0")
+            # bool is an int: `sweep=True` is a mistake, not one second.
+            good = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not good or not 0 < value <= limits.MAX_TTL:
+                allowed = f"seconds, more than 0 and at most {limits.MAX_TTL}"
+                raise InvalidOption(name, value, allowed)

@@ -25,6 +25,7 @@ __all__ = [
     "StoredState",
     "SubscriptionRepository",
     "matching_tails",
+    "not_found",
     "path_of",
     "tails_of",
 ]
@@ -144,7 +145,7 @@ class SubscriptionRepository:
         nonce = (await self.nonces()).get(name)
         stored = None if nonce is None else await self.load(name, nonce, known)
         if stored is None or stored.state.deleted:
-            raise _not_found(name)
+            raise not_found(name)
         return stored
 
     async def load(
@@ -193,7 +194,7 @@ class SubscriptionRepository:
         try:
             tail = await JsonCell(self._store, path_of(state.id, state.nonce)).write(state.encode())
         except StreamNotFound:
-            raise _not_found(state.id) from None
+            raise not_found(state.id) from None
         return None if tail is None else StoredState(state, tail)
 
     async def remove(self, name: str, nonce: str) -> None:
@@ -286,5 +287,5 @@ def _tail(info: StreamInfo) -> StreamTail:
     return StreamTail(info.tail, info.created_at)
 
 
-def _not_found(name: str) -> SubscriptionRefused:
+def not_found(name: str) -> SubscriptionRefused:
     return SubscriptionRefused("SUBSCRIPTION_NOT_FOUND", 404, f"there is no subscription {name!a}")

@@ -15,12 +15,14 @@ from random import SystemRandom
 from typing import Final
 
 from tailrace.errors import SubscriptionRefused
+from tailrace.protocol import Right
 from tailrace.store import Store
 from tailrace.subscriptions import transitions
 from tailrace.subscriptions.repository import (
     StoredState,
     SubscriptionRepository,
     matching_tails,
+    not_found,
     tails_of,
 )
 from tailrace.subscriptions.state import Config, StreamTail, SubscriptionState
@@ -133,46 +135,53 @@ class SubscriptionService:
             await self._repository.remove(state.id, state.nonce)
             self._views.drop(state.id)
 
-    async def link(self, name: str, paths: tuple[str, ...]) -> None:
+    async def link(self, state: SubscriptionState, paths: tuple[str, ...]) -> None:
         """Add explicit streams.
 
         Raises:
-            SubscriptionRefused: There is no such subscription (404), it would have too many
-                streams (413), or would wake itself (400).
+            SubscriptionRefused: The subscription is gone, even if another one has its id now (404);
+                it would have too many streams (413), or would wake itself (400).
 
         Source: Durable Streams 6.4.
         """
+        nonce = state.nonce
 
         def decide(state: SubscriptionState, context: Context) -> Transition:
+            if state.nonce != nonce:
+                raise not_found(state.id)
             if state.config.wake_stream in paths:
                 raise SubscriptionRefused(
                     "INVALID_REQUEST", 400, "a subscription cannot have its own wake_stream"
                 )
             return transitions.linked(state, context, paths)
 
-        await self._change(name, decide, lambda _: paths)
+        await self._change(state.id, decide, lambda _: paths)
         # There may have been an append after the tails were read, in a process that did not know of
         # the link.
-        self._views.ask(name, Todo(tails=True))
+        self._views.ask(state.id, Todo(tails=True))
 
-    async def unlink(self, name: str, path: str) -> None:
-        """Remove an explicit stream. Does nothing if the subscription does not have it.
-
-        Raises:
-            SubscriptionRefused: There is no such subscription (404).
+    async def unlink(self, state: SubscriptionState, path: str) -> None:
+        """Remove an explicit stream. Does nothing if the subscription does not have it, or is gone,
+        even if another one has its id now.
 
         Source: Durable Streams 6.4.
         """
-        await self._change(name, lambda state, _: transitions.unlinked(state, path))
+        await self._change_if_same(state, lambda now, _: transitions.unlinked(now, path))
 
-    async def claim(self, name: str, worker: str) -> SubscriptionState:
-        """Give the wake to a worker; returns the subscription with the worker's lease.
+    async def claim(self, name: str, worker: str, rights: tuple[Right, ...]) -> SubscriptionState:
+        """Give the wake to a worker that has some rights.
+
+        Returns:
+            The subscription with the worker's lease; or, if it needs other rights than these, the
+            subscription without a change.
 
         Raises:
             SubscriptionRefused: As `transitions.claimed`, or there is no such subscription (404).
         """
 
         def decide(state: SubscriptionState, context: Context) -> Transition:
+            if state.rights != rights:
+                return Transition(state)
             return transitions.claimed(state, context, worker)
 
         try:
