@@ -121,6 +121,7 @@ async def test_names_lead_nowhere_when_they_are_unpacked(tmp_path: Path) -> None
         }
 
 
+@pytest.mark.slow  # it needs unzip
 async def test_unzip_reads_it(root: Path, tmp_path: Path) -> None:
     reply = await ask(Files(root), "/?zip")
     (tmp_path / "made.zip").write_bytes(reply.body)
@@ -129,6 +130,7 @@ async def test_unzip_reads_it(root: Path, tmp_path: Path) -> None:
     assert b"No errors detected" in run.stdout
 
 
+@pytest.mark.slow  # it needs unzip
 async def test_a_member_of_gigabytes_is_written_in_the_longer_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
