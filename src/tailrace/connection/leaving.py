@@ -78,7 +78,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         return _Offered(scope, receive, offered)
     for each in chain(behind(receive), behind(send, "send")):
         cycle = getattr(each, "__self__", None)
-        if all(hasattr(cycle, name) for name in ("disconnected", "message_event", "transport")):
+        if all(hasattr(cycle, name) for name in _OF_A_CYCLE):
             return _Observed(scope, receive, cast(_Cycle, cycle))
     return _Asked(scope, receive)
 
@@ -201,10 +201,14 @@ class _Offered(Leaving):
         return self._connection.on_lost(call)
 
 
+_OF_A_CYCLE = ("disconnected", "message_event", "response_complete", "transport")
+
+
 class _Cycle(Protocol):
     """What uvicorn's protocols (httptools, h11, zttp for HTTP/1.1 and 2) keep of a request."""
 
     disconnected: bool
+    response_complete: bool
     message_event: asyncio.Event
     transport: asyncio.WriteTransport
 
@@ -222,8 +226,10 @@ class _Observed(Leaving):
 
     @property
     def left(self) -> bool:
-        # The transport too: of pipelined requests, uvicorn tells only the last.
-        return self._cycle.disconnected or self._cycle.transport.is_closing()
+        # The transport too: of pipelined requests, uvicorn tells only the last. But behind the
+        # last message uvicorn itself may close it.
+        cycle = self._cycle
+        return cycle.disconnected or (not cycle.response_complete and cycle.transport.is_closing())
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         self._left = self._left or self.left
