@@ -215,7 +215,10 @@ class Stream:
         self._woken.set()
 
     def interrupted(self) -> None:
-        self._iteration.interrupted()
+        if self._iteration.interrupted() and self.sending.ending is None:
+            # The source may swallow it: what it has not yielded then is still missing.
+            self.sending.ending = Ending.CANCELLED
+            self._cut()
 
     # Sending
 
