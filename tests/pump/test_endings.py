@@ -507,6 +507,35 @@ async def test_an_error_of_send_while_the_client_is_there_is_an_error(
         await Transport(RuntimeError("a mistake of a middleware"), left=False).call(response)
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+async def test_nothing_follows_a_message_that_a_middleware_has_not_taken(failing: int) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "one"
+        yield "two"
+        yield "three"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def failing_send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == failing:
+                raise LookupError("a mistake of a middleware")
+            await send(message)
+
+        await StreamingResponse(source())(scope, receive, failing_send)
+
+    sent: list[Any] = []
+    before = stats()
+    async with (
+        Client(app, raise_app_exceptions=False) as client,
+        client.open("GET", "/") as exchange,
+    ):
+        error = (await exchange.finished()).error
+    after = stats()
+    assert isinstance(error, LookupError)
+    assert len(sent) == failing
+    assert (after.failed, after.complete) == (before.failed + 1, before.complete)
+
+
 # Cancellations -----------------------------------------------------------------------------------
 
 

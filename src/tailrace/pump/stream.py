@@ -289,6 +289,7 @@ class Stream:
             self.sending.end(Ending.CANCELLED)
             raise
         except BaseException as error:  # noqa: BLE001 - what the server says: raised later
+            self._is_cut = True  # at once: nothing may follow a message that is missing
             await self._fail(error)
 
     async def _end_beside(self) -> None:
