@@ -536,6 +536,32 @@ async def test_nothing_follows_a_message_that_a_middleware_has_not_taken(failing
     assert (after.failed, after.complete) == (before.failed + 1, before.complete)
 
 
+async def test_a_middleware_that_waits_behind_the_end_is_not_cancelled() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "one"
+        await anyio.sleep(0)
+        await anyio.sleep(0)  # so that the client's leaving is listened for
+        yield "two"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def logging_send(message: Any) -> None:
+            await send(message)
+            if message.get("more_body") is False:
+                await anyio.sleep(0.001)
+                logged.append(message)
+
+        await StreamingResponse(source())(scope, receive, logging_send)
+
+    logged: list[Any] = []
+    before = stats()
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        assert await exchange.read_all() == b"onetwo"
+        await exchange.finished()
+    after = stats()
+    assert len(logged) == 1
+    assert (after.complete, after.left) == (before.complete + 1, before.left)
+
+
 # Cancellations -----------------------------------------------------------------------------------
 
 

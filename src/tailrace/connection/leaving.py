@@ -129,6 +129,9 @@ class Leaving:
     def look(self) -> None:
         """Notice a leaving that nothing tells of. Called after a write, in the request's task."""
 
+    def ends(self) -> None:
+        """The last message of the response is on its way."""
+
     async def explains(self, error: Exception) -> bool:
         """Whether a `send` has failed because the client has left.
 
@@ -262,17 +265,21 @@ class _Observed(Leaving):
 class _Asked(Leaving):
     """Told by `receive`, which one task asks."""
 
-    __slots__ = ("_asking", "_is_empty", "_unread")
+    __slots__ = ("_asking", "_ends", "_is_empty", "_unread")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         self._asking: Task | None = None
+        self._ends = False
         self._is_empty = not _has_body(scope)
         self._unread = _request_of(scope, receive)
 
     def look(self) -> None:
         if self._entered and self._asking is None and self._may_ask():
             self._asking = current_loop().start_task(self._ask)
+
+    def ends(self) -> None:
+        self._ends = True
 
     def _open(self) -> None:
         self.look()
@@ -307,7 +314,11 @@ class _Asked(Leaving):
                 "receive failed: it will not be noticed if this client leaves", exc_info=True
             )
             return
-        self._tell()
+        if self._ends:
+            # It says so of a whole response as well, while a middleware may still be at work.
+            self._left = True
+        else:
+            self._tell()
 
 
 def _has_body(scope: Scope) -> bool:

@@ -183,6 +183,8 @@ class Sending(OpenResponse):
         """Send a part of the body."""
         clock, time, size = self.clock, self._time, len(data)
         clock.writing(size, time())
+        if not more and self.leaving is not None:
+            self.leaving.ends()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         clock.written(time())
         counters.bytes_sent += size
