@@ -39,6 +39,7 @@ class Cycle:
 
     def __init__(self, *messages: Message) -> None:
         self.disconnected = False
+        self.response_complete = False
         self.message_event = asyncio.Event()
         self.transport = Transport()
         self.messages = list(messages)
@@ -154,6 +155,16 @@ async def test_a_transport_that_closes_is_noticed_by_a_look() -> None:
         cycle.transport.closing = True
         leaving.look()
     assert told == ["left"]
+
+
+async def test_a_transport_that_the_server_closes_behind_the_end_is_no_leaving() -> None:
+    cycle, told = Cycle(END), []
+    async with leaving_of(scope_of(), cycle.receive, cycle.send) as leaving:
+        leaving.on_left(lambda: told.append("left"))
+        cycle.response_complete = cycle.transport.closing = True
+        cycle.message_event.set()
+        leaving.look()
+    assert (leaving.left, told) == (False, [])
 
 
 async def test_it_is_found_behind_send_where_receive_leads_nowhere() -> None:

@@ -204,6 +204,26 @@ async def test_a_cancel_after_the_block_does_nothing_to_its_task() -> None:
         await anyio.sleep(0)
 
 
+async def test_a_task_that_cancels_itself_and_does_not_wait_goes_on_behind_the_block() -> None:
+    async with running() as (loop, _):
+        with loop.cancel_once() as once:
+            once.cancel()
+        await anyio.sleep(0)
+        await anyio.sleep(0.001)
+    assert once.cancelled
+
+
+async def test_a_task_that_cancels_itself_is_cancelled_where_it_waits_next() -> None:
+    went: list[str] = []
+    async with running() as (loop, _):
+        with loop.cancel_once() as once:
+            once.cancel()
+            await anyio.sleep(0)
+            went.append("never")
+        await anyio.sleep(0)
+    assert went == []
+
+
 async def test_an_error_in_a_block_comes_out() -> None:
     async with running() as (loop, _):
         with pytest.raises(LookupError), loop.cancel_once():

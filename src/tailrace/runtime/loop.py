@@ -241,10 +241,12 @@ class _AsyncioSignal:
 
 
 class _AsyncioCancelOnce:
-    __slots__ = ("_task", "cancelled")
+    __slots__ = ("_later", "_task", "cancelled")
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
+        self._later: asyncio.Handle | None = None
+        """Cancels a task that has cancelled itself."""
         self.cancelled = False
 
     def __enter__(self) -> _AsyncioCancelOnce:
@@ -252,8 +254,19 @@ class _AsyncioCancelOnce:
         return self
 
     def cancel(self) -> None:
-        if self._task is not None and not self.cancelled:
-            self.cancelled = True
+        if self._task is None or self.cancelled:
+            return
+        self.cancelled = True
+        if self._task is asyncio.current_task(self._task.get_loop()):
+            # `Task.cancel` now would stay behind a block that ends without a wait: before Python
+            # 3.13 it is not taken back, and cancels what the task does next.
+            self._later = self._task.get_loop().call_soon(self._cancel)
+        else:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._later = None
+        if self._task is not None:
             self._task.cancel()
 
     def __exit__(
@@ -261,6 +274,9 @@ class _AsyncioCancelOnce:
     ) -> bool:
         task, self._task = self._task, None
         if not self.cancelled or task is None:
+            return False
+        if self._later is not None:
+            self._later.cancel()
             return False
         # Only ours is taken back: any other cancellation (the server stops) goes on.
         others = task.uncancel()
