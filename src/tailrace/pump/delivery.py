@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import anyio.lowlevel
-
 from tailrace import limits
 from tailrace.framing import Codec, Framing
 from tailrace.pump.deadlines import Due
 from tailrace.pump.sending import Head, Sending
+from tailrace.runtime import Loop
 from tailrace.source import Buffer
 
 __all__ = ["Delivery", "FinalBytes"]
@@ -43,12 +42,12 @@ class Delivery:
         buffer: Where frames come from.
         framing: For the heartbeat.
         make_codec: Makes the compressor, or None.
-        time: The loop's clock.
+        loop: The event loop.
     """
 
     __slots__ = (
-        *("_buffer", "_codec", "_due", "_framing", "_head", "_make_codec", "_sending", "_time"),
-        *("busy", "started"),
+        *("_buffer", "_codec", "_due", "_framing", "_head", "_loop", "_make_codec", "_sending"),
+        *("_time", "busy", "started"),
     )
 
     def __init__(
@@ -58,7 +57,7 @@ class Delivery:
         buffer: Buffer,
         framing: Framing,
         make_codec: Callable[[], Codec] | None,
-        time: Callable[[], float],
+        loop: Loop,
     ) -> None:
         self._sending = sending
         self._head = head
@@ -67,7 +66,8 @@ class Delivery:
         # A compressor holds tens of kilobytes: it is made with the first bytes.
         self._make_codec = make_codec
         self._codec: Codec | None = None
-        self._time = time
+        self._loop = loop
+        self._time = loop.time
         self._due = Due.NOTHING
         self.busy = False
         """A batch is on its way; what is put meanwhile follows it."""
@@ -106,7 +106,7 @@ class Delivery:
                 self._due = Due.NOTHING
                 if self._time() >= turn_ends:
                     # Where `send` never waits, the others get their turn, and so does who cancels.
-                    await anyio.lowlevel.checkpoint()
+                    await self._loop.checkpoint()
                     turn_ends = self._time() + limits.TURN_BUDGET
         finally:
             self.busy = False

@@ -125,7 +125,7 @@ class Stream:
         self._threaded = source.threaded
         buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
         self._buffer = buffer
-        self._delivery = Delivery(self.sending, head, buffer, framing, make_codec, loop.time)
+        self._delivery = Delivery(self.sending, head, buffer, framing, make_codec, loop)
         self._beside: Task | None = None
         """Delivery beside a source that waits."""
         self._hands_back = False

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     import trio
@@ -72,6 +73,9 @@ class Loop(Protocol):
 
     def time(self) -> float:
         """Seconds, on the clock that timers use."""
+
+    async def checkpoint(self) -> None:
+        """Let the others run. anyio's own may not be called where a callback drives a coroutine."""
 
     def signal(self) -> Signal: ...
 
@@ -127,6 +131,9 @@ class _AsyncioLoop:
         self._loop = loop
         self._context: Context | None = None
         self.time = loop.time
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
 
     def signal(self) -> Signal:
         return _AsyncioSignal(self._loop)
@@ -280,6 +287,9 @@ class _TrioLoop:
 
     def time(self) -> float:
         return anyio.current_time()
+
+    async def checkpoint(self) -> None:
+        await anyio.lowlevel.checkpoint()
 
     def signal(self) -> Signal:
         return _TrioSignal()
