@@ -248,10 +248,12 @@ class _AsyncioSignal:
 
 
 class _AsyncioCancelOnce:
-    __slots__ = ("_task", "cancelled")
+    __slots__ = ("_later", "_task", "cancelled")
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
+        self._later: asyncio.Handle | None = None
+        """Cancels the task at its next wait."""
         self.cancelled = False
 
     def __enter__(self) -> _AsyncioCancelOnce:
@@ -259,8 +261,20 @@ class _AsyncioCancelOnce:
         return self
 
     def cancel(self) -> None:
-        if self._task is not None and not self.cancelled:
-            self.cancelled = True
+        task = self._task
+        if task is None or self.cancelled:
+            return
+        self.cancelled = True
+        loop = task.get_loop()
+        if asyncio.current_task(loop) is task:
+            # Not now: behind a block that does not wait any more, another one's wait would end.
+            self._later = loop.call_soon(self._cancel_later)
+        else:
+            task.cancel()
+
+    def _cancel_later(self) -> None:
+        self._later = None
+        if self._task is not None:
             self._task.cancel()
 
     def __exit__(
@@ -268,6 +282,9 @@ class _AsyncioCancelOnce:
     ) -> bool:
         task, self._task = self._task, None
         if not self.cancelled or task is None:
+            return False
+        if self._later is not None:
+            self._later.cancel()
             return False
         # Only ours is taken back: any other cancellation (the server stops) goes on.
         others = task.uncancel()
