@@ -39,6 +39,7 @@ class Cycle:
 
     def __init__(self, *messages: Message) -> None:
         self.disconnected = False
+        self.response_complete = False
         self.message_event = asyncio.Event()
         self.transport = Transport()
         self.messages = list(messages)
@@ -154,6 +155,25 @@ async def test_a_transport_that_closes_is_noticed_by_a_look() -> None:
         cycle.transport.closing = True
         leaving.look()
     assert told == ["left"]
+
+
+async def test_it_ends_when_uvicorn_knows_it_too() -> None:
+    cycle = Cycle(END)
+    async with leaving_of(scope_of(), cycle.receive, cycle.send):
+        cycle.transport.closing = True
+        asyncio.get_running_loop().call_soon(cycle.lose)
+    assert cycle.disconnected
+
+
+async def test_one_whose_connection_is_not_kept_behind_the_response_has_not_left() -> None:
+    cycle, told = Cycle(END), []
+    async with leaving_of(scope_of(), cycle.receive, cycle.send) as leaving:
+        leaving.on_left(lambda: told.append("left"))
+        cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.transport.closing = True  # by uvicorn: `Connection: close`, or HTTP/1.0
+        leaving.look()
+    assert (leaving.left, told) == (False, [])
 
 
 async def test_it_is_found_behind_send_where_receive_leads_nowhere() -> None:

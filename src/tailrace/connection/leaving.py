@@ -78,7 +78,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         return _Offered(scope, receive, offered)
     for each in chain(behind(receive), behind(send, "send")):
         cycle = getattr(each, "__self__", None)
-        if all(hasattr(cycle, name) for name in ("disconnected", "message_event", "transport")):
+        if all(hasattr(cycle, name) for name in _Cycle.__annotations__):
             return _Observed(scope, receive, cast(_Cycle, cycle))
     return _Asked(scope, receive)
 
@@ -205,6 +205,7 @@ class _Cycle(Protocol):
     """What uvicorn's protocols (httptools, h11, zttp for HTTP/1.1 and 2) keep of a request."""
 
     disconnected: bool
+    response_complete: bool
     message_event: asyncio.Event
     transport: asyncio.WriteTransport
 
@@ -222,8 +223,11 @@ class _Observed(Leaving):
 
     @property
     def left(self) -> bool:
-        # The transport too: of pipelined requests, uvicorn tells only the last.
-        return self._cycle.disconnected or self._cycle.transport.is_closing()
+        # The transport too: of pipelined requests, uvicorn tells only the last. Behind the end of a
+        # response it is uvicorn that closes, where the connection is not kept.
+        cycle = self._cycle
+        closes = not cycle.response_complete and cycle.transport.is_closing()
+        return cycle.disconnected or closes
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         self._left = self._left or self.left
@@ -247,6 +251,9 @@ class _Observed(Leaving):
             if getattr(self._set, "__self__", None) is not self._cycle.message_event:
                 own["set"] = self._set
         self._set = _nothing
+        if self.left and not self._cycle.disconnected:
+            # uvicorn is told in the next turn; until then it logs a response that ends as an error.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
 
     def _on_set(self) -> None:
         self._set()
