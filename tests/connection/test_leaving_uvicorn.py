@@ -165,13 +165,12 @@ async def test_it_ends_when_uvicorn_knows_it_too() -> None:
     assert cycle.disconnected
 
 
-async def test_one_whose_connection_is_not_kept_behind_the_response_has_not_left() -> None:
+async def test_a_transport_that_the_server_closes_behind_the_end_is_no_leaving() -> None:
     cycle, told = Cycle(END), []
     async with leaving_of(scope_of(), cycle.receive, cycle.send) as leaving:
         leaving.on_left(lambda: told.append("left"))
-        cycle.response_complete = True
+        cycle.response_complete = cycle.transport.closing = True
         cycle.message_event.set()
-        cycle.transport.closing = True  # by uvicorn: `Connection: close`, or HTTP/1.0
         leaving.look()
     assert (leaving.left, told) == (False, [])
 

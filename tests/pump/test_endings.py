@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -504,6 +505,130 @@ async def test_an_error_of_send_while_the_client_is_there_is_an_error(
     response = responses(tmp_path)[kind](None)
     with pytest.raises(RuntimeError, match="a mistake of a middleware"):
         await Transport(RuntimeError("a mistake of a middleware"), left=False).call(response)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+async def test_nothing_follows_a_message_that_a_middleware_has_not_taken(failing: int) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "one"
+        yield "two"
+        yield "three"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def failing_send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == failing:
+                raise LookupError("a mistake of a middleware")
+            await send(message)
+
+        await StreamingResponse(source())(scope, receive, failing_send)
+
+    sent: list[Any] = []
+    before = stats()
+    async with (
+        Client(app, raise_app_exceptions=False) as client,
+        client.open("GET", "/") as exchange,
+    ):
+        error = (await exchange.finished()).error
+    after = stats()
+    assert isinstance(error, LookupError)
+    assert len(sent) == failing
+    assert (after.failed, after.complete) == (before.failed + 1, before.complete)
+
+
+async def test_a_middleware_that_waits_behind_the_end_is_not_cancelled() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "one"
+        await anyio.sleep(0)
+        await anyio.sleep(0)  # so that the client's leaving is listened for
+        yield "two"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def logging_send(message: Any) -> None:
+            await send(message)
+            if message.get("more_body") is False:
+                await anyio.sleep(0.001)
+                logged.append(message)
+
+        await StreamingResponse(source())(scope, receive, logging_send)
+
+    logged: list[Any] = []
+    before = stats()
+    async with Client(app) as client, client.open("GET", "/") as exchange:
+        assert await exchange.read_all() == b"onetwo"
+        await exchange.finished()
+    after = stats()
+    assert len(logged) == 1
+    assert (after.complete, after.left) == (before.complete + 1, before.left)
+
+
+# Cancellations -----------------------------------------------------------------------------------
+
+
+async def test_a_time_limit_inside_a_source_is_no_end_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def source() -> AsyncIterator[str]:
+        for number in range(5):
+            with anyio.move_on_after(1):
+                await anyio.sleep_forever()
+            yield str(number)
+
+    response = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=2))
+    with Clock() as clock:
+        async with Client(response) as client, client.open("GET", "/") as exchange:
+            for number in range(5):
+                await clock.advance(1)
+                assert await exchange.read() == str(number).encode()
+            assert await exchange.read_all() == b""
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_timeout_of_asyncio_inside_a_source_is_no_end_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def source() -> AsyncIterator[str]:
+        for number in range(5):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await anyio.sleep_forever()
+            yield str(number)
+
+    response = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=2))
+    with Clock() as clock:
+        async with Client(response) as client, client.open("GET", "/") as exchange:
+            for number in range(5):
+                await clock.advance(1)
+                assert await exchange.read() == str(number).encode()
+            assert await exchange.read_all() == b""
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_source_that_swallows_a_cancellation_from_outside_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tailrace.connection.middleware._IN_STEPS", (__name__,))
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:  # as a server's whose client takes everything
+        sent.append(message)
+
+    async def source() -> AsyncIterator[str]:
+        yield "first"
+        with suppress(asyncio.CancelledError):
+            outer.cancel()
+            await anyio.sleep_forever()
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    before = stats()
+    with anyio.CancelScope() as outer:
+        await StreamingResponse(source())(scope, anyio.sleep_forever, send)  # type: ignore[arg-type] # never asked
+    after = stats()
+    assert outer.cancelled_caught
+    assert [message.get("more_body") for message in sent] == [None, True]
+    assert (after.cancelled, after.complete) == (before.cancelled + 1, before.complete)
 
 
 # Channels ----------------------------------------------------------------------------------------

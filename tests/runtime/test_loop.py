@@ -204,24 +204,24 @@ async def test_a_cancel_after_the_block_does_nothing_to_its_task() -> None:
         await anyio.sleep(0)
 
 
-async def test_a_block_that_cancels_itself_ends_at_its_next_wait() -> None:
+async def test_a_task_that_cancels_itself_and_does_not_wait_goes_on_behind_the_block() -> None:
+    async with running() as (loop, _):
+        with loop.cancel_once() as once:
+            once.cancel()
+        await anyio.sleep(0)
+        await anyio.sleep(0.001)
+    assert once.cancelled
+
+
+async def test_a_task_that_cancels_itself_is_cancelled_where_it_waits_next() -> None:
     went: list[str] = []
     async with running() as (loop, _):
         with loop.cancel_once() as once:
             once.cancel()
-            went.append("goes on")
             await anyio.sleep(0)
             went.append("never")
-    assert went == ["goes on"]
-
-
-async def test_a_block_that_cancels_itself_and_does_not_wait_cancels_nothing_behind_it() -> None:
-    async with running() as (loop, _):
-        with loop.cancel_once() as once:
-            once.cancel()
-        assert once.cancelled
         await anyio.sleep(0)
-        await anyio.sleep(0.001)
+    assert went == []
 
 
 async def test_an_error_in_a_block_comes_out() -> None:

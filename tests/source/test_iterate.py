@@ -65,6 +65,29 @@ async def test_what_is_iterable_in_both_ways_is_iterated_asynchronously() -> Non
     assert await gather(open_source(Both())) == ["async"]
 
 
+class Futures:
+    """An iterator whose `__anext__` is a plain function: it ends without an awaitable."""
+
+    def __init__(self) -> None:
+        self.left = 3
+
+    def __aiter__(self) -> Futures:
+        return self
+
+    def __anext__(self) -> Awaitable[int]:
+        if not self.left:
+            raise StopAsyncIteration
+        self.left -= 1
+        return self._item()
+
+    async def _item(self) -> int:
+        return 2 - self.left
+
+
+async def test_an_iterator_may_end_before_it_gives_an_awaitable() -> None:
+    assert await gather(open_source(Futures())) == [0, 1, 2]
+
+
 async def test_what_cannot_be_iterated_is_refused_by_its_type() -> None:
     with pytest.raises(TypeError, match="not int: give it a generator, or a list of chunks"):
         open_source(5)

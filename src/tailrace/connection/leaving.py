@@ -78,7 +78,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         return _Offered(scope, receive, offered)
     for each in chain(behind(receive), behind(send, "send")):
         cycle = getattr(each, "__self__", None)
-        if all(hasattr(cycle, name) for name in _Cycle.__annotations__):
+        if all(hasattr(cycle, name) for name in _OF_A_CYCLE):
             return _Observed(scope, receive, cast(_Cycle, cycle))
     return _Asked(scope, receive)
 
@@ -128,6 +128,9 @@ class Leaving:
 
     def look(self) -> None:
         """Notice a leaving that nothing tells of. Called after a write, in the request's task."""
+
+    def ends(self) -> None:
+        """The last message of the response is on its way."""
 
     async def explains(self, error: Exception) -> bool:
         """Whether a `send` has failed because the client has left.
@@ -201,6 +204,9 @@ class _Offered(Leaving):
         return self._connection.on_lost(call)
 
 
+_OF_A_CYCLE = ("disconnected", "message_event", "response_complete", "transport")
+
+
 class _Cycle(Protocol):
     """What uvicorn's protocols (httptools, h11, zttp for HTTP/1.1 and 2) keep of a request."""
 
@@ -223,11 +229,10 @@ class _Observed(Leaving):
 
     @property
     def left(self) -> bool:
-        # The transport too: of pipelined requests, uvicorn tells only the last. Behind the end of a
-        # response it is uvicorn that closes, where the connection is not kept.
+        # The transport too: of pipelined requests, uvicorn tells only the last. But behind the
+        # last message uvicorn itself may close it.
         cycle = self._cycle
-        closes = not cycle.response_complete and cycle.transport.is_closing()
-        return cycle.disconnected or closes
+        return cycle.disconnected or (not cycle.response_complete and cycle.transport.is_closing())
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         self._left = self._left or self.left
@@ -263,17 +268,21 @@ class _Observed(Leaving):
 class _Asked(Leaving):
     """Told by `receive`, which one task asks."""
 
-    __slots__ = ("_asking", "_is_empty", "_unread")
+    __slots__ = ("_asking", "_ends", "_is_empty", "_unread")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         self._asking: Task | None = None
+        self._ends = False
         self._is_empty = not _has_body(scope)
         self._unread = _request_of(scope, receive)
 
     def look(self) -> None:
         if self._entered and self._asking is None and self._may_ask():
             self._asking = current_loop().start_task(self._ask)
+
+    def ends(self) -> None:
+        self._ends = True
 
     def _open(self) -> None:
         self.look()
@@ -308,7 +317,11 @@ class _Asked(Leaving):
                 "receive failed: it will not be noticed if this client leaves", exc_info=True
             )
             return
-        self._tell()
+        if self._ends:
+            # It says so of a whole response as well, while a middleware may still be at work.
+            self._left = True
+        else:
+            self._tell()
 
 
 def _has_body(scope: Scope) -> bool:

@@ -48,6 +48,7 @@ _CUT_OFF: Final = {Due.STALLED: Ending.STALLED, Due.TOO_SLOW: Ending.TOO_SLOW}
 _BY_US: Final = frozenset(_CUT_OFF.values())
 SILENT: Final = _BY_US | {Ending.LEFT, Ending.CANCELLED, Ending.REFUSED}
 """Endings after which nothing more is sent: there is no client, or it gets another response."""
+_UNFINISHED: Final = SILENT | {Ending.FAILED}
 _IN_ORDER: Final = frozenset({Ending.COMPLETE, Ending.DRAINED})
 
 
@@ -182,6 +183,8 @@ class Sending(OpenResponse):
         """Send a part of the body."""
         clock, time, size = self.clock, self._time, len(data)
         clock.writing(size, time())
+        if not more and self.leaving is not None:
+            self.leaving.ends()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
         clock.written(time())
         counters.bytes_sent += size
@@ -274,8 +277,8 @@ class Sending(OpenResponse):
             self.connection.abort(ending.value)
         if is_cut or ending in SILENT:
             self.interrupt()
-            if self.ending in _IN_ORDER and not self.finished:
-                self.ending = ending
+        if (is_cut or ending in _UNFINISHED) and self.ending in _IN_ORDER and not self.finished:
+            self.ending = ending
         super().end(ending)
 
     # Time
@@ -328,7 +331,8 @@ class Sending(OpenResponse):
         self.stop_clock()
         self._due, self.interrupt = nothing_due, _nothing
         if self._counted:
-            if self.ending is None:
+            is_unfinished = error is not None and self.ending in _IN_ORDER and not self.finished
+            if self.ending is None or is_unfinished:
                 self.ending = Ending.FAILED if isinstance(error, Exception) else Ending.CANCELLED
             counters.open -= self.listens
             counters.ended[self.ending] += 1

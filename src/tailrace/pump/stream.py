@@ -215,7 +215,10 @@ class Stream:
         self._woken.set()
 
     def interrupted(self) -> None:
-        self._iteration.interrupted()
+        if self._iteration.interrupted() and self.sending.ending is None:
+            # The source may swallow it: what it has not yielded then is still missing.
+            self.sending.ending = Ending.CANCELLED
+            self._cut()
 
     # Sending
 
@@ -286,6 +289,7 @@ class Stream:
             self.sending.end(Ending.CANCELLED)
             raise
         except BaseException as error:  # noqa: BLE001 - what the server says: raised later
+            self._is_cut = True  # at once: nothing may follow a message that is missing
             await self._fail(error)
 
     async def _end_beside(self) -> None:

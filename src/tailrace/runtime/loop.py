@@ -253,7 +253,7 @@ class _AsyncioCancelOnce:
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
         self._later: asyncio.Handle | None = None
-        """Cancels the task at its next wait."""
+        """Cancels a task that has cancelled itself."""
         self.cancelled = False
 
     def __enter__(self) -> _AsyncioCancelOnce:
@@ -261,18 +261,17 @@ class _AsyncioCancelOnce:
         return self
 
     def cancel(self) -> None:
-        task = self._task
-        if task is None or self.cancelled:
+        if self._task is None or self.cancelled:
             return
         self.cancelled = True
-        loop = task.get_loop()
-        if asyncio.current_task(loop) is task:
-            # Not now: behind a block that does not wait any more, another one's wait would end.
-            self._later = loop.call_soon(self._cancel_later)
+        if self._task is asyncio.current_task(self._task.get_loop()):
+            # `Task.cancel` now would stay behind a block that ends without a wait: before Python
+            # 3.13 it is not taken back, and cancels what the task does next.
+            self._later = self._task.get_loop().call_soon(self._cancel)
         else:
-            task.cancel()
+            self._cancel()
 
-    def _cancel_later(self) -> None:
+    def _cancel(self) -> None:
         self._later = None
         if self._task is not None:
             self._task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Any, Protocol, runtime_checkable
 
 import anyio
@@ -49,7 +50,7 @@ class Sink(Protocol):
         """Let a task that waits in `changed` look again; called in the loop."""
 
     def interrupted(self) -> None:
-        """The task in which the source waits is cancelled; called before the source is told."""
+        """A wait of the source is cancelled, by itself or from around; called before it is told."""
 
 
 class Source(Protocol):
@@ -146,10 +147,21 @@ class Iteration:
             self._begin_cleanup()
             self._once.cancel()
 
-    def interrupted(self) -> None:
-        """As `Sink.interrupted`: what a cancelled scope does at each wait is done once here."""
-        if self._shielded and not self._scope.shield:
-            self._begin_cleanup()
+    def interrupted(self) -> bool:
+        """A wait of the source is cancelled. What a scope around `run` does so is done once.
+
+        Returns:
+            It is a scope around `run`. A cancellation that is the source's own, such as the end of
+            a time limit inside it, is none of ours.
+        """
+        if not self._shielded or self._scope.shield or not _is_in_cancelled_scope():
+            return False
+        self._scope.shield = True
+        if _is_in_cancelled_scope():  # still: it is one inside
+            self._scope.shield = False
+            return False
+        self._begin_cleanup()
+        return True
 
     async def close(self) -> BaseException | None:
         """Close the source. Returns as `run` does."""
@@ -197,6 +209,10 @@ class Iteration:
                 self._name,
                 self._timeout,
             )
+
+
+def _is_in_cancelled_scope() -> bool:
+    return anyio.current_effective_deadline() == -inf
 
 
 async def _meet_timeout(error: BaseException, scope: anyio.CancelScope) -> None:

@@ -65,7 +65,10 @@ class AsyncSource:
             direct = isinstance(self._iterator, AsyncGeneratorType)
             turn_ends = clock() + limits.TURN_BUDGET
             while True:
-                steps: Any = take() if direct else stepper(take())
+                try:
+                    steps: Any = take() if direct else stepper(take())
+                except StopAsyncIteration:  # as `async for` takes it: before there is an awaitable
+                    return
                 try:
                     waiting = steps.send(None)
                     if waiting is None and clock() < turn_ends:
