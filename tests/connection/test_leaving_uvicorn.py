@@ -157,6 +157,14 @@ async def test_a_transport_that_closes_is_noticed_by_a_look() -> None:
     assert told == ["left"]
 
 
+async def test_it_ends_when_uvicorn_knows_it_too() -> None:
+    cycle = Cycle(END)
+    async with leaving_of(scope_of(), cycle.receive, cycle.send):
+        cycle.transport.closing = True
+        asyncio.get_running_loop().call_soon(cycle.lose)
+    assert cycle.disconnected
+
+
 async def test_a_transport_that_the_server_closes_behind_the_end_is_no_leaving() -> None:
     cycle, told = Cycle(END), []
     async with leaving_of(scope_of(), cycle.receive, cycle.send) as leaving:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from tailrace import EventSourceResponse, StreamingResponse, StreamOptions, limits
+from tailrace import StreamingResponse, limits
 from tailrace.testing import Client, SourceProbe
 
 pytestmark = pytest.mark.anyio
@@ -80,27 +80,6 @@ class _Cycle:
     async def send(self, message: Message) -> None:
         time.sleep(2 * limits.TURN_BUDGET)  # noqa: ASYNC251 - a busy machine
         self.sent += message.get("body", b"")
-
-
-def test_a_write_that_takes_longer_than_a_turn_is_made_in_a_timer_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Kind of fault: in a timer's callback anyio does not know its event loop."""
-    monkeypatch.setattr("tailrace.pump.stream.sends_in_steps", lambda send: True)
-
-    async def source() -> AsyncIterator[str]:
-        await asyncio.sleep(0.05)
-        yield "first"
-        await asyncio.sleep(0.05)
-        yield "second"
-        await asyncio.sleep(0.05)
-
-    options = StreamOptions(heartbeat=0.02, start_grace=0.01)
-    response = EventSourceResponse(source(), options=options)
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-    cycle = _Cycle()
-    asyncio.run(response(scope, cycle.receive, cycle.send))  # as uvicorn does, without anyio
-    assert cycle.sent.replace(b": keep-alive\n\n", b"") == b"data: first\n\ndata: second\n\n"
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

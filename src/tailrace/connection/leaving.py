@@ -257,6 +257,9 @@ class _Observed(Leaving):
             if getattr(self._set, "__self__", None) is not event:
                 event.set = self._set  # type: ignore[method-assign] # who else looks on
         self._set = _nothing
+        if self.left and not self._cycle.disconnected:
+            # uvicorn is told in the next turn; until then it logs a response that ends as an error.
+            await anyio.lowlevel.cancel_shielded_checkpoint()
 
     def _on_set(self) -> None:
         self._set()
