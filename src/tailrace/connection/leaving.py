@@ -246,7 +246,7 @@ class _Observed(Leaving):
             del own["set"]
             if getattr(self._set, "__self__", None) is not self._cycle.message_event:
                 own["set"] = self._set
-        self._set = _nothing
+            self._set = _nothing  # otherwise who looks on behind this one still calls it
 
     def _on_set(self) -> None:
         self._set()
