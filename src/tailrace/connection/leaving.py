@@ -282,7 +282,7 @@ class _Asked(Leaving):
         request = self._unread
         if self._is_empty:
             if request is not None and not _is_read(request):
-                _remember_empty(request)
+                request._body = b""
             self._unread = None
             return True
         return request is not None and _is_read(request)
@@ -336,11 +336,6 @@ def _request_of(scope: Scope, receive: Receive) -> Request | None:
 
 def _is_read(request: Request) -> bool:
     return request._stream_consumed or hasattr(request, "_body")
-
-
-def _remember_empty(request: Request | None) -> None:
-    if request is not None and not _is_read(request):
-        request._body = b""
 
 
 def _nothing() -> None:
