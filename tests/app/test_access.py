@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -111,6 +112,34 @@ async def test_what_raises_has_failed_and_still_raises(lines: Lines) -> None:
         await AccessLog(failing)(scope, call, call)  # type: ignore[arg-type] # not called
     entry = json.loads(lines()[0])
     assert (entry["status"], entry["first_byte"], entry["outcome"]) == (None, None, "failed")
+
+
+async def test_a_client_has_left_when_the_servers_send_says_so(lines: Lines) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if sent:
+            raise OSError("the client has left")
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    with pytest.raises(OSError, match="has left"):
+        await AccessLog(answer)(scope, send, send)  # type: ignore[arg-type] # nothing is received
+    entry = json.loads(lines()[0])
+    assert (entry["status"], entry["bytes"], entry["outcome"]) == (201, 0, "left")
+
+
+async def test_what_the_server_cancels_is_told_from_what_fails(lines: Lines) -> None:
+    async def cancelled(scope: Any, receive: Any, send: Any) -> None:
+        raise CancelledError
+
+    async def call() -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/"}
+    with pytest.raises(CancelledError):
+        await AccessLog(cancelled)(scope, call, call)  # type: ignore[arg-type] # not called
+    assert json.loads(lines()[0])["outcome"] == "cancelled"
 
 
 @pytest.mark.parametrize(

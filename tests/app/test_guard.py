@@ -103,3 +103,11 @@ def test_two_origins_are_none_of_ours() -> None:
     refusal = HostGuard(LOOPBACK_HOSTS, ()).refusal(scope)
     assert refusal is not None
     assert refusal.status == 403
+
+
+def test_a_request_with_two_hosts_is_refused_though_any_may_be_called() -> None:
+    request = asked("GET", "localhost")
+    request["headers"].append((b"host", b"evil.example"))
+    refusal = HostGuard(("*",), ()).refusal(request)
+    assert refusal is not None
+    assert (refusal.status, refusal.code) == (400, "host_not_clear")

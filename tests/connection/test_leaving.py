@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from tailrace.connection import leaving_of
+from tailrace.connection import Leaving, leaving_of
 from tailrace.testing import settle
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +118,22 @@ async def test_behind_a_body_that_the_request_has_read_the_leaving_is_asked_for(
         server.gone.set()
         await settle()
         assert leaving.left
+
+
+async def test_a_request_that_is_too_many_callers_away_is_not_found_and_nothing_is_taken() -> None:
+    server = Server(BODY, headers=(LENGTH,))
+    request = Request(server.scope, server.receive)
+    assert await request.body() == b"hello"
+    asked = server.asked
+
+    def called_from_afar(calls: int) -> Leaving:
+        if calls:
+            return called_from_afar(calls - 1)
+        return leaving_of(server.scope, server.receive, server.send)
+
+    async with called_from_afar(100):
+        await settle()
+    assert server.asked == asked
 
 
 async def test_when_a_body_is_read_later_a_look_notices() -> None:

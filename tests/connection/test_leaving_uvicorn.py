@@ -122,6 +122,25 @@ async def test_one_response_inside_another_leaves_the_event_as_it_was() -> None:
     assert "set" not in vars(cycle.message_event)
 
 
+async def test_a_response_that_ends_before_a_later_one_does_not_take_the_event_from_uvicorn() -> (
+    None
+):
+    cycle, told = Cycle(), []
+    first = leaving_of(scope_of(), cycle.receive, cycle.send)
+    later = leaving_of(scope_of(), cycle.receive, cycle.send)
+    first.begin()
+    later.begin()
+    later.on_left(lambda: told.append("later"))
+    await first.end()
+    cycle.come(END)
+    assert cycle.message_event.is_set()
+    assert await cycle.receive() == END
+    await later.end()
+    cycle.lose()
+    assert cycle.message_event.is_set()
+    assert told == []
+
+
 async def test_behind_a_body_that_was_read_it_is_noticed_at_once() -> None:
     cycle, told = Cycle({**PART, "more_body": False}), []
     assert (await cycle.receive())["body"] == b"part"

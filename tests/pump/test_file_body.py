@@ -3,6 +3,7 @@ used."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,34 @@ async def test_one_that_leaves_ends_it(tmp_path: Path) -> None:
             body_in(tmp_path), StreamOptions(), Head(200, []), dict(SCOPE), leave, server.send
         )
     assert ending is Ending.LEFT
+
+
+class Gone:
+    """What uvicorn keeps of a request whose client has left."""
+
+    disconnected = True
+    response_complete = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+        self.transport = self
+
+    def is_closing(self) -> bool:
+        return True
+
+    async def receive(self) -> Any:
+        return {"type": "http.disconnect"}
+
+
+async def test_to_one_that_has_left_before_nothing_is_sent_and_the_file_is_closed(
+    tmp_path: Path,
+) -> None:
+    server, receive = Taken(), Gone().receive
+    async with no_leaks():
+        ending = await send_file(
+            body_in(tmp_path), StreamOptions(), Head(200, []), dict(SCOPE), receive, server.send
+        )
+    assert (ending, server.messages) == (Ending.LEFT, [])
 
 
 async def test_a_change_before_the_first_byte_sends_nothing(tmp_path: Path) -> None:

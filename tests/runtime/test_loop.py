@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from tailrace.runtime import CancelOnce, Loop, current_loop
 from tailrace.testing import Clock, settle, wait_until
@@ -164,6 +165,25 @@ def test_a_call_from_a_thread_to_a_loop_that_is_gone_is_nothing(anyio_backend: A
     backend, options = anyio_backend
     anyio.run(leave, backend=backend, backend_options=options)
     loops[0].call_from_thread(lambda: pytest.fail("there is no loop to run this"))
+
+
+def test_a_thread_that_asks_a_loop_that_is_gone_is_told_so(anyio_backend: Any) -> None:
+    loops: list[Loop] = []
+
+    async def leave() -> None:
+        async with running() as (loop, _):
+            loops.append(loop)
+
+    async def never() -> None:
+        pytest.fail("there is no loop to run this")
+
+    backend, options = anyio_backend
+    anyio.run(leave, backend=backend, backend_options=options)
+    gone = {"asyncio": RuntimeError, "trio": trio.RunFinishedError}[backend]
+    with pytest.raises(gone):
+        loops[0].run_from_thread(never)
+    with pytest.raises(gone):
+        loops[0].ask_from_thread(lambda: pytest.fail("there is no loop to run this"))
 
 
 # Interrupts --------------------------------------------------------------------------------------

@@ -100,6 +100,56 @@ async def test_if_the_one_who_reads_is_cancelled_another_one_reads() -> None:
     assert len(flights) == 0
 
 
+async def test_if_the_one_who_reads_for_others_is_cancelled_one_of_them_reads() -> None:
+    source, flights, got, readers = Source(), SingleFlight(), list[int](), list[int]()
+    scopes = [anyio.CancelScope() for _ in range(4)]
+
+    async def ask(number: int) -> None:
+        async def read() -> int:
+            readers.append(number)
+            return await source.read()
+
+        with scopes[number]:
+            got.append(await flights.do("key", read))
+
+    async with anyio.create_task_group() as group:
+        for number in range(4):
+            group.start_soon(ask, number)
+            await settle()
+        first, source.gate = source.gate, anyio.Event()
+        first.set()
+        await settle()
+        assert (got, len(readers)) == ([0], 2)
+        source.value = 1
+        scopes[readers[1]].cancel()
+        await settle()
+        assert (got, len(readers)) == ([0], 3)
+        source.gate.set()
+    assert got == [0, 1, 1]
+    assert len(flights) == 0
+
+
+async def test_a_read_that_does_not_wait_is_over_before_those_it_was_for_look() -> None:
+    source, flights, got = Source(), SingleFlight(), []
+    read = source.read
+
+    async def at_once() -> int:
+        source.reads += 1
+        return 7
+
+    async def ask() -> None:
+        got.append(await flights.do("key", lambda: read()))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(ask)
+        await settle()
+        read = at_once
+        source.gate.set()
+    assert (got, source.reads) == ([0, 7, 7, 7], 2)
+    assert len(flights) == 0
+
+
 async def test_nothing_is_left_if_all_who_wait_are_cancelled() -> None:
     source, flights = Source(), SingleFlight()
     async with anyio.create_task_group() as group:

@@ -172,6 +172,43 @@ def test_work_that_comes_while_threads_end_is_never_lost(monkeypatch: pytest.Mon
         assert done.acquire(timeout=10)
 
 
+def test_a_job_that_comes_as_a_thread_ends_is_run_by_that_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
+    pool = of(1)
+    seen: list[threading.Thread] = []
+
+    def job() -> None:
+        seen.append(threading.current_thread())
+
+    class Late:
+        """The pool's lock. Its thread, which is about to end, gets it after another job was put."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.entered = 0
+
+        def __enter__(self) -> None:
+            if threading.current_thread() in seen:
+                self.entered += 1
+                if self.entered == 2:  # the first is behind the job, the second behind the wait
+                    other = threading.Thread(target=pool.submit, args=(job,))
+                    other.start()
+                    other.join(10)
+            self.lock.acquire()
+
+        def __exit__(self, *raised: object) -> None:
+            self.lock.release()
+
+    monkeypatch.setattr(pool, "_lock", Late())
+    pool.submit(job)
+    until(lambda: len(seen) == 2)
+    assert seen[0] is seen[1]
+    seen[0].join(10)
+    assert ran_in(pool) is not seen[0]
+
+
 class Job:
     """A job that can be watched."""
 
@@ -285,6 +322,26 @@ def test_a_pinned_thread_that_was_never_had_holds_nothing() -> None:
     assert ran_in(pool)
 
 
+def test_a_job_that_runs_in_a_pinned_thread_cannot_be_taken_back() -> None:
+    pool = of(1)
+    pinned = PinnedThread(pool)
+    ran: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    pinned.submit(job)
+    assert begun.wait(10)
+    assert not pinned.withdraw(job)
+    pinned.submit(lambda: ran.append("in the same thread"))
+    go_on.set()
+    until(lambda: ran)
+    pinned.release()
+    until(lambda: pool.busy == 0)
+
+
 def test_the_process_has_as_many_as_the_limit_says() -> None:
     assert source_threads.limit == limits.SYNC_SOURCE_THREADS
 
@@ -344,3 +401,36 @@ async def test_a_cancelled_call_is_not_waited_for_and_its_result_is_discarded(
             await anyio.sleep(0)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(discarded[0].descriptor)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_cancelled_while_it_waits_for_a_thread_is_not_made() -> None:
+    pool = of(1)
+    with blocked(pool, 1):
+        async with anyio.create_task_group() as group:
+            call = partial(call_in_thread, lambda: pytest.fail("it was cancelled"), threads=pool)
+            group.start_soon(call)
+            await wait_until(lambda: pool.queue)
+            group.cancel_scope.cancel()
+        assert not pool.queue
+    assert ran_in(pool)
+
+
+@pytest.mark.anyio
+async def test_a_result_that_comes_together_with_a_cancellation_is_discarded() -> None:
+    pool = of(1)
+    go_on = threading.Event()
+    discarded: list[str] = []
+
+    def work() -> str:
+        go_on.wait(10)
+        return "result"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(call_in_thread, work, threads=pool, discard=discarded.append))
+        await wait_until(lambda: pool.busy)
+        go_on.set()
+        until(lambda: pool.busy == 0)  # the loop, held here, has not yet seen the result
+        group.cancel_scope.cancel()
+    until(lambda: discarded)
+    assert discarded == ["result"]

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from tailrace import limits
 from tailrace.runtime.timer_wheel import TimerWheel, timer_wheel
 from tailrace.testing import Clock, no_leaks
 
@@ -84,6 +86,47 @@ async def test_an_earlier_time_comes_before_one_that_was_set_first(clock: Clock)
     await clock.advance(2)
     assert (late.rang, len(early.rang)) == ([], 1)
     wheel.take_back(late)
+
+
+async def test_what_is_due_can_be_taken_back_by_what_is_due_before_it(clock: Clock) -> None:
+    wheel, later, last = TimerWheel(), Bell(), Bell()
+
+    class TakesBack(Bell):
+        def on_tick(self, now: float) -> float:
+            wheel.take_back(later)
+            return super().on_tick(now)
+
+    first = TakesBack()
+    await clock.advance(10)
+    for bell, ago in ((first, 3), (later, 2), (last, 1)):  # one turn finds all three due
+        wheel.set(bell, anyio.current_time() - ago)
+    await clock.advance(1)
+    assert (len(first.rang), later.rang, len(last.rang)) == (1, [], 1)
+    assert len(wheel) == 0
+
+
+async def test_what_takes_long_lets_the_loop_run_before_the_rest_is_called() -> None:
+    wheel, went = TimerWheel(), list[str]()
+
+    class Slow(Bell):
+        def on_tick(self, now: float) -> float:
+            went.append("slow")
+            while anyio.current_time() <= now + limits.TURN_BUDGET:
+                pass
+            return super().on_tick(now)
+
+    async def other() -> None:
+        while went.count("slow") < 3:
+            went.append("other")
+            await anyio.lowlevel.checkpoint()
+
+    for _ in range(3):
+        wheel.set(Slow(), anyio.current_time())
+    with anyio.fail_after(10):
+        await other()
+    first, second, third = (at for at, name in enumerate(went) if name == "slow")
+    assert "other" in went[first:second]
+    assert "other" in went[second:third]
 
 
 async def test_nothing_is_left_of_what_was_taken_back(clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -215,6 +216,30 @@ def test_a_coroutine_that_python_closes_is_closed() -> None:
     with pytest.raises(RuntimeError, match="reuse"):
         loop.run_until_complete(tasks[0])
     loop.close()
+
+
+def test_in_another_thread_nothing_is_taken_for_what_a_signals_handler_raises() -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        # C code raises it here, as Python's own handler of Ctrl-C does in the main thread.
+        await raised(asyncio.get_running_loop())
+
+    def raised(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        future = loop.create_future()
+        future.set_exception(KeyboardInterrupt())
+        return future
+
+    def work() -> None:
+        try:
+            anyio.run(gather, open_source(source()))
+        except BaseException as error:  # noqa: BLE001 - what comes out is looked at
+            errors.append(error)
+
+    errors: list[BaseException] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert [type(error) for error in errors] == [SourceExited]
 
 
 # The end of the process --------------------------------------------------------------------------

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from tailrace import limits
-from tailrace.runtime import Threads, current_loop
+from tailrace.errors import SourceExited
+from tailrace.runtime import Threads, current_loop, threads
 from tailrace.runtime.threads import Job
 from tailrace.source import AsyncSource, SyncSource, iterate_in_threads, open_source, sync
 from tailrace.testing import Clock, SourceProbe, settle, wait_until
@@ -49,6 +53,34 @@ async def test_whatever_can_be_iterated_gives_its_items_in_order(make: Callable[
 @pytest.mark.parametrize("content", ["abc", b"abc", bytearray(b"abc"), memoryview(b"abc")])
 async def test_a_text_is_one_item(content: Any) -> None:
     assert await gather(open_source(content)) == [content]
+
+
+async def test_a_generator_that_has_the_name_of_fastapis_wrapper_is_no_wrapper() -> None:
+    async def _async_stream_raw(async_gen: AsyncIterator[int]) -> AsyncIterator[int]:
+        async for number in async_gen:
+            yield number * 2
+
+    assert await gather(open_source(_async_stream_raw(anumbers()))) == [0, 2, 4]
+
+
+async def test_a_file_that_was_closed_raises_that_it_was() -> None:
+    file = io.BytesIO(b"a")
+    file.close()
+    assert not sync.is_rewindable(file)
+    with pytest.raises(ValueError, match="closed file"):
+        await gather(open_source(file))
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_trios_channel_is_closed_only_if_nobody_can_send_into_it_any_more() -> None:
+    send, receive = trio.open_memory_channel[int](3)
+    source = AsyncSource(receive)
+    await source.close()
+    await send.send(1)  # the sender, which is not part of the source, is not disturbed
+    await send.aclose()
+    assert await gather(source) == [1]
+    with pytest.raises(trio.ClosedResourceError):
+        await receive.receive()
 
 
 class Both:
@@ -733,6 +765,39 @@ async def test_a_pinned_source_gives_its_thread_back_however_it_ends(pool: Threa
     await source.close()
     assert probe.how == "closed"
     await wait_until(lambda: pool.busy == 0)
+
+
+@pytest.mark.parametrize("error", [None, LookupError("no"), SystemExit(1)])
+async def test_one_that_has_begun_is_closed_though_the_system_has_no_thread_left(
+    pool: Threads, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
+    begun: list[threading.Thread] = []
+    closed: list[threading.Thread] = []
+
+    def rows() -> Iterator[int]:
+        begun.append(threading.current_thread())
+        try:
+            yield 1
+        finally:
+            closed.append(threading.current_thread())
+            if error is not None:
+                raise error
+
+    source, sink = SyncSource(rows()), Gathered(full_after=1)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, source, sink)
+        await wait_until(lambda: sink.waits)
+        group.cancel_scope.cancel()
+    begun[0].join(10)
+    before = threading.stack_size()
+    threading.stack_size(1 << 46)  # more than any address space: the system refuses
+    try:
+        with nullcontext() if error is None else pytest.raises((LookupError, SourceExited)):
+            await source.close()
+    finally:
+        threading.stack_size(before)
+    assert closed == [threading.current_thread()]
 
 
 # As an asynchronous iterable ---------------------------------------------------------------------

@@ -256,7 +256,7 @@ class _Observed(Leaving):
             del event.set  # the one of the instance
             if getattr(self._set, "__self__", None) is not event:
                 event.set = self._set  # type: ignore[method-assign] # who else looks on
-        self._set = _nothing
+            self._set = _nothing  # otherwise who looks on behind this one still calls it
         if self.left and not self._cycle.disconnected:
             # uvicorn is told in the next turn; until then it logs a response that ends as an error.
             await anyio.lowlevel.cancel_shielded_checkpoint()
@@ -299,7 +299,7 @@ class _Asked(Leaving):
         request = self._unread
         if self._is_empty:
             if request is not None and not _is_read(request):
-                _remember_empty(request)
+                request._body = b""
             self._unread = None
             return True
         return request is not None and _is_read(request)
@@ -357,11 +357,6 @@ def _request_of(scope: Scope, receive: Receive) -> Request | None:
 
 def _is_read(request: Request) -> bool:
     return request._stream_consumed or hasattr(request, "_body")
-
-
-def _remember_empty(request: Request | None) -> None:
-    if request is not None and not _is_read(request):
-        request._body = b""
 
 
 def _nothing() -> None:
