@@ -60,7 +60,8 @@ def find_server() -> Server | None:
         if look is None:
             continue
         try:
-            return look(frame.f_locals)
+            # A copy: from Python 3.13 on these are a proxy, with error messages of its own.
+            return look(dict(frame.f_locals))
         except (AttributeError, KeyError, TypeError) as error:
             # A version that is made differently: then nothing is seen, as under any other server.
             log.warning(
