@@ -192,8 +192,9 @@ async def test_where_a_failure_cannot_end_the_body_it_is_cut(
 
 
 async def test_an_array_of_a_run_that_failed_before_its_first_item_is_an_error(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tailrace.framing.Framing.start_grace", 30.0)  # a slow machine's run
     got = await get(world, "/run/fails-at-once", ARRAY)
     assert (got.status, got.code) == (500, "stream_failed")
 
