@@ -170,7 +170,21 @@ class FileUnavailable(TailraceError, RuntimeError):
         self.reason = reason
 
 
-class InvalidChunk(TailraceError, TypeError):
+class _OfAnItem(Exception):
+    """An error of one item, which the framing raises and the pump counts."""
+
+    number: int | None = None
+
+    def count(self, number: int) -> None:
+        """Say which item it was, by its `number` from 1."""
+        self.number = number
+        self.args = (self._message(),)
+
+    def _message(self) -> str:
+        raise NotImplementedError
+
+
+class InvalidChunk(_OfAnItem, TailraceError, TypeError):
     """A source gave an item that its format cannot carry.
 
     Args:
@@ -198,13 +212,7 @@ class InvalidChunk(TailraceError, TypeError):
         self.format = format
         self.wanted = wanted
         self.column = column
-        self.number: int | None = None
         super().__init__(self._message())
-
-    def count(self, number: int) -> None:
-        """Say which item it was, by its `number` from 1."""
-        self.number = number
-        self.args = (self._message(),)
 
     def _message(self) -> str:
         given = _name_of(self.item_type)
@@ -216,7 +224,7 @@ class InvalidChunk(TailraceError, TypeError):
         return f"a source of a {self.format} response gave {given}: give it {self.wanted}"
 
 
-class InvalidEvent(TailraceError, ValueError):
+class InvalidEvent(_OfAnItem, TailraceError, ValueError):
     """A field of a server-sent event cannot be written on the wire.
 
     Args:
@@ -234,20 +242,14 @@ class InvalidEvent(TailraceError, ValueError):
         self.field = field
         self.value = value
         self.reason = reason
-        self.number: int | None = None
         super().__init__(self._message())
-
-    def count(self, number: int) -> None:
-        """Say which item it was, by its `number` from 1."""
-        self.number = number
-        self.args = (self._message(),)
 
     def _message(self) -> str:
         which = "" if self.number is None else f" of item {self.number}"
         return f"event {self.field}={self.value!r}{which} cannot be sent: {self.reason}"
 
 
-class InvalidItem(TailraceError, ValueError):
+class InvalidItem(_OfAnItem, TailraceError, ValueError):
     """An item does not fit the item type that the endpoint's return annotation names.
 
     Args:
@@ -263,19 +265,14 @@ class InvalidItem(TailraceError, ValueError):
     def __init__(self, endpoint: str, errors: list[Any]) -> None:
         self.endpoint = endpoint
         self.errors = errors
-        self.number: int | None = None
         super().__init__(self._message())
-
-    def count(self, number: int) -> None:
-        """Say which item it was, by its `number` from 1."""
-        self.number = number
-        self.args = (f"{self._message()}, as item {number}",)
 
     def _message(self) -> str:
         first = self.errors[0] if self.errors else {}
+        which = "" if self.number is None else f", as item {self.number}"
         return (
             f"{self.endpoint} yielded an item that does not fit its return annotation: "
-            f"{first.get('msg', 'invalid')} at {first.get('loc', ())}"
+            f"{first.get('msg', 'invalid')} at {first.get('loc', ())}{which}"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tailrace import limits
 from tailrace.errors import InvalidOption
 
-__all__ = ["StreamOptions"]
+__all__ = ["StreamOptions", "check_flag"]
 
 _FLAGS = ("release_dependencies", "pin_thread", "expose_errors", "blank_lines", "compress")
 
@@ -82,8 +82,7 @@ class StreamOptions:
         if type(batch) is not int or not smallest <= batch <= largest:
             raise InvalidOption("max_batch_bytes", batch, f"{smallest} to {largest} bytes")
         for name in _FLAGS:
-            if type(getattr(self, name)) is not bool:
-                raise InvalidOption(name, getattr(self, name), "True or False")
+            check_flag(name, getattr(self, name))
 
     def beat_every(self, heartbeat: bytes) -> float:
         """Seconds of silence after which a format's heartbeat is sent; infinite if none is sent.
@@ -94,6 +93,16 @@ class StreamOptions:
         if self.heartbeat is None or not heartbeat or (heartbeat == b"\n" and not self.blank_lines):
             return math.inf
         return self.heartbeat
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse a setting that is not a bool: the text "false", for example, would count as true.
+
+    Raises:
+        InvalidOption: The value is neither True nor False.
+    """
+    if type(value) is not bool:
+        raise InvalidOption(name, value, "True or False")
 
 
 def _check_positive(name: str, value: float | None, allowed: str) -> None:

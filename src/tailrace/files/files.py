@@ -36,6 +36,7 @@ from tailrace.responses import ETagKind, FileResponse, StreamingResponse, check_
 from tailrace.runtime import Descriptor, call_in_thread, file_threads
 from tailrace.semantics import MediaTypes, choose_media_type, content_disposition, mounted
 from tailrace.source import Source, open_source
+from tailrace.types import check_flag
 
 __all__ = ["Files", "ResourcePolicy"]
 
@@ -117,8 +118,7 @@ class Files:
             raise InvalidOption("directory", os.fspath(directory), "a directory that exists")
         flags = {"listing": listing, "hidden": hidden, "zip": zip}
         for name, flag in (flags | {"precompressed": precompressed, "sandbox": sandbox}).items():
-            if type(flag) is not bool:  # the text "no" would count as true
-                raise InvalidOption(name, flag, "True or False")
+            check_flag(name, flag)
         if index is not None and not _is_name(index):
             raise InvalidOption("index", index, "the name of a file, or None")
         if cache_control is not None and not (

@@ -6,9 +6,9 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from tailrace import limits
-from tailrace.errors import InvalidOption, Problem
+from tailrace.errors import Problem
 
-__all__ = ["Carries", "Framing", "check_flag"]
+__all__ = ["Carries", "Framing"]
 
 
 class Carries(Enum):
@@ -90,13 +90,3 @@ class Framing:
             retry: Seconds after which the client should connect again.
         """
         return None
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Refuse a setting that is not a bool: the text "false", for example, would count as true.
-
-    Raises:
-        InvalidOption: The value is neither True nor False.
-    """
-    if type(value) is not bool:
-        raise InvalidOption(name, value, "True or False")

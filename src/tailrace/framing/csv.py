@@ -19,9 +19,10 @@ from decimal import Decimal
 from typing import Any
 
 from tailrace.errors import InvalidChunk, InvalidOption, Problem
-from tailrace.framing.base import Framing, check_flag
+from tailrace.framing.base import Framing
 from tailrace.framing.charset import Charset
 from tailrace.framing.row import json_text, plain_of, reason_of, record_of
+from tailrace.types import check_flag
 
 __all__ = ["CSV"]
 

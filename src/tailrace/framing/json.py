@@ -7,8 +7,9 @@ from typing import Any
 from pydantic_core import to_json
 
 from tailrace.errors import InvalidChunk, Problem
-from tailrace.framing.base import Carries, Framing, check_flag
+from tailrace.framing.base import Carries, Framing
 from tailrace.framing.row import json_text, reason_of, record_of
+from tailrace.types import check_flag
 
 __all__ = ["JSONArray", "JSONLines", "error_json", "json_of"]
 

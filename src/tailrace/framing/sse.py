@@ -20,9 +20,10 @@ from functools import lru_cache
 from typing import Any
 
 from tailrace.errors import InvalidEvent, Problem
-from tailrace.framing.base import Carries, Framing, check_flag
+from tailrace.framing.base import Carries, Framing
 from tailrace.framing.json import error_json, json_of
 from tailrace.limits import MAX_RETRY_MS
+from tailrace.types import check_flag
 
 __all__ = ["Event", "ServerSentEvents", "is_event"]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from tailrace import limits
 from tailrace.errors import InvalidOption
-from tailrace.types import StreamOptions
+from tailrace.types import StreamOptions, check_flag
 
 __all__ = ["ANY_ORIGIN", "ProtocolOptions"]
 
@@ -65,8 +65,7 @@ class ProtocolOptions:
         _check_bytes("max_append_bytes", self.max_append_bytes, limits.MAX_APPEND_BYTES)
         _check_bytes("read_bytes", self.read_bytes, limits.MAX_APPEND_BYTES)
         for name in ("shared", "cors_credentials"):
-            if type(getattr(self, name)) is not bool:
-                raise InvalidOption(name, getattr(self, name), "True or False")
+            check_flag(name, getattr(self, name))
         if self.forks is not None and type(self.forks) is not bool:
             raise InvalidOption("forks", self.forks, "True, False or None")
         _check_origins(self.cors_origins, credentials=self.cors_credentials)

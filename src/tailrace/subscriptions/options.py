@@ -9,6 +9,7 @@ from typing import Final
 
 from tailrace import limits
 from tailrace.errors import InvalidOption
+from tailrace.types import check_flag
 
 __all__ = ["SubscriptionOptions"]
 
@@ -55,8 +56,7 @@ class SubscriptionOptions:
         if context is not None and not isinstance(context, ssl.SSLContext):
             raise InvalidOption("ssl_context", context, "an ssl.SSLContext, or None")
         for name in ("allow_localhost", "patterns"):
-            if type(getattr(self, name)) is not bool:
-                raise InvalidOption(name, getattr(self, name), "True or False")
+            check_flag(name, getattr(self, name))
         for name in ("webhook_timeout", "sweep"):
             value = getattr(self, name)
             # bool is an int: `sweep=True` is a mistake, not one second.
