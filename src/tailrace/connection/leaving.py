@@ -79,7 +79,7 @@ def leaving_of(scope: Scope, receive: Receive | None, send: Send) -> Leaving:
         return _Offered(scope, receive, offered)
     for each in chain(behind(receive), behind(send, "send")):
         cycle = getattr(each, "__self__", None)
-        if all(hasattr(cycle, name) for name in _OF_A_CYCLE):
+        if all(hasattr(cycle, name) for name in _Cycle.__annotations__):
             return _Observed(scope, receive, cast(_Cycle, cycle))
     return _Asked(scope, receive)
 
@@ -119,7 +119,6 @@ class Leaving:
         if self._left:
             call()
             return _nothing
-
         self._calls.append(call)
         return partial(self._take_back, call)
 
@@ -203,9 +202,6 @@ class _Offered(Leaving):
 
     def on_left(self, call: Callable[[], None]) -> Callable[[], None]:
         return self._connection.on_lost(call)
-
-
-_OF_A_CYCLE = ("disconnected", "message_event", "response_complete", "transport")
 
 
 class _Cycle(Protocol):

@@ -13,7 +13,6 @@ message that is on its way, and the file is closed behind that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 
@@ -31,12 +30,10 @@ from tailrace.types import StreamOptions
 __all__ = ["FileBody", "send_file"]
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Bytes of the file from `start` up to, and not with, `stop`, that are read and sent."""
+class Span(Extent):
+    """Bytes that the server copies."""
 
-    start: int
-    stop: int
+    __slots__ = ()
 
 
 class FileBody:
@@ -57,23 +54,20 @@ class FileBody:
         self._block_bytes = block_bytes
         self._span_bytes = span_bytes
 
-    def steps(self) -> Iterator[bytes | Read | Extent]:
+    def steps(self) -> Iterator[bytes | Extent | Span]:
         """What is done, one after the other: bytes to send, extents to read, and spans."""
         extents = [piece for piece in self._pieces if isinstance(piece, Extent)]
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield piece
                 continue
-            start = piece.start
-            spanned = piece.stop - self._block_bytes if piece is extents[-1] else piece.stop
-            while spanned - start >= self._block_bytes:
-                stop = min(start + self._span_bytes, spanned)
-                yield Extent(start, stop)
-                start = stop
-            while start < piece.stop:
-                stop = min(start + self._block_bytes, piece.stop)
-                yield Read(start, stop)
-                start = stop
+            read_from = piece.start
+            end = piece.stop - self._block_bytes if piece is extents[-1] else piece.stop
+            for each in Extent(piece.start, end).cut(self._span_bytes):
+                if each.size >= self._block_bytes:  # a shorter rest is read with what follows
+                    yield Span(each.start, each.stop)
+                    read_from = each.stop
+            yield from Extent(read_from, piece.stop).cut(self._block_bytes)
 
     async def close(self, timeout: float) -> None:
         """Close the file, whatever has been cancelled.
@@ -147,18 +141,16 @@ async def _send(body: FileBody, head: Head, sending: Sending) -> Exception | Non
     begun = False
     try:
         for step in body.steps():
-            data = b""
-            if isinstance(step, bytes):
-                data = step
-            elif isinstance(step, Read):
+            data = step if isinstance(step, bytes) else b""
+            if isinstance(step, Span):
+                await call_in_thread(body.file.check, threads=file_threads)
+            elif isinstance(step, Extent):
                 read = partial(body.file.read, step.start, step.stop)
                 data = await call_in_thread(read, threads=file_threads)
-            else:
-                await call_in_thread(body.file.check, threads=file_threads)
             if not begun:
                 begun = True
                 await sending.start(head.message())
-            if isinstance(step, Extent):
+            if isinstance(step, Span):
                 await sending.write_span(body.file.descriptor, step)
             else:
                 await sending.write(data)

@@ -83,7 +83,7 @@ class Stream:
     __slots__ = (
         *("__weakref__", "_beside", "_buffer", "_cancel_grace", "_cancel_refusal", "_delivery"),
         *("_error", "_framing", "_hands_back", "_has_clock", "_is_cut", "_iteration", "_loop"),
-        *("_may_step", "_options", "_threaded", "_woken"),
+        *("_may_step", "_options", "_woken"),
         *("put", "room_in_thread", "sending"),
     )
 
@@ -112,7 +112,6 @@ class Stream:
         )
         self.sending = Sending(self, loop, scope, receive, send, clock)
         self.sending.interrupt = self._cut
-        self._threaded = source.threaded
         buffer = Buffer(loop, options.max_batch_bytes, threaded=source.threaded)
         self._buffer = buffer
         self._delivery = Delivery(self.sending, head, buffer, framing, make_codec, loop.time)
@@ -126,7 +125,7 @@ class Stream:
         """What is due is looked at; not before the source runs."""
         self._may_step = loop.steps_outside_tasks and sends_in_steps(send)
         self._woken = loop.signal() if source.threaded else None
-        """Wakes the request's task from the wait for a thread."""
+        """Wakes the request's task from the wait for a thread; None: no thread runs the source."""
         self._iteration = Iteration(source, loop, options, self.sending, shielded=True)
         self._cancel_refusal: Callable[[], None] | None = None
         """Takes back the refusal of a source that waits for a thread; None: it does not."""
@@ -140,7 +139,7 @@ class Stream:
         sending, iteration = self.sending, self._iteration
         raised: BaseException | None = None
         try:
-            if self._threaded:
+            if self._woken is not None:
                 self._listen()  # before it waits for a thread
             if sending.ending is None:
                 self._keep(await iteration.run(self))

@@ -34,6 +34,11 @@ class Extent:
     def size(self) -> int:
         return self.stop - self.start
 
+    def cut(self, length: int) -> Iterator[Extent]:
+        """The same bytes in extents of this length; the last one may be shorter."""
+        for start in range(self.start, self.stop, length):
+            yield Extent(start, min(start + length, self.stop))
+
 
 Piece: TypeAlias = "bytes | Extent"
 """A part of a body: bytes as they are, or an extent of a file or of another source."""
