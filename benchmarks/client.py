@@ -24,6 +24,7 @@ __all__ = [
     "digest_of",
     "discard",
     "order",
+    "receive",
     "request_bytes",
 ]
 
@@ -186,3 +187,15 @@ def digest_of(transfer: Transfer) -> Body:
     parser.feed(transfer.wire)
     parser.finish()
     return Body(parser.body_bytes, digest.hexdigest())
+
+
+def receive(sock: socket.socket, view: memoryview) -> int:
+    """Read into memory on a connection that is kept; gives how many bytes came.
+
+    Raises:
+        RuntimeError: The server closed the connection.
+    """
+    received = sock.recv_into(view)
+    if not received:
+        raise RuntimeError("the server closed a connection that was to be kept alive")
+    return received

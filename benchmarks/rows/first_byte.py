@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.apps import sources
-from benchmarks.client import connect, request_bytes
+from benchmarks.client import connect, receive, request_bytes
 from benchmarks.measure import percentile, scaled
 from benchmarks.report import Finding
 from benchmarks.server import Server
@@ -75,20 +75,13 @@ def _first_byte(sock: socket.socket, path: str) -> float:
     started = time.perf_counter()
     sock.sendall(request)
     while buffer.find(sources.FIRST, 0, filled) < 0:
-        filled += _receive(sock, view[filled:])
+        filled += receive(sock, view[filled:])
     seconds = time.perf_counter() - started
     if buffer.find(sources.SECOND, 0, filled) >= 0:
         raise RuntimeError(f"{path}: the first item waited for the second")
     while not buffer[:filled].endswith(b"0\r\n\r\n"):
-        filled += _receive(sock, view[filled:])
+        filled += receive(sock, view[filled:])
     return seconds
-
-
-def _receive(sock: socket.socket, view: memoryview) -> int:
-    received = sock.recv_into(view)
-    if not received:
-        raise RuntimeError("the server closed a connection that was to be kept alive")
-    return received
 
 
 def _finding(

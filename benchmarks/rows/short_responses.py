@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.apps import sources
-from benchmarks.client import connect, request_bytes
+from benchmarks.client import connect, receive, request_bytes
 from benchmarks.measure import Cost, Side, in_turn, middle, scaled
 from benchmarks.report import Finding
 from benchmarks.server import Server
@@ -106,10 +106,7 @@ def _ask(sock: socket.socket, path: str, end: bytes, times: int) -> None:
         sock.sendall(request)
         filled = 0
         while not buffer.endswith(end, 0, filled):
-            received = sock.recv_into(view[filled:])
-            if not received:
-                raise RuntimeError(f"{path}: the server closed a connection that was to be kept")
-            filled += received
+            filled += receive(sock, view[filled:])
 
 
 def _finding(short: Short, protocol: str, requests: int, costs: dict[str, list[Cost]]) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -565,13 +565,21 @@ async def test_a_middleware_that_waits_behind_the_end_is_not_cancelled() -> None
 # Cancellations -----------------------------------------------------------------------------------
 
 
-async def test_a_time_limit_inside_a_source_is_no_end_of_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def of_anyio() -> None:
+    with anyio.move_on_after(1):
+        await anyio.sleep_forever()
+
+
+async def of_asyncio() -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await anyio.sleep_forever()
+
+
+async def is_no_end(time_limit: Callable[[], Awaitable[None]]) -> None:
     async def source() -> AsyncIterator[str]:
         for number in range(5):
-            with anyio.move_on_after(1):
-                await anyio.sleep_forever()
+            await time_limit()
             yield str(number)
 
     response = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=2))
@@ -581,6 +589,12 @@ async def test_a_time_limit_inside_a_source_is_no_end_of_it(
                 await clock.advance(1)
                 assert await exchange.read() == str(number).encode()
             assert await exchange.read_all() == b""
+
+
+async def test_a_time_limit_inside_a_source_is_no_end_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await is_no_end(of_anyio)
     assert not caplog.records
 
 
@@ -588,20 +602,7 @@ async def test_a_time_limit_inside_a_source_is_no_end_of_it(
 async def test_a_timeout_of_asyncio_inside_a_source_is_no_end_of_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def source() -> AsyncIterator[str]:
-        for number in range(5):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await anyio.sleep_forever()
-            yield str(number)
-
-    response = StreamingResponse(source(), options=StreamOptions(cleanup_timeout=2))
-    with Clock() as clock:
-        async with Client(response) as client, client.open("GET", "/") as exchange:
-            for number in range(5):
-                await clock.advance(1)
-                assert await exchange.read() == str(number).encode()
-            assert await exchange.read_all() == b""
+    await is_no_end(of_asyncio)
     assert not caplog.records
 
 
